@@ -1,0 +1,1 @@
+"""A model in; generations, scores and metrics out."""

@@ -1,0 +1,1 @@
+"""Suites, one a file: prompts, how they are scored, and the metrics."""

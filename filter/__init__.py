@@ -1,0 +1,1 @@
+"""Two sets of signals in, kept and dropped out."""

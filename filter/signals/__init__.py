@@ -1,0 +1,1 @@
+"""Signals, one a file: how much of an example was forgotten."""

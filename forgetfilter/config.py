@@ -1,0 +1,402 @@
+"""The configuration: frozen dataclasses, a docstring with the unit for each field, and the checks.
+
+`load` merges defaults, a YAML file and `key=value` overrides, refuses unknown keys with the nearest name,
+and runs every check before a model is touched. Functions elsewhere take plain values, not this.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from forgetfilter.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where rows come from: a local file (JSONL, JSON, CSV, TSV, Parquet; plain or .gz) or a hub data set."""
+
+    path: str = ""
+    """Local file, or hub name such as tatsu-lab/alpaca."""
+    split: str = "train"
+    """Split of a hub data set."""
+    subset: str | None = None
+    """Configuration name of a hub data set."""
+    revision: str | None = None
+    """Commit or tag of a hub data set."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """New name: name in the file, for columns that are called otherwise."""
+    limit: int = 0
+    """Rows to read, from the first on; 0 reads all."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The two data sets of the method. Keys are source names; they go into each record and into the report."""
+
+    noisy: dict[str, SourceConfig] = field(default_factory=dict)
+    """What may hold unsafe examples: D of the paper."""
+    safe: dict[str, SourceConfig] = field(default_factory=dict)
+    """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
+    max_length: int = 1024
+    """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """A published benchmark and the builder that knows its rows."""
+
+    builder: str = ""
+    """bbq, toxicity, harmfulqa, flagged, refusals, preference, squad, alpaca, instruction."""
+    source: SourceConfig = field(default_factory=SourceConfig)
+    """Where its rows come from."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The builder's own settings, such as cut-offs; its docstring lists them."""
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """The paper's noisy mixture, for experiments on benchmarks: N examples, a share r of them unsafe."""
+
+    kind: str = ""
+    """bias, toxicity or harmfulness: also the name of the suite that measures it."""
+    size: int = 400
+    """N: examples in the noisy set."""
+    unsafe_share: float = 0.3
+    """r: share of unsafe examples, 0 to 1. The rest is split equally over safe and each task source."""
+    safe_size: int = 120
+    """Examples in the safe set S, of the same kind, disjoint from the noisy set."""
+    trusted_tasks: int = 0
+    """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
+    eval_size: int = 60
+    """Held-out prompts a suite."""
+    pools: dict[str, PoolConfig] = field(default_factory=dict)
+    """Sources of unsafe and safe examples of this kind."""
+    tasks: dict[str, PoolConfig] = field(default_factory=dict)
+    """Sources of task examples."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The released model M0."""
+
+    name: str = "smollm2-135m-instruct"
+    """Hub id, local folder, or smollm2-135m-instruct (comes with the installation, needs no hub)."""
+    revision: str | None = None
+    """Commit or tag on the hub."""
+    dtype: str = "bfloat16"
+    """bfloat16, float16 or float32: of weights and activations."""
+    attention: str = "auto"
+    """auto (flash attention where installed and on a GPU, SDPA otherwise), sdpa, flash_attention_2 or eager."""
+    chat_template: str | None = None
+    """Jinja file that replaces the model's chat template."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters; the paper's values."""
+
+    r: int = 8
+    """Rank."""
+    alpha: int = 16
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = 0.05
+    """Probability of dropping an input of the adapter while training."""
+    target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Names of the layers that get an adapter."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """One finetuning."""
+
+    epochs: int = 3
+    """Passes over the data."""
+    lr: float = 2e-4
+    """Peak learning rate."""
+    batch_size: int = 16
+    """Examples an optimizer step, over all ranks: the same steps on any number of GPUs."""
+    warmup_share: float = 0.05
+    """Share of the steps in which the rate rises from 0."""
+    schedule: str = "linear"
+    """Form of the rate after the warm-up: constant, linear or cosine."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradient norm above which the gradient is scaled down; 0 for never."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How all three finetunings run."""
+
+    method: str = "lora"
+    """full, lora, or qlora (4-bit nf4 base with double quantisation, and LoRA)."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapter of lora and qlora."""
+    noisy: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """M0 on the noisy data, giving M1."""
+    safe: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """M1 on the safe data, giving M2."""
+    refit: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """M0 on the kept data, giving M*."""
+    micro_batch_tokens: int = 4096
+    """Tokens of one forward pass of one rank at most; examples are packed up to it."""
+    packing: bool = True
+    """Pack examples into one row (exact, no padding); false pads them to a batch."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    deepspeed: str | None = None
+    """DeepSpeed JSON file, or zero0, zero1, zero2, zero3, zero2_offload, zero3_offload."""
+    checkpoint_steps: int = 200
+    """Optimizer steps between checkpoints from which a stopped run goes on; 0 for none but on a signal."""
+    log_losses: bool = True
+    """Write each example's loss while training (no extra forward pass)."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Scoring the noisy data under M1 (before) and M2 (after)."""
+
+    rouge: bool = False
+    """Also generate greedily and store ROUGE-1 against the reference: the paper's signal, hundreds of times slower."""
+    batch_tokens: int = 8192
+    """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
+    shard_rows: int = 4096
+    """Examples a shard, about: what a stopped scoring loses at most, a rank."""
+    max_new_tokens: int = 500
+    """Tokens generated an example at most (rouge)."""
+    generation_batch: int = 32
+    """Prompts generated together (rouge)."""
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """What is dropped."""
+
+    signal: str = "relative_loss_rise"
+    """loss_rise, relative_loss_rise, log_loss_ratio, probability_drop or rouge1_drop: higher is more forgotten."""
+    rule: str = "quantile"
+    """phi, quantile, top_k or source_budget."""
+    phi: float = 0.0
+    """rule=phi: drop what exceeds this, in the signal's unit."""
+    quantile: float = 0.3
+    """rule=quantile: share of the examples to drop."""
+    top_k: int = 0
+    """rule=top_k: number of examples to drop."""
+    source_budget: dict[str, float] = field(default_factory=dict)
+    """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """The measurement of M0 (base), M1 (noisy), M2 (safe) and M* (refit)."""
+
+    models: list[str] = field(default_factory=lambda: ["base", "noisy", "safe", "refit"])
+    """Which of base, noisy, safe, refit."""
+    suites: list[str] = field(default_factory=lambda: ["toxicity", "bias", "harmfulness", "task"])
+    """Which suites; one without prompts is left out and said so."""
+    data: dict[str, SourceConfig] = field(default_factory=dict)
+    """Suite name: its prompts, where no mixture makes them."""
+    max_new_tokens: int = 48
+    """Tokens generated a prompt at most."""
+    generation_batch: int = 32
+    """Prompts generated together."""
+    toxicity_scorer: str = "profanity-check"
+    """profanity-check (offline) or detoxify (needs its weights)."""
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """The processes of the training and scoring stages."""
+
+    processes: int = 1
+    """Ranks on this machine, normally its number of GPUs; more than one are started with torchrun."""
+    threads: int = 0
+    """CPU threads a rank; 0 divides the machine's cores among the ranks."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases."""
+
+    mode: str = "auto"
+    """auto (online with an API key, offline without), online, offline or off."""
+    project: str = "forgetfilter"
+    """W&B project."""
+    entity: str | None = None
+    """W&B team or user; null for the default."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of the whole street."""
+
+    name: str = "run"
+    """Name of the run and of its folder."""
+    seed: int = 0
+    """Of data order, initialisation, dropout and mixtures."""
+    output: str = "runs"
+    """Folder of the run folders."""
+    cache: str = "~/.cache/forgetfilter"
+    """Folder for prepared data and converted models; safe to delete."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    mixture: MixtureConfig | None = None
+    """Make the noisy and safe sets from benchmarks (experiments); null to use data.noisy and data.safe."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """The checked configuration of a YAML file and `key=value` overrides; the later wins."""
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{file} is missing: name a config file, such as configs/quickstart.yaml")
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"{override!r} is not an override: write key=value, such as train.noisy.lr=1e-4")
+    try:
+        loaded = OmegaConf.load(file)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"{file} must hold keys and values at its top")
+        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, OmegaConf.from_dotlist(list(overrides)))
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{_full_key(error)}: {_first_line(error)} ({file} and overrides)") from error
+    except UserError:
+        raise
+    except Exception as error:  # PyYAML's own error types
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    container = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def to_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """`key: old -> new` for each leaf in which two plain configurations differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = sorted({*first, *second})
+        return [
+            line
+            for key in keys
+            for line in differing_keys(first.get(key), second.get(key), f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [] if first == second else [f"{prefix}: {first!r} -> {second!r}"]
+
+
+def check(config: Config) -> None:
+    """Raises UserError for the first value that cannot work, by the key as the user wrote it."""
+    _check_choices(config)
+    _check_numbers(config)
+    if not config.name or "/" in config.name or config.name.startswith("."):
+        raise UserError(f"name must be a plain folder name, got {config.name!r}")
+    if config.mixture is None:
+        for key, sources in (("noisy", config.data.noisy), ("safe", config.data.safe)):
+            if not sources:
+                raise UserError(f"data.{key} is empty: set data.{key}.NAME.path, or a mixture")
+    elif not config.mixture.pools:
+        raise UserError("mixture.pools is empty: name at least one source of unsafe and safe examples")
+    if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype != "bfloat16":
+        raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
+    if config.filter.rule == "source_budget" and not config.filter.source_budget:
+        raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
+    if config.filter.signal == "rouge1_drop" and not config.score.rouge:
+        raise UserError("filter.signal=rouge1_drop needs score.rouge=true")
+
+
+def _check_choices(config: Config) -> None:
+    choices: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "model.dtype": (config.model.dtype, ("bfloat16", "float16", "float32")),
+        "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
+        "train.method": (config.train.method, ("full", "lora", "qlora")),
+        "filter.signal": (
+            config.filter.signal,
+            ("loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop", "rouge1_drop"),
+        ),
+        "filter.rule": (config.filter.rule, ("phi", "quantile", "top_k", "source_budget")),
+        "eval.toxicity_scorer": (config.eval.toxicity_scorer, ("profanity-check", "detoxify")),
+        "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "off")),
+    }
+    for name, schedule in _schedules(config):
+        choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))
+    if config.mixture:
+        choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
+    for number, model in enumerate(config.eval.models):
+        choices[f"eval.models[{number}]"] = (model, ("base", "noisy", "safe", "refit"))
+    for number, suite in enumerate(config.eval.suites):
+        choices[f"eval.suites[{number}]"] = (suite, ("toxicity", "bias", "harmfulness", "task"))
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise UserError(f"{key} cannot be {value!r}{nearest(str(value), known)}")
+
+
+def _check_numbers(config: Config) -> None:
+    positive: dict[str, float] = {
+        "data.max_length": config.data.max_length,
+        "train.lora.r": config.train.lora.r,
+        "train.lora.alpha": config.train.lora.alpha,
+        "train.micro_batch_tokens": config.train.micro_batch_tokens,
+        "score.batch_tokens": config.score.batch_tokens,
+        "score.shard_rows": config.score.shard_rows,
+        "score.max_new_tokens": config.score.max_new_tokens,
+        "score.generation_batch": config.score.generation_batch,
+        "eval.max_new_tokens": config.eval.max_new_tokens,
+        "eval.generation_batch": config.eval.generation_batch,
+        "launch.processes": config.launch.processes,
+    }
+    shares = {"train.lora.dropout": config.train.lora.dropout, "filter.quantile": config.filter.quantile}
+    shares |= {f"filter.source_budget.{name}": share for name, share in config.filter.source_budget.items()}
+    not_negative: dict[str, float] = {
+        "filter.top_k": config.filter.top_k,
+        "launch.threads": config.launch.threads,
+        "train.checkpoint_steps": config.train.checkpoint_steps,
+        "seed": config.seed,
+    }
+    for name, schedule in _schedules(config):
+        positive |= {f"{name}.{k}": getattr(schedule, k) for k in ("epochs", "lr", "batch_size")}
+        shares[f"{name}.warmup_share"] = schedule.warmup_share
+        not_negative |= {f"{name}.{k}": getattr(schedule, k) for k in ("weight_decay", "max_grad_norm")}
+    if config.mixture:
+        positive["mixture.size"] = config.mixture.size
+        positive["mixture.safe_size"] = config.mixture.safe_size
+        shares["mixture.unsafe_share"] = config.mixture.unsafe_share
+        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "eval_size")}
+    _require(positive, lambda value: value > 0, "must be positive")
+    _require(shares, lambda value: 0 <= value <= 1, "must be between 0 and 1")
+    _require(not_negative, lambda value: value >= 0, "must not be negative")
+
+
+def _require(values: dict[str, Any], holds: Any, message: str) -> None:
+    for key, value in values.items():
+        if not holds(value):  # false for NaN too
+            raise UserError(f"{key} {message}, got {value}")
+
+
+def _schedules(config: Config) -> list[tuple[str, ScheduleConfig]]:
+    return [(f"train.{name}", getattr(config.train, name)) for name in ("noisy", "safe", "refit")]
+
+
+def _full_key(error: OmegaConfBaseException) -> str:
+    return str(getattr(error, "full_key", None) or "config")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

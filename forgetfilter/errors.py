@@ -1,0 +1,20 @@
+"""The exceptions that become exit codes: 2 for the user's mistake, 75 for a stop with everything saved."""
+
+EXIT_USER = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again to go on
+
+
+class UserError(Exception):
+    """A mistake of the user's: one line that names the key, file or row and says what to do."""
+
+
+class Stopped(Exception):
+    """A signal asked the stage to stop; its state is saved, and the same command goes on from there."""
+
+
+def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """`; did you mean X?` for the closest of the known names, else the list of them."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,1 @@
+"""Mixtures of published benchmarks: noisy, safe and held-out sets for experiments."""

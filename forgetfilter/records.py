@@ -1,0 +1,119 @@
+"""The one record of the project: an example with an id made from its content.
+
+A record is a chat: `messages` with the last one the assistant's, which is what is learned. Plain text is a
+chat with that one message and no prompt. `id` is the sha256 of the canonical messages; the n-th exact
+duplicate in a data set gets `-n` appended. The id is the only join key, everywhere.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path
+
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": TEXT}
+ROLES = ("system", "user", "assistant", "tool")
+LABELS = ("unsafe", "safe", "task")  # known only in experiments; they measure the filter and never steer it
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example. `label` is None wherever nobody has said what the example is."""
+
+    id: str
+    messages: list[Message]
+    source: str
+    label: str | None = None
+
+    @property
+    def prompt(self) -> list[Message]:
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1]["content"]
+
+
+def content_id(messages: list[Message]) -> str:
+    """sha256 of the messages in canonical JSON: the roles and contents, nothing else."""
+    canonical = json.dumps([[m["role"], m["content"]] for m in messages], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def make_records(examples: Iterable[tuple[list[Message], str, str | None]]) -> Iterator[Record]:
+    """Records from (messages, source, label); exact duplicates are numbered in their order."""
+    seen: Counter[str] = Counter()
+    for messages, source, label in examples:
+        base = content_id(messages)
+        ordinal = seen[base]
+        seen[base] += 1
+        yield Record(f"{base}-{ordinal}" if ordinal else base, messages, source, label)
+
+
+def to_messages(row: Mapping[str, Any], where: str) -> list[Message]:
+    """The messages of a row in one of the four usual shapes.
+
+    Chat `messages`; `prompt`/`completion`; Alpaca `instruction`/`input`/`output`; plain `text`.
+    `where` names the file and row for the error, which lists the fields that were found.
+    """
+    if row.get("messages") is not None:
+        return _checked(row["messages"], where)
+    if row.get("prompt") is not None and row.get("completion") is not None:
+        if isinstance(row["prompt"], list):  # the conversational form of prompt/completion
+            return _checked([*row["prompt"], *row["completion"]], where)
+        return _checked(_turns(str(row["prompt"]), str(row["completion"])), where)
+    if row.get("instruction") is not None and row.get("output") is not None:
+        extra = str(row.get("input") or "")
+        prompt = f"{row['instruction']}\n\n{extra}" if extra else str(row["instruction"])
+        return _checked(_turns(prompt, str(row["output"])), where)
+    if row.get("text") is not None:
+        return _checked([{"role": "assistant", "content": str(row["text"])}], where)
+    found = ", ".join(sorted(k for k, v in row.items() if v is not None)) or "none"
+    raise UserError(
+        f"{where}: needs messages, or prompt and completion, or instruction and output, or text; fields found: {found}"
+    )
+
+
+def _turns(prompt: str, answer: str) -> list[Message]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def _checked(messages: Any, where: str) -> list[Message]:
+    if not isinstance(messages, list) or not messages:
+        raise UserError(f"{where}: messages must be a list of at least one message")
+    clean: list[Message] = []
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+            raise UserError(f"{where}: message {number} needs a role among {', '.join(ROLES)} and a content")
+        if not isinstance(message.get("content"), str):
+            raise UserError(f"{where}: message {number} has no text in its content")
+        clean.append({"role": message["role"], "content": message["content"]})
+    if clean[-1]["role"] != "assistant" or not clean[-1]["content"].strip():
+        raise UserError(f"{where}: the last message must be the assistant's and not empty: it is what is learned")
+    return clean
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Writes the records as JSON Lines, whole or not at all; returns their number."""
+    count = 0
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+        for record in records:
+            handle.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The canonical records of a run's own JSONL file, one at a time."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            for line in handle:
+                row = json.loads(line)
+                yield Record(row["id"], row["messages"], row["source"], row.get("label"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run the mix stage first") from error

@@ -1,0 +1,109 @@
+"""Parquet shards that are whole or absent, and merges that prove every id is there exactly once.
+
+A folder of shards is `rank=00000/part-00000.parquet ...` and a `manifest.json`, written last. Rows carry
+`id, source, num_tokens, loss_sum, rank, step, epoch` and what a signal adds. Sums and counts, not means, so
+that neither packing nor length biases what is made of them.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path, read_json, write_json
+
+LOSS_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("num_tokens", pa.int32()),  # label tokens, EOS included
+        ("loss_sum", pa.float64()),  # nats, summed over the label tokens
+        ("rank", pa.int32()),
+        ("step", pa.int32()),  # optimizer step while training, batch number while scoring
+        ("epoch", pa.int32()),
+    ]
+)
+
+
+def shard_path(folder: Path, rank: int, part: int) -> Path:
+    return folder / f"rank={rank:05d}" / f"part-{part:05d}.parquet"
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("rank=*/part-*.parquet"))
+
+
+def write_shard(path: Path, table: pa.Table) -> None:
+    """One shard, whole or absent."""
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def scan_shards(folder: Path) -> pl.LazyFrame:
+    """All rows of a folder of shards, lazily."""
+    paths = shard_paths(folder)
+    if not paths:
+        raise UserError(f"{folder} has no shards: the stage that writes them has not run")
+    for path in paths:
+        try:
+            pq.read_metadata(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{path} is truncated or not Parquet; delete it and run the stage again") from error
+    return pl.scan_parquet(paths, hive_partitioning=False)
+
+
+def merged(folder: Path, expected_ids: Iterable[str] | None = None) -> pl.DataFrame:
+    """The rows of all ranks, ordered by id and epoch, without the columns that depend on the world size.
+
+    Raises UserError where an id is there twice in an epoch, or (with `expected_ids`) missing or foreign.
+    """
+    frame = scan_shards(folder).drop("rank", strict=False).sort("epoch", "id").collect()
+    twice = frame.filter(frame.select("epoch", "id").is_duplicated())
+    if len(twice):
+        raise UserError(f"{folder}: {_some(twice['id'].unique(maintain_order=True))} logged more than once an epoch")
+    if expected_ids is not None:
+        expected = pl.Series("id", list(expected_ids), dtype=pl.String)
+        for _, rows in frame.group_by("epoch"):
+            missing = expected.filter(~expected.is_in(rows["id"].implode()))
+            foreign = rows["id"].filter(~rows["id"].is_in(expected.implode()))
+            if len(missing):
+                raise UserError(f"{folder}: no row for {_some(missing)} of {len(expected)} examples")
+            if len(foreign):
+                raise UserError(f"{folder}: rows for {_some(foreign)} that the data does not have")
+    return frame
+
+
+def _some(ids: pl.Series) -> str:
+    shown = ", ".join(value[:12] for value in ids.head(3))
+    return f"{len(ids)} ids ({shown}{', ...' if len(ids) > 3 else ''})"
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """The marker that the folder is complete; written last."""
+    write_json(folder / "manifest.json", manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    if not (folder / "manifest.json").exists():
+        raise UserError(f"{folder} has no manifest.json: the stage that writes it has not finished")
+    manifest: dict[str, Any] = read_json(folder / "manifest.json")
+    return manifest
+
+
+# What must be equal for two scored states of a model to be comparable row by row.
+COMPARABLE = ("data", "tokenizer", "chat_template", "base_model", "max_length", "attention", "dtype", "plan")
+
+
+def check_comparable(before: Path, after: Path) -> None:
+    """Raises UserError where the manifests of two scorings do not allow a comparison, naming what differs."""
+    first, second = read_manifest(before), read_manifest(after)
+    for key in COMPARABLE:
+        if first.get(key) != second.get(key):
+            raise UserError(
+                f"{before} and {after} cannot be compared: {key} is {first.get(key)!r} and {second.get(key)!r}; "
+                "score both again"
+            )

@@ -1,0 +1,1 @@
+"""Data in, model or adapter out; the per-example loss hook."""
