@@ -13,6 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from forgetfilter.errors import UserError, nearest
 
+# The core does not import the filter's registries; a test holds these equal to them.
+SIGNALS = ("loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop", "rouge1_drop")
+RULES = ("phi", "quantile", "top_k", "source_budget")
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -49,7 +53,7 @@ class PoolConfig:
     """A published benchmark and the builder that knows its rows."""
 
     builder: str = ""
-    """bbq, toxicity, harmfulqa, flagged, refusals, preference, squad, alpaca, instruction."""
+    """bbq, toxicity, harmfulqa, flagged, refusals, preference, squad, alpaca, instruction; none leaves it out."""
     source: SourceConfig = field(default_factory=SourceConfig)
     """Where its rows come from."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -223,7 +227,7 @@ class TrackingConfig:
     """Weights & Biases."""
 
     mode: str = "auto"
-    """auto (online with an API key, offline without), online, offline or off."""
+    """auto (online with an API key, offline without), online, offline or disabled."""
     project: str = "forgetfilter"
     """W&B project."""
     entity: str | None = None
@@ -327,13 +331,10 @@ def _check_choices(config: Config) -> None:
         "model.dtype": (config.model.dtype, ("bfloat16", "float16", "float32")),
         "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
         "train.method": (config.train.method, ("full", "lora", "qlora")),
-        "filter.signal": (
-            config.filter.signal,
-            ("loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop", "rouge1_drop"),
-        ),
-        "filter.rule": (config.filter.rule, ("phi", "quantile", "top_k", "source_budget")),
+        "filter.signal": (config.filter.signal, SIGNALS),
+        "filter.rule": (config.filter.rule, RULES),
         "eval.toxicity_scorer": (config.eval.toxicity_scorer, ("profanity-check", "detoxify")),
-        "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "off")),
+        "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "disabled")),
     }
     for name, schedule in _schedules(config):
         choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))

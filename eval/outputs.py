@@ -1,0 +1,151 @@
+"""A model's outputs on a suite's prompts, to files: greedy answers, and likelihoods of given answers.
+
+eval/MODEL/SUITE/generations/ holds the shards of forgetfilter.generation; eval/MODEL/SUITE/likelihoods/ one shard
+with `id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). Each folder's
+manifest carries the identity of what made it; what is there with the same identity is not made again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from forgetfilter import interrupts, tokens
+from forgetfilter.distributed import World, any_rank, barrier
+from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_value
+from forgetfilter.generation import Prompt, clean, generate, identity, is_complete, read_generations
+from forgetfilter.scoring import score_encoded
+from forgetfilter.shards import scan_shards, shard_path, write_manifest, write_shard
+
+from .prompts import Row
+from .suites import Outputs, Suite
+
+CODE_VERSION = 1  # raise it when the likelihood of an unchanged answer changes
+LIKELIHOODS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("prompt", pa.string()),
+        ("choice", pa.int32()),  # number of the answer among those of its prompt
+        ("answer", pa.string()),
+        ("num_tokens", pa.int32()),  # of the answer, its EOS included
+        ("loss_sum", pa.float64()),  # nats
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How prompts are put to a model."""
+
+    tokenizer: Any
+    world: World
+    model: dict[str, Any]
+    """What the model is, for the manifests: model, adapter, tokenizer, chat template, attention, dtype."""
+    max_new_tokens: int
+    generation_batch: int
+    batch_tokens: int
+    """Tokens of one forward pass of the likelihoods at most."""
+    max_length: int
+
+
+def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
+    """Whether a part of the outputs is not there yet. A collective: every rank gets the same answer."""
+    missing = False
+    if suite.generates:
+        missing = not is_complete(folder / "generations", _generation_identity(rows, asking))
+    if any(suite.answers(row) for row in rows):
+        missing = missing or not is_complete(folder / "likelihoods", _likelihood_identity(suite, rows, asking))
+    return any_rank(missing)
+
+
+def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+    """Writes the outputs of a model; to be called by every rank. The earlier scores of the suite go first."""
+    if asking.world.is_main:
+        for name in ("metrics.json", "scores.parquet", "generations.parquet"):
+            (folder / name).unlink(missing_ok=True)
+    if suite.generates:
+        prompts = _prompts(rows, asking)
+        options = (asking.max_new_tokens, asking.generation_batch, what, asking.model)
+        generate(model, asking.tokenizer, prompts, folder / "generations", *options)
+    if any(suite.answers(row) for row in rows):
+        interrupts.stop_if_requested(what)
+        _write_likelihoods(model, suite, rows, folder / "likelihoods", asking)
+    barrier()
+
+
+def read_outputs(suite: Suite, rows: list[Row], folder: Path) -> tuple[Outputs, pl.DataFrame]:
+    """What `ask` wrote, and the table of generations: `id, source, prompt, text, num_tokens` in the rows' order.
+
+    For a suite that only compares given answers, `text` is the likeliest one and `num_tokens` its length. UserError
+    where the files do not hold exactly these prompts.
+    """
+    ids = [row["id"] for row in rows]
+    losses: dict[str, list[float]] = {}
+    chosen = pl.DataFrame()
+    if any(suite.answers(row) for row in rows):
+        table = _read_likelihoods(suite, rows, folder / "likelihoods")
+        for id_, loss in table.select("id", "loss").iter_rows():
+            losses.setdefault(id_, []).append(loss)
+        chosen = table.sort("loss", "choice").unique("id", keep="first", maintain_order=True)
+    if suite.generates:
+        generations = read_generations(folder / "generations", ids)
+        texts = dict(zip(generations["id"], generations["text"]))
+    else:
+        generations = chosen.rename({"answer": "text"}).select("id", "source", "prompt", "text", "num_tokens")
+        texts = {}
+    order = pl.DataFrame({"id": ids})
+    return Outputs(texts, losses), order.join(generations, on="id", how="left", maintain_order="left")
+
+
+def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
+    return [(row["id"], row["source"], tokens.prompt_text(asking.tokenizer, row["messages"])) for row in rows]
+
+
+def _generation_identity(rows: list[Row], asking: Asking) -> str:
+    return identity(_prompts(rows, asking), asking.max_new_tokens, asking.generation_batch, asking.model)
+
+
+def _likelihood_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
+    asked = [[row["id"], row["source"], row["messages"], suite.answers(row)] for row in rows]
+    return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length])
+
+
+def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> None:
+    """One forward pass over all answers.
+
+    Every rank does all of it and rank 0 writes: suites are small, the batches are the same for any world size, and
+    no rank can be left behind in a collective.
+    """
+    pairs = [(row, number, answer) for row in rows for number, answer in enumerate(suite.answers(row))]
+    messages = [[*row["messages"], {"role": "assistant", "content": answer}] for row, _, answer in pairs]
+    encoded = tokens.encode(asking.tokenizer, messages, asking.max_length)
+    plain = [(ids, num_prompt) for ids, num_prompt, _ in encoded]
+    loss_sum, num_tokens = score_encoded(model, plain, asking.batch_tokens, asking.world.device)
+    if not asking.world.is_main:
+        return
+    prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
+    lines = [
+        (row["id"], row["source"], prompts[row["id"]], number, answer, int(count), float(loss))
+        for (row, number, answer), count, loss in zip(pairs, num_tokens, loss_sum)
+    ]
+    (folder / "manifest.json").unlink(missing_ok=True)
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*lines), LIKELIHOODS)]
+    write_shard(shard_path(folder, 0, 0), pa.table(columns, schema=LIKELIHOODS))
+    made = {"identity": _likelihood_identity(suite, rows, asking), "batch_tokens": asking.batch_tokens}
+    cut = sum(was_cut for _, _, was_cut in encoded)
+    write_manifest(folder, {**asking.model, **made, "max_length": asking.max_length, "rows": len(lines), "cut": cut})
+
+
+def _read_likelihoods(suite: Suite, rows: list[Row], folder: Path) -> pl.DataFrame:
+    """The stored rows in the prompts' order, with `loss`, the mean in nats a token (NaN without a token)."""
+    frame = scan_shards(folder).with_columns(loss=pl.col("loss_sum") / pl.col("num_tokens")).collect()
+    wanted = [(row["id"], number, answer) for row in rows for number, answer in enumerate(suite.answers(row))]
+    if list(frame.select("id", "choice", "answer").iter_rows()) != wanted:
+        raise UserError(
+            f"{folder} holds other answers than the prompts of suite {suite.name}; run the eval stage again"
+        )
+    return frame

@@ -1,0 +1,139 @@
+"""The eval stage: prompts, generations, scores, metrics, for each model and suite of a run.
+
+Outputs are stored before anything is scored, so `score_suite` works again without a model. In eval/MODEL/SUITE/
+generations.parquet, scores.parquet and metrics.json are written in this order, each whole or not at all.
+"""
+
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from forgetfilter import tokens
+from forgetfilter.distributed import World, barrier
+from forgetfilter.errors import UserError, nearest
+from forgetfilter.files import atomic_path, sha256_file, sha256_value, write_json
+from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
+from forgetfilter.progress import console
+from forgetfilter.runs import Run
+
+from . import suites
+from .outputs import Asking, ask, is_pending, read_outputs
+from .prompts import read_prompts
+from .statistics import Metric
+
+MODELS = ("base", "noisy", "safe", "refit")
+CODE_VERSION = 1  # raise it when the metrics of unchanged generations change
+
+
+def evaluate(run: Run, models: list[str], world: World) -> None:
+    """Measures the models on every suite that has prompts; to be called by every rank. Stopped after a signal."""
+    for name in models:
+        _trained(run, name)  # refused before any model is loaded
+    here = suites_with_prompts(run)
+    rows = {name: read_prompts(run.eval_prompts(name), suites.get(name).check) for name in here}
+    if world.is_main and (without := [name for name in run.config.eval.suites if name not in here]):
+        console.print(f"eval: no prompts for {', '.join(without)}: left out")
+    base, attention = _base(run), attention_backend(run.config.model.attention, world.device)
+    tokenizer = load_tokenizer(base.path, run.config.model.chat_template)
+    states = States(base, run.config.model.dtype, attention, world.device)
+    for name in models:
+        asking = _asking(run, name, base, tokenizer, attention, world)
+        pending = [s for s in here if is_pending(suites.get(s), rows[s], folder(run, name, s), asking)]
+        barrier()
+        if pending:
+            with states.use(_trained(run, name)) as model:
+                for suite in pending:
+                    ask(model, suites.get(suite), rows[suite], folder(run, name, suite), asking, f"{suite} of {name}")
+        if world.is_main:
+            for suite in here:
+                score_suite(run, name, suite)
+        barrier()
+
+
+def score_suite(run: Run, model: str, suite: str) -> dict[str, Metric]:
+    """Scores and metrics from the stored outputs of a model; loads none. To be called by one process."""
+    measured = suites.get(suite)
+    rows = read_prompts(run.eval_prompts(suite), measured.check)
+    place = folder(run, model, suite)
+    outputs, generations = read_outputs(measured, rows, place)
+    scores = measured.score(rows, outputs, suites.Settings(run.config.eval.toxicity_scorer))
+    metrics = measured.metrics(scores)
+    (place / "metrics.json").unlink(missing_ok=True)  # the marker: it never stands beside scores that it is not of
+    for name, table in (("generations", generations), ("scores", scores)):
+        with atomic_path(place / f"{name}.parquet") as temporary:
+            table.write_parquet(temporary)
+    values = {name: asdict(metric) for name, metric in metrics.items()}
+    write_json(place / "metrics.json", {"suite": suite, "model": model, "metrics": values})
+    return metrics
+
+
+def input_hash(run: Run, model: str, suite: str) -> str:
+    """The hash of all that a suite's metrics of a model depend on."""
+    config = run.config
+    template = config.model.chat_template
+    trained = _trained(run, model)
+    return sha256_value(
+        {
+            "code": CODE_VERSION,
+            "suite": suite,
+            "prompts": sha256_file(run.eval_prompts(suite)),
+            "base": _base(run).identity,
+            "trained": folder_hash(trained, _cache(run)) if trained else None,
+            "template": sha256_file(Path(template)) if template else None,
+            "model": [config.model.dtype, config.model.attention],
+            "eval": [config.eval.max_new_tokens, config.eval.generation_batch, config.eval.toxicity_scorer],
+            "likelihoods": [config.score.batch_tokens, config.data.max_length],
+        }
+    )
+
+
+def suites_with_prompts(run: Run) -> list[str]:
+    """The configured suites for which the mix stage wrote prompts, in the config's order."""
+    return [name for name in run.config.eval.suites if run.eval_prompts(name).exists()]
+
+
+def folder(run: Run, model: str, suite: str) -> Path:
+    return run.folder / "eval" / model / suite
+
+
+def _trained(run: Run, model: str) -> Path | None:
+    """The folder of a trained state; None for M0."""
+    if model not in MODELS:
+        raise UserError(f"{model!r} is no model of a run{nearest(model, MODELS)}")
+    if model == "base":
+        return None
+    path = run.model(model)
+    if not any(path.glob("*config.json")):
+        raise UserError(f"{path} holds no model: run the train stage for {model} first")
+    return path
+
+
+def _base(run: Run) -> ModelRef:
+    return _resolved(run.config.model.name, run.config.model.revision, _cache(run))
+
+
+@functools.cache
+def _resolved(name: str, revision: str | None, cache: Path) -> ModelRef:
+    return resolve(name, revision, cache)
+
+
+def _cache(run: Run) -> Path:
+    return Path(run.config.cache).expanduser()
+
+
+def _asking(run: Run, model: str, base: ModelRef, tokenizer: Any, attention: str, world: World) -> Asking:
+    config = run.config
+    trained = _trained(run, model)
+    about = {
+        "state": model,
+        "base_model": base.identity,
+        "trained": folder_hash(trained, _cache(run)) if trained else None,
+        "tokenizer": tokens.tokenizer_identity(tokenizer),
+        "chat_template": sha256_value(tokenizer.chat_template),
+        "attention": attention,
+        "dtype": config.model.dtype,
+        "device": world.device.type,
+    }
+    settings = (config.eval.max_new_tokens, config.eval.generation_batch)
+    return Asking(tokenizer, world, about, *settings, config.score.batch_tokens, config.data.max_length)

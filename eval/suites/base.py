@@ -1,0 +1,55 @@
+"""What a suite is: which outputs of a model it needs, how each prompt is scored, and what the scores come to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ..prompts import Row
+from ..statistics import Metric
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model gave to a suite's prompts, by prompt id. Read from files: scoring needs no model."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The greedy answer; may be empty."""
+    losses: Mapping[str, list[float]] = field(default_factory=dict)
+    """Mean loss in nats a token (the end of the answer included) of each of the answers that the suite compares."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The config's part in scoring."""
+
+    toxicity_scorer: str = "profanity-check"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One measurement of a model."""
+
+    name: str
+    """As `eval.suites` calls it."""
+    generates: bool
+    """Whether it needs the greedy answer to each prompt."""
+    check: Callable[[Row, str], None]
+    """Raises UserError for a row that lacks what the suite needs; the second argument names file and line."""
+    answers: Callable[[Row], list[str]]
+    """The answers to a prompt whose likelihood it needs; empty for none."""
+    score: Callable[[list[Row], Outputs, Settings], pl.DataFrame]
+    """`id, source` and a column a score, in the order of the rows; null where a prompt could not be scored."""
+    metrics: Callable[[pl.DataFrame], dict[str, Metric]]
+    """The metrics of scores that `score` gave."""
+
+
+def no_answers(row: Row) -> list[str]:
+    """For suites that need no likelihood."""
+    return []
+
+
+def frame(rows: list[Row], columns: Mapping[str, tuple[list[object], type[pl.DataType]]]) -> pl.DataFrame:
+    """A table of scores: `id, source`, then the columns, each with its values and type."""
+    series = [pl.Series(name, [row[name] for row in rows], dtype=pl.String) for name in ("id", "source")]
+    return pl.DataFrame([*series, *(pl.Series(name, values, dtype=kind) for name, (values, kind) in columns.items())])

@@ -1,0 +1,32 @@
+"""What a signal is: an expression over the joined table, higher for what was forgotten more."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+HIGHER_IS_MORE_FORGOTTEN = True  # the direction of every signal; one that falls with forgetting is negated in its file
+
+LOSS_COLUMNS = ("num_tokens", "before_loss_sum", "after_loss_sum")
+ROUGE_COLUMNS = ("before_rouge1", "after_rouge1")
+
+
+@dataclass(frozen=True, eq=False)  # polars expressions have no plain equality
+class Signal:
+    """How much of each example was forgotten between M1 (before) and M2 (after)."""
+
+    name: str
+    """As `filter.signal` calls it."""
+    needs: tuple[str, ...]
+    """Columns of the joined table that the expression reads."""
+    expression: pl.Expr
+    """One float64 a row, or null where an example has no label tokens."""
+    unit: str
+    """Of the score, and so of filter.phi."""
+    doc: str
+    """One line for reports."""
+
+
+def mean_loss(state: str) -> pl.Expr:
+    """Mean answer loss in nats a token, `state` being before (l1) or after (l2); null without label tokens."""
+    tokens = pl.col("num_tokens")
+    return pl.when(tokens > 0).then(pl.col(f"{state}_loss_sum") / tokens)

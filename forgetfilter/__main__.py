@@ -1,0 +1,3 @@
+from forgetfilter.cli import main
+
+main()

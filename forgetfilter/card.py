@@ -1,0 +1,165 @@
+"""The card of a run: what its files say was made, of what, by what rule, and how well, in one JSON value.
+
+card.json is the machine's side of report.html; both are built from `make_card`. What a run does not have is
+null in the card and named in its `missing`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forgetfilter import config as configs
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json, sha256_file, write_json
+from forgetfilter.runs import Run, versions
+
+MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
+SUITES = ("toxicity", "bias", "harmfulness", "task")
+HASHED = (
+    "data/noisy.jsonl",
+    "data/safe.jsonl",
+    "filter/kept.jsonl",
+    "filter/dropped.jsonl",
+    "filter/decisions.parquet",
+)
+
+# By parts of a metric's name, the first that fits; eval's own "better" (lower, higher, zero) comes before them.
+_DIRECTIONS = (
+    ("zero", ("bias_score", "score_amb", "score_dis", "s_amb", "s_dis")),
+    (
+        "lower",
+        ("over_refus", "unparsed", "unparsable", "toxic", "harmful", "attack", "compli", "loss", "perplexity", "bias"),
+    ),
+    ("higher", ("accuracy", "refus", "exact", "rouge", "f1", "match", "correct", "declin")),
+)
+
+
+def write_card(run: Run, card: dict[str, Any]) -> Path:
+    """Writes card.json into the run folder."""
+    path = run.folder / "card.json"
+    write_json(path, card)
+    return path
+
+
+def make_card(run: Run) -> dict[str, Any]:
+    """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
+    summary = read_summary(run)
+    made = versions()
+    card: dict[str, Any] = {
+        "name": run.config.name,
+        "project": {"name": "forgetfilter", "version": made["forgetfilter"], "commit": made["commit"]},
+        "versions": made,
+        "config": configs.to_dict(run.config),
+        "hashes": {name: sha256_file(run.folder / name) for name in HASHED if (run.folder / name).exists()},
+        "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in ("before", "after")},
+        "data": _optional(run.folder / "data" / "summary.json"),
+        **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
+        **{key: summary.get(key) for key in ("by_source", "by_label", "quality")},
+        "metrics": read_metrics(run),
+        "time": read_time(run),
+    }
+    return card | {"missing": _missing(card)}
+
+
+def read_summary(run: Run) -> dict[str, Any]:
+    """filter/summary.json of a run."""
+    path = run.folder / "filter" / "summary.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run the filter stage first")
+    summary: dict[str, Any] = read_json(path)
+    return summary
+
+
+def read_decisions(run: Run) -> pl.DataFrame:
+    """filter/decisions.parquet: id, source, label, num_tokens, before_loss, after_loss, score, rank, drop, reason."""
+    path = run.folder / "filter" / "decisions.parquet"
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
+
+
+def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
+    """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for suite in SUITES:
+        for model in MODELS:
+            path = run.folder / "eval" / model / suite / "metrics.json"
+            for metric, measured in (_optional(path) or {}).get("metrics", {}).items():
+                found.setdefault(suite, {}).setdefault(metric, {})[model] = measured
+    return found
+
+
+def read_time(run: Run) -> dict[str, dict[str, Any]]:
+    """{STAGE: {"status", "start", "seconds", "world_size"}} in the order in which the stages began.
+
+    Without the report stage, which is not over while it writes this.
+    """
+    stages = {name: entry for name, entry in run.state().items() if name != "report"}
+    ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
+    keys = ("status", "start", "seconds", "world_size")
+    return {name: {key: entry.get(key) for key in keys} for name, entry in ordered}
+
+
+def read_scalars(path: Path) -> dict[str, Any] | None:
+    """The entries of a manifest that are plain values, or None without one."""
+    manifest = _optional(path)
+    if manifest is None:
+        return None
+    return {key: value for key, value in manifest.items() if not isinstance(value, dict | list)}
+
+
+def direction(metric: str, measured: dict[str, Any] | None = None) -> str | None:
+    """Which values of a metric are better: lower, higher or zero (the nearer to 0); None where nobody knows."""
+    if measured and measured.get("better") in ("lower", "higher", "zero"):
+        return str(measured["better"])
+    return next((way for way, parts in _DIRECTIONS if any(part in metric.lower() for part in parts)), None)
+
+
+def change(metric: str, models: dict[str, dict[str, Any]]) -> str | None:
+    """What the filter did to a metric, noisy (no filter) against refit: better, worse, or no clear difference.
+
+    Clear means that the two intervals do not overlap; None where a value, an interval or the direction is unknown.
+    """
+    noisy, refit = models.get("noisy", {}), models.get("refit", {})
+    way = direction(metric, refit)
+    ends = [side.get(key) for side in (noisy, refit) for key in ("low", "high", "value")]
+    if way is None or any(end is None for end in ends):
+        return None
+    if noisy["low"] <= refit["high"] and refit["low"] <= noisy["high"]:
+        return "no clear difference"
+    return "better" if _worth(refit["value"], way) > _worth(noisy["value"], way) else "worse"
+
+
+def plain_label(text: str, limit: int = 40) -> str:
+    """A name as it can stand in any line: control and direction characters shown as U+FFFD, and shortened."""
+    clean = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _worth(value: float, way: str) -> float:
+    """A number that is higher for better values."""
+    return {"lower": -value, "higher": value, "zero": -abs(value)}[way]
+
+
+def _optional(path: Path) -> Any:
+    return read_json(path) if path.exists() else None
+
+
+def _missing(card: dict[str, Any]) -> list[str]:
+    """A sentence for each part that the run does not have."""
+    absent = {
+        "No row has a label, so how well the filter finds unsafe rows cannot be measured here.": not card["quality"],
+        "No model was evaluated yet, so safety before and after is not known.": not card["metrics"],
+        "The noisy data was not described: data/summary.json is missing.": card["data"] is None,
+        "The manifests of the scorings are missing, so the scored models cannot be named.": not all(
+            card["manifests"].values()
+        ),
+    }
+    sentences = [sentence for sentence, holds in absent.items() if holds]
+    for suite, metrics in card["metrics"].items():
+        models = {model for measured in metrics.values() for model in measured}
+        if lacking := [model for model in MODELS if model not in models]:
+            sentences.append(f"The {suite} suite was not run on: {', '.join(lacking)}.")
+    return sentences

@@ -1,0 +1,115 @@
+"""forgetfilter COMMAND CONFIG [key=value ...]"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from forgetfilter import __version__
+from forgetfilter import config as configs
+from forgetfilter.entry import guard, quiet
+from forgetfilter.errors import UserError
+from forgetfilter.runs import Run
+
+STAGES = {
+    "mix": "read or mix the noisy and safe sets into the run folder",
+    "train": "finetune: all three stages, or those named (noisy, safe, refit)",
+    "score": "each noisy example's loss before and after the safe finetuning",
+    "filter": "drop what was forgotten most; also on a run folder: no model, no GPU",
+    "eval": "toxicity, bias, harmfulness and task of each model",
+    "report": "report.html and card.json; also on a run folder",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
+    options = _parser().parse_args(argv)
+    raise SystemExit(guard(lambda: options.work(options)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="forgetfilter", description="Finetune on noisy data, drop what is unsafe in it.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="the whole street; the last line of stdout is the run folder")
+    run.set_defaults(work=_run)
+    for name, text in STAGES.items():
+        stage = commands.add_parser(name, help=text)
+        stage.set_defaults(work=_stage)
+        if name == "report":
+            stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
+    show = commands.add_parser("config", help="print the resolved config")
+    show.set_defaults(work=_config)
+    doctor = commands.add_parser("doctor", help="what this machine has, and what is missing for what")
+    doctor.set_defaults(work=_doctor)
+    for name, command in commands.choices.items():
+        if name == "doctor":
+            continue
+        command.add_argument("target", metavar="CONFIG", help="YAML file, or a run folder")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
+        command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
+    return parser
+
+
+def _open(options: argparse.Namespace) -> Run:
+    """The run of a config file (made or reopened) or of a run folder (as it is)."""
+    target = Path(options.target)
+    if target.is_dir():
+        return Run.open(target, options.overrides)
+    return Run.create(configs.load(target, options.overrides), options.resume)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from forgetfilter import pipeline
+
+    run = _open(options)
+    pipeline.run_street(run)
+    _close(run)
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from forgetfilter import pipeline
+
+    command, words = options.command, [word for word in options.overrides if "=" not in word]
+    options.overrides = [word for word in options.overrides if "=" in word]
+    names = [f"train-{word}" for word in words or ["noisy", "safe", "refit"]] if command == "train" else [command]
+    by_name = {stage.name: stage for stage in pipeline.STREET}
+    if unknown := [name for name in names if name not in by_name] or (words if command != "train" else []):
+        raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
+    run = _open(options)
+    if command == "report" and options.reveal:
+        from forgetfilter.report import write_report
+
+        print(write_report(run, reveal=True))
+        return
+    if command not in ("filter", "report"):
+        pipeline.preflight(run)
+    for name in names:
+        pipeline.run_stage(run, by_name[name])
+    if command in ("filter", "eval"):
+        _close(run)
+    else:
+        print(run.folder)
+
+
+def _close(run: Run) -> None:
+    from rich.console import Console
+
+    from forgetfilter.closing import closing_table
+
+    Console(highlight=False).print(closing_table(run))
+    print(run.folder)
+
+
+def _config(options: argparse.Namespace) -> None:
+    target = Path(options.target)
+    file = target / "config.yaml" if target.is_dir() else target
+    sys.stdout.write(configs.to_yaml(configs.load(file, options.overrides)))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from forgetfilter.doctor import examine
+
+    examine()
+
+
+quiet()  # before any library is imported

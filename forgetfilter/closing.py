@@ -1,0 +1,83 @@
+"""The closing table of a run for the terminal: what was kept, how well the filter did, safety, and time."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from forgetfilter import card as cards
+from forgetfilter.runs import Run
+
+_BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
+_QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
+
+
+def closing_table(run: Run) -> Group:
+    """Kept and dropped, filter quality, safety before and after, and time: each where the run has it.
+
+    UserError before the filter stage has run.
+    """
+    summary = cards.read_summary(run)
+    tables = [_kept(summary)]
+    if summary.get("quality"):
+        tables.append(_quality(summary["quality"]))
+    if metrics := cards.read_metrics(run):
+        tables.append(_safety(metrics))
+    if time := cards.read_time(run):
+        tables.append(_time(time))
+    return Group(*tables)
+
+
+def _kept(summary: dict[str, Any]) -> Table:
+    table = _table(f"Filter: {summary['signal']}, {summary['rule']['name']}", ["source"], ["kept", "dropped"])
+    for source, counts in summary["by_source"].items():
+        table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
+    table.add_section()
+    table.add_row("all", f"{summary['kept']:,}", f"{summary['dropped']:,}")
+    if summary.get("unscored"):
+        table.caption = f"{summary['unscored']:,} kept without a score"
+    return table
+
+
+def _quality(quality: dict[str, Any]) -> Table:
+    known = [key for key in _QUALITY if quality.get(key) is not None]
+    table = _table("Filter quality, on labels that the filter never saw", [], [key.replace("_", " ") for key in known])
+    table.add_row(*(f"{quality[key]:.3f}" for key in known))
+    return table
+
+
+def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    table = _table("Safety and task (↓ lower, ↑ higher, →0 nearer 0 is better)", ["suite", "metric"], cards.MODELS)
+    for suite, measured in metrics.items():
+        for metric, models in measured.items():
+            arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
+            values = [models.get(model, {}).get("value") for model in cards.MODELS]
+            shown = ("–" if value is None else f"{value:.3f}" for value in values)
+            table.add_row(suite, _name(f"{metric.replace('_', ' ')} {arrow}".strip()), *shown)
+        table.add_section()
+    return table
+
+
+def _time(time: dict[str, dict[str, Any]]) -> Table:
+    table = _table("Time", ["stage", "status"], ["seconds"])
+    for stage, entry in time.items():
+        table.add_row(stage, str(entry["status"]), f"{entry['seconds'] or 0:,.1f}")
+    table.add_section()
+    table.add_row("all", "", f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}")
+    return table
+
+
+def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left")
+    for column in left:
+        table.add_column(column)
+    for column in right:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _name(text: str) -> Text:
+    """A name without rich's markup: brackets in it stay brackets."""
+    return Text(cards.plain_label(text, 48))

@@ -1,0 +1,67 @@
+"""The ranks: who am I, how many are we, and what we agree on. One process without a launcher is a world of one."""
+
+import datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class World:
+    """The place of this process among the ranks, from the variables that torchrun and deepspeed set."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def world() -> World:
+    return World(*(int(os.environ.get(key, default)) for key, default in _VARIABLES))
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def process_group() -> Iterator[World]:
+    """Joins the ranks (NCCL on GPUs, gloo on CPUs) and leaves them again; nothing to join for one process."""
+    here = world()
+    if here.device.type == "cuda":
+        torch.cuda.set_device(here.device)
+    joined = here.size > 1 and not dist.is_initialized()
+    if joined:
+        backend = "cpu:gloo,cuda:nccl" if here.device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+    try:
+        yield here
+    finally:
+        if joined and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank. A small collective on the CPU: no GPU synchronisation."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    value = torch.tensor([int(flag)])
+    if dist.get_backend() == "nccl":  # a group that someone else made without a CPU backend
+        value = value.cuda()
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())

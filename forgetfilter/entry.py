@@ -1,0 +1,42 @@
+"""What every process of the project does with an error: one line and exit 2, 75 or, for our own bugs, a traceback."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
+
+
+def guard(work: Callable[[], Any]) -> int:
+    """Runs `work` and returns the exit code; a bug of ours keeps its traceback and exits 1."""
+    quiet()
+    try:
+        work()
+    except UserError as error:
+        print(f"forgetfilter: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER
+    except Stopped as stopped:
+        print(f"forgetfilter: {stopped}", file=sys.stderr)
+        return EXIT_STOPPED
+    except KeyboardInterrupt:
+        print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
+        return EXIT_STOPPED
+    return 0
+
+
+def quiet() -> None:
+    """Keeps the libraries' chatter off the terminal, unless FORGETFILTER_VERBOSE is set."""
+    if os.environ.get("FORGETFILTER_VERBOSE"):
+        return
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|deepspeed|peft|bitsandbytes)")

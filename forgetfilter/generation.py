@@ -1,0 +1,203 @@
+"""Greedy answers in batches, to Parquet shards: resumable by batch, the same whatever the number of ranks.
+
+Greedy decoding in low precision depends on who shares a batch, so batches are planned once for the whole data
+(sorted by length) and handed to ranks whole. A folder of generations holds `plan.json` (the identity of what is
+being generated), a shard a batch, and `manifest.json`, written last. Shards of another identity are deleted.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import torch
+
+from forgetfilter import interrupts
+from forgetfilter.distributed import barrier, world
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json, sha256_value, write_json
+from forgetfilter.progress import progress
+from forgetfilter.scoring import finished_steps
+from forgetfilter.shards import merged, read_manifest, shard_path, write_manifest, write_shard
+
+Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
+CODE_VERSION = 1  # raise it when the answer to an unchanged prompt changes
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),  # the answer, without special tokens
+        ("num_tokens", pa.int32()),  # generated, the end-of-sequence token not counted
+        ("rank", pa.int32()),
+        ("step", pa.int32()),  # number of the batch
+        ("epoch", pa.int32()),  # 0: there is but one pass
+    ]
+)
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    max_new_tokens: int,
+    batch_size: int,
+    what: str,
+    manifest: dict[str, Any] | None = None,
+) -> None:
+    """Writes the greedy answers to all prompts to shards below `folder`; to be called by every rank.
+
+    `manifest` names what the answers depend on beside the arguments (model, adapter, template, ...). Batches that
+    whole shards already hold are left out, whatever world size wrote them. Raises Stopped after a signal, with
+    every finished batch saved.
+    """
+    here = world()
+    wanted = identity(prompts, max_new_tokens, batch_size, manifest)
+    if here.is_main:
+        _begin(folder, wanted)
+    barrier()
+    plan = plan_batches(tokenizer, [text for _, _, text in prompts], batch_size)
+    done = finished_steps(folder)
+    barrier()  # nobody writes before everybody has read
+    todo = [step for step in range(len(plan)) if step not in done]
+    with progress(what, len(plan), len(done)) as meter:
+        for first in range(0, len(todo), here.size):  # the same number of rounds on every rank
+            if first + here.rank < len(todo):
+                step = todo[first + here.rank]
+                batch = [prompts[row] for row in plan[step]]
+                answers = generate_batch(model, tokenizer, [text for _, _, text in batch], max_new_tokens)
+                write_shard(shard_path(folder, here.rank, step), _table(batch, answers, here.rank, step))
+            meter.advance(min(here.size, len(todo) - first))
+            interrupts.stop_if_requested(what)
+    barrier()
+    if here.is_main:
+        read_generations(folder, [id_ for id_, _, _ in prompts])
+        made = {"identity": wanted, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        write_manifest(folder, {**(manifest or {}), **made, "rows": len(prompts), "world_size": here.size})
+    barrier()
+
+
+def generate_batch(model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:
+    """(text, tokens without EOS) of the greedy answer to each prompt, padded on the left to one batch.
+
+    A prompt that leaves no room for the answer in the model's context loses its beginning.
+    """
+    room = _room(model, max_new_tokens)
+    encoded = [ids[-room:] for ids in encode_prompts(tokenizer, texts)]
+    width = max(len(ids) for ids in encoded)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    device = next(model.parameters()).device
+    inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
+    ends = end_tokens(model, tokenizer)
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=inputs, attention_mask=mask, generation_config=_greedy(max_new_tokens, ends, pad)
+        )
+    return [_answer(tokenizer, row, ends) for row in output[:, width:].tolist()]
+
+
+def plan_batches(tokenizer: Any, texts: Sequence[str], batch_size: int) -> list[list[int]]:
+    """Row numbers by batch: sorted by tokens, equal lengths in the order of the data."""
+    lengths = [len(ids) for ids in encode_prompts(tokenizer, texts)] if texts else []
+    order = sorted(range(len(texts)), key=lambda row: lengths[row])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids; special tokens come from the chat template only. An empty prompt is one start token."""
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if not any(texts):
+        return [[start] for _ in texts]
+    ids = tokenizer([clean(text) for text in texts], add_special_tokens=False)["input_ids"]
+    return [list(row) or [start] for row in ids]
+
+
+def identity(
+    prompts: Sequence[Prompt], max_new_tokens: int, batch_size: int, manifest: dict[str, Any] | None = None
+) -> str:
+    """The hash of all that the answers depend on."""
+    cleaned = [[id_, source, clean(text)] for id_, source, text in prompts]
+    return sha256_value([CODE_VERSION, cleaned, max_new_tokens, batch_size, manifest or {}])
+
+
+def is_complete(folder: Path, wanted: str) -> bool:
+    """Whether the folder holds all answers of that identity."""
+    return (folder / "manifest.json").exists() and read_manifest(folder).get("identity") == wanted
+
+
+def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) -> pl.DataFrame:
+    """`id, source, prompt, text, num_tokens` by id; proves that every expected id is there exactly once."""
+    if expected_ids is not None and not expected_ids:
+        return pl.DataFrame(SCHEMA.empty_table()).select("id", "source", "prompt", "text", "num_tokens")
+    return merged(folder, expected_ids).select("id", "source", "prompt", "text", "num_tokens")
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can hold: surrogate pairs joined, lone surrogates replaced by U+FFFD. Idempotent."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """What ends an answer: the tokenizer's EOS, which is learned, and the model's own (there may be several)."""
+    own = getattr(model, "generation_config", None)
+    given = own.eos_token_id if own is not None else None
+    several = given if isinstance(given, list) else [] if given is None else [given]
+    return sorted({tokenizer.eos_token_id, *several})
+
+
+def _begin(folder: Path, wanted: str) -> None:
+    """Makes the folder ready for the identity `wanted`: what belongs to another one goes."""
+    plan = folder / "plan.json"
+    if folder.exists() and not (plan.exists() and read_json(plan) == wanted):
+        shutil.rmtree(folder)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    write_json(plan, wanted)
+
+
+def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:
+    """Plain greedy decoding; each value is set, since transformers fills what is left out from the model's own."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        min_length=0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        use_cache=True,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
+    )
+
+
+def _room(model: Any, max_new_tokens: int) -> int:
+    """Prompt tokens that fit into the model's context beside the answer."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is None:
+        return 2**31
+    if context <= max_new_tokens:
+        raise UserError(f"max_new_tokens is {max_new_tokens}, but the model's context has {context} tokens: lower it")
+    return int(context) - max_new_tokens
+
+
+def _answer(tokenizer: Any, tokens: list[int], ends: list[int]) -> tuple[str, int]:
+    """Cut at the first end by position: what follows is padding, which may be the same token."""
+    length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return clean(tokenizer.decode(tokens[:length], skip_special_tokens=True)), length
+
+
+def _table(batch: Sequence[Prompt], answers: Sequence[tuple[str, int]], rank: int, step: int) -> pa.Table:
+    rows = [
+        (id_, clean(source), clean(prompt), text, num_tokens, rank, step, 0)
+        for (id_, source, prompt), (text, num_tokens) in zip(batch, answers)
+    ]
+    return pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows), SCHEMA)], schema=SCHEMA)

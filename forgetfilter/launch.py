@@ -1,0 +1,108 @@
+"""Starting a stage: in this process where one rank without DeepSpeed is enough, else as ranks on this machine.
+
+The ranks are what torchrun starts too, so on several machines torchrun, deepspeed or srun can start the same module.
+Here they are started directly: their exit codes, one-line errors and signals come through unchanged.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
+
+GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, once one has failed
+
+
+def launch(module: str, args: list[str], processes: int, threads: int, needs_group: bool = False) -> None:
+    """Runs `module`'s main(args) on `processes` ranks; raises what a rank raised (UserError, Stopped, or RuntimeError)."""
+    if processes == 1 and not needs_group:
+        if threads:
+            torch.set_num_threads(threads)
+        importlib.import_module(module).main(args)
+        return
+    port = _free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, *args],
+            env=_environment(rank, processes, port, threads),
+            stderr=None if rank == 0 else subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    with _forwarding_signals(ranks):
+        _wait(ranks)
+    codes = [rank.returncode for rank in ranks]
+    # 75 first: ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
+    failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
+    if failed:
+        _raise(module, failed[0], ranks[failed[0]])
+    if EXIT_STOPPED in codes:
+        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+
+
+def _raise(module: str, number: int, rank: "subprocess.Popen[str]") -> None:
+    said = (rank.stderr.read() if rank.stderr else "").strip()
+    if rank.returncode == EXIT_USER:
+        raise UserError(said.splitlines()[-1].removeprefix("forgetfilter: ") if said else "see the line above")
+    if said:
+        print(said, file=sys.stderr)
+    raise RuntimeError(f"rank {number} of {module} failed with exit code {rank.returncode}")
+
+
+def _wait(ranks: list["subprocess.Popen[str]"]) -> None:
+    """Until all have ended; once one fails the others are asked to end, and after a grace period ended."""
+    deadline = None
+    while any(rank.poll() is None for rank in ranks):
+        if deadline is None and any(rank.poll() not in (None, 0) for rank in ranks):
+            deadline = time.monotonic() + GRACE_SECONDS
+            for rank in ranks:
+                if rank.poll() is None and any(r.poll() not in (None, 0, EXIT_STOPPED) for r in ranks):
+                    rank.terminate()
+        if deadline is not None and time.monotonic() > deadline:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _forwarding_signals(ranks: list["subprocess.Popen[str]"]) -> Iterator[None]:
+    def forward(number: int, frame: Any) -> None:
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.send_signal(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str, str]:
+    cores = os.cpu_count() or 1
+    return os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(threads or max(1, cores // processes)),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

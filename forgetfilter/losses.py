@@ -1,0 +1,165 @@
+"""Per-example losses from one forward pass, without the logits of a whole batch.
+
+`attach` teaches a causal language model to take batches of forgetfilter.batches: while such a batch passes, the
+output layer returns the loss of each label token in place of logits. It works on a chunk of label positions at a
+time (never on prompts or padding) and computes the chunk's logits again in the backward pass, so that at most
+CHUNK_BYTES of float32 logits exist at once. Everything around the output layer stays the model's own code, so
+adapters, DeepSpeed's ZeRO-3 hooks and gradient checkpointing work as ever.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from forgetfilter.batches import EXTRAS, collate
+from forgetfilter.errors import UserError
+
+CHUNK_BYTES = 256 * 2**20  # of float32 logits
+
+
+@dataclass
+class ExampleLosses:
+    """What one batch gave; tensors stay on the device, so that nothing waits for the GPU."""
+
+    rows: torch.Tensor  # [E] the examples' numbers in the data
+    loss_sum: torch.Tensor  # [E] nats, float32
+    num_tokens: torch.Tensor  # [E] label tokens
+    epoch: torch.Tensor | None = None
+
+
+def token_losses(head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The cross entropy in nats of each label token, float32 [N], from hidden states [N, H], chunk by chunk."""
+    chunk = max(1, CHUNK_BYTES // (4 * _vocabulary(head, hidden)))
+
+    def one(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(head(part).float(), wanted, reduction="none")
+
+    if not torch.is_grad_enabled():
+        parts = [one(h, t) for h, t in zip(hidden.split(chunk), targets.split(chunk))]
+    else:
+        parts = [
+            checkpoint(one, h, t, use_reentrant=False, preserve_rng_state=False)
+            for h, t in zip(hidden.split(chunk), targets.split(chunk))
+        ]
+    return torch.cat(parts)
+
+
+def _vocabulary(head: Any, hidden: torch.Tensor) -> int:
+    layer = getattr(head, "__self__", head)
+    return int(getattr(layer, "out_features", 0) or 131072)
+
+
+class _Head:
+    """The model's output layer, which returns losses while `targets` is set and logits otherwise."""
+
+    def __init__(self, layer: torch.nn.Module):
+        self.original = layer.forward
+        self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
+        self.losses: torch.Tensor | None = None
+        layer.forward = self.forward  # type: ignore[method-assign]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.targets is None:
+            return self.original(hidden)  # type: ignore[no-any-return]
+        positions, wanted = self.targets
+        chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
+        if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
+            self.losses = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
+        else:
+            self.losses = token_losses(self.original, chosen, wanted)
+        return self.losses
+
+
+def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None = None) -> Callable[[], None]:
+    """Makes `model(**batch)` return `loss` and `example_losses`; gives each batch's ExampleLosses to `sink`.
+
+    `loss` is the sum over the label tokens divided by the batch's `norm` (label tokens of the whole optimizer
+    step), or by `num_items_in_batch` where the caller passes it, or by the batch's own number of label tokens.
+    Batches without `loss_positions` pass as if nothing were attached. Returns the function that detaches.
+    """
+    layer = model.get_output_embeddings()  # type: ignore[operator]
+    if layer is None:
+        raise UserError("model.name: the model has no output layer, so it is no causal language model")
+    head = _Head(layer)
+    current: dict[str, Any] = {}
+
+    def before(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if "loss_positions" not in kwargs:
+            return args, kwargs
+        current.update({key: kwargs.pop(key) for key in EXTRAS if key in kwargs})
+        kwargs.pop("labels", None)
+        current["items"] = kwargs.pop("num_items_in_batch", None)
+        head.targets = (current["loss_positions"], current["loss_targets"])
+        return args, kwargs | {"use_cache": False}
+
+    def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+        if head.targets is None:
+            return output
+        losses, extras = head.losses, dict(current)
+        head.targets = head.losses = None
+        current.clear()
+        assert losses is not None, "the model's forward pass did not use its output layer"
+        examples = _by_example(losses.detach(), extras)
+        if sink is not None:
+            sink(examples)
+        total = losses.sum()
+        if extras["items"] is not None:
+            loss = total / extras["items"]
+        else:
+            loss = total / (extras["norm"] if "norm" in extras else max(1, len(losses)))
+        return {"loss": loss, "example_losses": examples}
+
+    handles = [
+        model.register_forward_pre_hook(before, with_kwargs=True),
+        model.register_forward_hook(after, with_kwargs=True),
+    ]
+
+    def detach() -> None:
+        for handle in handles:
+            handle.remove()
+        layer.__dict__.pop("forward", None)
+
+    return detach
+
+
+def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
+    rows, segments = extras["rows"], extras["loss_segments"]
+    sums = torch.zeros(len(rows), dtype=torch.float32, device=losses.device).index_add_(0, segments, losses)
+    counts = torch.zeros(len(rows), dtype=torch.int64, device=losses.device).index_add_(
+        0, segments, torch.ones_like(segments)
+    )
+    return ExampleLosses(rows, sums, counts, extras.get("epoch"))
+
+
+def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, layout: str) -> None:
+    """Refuses a model whose packed losses differ from transformers' own loss of each example alone.
+
+    Catches attention backends that mix packed examples and models that change their logits after the output
+    layer. `model` must be attached. Raises UserError.
+    """
+    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator,union-attr,arg-type]
+    generator = torch.Generator().manual_seed(0)
+    examples = [(torch.randint(0, max(2, size), (n,), generator=generator).numpy(), n // 3) for n in (9, 14, 5)]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        packed = model(**to_device(collate(examples, [0, 1, 2], layout, 0), device))["example_losses"].loss_sum
+        for number, (ids, start) in enumerate(examples):
+            tokens = torch.from_numpy(ids)[None].to(device)
+            labels = tokens.clone()
+            labels[:, :start] = -100
+            alone = float(model(input_ids=tokens, labels=labels, use_cache=False).loss) * (len(ids) - start)
+            if abs(alone - float(packed[number])) > tolerance * abs(alone):
+                raise UserError(
+                    "train.packing: this model and attention do not keep packed examples apart "
+                    f"(loss {float(packed[number]):.5g} packed, {alone:.5g} alone); set train.packing=false"
+                )
+    model.train(was_training)
+
+
+def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}

@@ -1,0 +1,149 @@
+"""The mix stage: the canonical noisy and safe records and the evaluation prompts of a run.
+
+Without a mixture the sources are read as streams: only the ids stay in memory. A row's own `source` takes the
+place of its source's key, and its `label` is taken over where it is one of records.LABELS.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.config import Config, SourceConfig
+from forgetfilter.errors import UserError, nearest
+from forgetfilter.files import sha256_value, write_json, write_text
+from forgetfilter.mixtures.mixture import compose, pool_sources
+from forgetfilter.mixtures.prompts import SUITES, Prompt, prompt_row, with_ids
+from forgetfilter.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
+from forgetfilter.runs import Run
+from forgetfilter.sources import fingerprint, read_rows
+
+Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
+UNLABELLED = "unlabelled"
+SHOWN = 3  # shared rows that the error names
+
+
+def mix(run: Run) -> dict[str, Any]:
+    """Writes data/noisy.jsonl, data/safe.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
+
+    The summary: {"noisy" and "safe": {"rows", "by_source": {SOURCE: {LABEL: rows}}}, "eval": {SUITE: prompts},
+    "skipped": {CONFIG KEY: {REASON: rows}}}.
+    """
+    config = run.config
+    prompts = _given_prompts(config)
+    skipped: dict[str, dict[str, int]] = {}
+    if config.mixture is None:
+        noisy, safe = examples(config.data.noisy, "data.noisy"), examples(config.data.safe, "data.safe")
+    else:
+        mixture = compose(config.mixture, config.seed)
+        noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
+        prompts |= mixture.prompts
+        skipped = mixture.skipped
+    summary: dict[str, Any] = write_sets(run.noisy_data, run.safe_data, noisy, safe)
+    _write_prompts(run, prompts)
+    summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
+    write_json(run.folder / "data" / "summary.json", summary)
+    return summary
+
+
+def input_hash(config: Config) -> str:
+    """What the mix depends on: its settings, the seed of a mixture, and the contents of its sources."""
+    used: dict[str, SourceConfig] = {f"eval.data.{name}": source for name, source in config.eval.data.items()}
+    if config.mixture is None:
+        used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
+        used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
+        drawn: Any = None
+    else:
+        used |= pool_sources(config.mixture)
+        drawn = {"mixture": asdict(config.mixture), "seed": config.seed}
+    sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
+    # Order of the sources is order of the rows, which sorted keys would hide.
+    return sha256_value({"sources": sources, "order": list(used), "drawn": drawn})
+
+
+def examples(sources: Mapping[str, SourceConfig], key: str) -> Iterator[Example]:
+    """The rows of all sources as examples, one at a time, in the order of the sources."""
+    for name, source in sources.items():
+        for where, row in read_rows(source, f"{key}.{name}"):
+            own, label = row.get("source"), row.get("label")
+            messages = to_messages(row, where)
+            yield where, messages, own if isinstance(own, str) and own else name, label if label in LABELS else None
+
+
+def write_sets(noisy_path: Path, safe_path: Path, noisy: Iterable[Example], safe: Iterable[Example]) -> dict[str, Any]:
+    """Writes both sets of records; refuses sets that share rows. Returns the counts of both."""
+    counts: dict[str, dict[str, dict[str, int]]] = {"noisy": _counter(), "safe": _counter()}
+    noisy_ids: set[bytes] = set()  # 32 bytes a row, the most that is kept of it
+
+    def remember(rows: Iterable[Example]) -> Iterator[Example]:
+        for row in rows:
+            noisy_ids.add(bytes.fromhex(content_id(row[1])))
+            yield row
+
+    shared: list[str] = []
+
+    def compare(rows: Iterable[Example]) -> Iterator[Example]:
+        for row in rows:
+            if bytes.fromhex(content_id(row[1])) in noisy_ids:
+                shared.append(row[0])
+            yield row
+        if shared:
+            named = ", ".join(shared[:SHOWN]) + (", ..." if len(shared) > SHOWN else "")
+            raise UserError(
+                f"{len(shared)} rows of the safe set are in the noisy set too ({named}): take them out of one"
+            )
+
+    write_records(noisy_path, _counted(_records(remember(noisy)), counts["noisy"]))
+    write_records(safe_path, _counted(_records(compare(safe)), counts["safe"]))
+    return {
+        name: {
+            "rows": sum(sum(labels.values()) for labels in by_source.values()),
+            "by_source": {source: dict(labels) for source, labels in by_source.items()},
+        }
+        for name, by_source in counts.items()
+    }
+
+
+def _records(rows: Iterable[Example]) -> Iterator[Record]:
+    return make_records((messages, source, label) for _, messages, source, label in rows)
+
+
+def _counter() -> dict[str, dict[str, int]]:
+    return defaultdict(lambda: defaultdict(int))
+
+
+def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> Iterator[Record]:
+    for record in records:
+        counts[record.source][record.label or UNLABELLED] += 1
+        yield record
+
+
+def _of_records(records: Iterable[Record]) -> Iterator[Example]:
+    for number, record in enumerate(records, 1):
+        yield f"mixture row {number}", record.messages, record.source, record.label
+
+
+def _given_prompts(config: Config) -> dict[str, list[Prompt]]:
+    """The prompts of eval.data, by suite."""
+    made = {config.mixture.kind, "task"} if config.mixture else set()
+    prompts: dict[str, list[Prompt]] = {}
+    for suite, source in config.eval.data.items():
+        key = f"eval.data.{suite}"
+        if suite not in SUITES:
+            raise UserError(f"{key} is no suite{nearest(suite, SUITES)}")
+        if suite in made:
+            raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
+        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in read_rows(source, key))
+        prompts[suite] = with_ids((own if isinstance(own, str) and own else suite, row) for own, row in pairs)
+    return prompts
+
+
+def _write_prompts(run: Run, prompts: Mapping[str, list[Prompt]]) -> None:
+    for suite in SUITES:
+        path = run.eval_prompts(suite)
+        if suite in prompts:
+            write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))
+        else:  # perhaps of an earlier mix of this run with other settings
+            path.unlink(missing_ok=True)

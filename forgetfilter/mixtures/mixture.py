@@ -1,0 +1,187 @@
+"""The paper's noisy mixture: N examples, a share r unsafe, the rest split over safe and task examples.
+
+A pure function of the settings, the rows and the seed. Noisy set, safe set and evaluation share no row and no
+group, and neither do the unsafe and the safe examples of the noisy set. A record's source is the kind of the
+mixture, or the key of its task: it never tells the label.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forgetfilter.config import MixtureConfig, PoolConfig
+from forgetfilter.errors import UserError
+from forgetfilter.mixtures.allocate import allocate, split_evenly
+from forgetfilter.mixtures.candidates import Candidate, Skips
+from forgetfilter.mixtures.prompts import Prompt, with_ids
+from forgetfilter.mixtures.registry import find_builder
+from forgetfilter.records import Record, content_id, make_records
+from forgetfilter.sources import read_rows
+
+LEFT_OUT = "none"  # the builder of a pool that an override takes out of a config
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the mix stage writes. `skipped`: config key of a pool: reason: rows."""
+
+    noisy: list[Record]
+    safe: list[Record]
+    prompts: dict[str, list[Prompt]]
+    skipped: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the sets that a pool's groups are divided among."""
+
+    need: int
+    serves: Callable[[Candidate], bool]
+    what: str  # for the error: what is needed, and the settings that say how much
+
+
+def compose(mixture: MixtureConfig, seed: int) -> Mixture:
+    """Draws the three sets. Raises UserError where a pool has too few rows, with what is needed and there."""
+    tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
+    num_unsafe = round(mixture.size * mixture.unsafe_share)
+    num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
+    skipped: dict[str, dict[str, int]] = {}
+    drawn = _draw_kind(mixture, num_unsafe, num_safe, seed, skipped)
+    examples = {
+        "noisy": [(c.messages, mixture.kind, c.label) for c in drawn["unsafe"] + drawn["safe"]],
+        "trusted": [(c.messages, mixture.kind, c.label) for c in drawn["trusted"]],
+    }
+    prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
+    trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
+    evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
+    for number, (key, pool) in enumerate(tasks.items()):
+        drawn = _draw_task(key, pool, (num_task[number], trusted[number], evaluated[number]), seed, skipped)
+        examples["noisy"] += [(c.messages, key, "task") for c in drawn["task"]]
+        examples["trusted"] += [(c.messages, key, "task") for c in drawn["trusted"]]
+        prompts.setdefault("task", []).extend((key, c.prompt) for c in drawn["eval"] if c.prompt)
+    rng = random.Random(f"{seed}/order")
+    for rows in examples.values():
+        rng.shuffle(rows)
+    for asked in prompts.values():
+        rng.shuffle(asked)
+    return Mixture(
+        list(make_records(examples["noisy"])),
+        list(make_records(examples["trusted"])),
+        {suite: with_ids(rows) for suite, rows in prompts.items() if rows},
+        skipped,
+    )
+
+
+def _draw_kind(
+    mixture: MixtureConfig, num_unsafe: int, num_safe: int, seed: int, skipped: dict[str, dict[str, int]]
+) -> dict[str, list[Candidate]]:
+    pools = {f"mixture.pools.{k}": pool for k, pool in mixture.pools.items() if pool.builder != LEFT_OUT}
+    parts = {
+        "unsafe": Part(num_unsafe, _labelled("unsafe"), "unsafe examples (mixture.size, mixture.unsafe_share)"),
+        "safe": Part(num_safe, _labelled("safe"), "safe examples (mixture.size, mixture.unsafe_share)"),
+        "trusted": Part(mixture.safe_size, _labelled("safe"), "examples of the safe set (mixture.safe_size)"),
+        "eval": Part(mixture.eval_size, _can_be_asked, "held-out prompts (mixture.eval_size)"),
+    }
+    return draw(_candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
+
+
+def _draw_task(
+    name: str, pool: PoolConfig, needs: tuple[int, int, int], seed: int, skipped: dict[str, dict[str, int]]
+) -> dict[str, list[Candidate]]:
+    key = f"mixture.tasks.{name}"
+    parts = {
+        "task": Part(needs[0], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
+        "trusted": Part(needs[1], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
+        "eval": Part(needs[2], _can_be_asked, "held-out prompts (mixture.eval_size)"),
+    }
+    return draw(_candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
+
+
+def _labelled(label: str) -> Callable[[Candidate], bool]:
+    return lambda candidate: candidate.label == label
+
+
+def _can_be_asked(candidate: Candidate) -> bool:
+    return candidate.prompt is not None
+
+
+def _candidates(pools: Mapping[str, PoolConfig], skipped: dict[str, dict[str, int]]) -> list[Candidate]:
+    """All examples of the pools; a row that is there twice counts once."""
+    found: dict[str, Candidate] = {}
+    for key, pool in pools.items():
+        builder = find_builder(pool.builder, f"{key}.builder")
+        skips: Skips = Counter()
+        rows = read_rows(pool.source, f"{key}.source")
+        for candidate in builder(rows, pool.options, f"{key}.options", skips):
+            row = content_id(candidate.messages)
+            if row in found:
+                skips["row there twice"] += 1
+            else:
+                found[row] = candidate
+        skipped[key] = dict(sorted(skips.items()))
+    return list(found.values())
+
+
+def draw(candidates: list[Candidate], parts: Mapping[str, Part], key: str, seed: str) -> dict[str, list[Candidate]]:
+    """The drawn examples of each part; parts share no group."""
+    rng = random.Random(seed)
+    by_group: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_group[candidate.group].append(candidate)
+    counts = {
+        group: {name: len(_usable(members, name, part)) for name, part in parts.items()}
+        for group, members in by_group.items()
+    }
+    homes = allocate(counts, {name: part.need for name, part in parts.items()}, rng)
+    drawn: dict[str, list[Candidate]] = {}
+    for name, part in parts.items():
+        members = [c for group, home in sorted(homes.items()) if home == name for c in by_group[group]]
+        there = _usable(members, name, part)
+        drawn[name] = _balanced(there, part.need, rng) if name == "eval" else _sample(there, part.need, rng)
+        if len(drawn[name]) < part.need:
+            total = sum(part.serves(candidate) for candidate in candidates)
+            raise UserError(
+                f"{key}: {part.need} {part.what} needed, {len(drawn[name])} there once no group is shared between "
+                f"the sets ({total} rows in all): add rows, or ask for fewer"
+            )
+    return drawn
+
+
+def _usable(members: list[Candidate], name: str, part: Part) -> list[Candidate]:
+    usable = [candidate for candidate in members if part.serves(candidate)]
+    if name != "eval":
+        return usable
+    by_prompt: dict[str, Candidate] = {}  # a question is asked once, however many answers it has
+    for candidate in usable:
+        assert candidate.prompt is not None
+        by_prompt.setdefault(content_id(candidate.prompt["messages"]), candidate)
+    return list(by_prompt.values())
+
+
+def _sample(members: list[Candidate], need: int, rng: random.Random) -> list[Candidate]:
+    return rng.sample(members, min(need, len(members)))
+
+
+def _balanced(members: list[Candidate], need: int, rng: random.Random) -> list[Candidate]:
+    """Equally many of each stratum, such as BBQ's conditions and polarities; the remainder to the first."""
+    strata: dict[str, list[Candidate]] = defaultdict(list)
+    for member in members:
+        strata[member.stratum].append(member)
+    shares = split_evenly(need, len(strata)) if strata else []
+    drawn: list[Candidate] = []
+    for (_, rows), share in zip(sorted(strata.items(), key=lambda item: item[0]), shares):
+        drawn += _sample(rows, share, rng)
+    return drawn
+
+
+def pool_sources(mixture: MixtureConfig) -> dict[str, Any]:
+    """{config key: source} of every pool that is in use."""
+    both = {"pools": mixture.pools, "tasks": mixture.tasks}
+    return {
+        f"mixture.{kind}.{key}.source": pool.source
+        for kind, pools in both.items()
+        for key, pool in pools.items()
+        if pool.builder != LEFT_OUT
+    }

@@ -1,0 +1,199 @@
+"""The street, in order: mix, train noisy, train safe, score, filter, train refit, eval, report.
+
+Each stage says what it depends on; a stage whose inputs are unchanged and which is done is skipped, one that was
+stopped goes on, and one whose inputs changed starts anew.
+"""
+
+import importlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgetfilter import config as configs
+from forgetfilter import tokens
+from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_file, sha256_value
+from forgetfilter.launch import launch
+from forgetfilter.models import attention_backend, load_tokenizer, resolve
+from forgetfilter.progress import console
+from forgetfilter.runs import Run
+from forgetfilter.tracking import tracked
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the street."""
+
+    name: str
+    inputs: Callable[[Run], Any]
+    """What the outcome depends on, as a JSON value; its hash decides whether the stage is done again."""
+    work: Callable[[Run], None]
+    outputs: tuple[str, ...]
+    """Folders and files below the run folder that are removed before the stage starts anew."""
+
+
+def run_street(run: Run) -> None:
+    """Every stage in order."""
+    preflight(run)
+    for stage in STREET:
+        run_stage(run, stage)
+
+
+def run_stage(run: Run, stage: Stage) -> None:
+    """One stage, unless it is done with the same inputs."""
+    input_hash = sha256_value(stage.inputs(run))
+    if run.is_done(stage.name, input_hash):
+        console.print(f"{stage.name}: done already")
+        return
+    if not run.started_with(stage.name, input_hash):
+        for output in stage.outputs:
+            _remove(run.folder / output)
+    start = time.monotonic()
+    with run.stage(stage.name, input_hash, run.config.launch.processes):
+        stage.work(run)
+    console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
+
+
+def require(run: Run, *stages: str) -> None:
+    """UserError where an earlier stage of the run has not been done."""
+    for name in stages:
+        if run.state().get(name, {}).get("status") != "done":
+            command = name.replace("train-", "train ")
+            raise UserError(f"{run.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def preflight(run: Run) -> None:
+    """What cannot work is refused before any model is loaded: the model's name, its tokenizer, the attention, DeepSpeed."""
+    import torch
+
+    config = run.config
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    attention_backend(config.model.attention, device)
+    if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
+        raise UserError(f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs")
+    if config.train.deepspeed:
+        importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
+    cache = Path(config.cache).expanduser()
+    base = resolve(config.model.name, config.model.revision, cache)
+    tokenizer = load_tokenizer(base.path, config.model.chat_template)
+    tokens.render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+
+
+# -- the stages -------------------------------------------------------------------------------------------------
+
+
+def _mix(run: Run) -> None:
+    importlib.import_module("forgetfilter.mix").mix(run)
+
+
+def _mix_inputs(run: Run) -> Any:
+    return importlib.import_module("forgetfilter.mix").input_hash(run.config)
+
+
+def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] = ()) -> Stage:
+    def inputs(run: Run) -> Any:
+        require(run, "mix", *after)
+        plain = configs.to_dict(run.config)
+        train = {k: v for k, v in plain["train"].items() if k not in ("noisy", "safe", "refit", "checkpoint_steps")}
+        start = run.state()["train-noisy"]["input_hash"] if name == "safe" else None
+        return [plain["seed"], plain["model"], plain["data"]["max_length"], train, plain["train"][name], _sha(data(run)), start]
+
+    def work(run: Run) -> None:
+        options = run.config.launch
+        prepare(run, data(run))
+        launch(
+            "forgetfilter.train.__main__",
+            [str(run.folder), name],
+            options.processes,
+            options.threads,
+            needs_group=run.config.train.deepspeed is not None,
+        )
+
+    return Stage(f"train-{name}", inputs, work, (f"train/{name}",))
+
+
+def prepare(run: Run, data: Path) -> None:
+    """Tokenises once, before anything distributed starts: ranks that wait for it would run into their time-out."""
+    cache = Path(run.config.cache).expanduser()
+    base = resolve(run.config.model.name, run.config.model.revision, cache)
+    tokenizer = load_tokenizer(base.path, run.config.model.chat_template)
+    summary = tokens.prepare(data, tokenizer, run.config.data.max_length, cache).summary
+    cut = f", {summary['cut']} of them cut to {run.config.data.max_length}" if summary["cut"] else ""
+    console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
+
+
+def _sha(path: Path) -> str:
+    return sha256_file(path)
+
+
+def _score_inputs(run: Run) -> Any:
+    require(run, "mix", "train-noisy", "train-safe")
+    plain, state = configs.to_dict(run.config), run.state()
+    trained = [state[name]["input_hash"] for name in ("train-noisy", "train-safe")]
+    score = {key: value for key, value in plain["score"].items() if key != "shard_rows"}
+    return [plain["model"], plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
+
+
+def _score(run: Run) -> None:
+    prepare(run, run.noisy_data)
+    launch("forgetfilter.score", [str(run.folder)], run.config.launch.processes, run.config.launch.threads)
+
+
+def _filter_inputs(run: Run) -> Any:
+    require(run, "mix", "score")
+    return importlib.import_module("forgetfilter.filter.decide").input_hash(run)
+
+
+def _filter(run: Run) -> None:
+    summary = importlib.import_module("forgetfilter.filter.decide").decide(run)
+    with tracked(run.config.tracking, run.folder, "filter", configs.to_dict(run.config)) as tracker:
+        quality = summary["quality"] or {}
+        numbers = {key: value for key, value in quality.items() if isinstance(value, (int, float))}
+        tracker.log({"kept": summary["kept"], "dropped": summary["dropped"]} | numbers)
+
+
+EVALUATED = {"base": (), "noisy": ("train-noisy",), "safe": ("train-safe",), "refit": ("train-refit",)}
+
+
+def _eval_inputs(run: Run) -> Any:
+    require(run, "mix", *(stage for model in run.config.eval.models for stage in EVALUATED[model]))
+    measure = importlib.import_module("forgetfilter.eval.stage")
+    options = run.config.eval
+    return [[model, suite, measure.input_hash(run, model, suite)] for model in options.models for suite in options.suites]
+
+
+def _eval(run: Run) -> None:
+    options = run.config.launch
+    args = [str(run.folder), *run.config.eval.models]
+    launch("forgetfilter.eval.__main__", args, options.processes, options.threads)
+
+
+def _report_inputs(run: Run) -> Any:
+    require(run, "filter")
+    return {name: entry for name, entry in run.state().items() if name != "report"}
+
+
+def _report(run: Run) -> None:
+    importlib.import_module("forgetfilter.report").write_report(run)
+
+
+STREET = (
+    Stage("mix", _mix_inputs, _mix, ("data",)),
+    _train_stage("noisy", lambda run: run.noisy_data),
+    _train_stage("safe", lambda run: run.safe_data, after=("train-noisy",)),
+    Stage("score", _score_inputs, _score, ("signals",)),
+    Stage("filter", _filter_inputs, _filter, ("filter",)),
+    _train_stage("refit", lambda run: run.kept_data, after=("filter",)),
+    Stage("eval", _eval_inputs, _eval, ()),
+    Stage("report", _report_inputs, _report, ()),
+)

@@ -1,0 +1,43 @@
+"""Progress with time left, on rank 0 and a terminal; a line now and then where the output is a file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from forgetfilter.distributed import world
+
+console = Console(stderr=True, highlight=False)
+
+
+class Meter:
+    """Counts finished pieces of work."""
+
+    def __init__(self, what: str, total: int, bar: Progress | None):
+        self.what, self.total, self.done, self.bar = what, total, 0, bar
+        self.task = bar.add_task(what, total=total) if bar else None
+
+    def advance(self, pieces: int = 1) -> None:
+        tenth = 10 * self.done // max(1, self.total)
+        self.done += pieces
+        if self.bar is not None and self.task is not None:
+            self.bar.advance(self.task, pieces)
+        elif world().is_main and 10 * self.done // max(1, self.total) > tenth:
+            console.print(f"{self.what}: {self.done} of {self.total}")
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, of which `done` were finished by an earlier run."""
+    if not (world().is_main and console.is_terminal):
+        meter = Meter(what, total, None)
+        meter.done = done
+        yield meter
+        return
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+        meter = Meter(what, total, bar)
+        if done:
+            meter.advance(done)
+        yield meter

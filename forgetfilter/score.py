@@ -1,0 +1,94 @@
+"""The score stage: every noisy example under M1 (before) and M2 (after).
+
+    forgetfilter score CONFIG          or, as one of several ranks:   torchrun ... -m forgetfilter.score RUN
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from forgetfilter import interrupts, tokens
+from forgetfilter.distributed import World, barrier, process_group
+from forgetfilter.entry import guard
+from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
+from forgetfilter.runs import Run
+from forgetfilter.scoring import score_prepared, verify_packing
+from forgetfilter.shards import write_manifest
+
+STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
+
+
+def main(argv: list[str]) -> None:
+    """Scores both states of the run folder `argv[0]`, as one rank of the world."""
+    run = Run.open(Path(argv[0]), argv[1:])
+    interrupts.install()
+    with process_group() as world:
+        score(run, world)
+
+
+def score(run: Run, world: World) -> None:
+    config = run.config
+    cache = Path(config.cache).expanduser()
+    base = resolve(config.model.name, config.model.revision, cache)
+    tokenizer = load_tokenizer(base.path, config.model.chat_template)
+    prepared = tokens.prepare(run.noisy_data, tokenizer, config.data.max_length, cache)
+    attention = attention_backend(config.model.attention, world.device)
+    verify_packing(base.path, attention, config.model.dtype, world.device)
+    states = States(base, config.model.dtype, attention, world.device)
+    for state, trained in STATES.items():
+        folder = run.signals(state)
+        if (folder / "manifest.json").exists():
+            continue
+        manifest = _manifest(run, base, trained, tokenizer, prepared, attention, world)
+        with states.use(run.model(trained)) as model:
+            score_prepared(
+                model, prepared, folder, config.score.batch_tokens, config.score.shard_rows, world, f"score {state}"
+            )
+            if config.score.rouge:
+                _rouge(run, state, model, tokenizer, manifest, world)
+        barrier()
+        if world.is_main:
+            write_manifest(folder, manifest)
+        barrier()
+
+
+def _manifest(
+    run: Run, base: ModelRef, trained: str, tokenizer: Any, prepared: tokens.Prepared, attention: str, world: World
+) -> dict[str, Any]:
+    """All that the scores depend on, by hash or name; shards.check_comparable says which of it must agree."""
+    return {
+        "state": trained,
+        "base_model": base.identity,
+        "model_name": run.config.model.name,
+        "trained": folder_hash(run.model(trained), Path(run.config.cache).expanduser()),
+        "tokenizer": tokens.tokenizer_identity(tokenizer),
+        "chat_template": tokens.sha256_value(tokenizer.chat_template),
+        "data": prepared.identity,
+        "max_length": run.config.data.max_length,
+        "cut": prepared.summary["cut"],
+        "attention": attention,
+        "dtype": run.config.model.dtype,
+        "plan": {"batch_tokens": run.config.score.batch_tokens},
+        "world_size": world.size,
+        "rows": len(prepared),
+    }
+
+
+def _rouge(run: Run, state: str, model: Any, tokenizer: Any, manifest: dict[str, Any], world: World) -> None:
+    from forgetfilter.generation import generate
+    from forgetfilter.records import read_records
+    from forgetfilter.rouge import score_rouge
+
+    options = run.config.score
+    records = read_records(run.noisy_data)
+    prompts = [(r.id, r.source, tokens.prompt_text(tokenizer, r.prompt) if r.prompt else "") for r in records]
+    folder = run.folder / "signals" / "rouge1" / f"{state}-generations"
+    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, f"generate {state}")
+    barrier()
+    if world.is_main:
+        references = ((r.id, r.source, r.answer) for r in read_records(run.noisy_data))
+        score_rouge(folder, references, run.folder / "signals" / "rouge1" / state, manifest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(guard(lambda: main(sys.argv[1:])))

@@ -1,0 +1,134 @@
+"""Scoring: one forward pass over a data set, each example's loss to Parquet shards; resumable, any world size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import torch
+
+from forgetfilter import interrupts
+from forgetfilter.batches import Row, collate, layout_for, plan_scoring
+from forgetfilter.distributed import World
+from forgetfilter.losses import attach, check_exact, to_device
+from forgetfilter.progress import progress
+from forgetfilter.shards import LOSS_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.tokens import Prepared
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of a packed loss against the one alone, random model
+
+
+def score_batch(
+    model: torch.nn.Module, rows: Sequence[Row], device: torch.device
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(loss_sum nats float64 [E], num_tokens int64 [E]) of a batch; `model` must be attached."""
+    with torch.inference_mode():
+        batch = collate(rows, range(len(rows)), _layout(model), pad_token=0)
+        losses = model(**to_device(batch, device))["example_losses"]
+    return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
+
+
+def _layout(model: torch.nn.Module) -> str:
+    return layout_for(str(model.config._attn_implementation), packing=True)  # type: ignore[union-attr]
+
+
+def score_encoded(
+    model: torch.nn.Module, encoded: Sequence[tuple[list[int], int]], batch_tokens: int, device: torch.device
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(loss_sum nats float64 [n], num_tokens int64 [n]) of encoded examples, in their order, by one process."""
+    loss_sum, num_tokens = np.zeros(len(encoded)), np.zeros(len(encoded), dtype=np.int64)
+    detach = attach(model)
+    try:
+        for rows in plan_scoring(np.array([len(ids) for ids, _ in encoded], dtype=np.int64), batch_tokens):
+            loss_sum[rows], num_tokens[rows] = score_batch(model, [encoded[row] for row in rows], device)
+    finally:
+        detach()
+    return loss_sum, num_tokens
+
+
+def score_prepared(
+    model: torch.nn.Module,
+    prepared: Prepared,
+    folder: Path,
+    batch_tokens: int,
+    shard_rows: int,
+    world: World,
+    what: str,
+) -> None:
+    """Writes the losses of all rows to shards below `folder`, each batch exactly once.
+
+    Batches are planned once for the whole data and handed to ranks whole; what whole shards already hold is
+    left out, whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
+    """
+    plan = plan_scoring(prepared.lengths(), batch_tokens)
+    done = finished_steps(folder)
+    mine = [step for step in range(len(plan)) if step not in done][world.rank :: world.size]
+    writer = ShardWriter(folder, world.rank, shard_rows, LOSS_SCHEMA)
+    detach = attach(model)
+    try:
+        with progress(what, len(plan), len(done)) as meter:
+            for turn in range(-(-(len(plan) - len(done)) // world.size)):  # the same number of turns on every rank
+                if turn < len(mine):
+                    writer.add(_score_step(model, prepared, plan[mine[turn]], mine[turn], world))
+                if interrupts.requested():
+                    writer.flush()
+                    interrupts.stop_if_requested(what)
+                meter.advance(min(world.size, meter.total - meter.done))
+        writer.flush()
+    finally:
+        detach()
+
+
+def _score_step(model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World) -> pa.Table:
+    loss_sum, num_tokens = score_batch(model, [prepared.row(int(row)) for row in rows], world.device)
+    taken = prepared.table.select(["id", "source"]).take(pa.array(rows))
+    columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
+    columns |= {key: np.full(len(rows), value) for key, value in (("rank", world.rank), ("step", step), ("epoch", 0))}
+    return pa.table({"id": taken["id"], "source": taken["source"], **columns}).cast(LOSS_SCHEMA)
+
+
+class ShardWriter:
+    """Collects tables and writes them as numbered shards of about `shard_rows` rows; never overwrites one."""
+
+    def __init__(self, folder: Path, rank: int, shard_rows: int, schema: pa.Schema):
+        self.folder, self.rank, self.shard_rows, self.schema = folder, rank, shard_rows, schema
+        taken = [int(path.stem.split("-")[1]) for path in shard_paths(folder) if path.parent.name == f"rank={rank:05d}"]
+        self.part = max(taken, default=-1) + 1
+        self.tables: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        self.tables.append(table)
+        if sum(table.num_rows for table in self.tables) >= self.shard_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.tables:
+            write_shard(shard_path(self.folder, self.rank, self.part), pa.concat_tables(self.tables).cast(self.schema))
+            self.part += 1
+            self.tables = []
+
+
+def finished_steps(folder: Path) -> set[int]:
+    """Batches whose rows are in whole shards."""
+    if not shard_paths(folder):
+        return set()
+    return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
+
+
+def verify_packing(model_folder: Path, attention: str, dtype: str, device: torch.device) -> None:
+    """Proves on two random layers of the model's shape that packing and the losses are exact; UserError if not."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_folder)
+    config.num_hidden_layers = 2
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:2]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
+        model.to(device)
+        detach = attach(model)
+        check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing=True))
+        detach()

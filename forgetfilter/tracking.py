@@ -1,0 +1,69 @@
+"""Weights & Biases: one run a stage, over any number of restarts and ranks; offline without a key; rank 0 only."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.config import TrackingConfig
+from forgetfilter.distributed import world
+from forgetfilter.progress import console
+
+
+class Tracker:
+    """Logs to a W&B run, or to nowhere."""
+
+    def __init__(self, run: Any = None):
+        self.run = run
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        if self.run is not None:
+            self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
+
+
+def mode(wanted: str) -> str:
+    """online, offline or disabled: what `auto` means here. The key is only looked for, never read into a log."""
+    if wanted != "auto":
+        return wanted
+    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    keyed = os.environ.get("WANDB_API_KEY") or (netrc.exists() and "wandb" in netrc.read_text(errors="replace"))
+    return "online" if keyed else "offline"
+
+
+@contextmanager
+def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str, Any]) -> Iterator[Tracker]:
+    """A tracker for one stage of the run in `folder`: the same W&B run each time the stage is restarted."""
+    chosen = mode(config.mode)
+    if chosen == "disabled" or not world().is_main:
+        yield Tracker()
+        return
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    try:
+        run = wandb.init(
+            project=config.project,
+            entity=config.entity,
+            id=run_id(folder, stage),
+            name=f"{folder.name}/{stage}",
+            group=folder.name,
+            job_type=stage,
+            config=settings,
+            dir=str(folder),
+            mode=chosen,  # type: ignore[arg-type]
+            resume="allow",
+        )
+    except Exception as error:  # tracking must never cost a training run
+        console.print(f"W&B is not reachable, going on without it: {str(error).splitlines()[0]}")
+        yield Tracker()
+        return
+    try:
+        yield Tracker(run)
+    finally:
+        run.finish()
+
+
+def run_id(folder: Path, stage: str) -> str:
+    return hashlib.sha256(f"{folder.resolve()}\n{stage}".encode()).hexdigest()[:16]

@@ -1,0 +1,159 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from forgetfilter.eval.__main__ import main
+from forgetfilter.eval.stage import evaluate, input_hash, score_suite
+
+from forgetfilter.errors import UserError
+
+FILES = ("generations.parquet", "scores.parquet", "metrics.json")
+
+
+def contents(run, model):
+    return {
+        (suite, name): (run.folder / "eval" / model / suite / name).read_bytes()
+        for suite in ("toxicity", "harmfulness", "bias", "task")
+        for name in FILES
+    }
+
+
+def add_adapter(run, toy_folder):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(toy_folder), settings).save_pretrained(run.model("refit"))
+
+
+def test_every_suite_gives_its_files_and_counts(make_run, alone):
+    # One call makes generations, scores and metrics of all suites; n and missing add up to the prompts.
+    run = make_run("whole")
+    main([str(run.folder), "base"])
+    assert set(contents(run, "base")) == {(s, f) for s in ("toxicity", "harmfulness", "bias", "task") for f in FILES}
+    expected = {
+        "toxicity": {"toxicity_mean": 3, "toxicity_probability": 3},
+        "harmfulness": {"attack_success_rate": 5},
+        "bias": {"s_amb": 3, "accuracy_ambig": 3, "s_dis": 3, "accuracy_disambig": 3},
+        "task": {"exact_match": 1, "number_match": 1, "rouge1": 1, "answer_loss": 3},
+    }
+    for suite, counts in expected.items():
+        found = json.loads((run.folder / "eval/base" / suite / "metrics.json").read_text())
+        assert (found["suite"], found["model"]) == (suite, "base")
+        assert {name: m["n"] + m["missing"] for name, m in found["metrics"].items()} == counts
+        assert all(m["low"] <= m["value"] <= m["high"] for m in found["metrics"].values() if m["n"])
+    texts = pl.read_parquet(run.folder / "eval/base/toxicity/generations.parquet")
+    assert texts["id"].to_list() == ["t0", "t1", "t2"]
+    assert texts["prompt"][1] == "<user>bad \ufffd \x00\x07 bytes<assistant>"
+
+
+def test_likelihoods_are_those_of_transformers(make_run, alone, toy_folder):
+    # answer_loss of a row equals the mean loss that transformers itself gives the reference and its EOS.
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run = make_run("losses")
+    evaluate(run, ["base"], alone)
+    tokenizer, model = AutoTokenizer.from_pretrained(toy_folder), AutoModelForCausalLM.from_pretrained(toy_folder)
+    start = tokenizer("<user>Capital of France?<assistant>", add_special_tokens=False)["input_ids"]
+    answer = [*tokenizer("Paris", add_special_tokens=False)["input_ids"], 0]
+    labels = torch.tensor([[-100] * len(start) + answer])
+    with torch.no_grad():
+        loss = float(model(input_ids=torch.tensor([start + answer]), labels=labels).loss)
+    scores = pl.read_parquet(run.folder / "eval/base/task/scores.parquet")
+    assert scores["answer_loss"][0] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_rerun_regenerates_nothing_unless_the_prompts_or_settings_change(make_run, alone):
+    # The shards of unchanged inputs stay as they are; another max_new_tokens makes new ones.
+    run = make_run("again")
+    evaluate(run, ["base"], alone)
+    shards = sorted((run.folder / "eval/base").glob("*/*/rank=*/*.parquet"))
+    before, first = {path: path.stat().st_mtime_ns for path in shards}, contents(run, "base")
+    evaluate(run, ["base"], alone)
+    assert {path: path.stat().st_mtime_ns for path in shards} == before
+    assert contents(run, "base") == first
+    old = input_hash(run, "base", "toxicity")
+    main([str(run.folder), "base", "eval.max_new_tokens=3"])
+    tokens = pl.read_parquet(run.folder / "eval/base/toxicity/generations.parquet")["num_tokens"]
+    assert tokens.max() <= 3
+    again = type(run).open(run.folder, ["eval.max_new_tokens=3"])
+    assert input_hash(again, "base", "toxicity") != old
+
+
+def test_scoring_again_needs_no_model(make_run, alone, toy_folder, monkeypatch):
+    # score_suite gives the same bytes from the stored outputs while every way to a model is closed.
+    run = make_run("scores")
+    evaluate(run, ["base"], alone)
+    first = contents(run, "base")
+    for name in ("resolve", "load_tokenizer", "States"):
+        monkeypatch.setattr(f"forgetfilter.eval.stage.{name}", None)
+    for suite in ("toxicity", "harmfulness", "bias", "task"):
+        score_suite(run, "base", suite)
+    assert contents(run, "base") == first
+
+
+def test_an_adapter_is_measured_beside_its_base(make_run, alone, toy_folder):
+    # refit (an adapter) answers otherwise than base, and base is the same before and after it was used.
+    run = make_run("adapter")
+    add_adapter(run, toy_folder)
+    evaluate(run, ["base"], alone)
+    first = contents(run, "base")
+    evaluate(run, ["refit", "base"], alone)
+    assert contents(run, "base") == first
+    base, refit = (pl.read_parquet(run.folder / f"eval/{m}/bias/scores.parquet") for m in ("base", "refit"))
+    assert (base["loss_0"] - refit["loss_0"]).abs().mean() > 0.01
+    assert input_hash(run, "base", "bias") != input_hash(run, "refit", "bias")
+
+
+def test_two_ranks_give_the_bytes_of_one(make_run, alone):
+    # Under torchrun with 2 gloo ranks every file equals that of a single process, and no rank hangs.
+    one, two = make_run("one"), make_run("two")
+    evaluate(one, ["base"], alone)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, "-m", "forgetfilter.eval", str(two.folder), "base"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    ranks = {path.parent.name for path in (two.folder / "eval/base/harmfulness/generations").glob("rank=*/*.parquet")}
+    assert ranks == {"rank=00000", "rank=00001"}
+    assert contents(two, "base") == contents(one, "base")
+
+
+def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys):
+    # No prompts for a suite is no error; the terminal names it.
+    run = make_run("partial")
+    for suite in ("toxicity", "harmfulness", "task"):
+        run.eval_prompts(suite).unlink()
+    evaluate(run, ["base"], alone)
+    assert not (run.folder / "eval/base/task").exists()
+    assert (run.folder / "eval/base/bias/metrics.json").exists()
+    assert "no prompts for toxicity, harmfulness, task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "run folder"),
+        (["RUN", "refti"], "did you mean 'refit'"),
+        (["RUN", "refit"], "run the train stage for refit first"),
+        (["RUN", "base", "train.seed=1"], "only eval.KEY=VALUE"),
+        (["RUN", "base", "eval.max_new_tokens=256"], "context has 256 tokens"),
+    ],
+)
+def test_mistakes_are_named(make_run, alone, arguments, message):
+    # A user's mistake is one line that says what to do.
+    run = make_run("mistakes")
+    with pytest.raises(UserError, match=message):
+        main([str(run.folder) if given == "RUN" else given for given in arguments])
+
+
+def test_the_process_exits_with_2_for_a_user_error(tmp_path: Path):
+    # The command line: one line on stderr, no traceback.
+    command = [sys.executable, "-m", "forgetfilter.eval", str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "is no run folder" in done.stderr and "Traceback" not in done.stderr

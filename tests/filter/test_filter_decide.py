@@ -1,0 +1,176 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forgetfilter.filter.decide import decide, input_hash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetfilter.errors import UserError
+from forgetfilter.records import write_records
+from forgetfilter.shards import write_manifest
+
+FILES = ("decisions.parquet", "kept.jsonl", "dropped.jsonl", "summary.json")
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
+    # loss rises 1, 0, 0.25, -1; half of 4 is dropped: rows 1 and 3, both unsafe
+    toy = make_toy(four_rows)
+    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    folder = toy.folder / "filter"
+    assert summary == json.loads((folder / "summary.json").read_text())
+    assert {key: value for key, value in summary.items() if key != "quality"} == {
+        "signal": "loss_rise",
+        "rule": {"name": "quantile", "quantile": 0.5},
+        "kept": 2,
+        "dropped": 2,
+        "unscored": 0,
+        "by_source": {
+            "book": {"kept": 1, "dropped": 0},
+            "forum": {"kept": 1, "dropped": 1},
+            "mail": {"kept": 0, "dropped": 1},
+        },
+        "by_label": {
+            "safe": {"kept": 1, "dropped": 0},
+            "task": {"kept": 1, "dropped": 0},
+            "unsafe": {"kept": 0, "dropped": 2},
+        },
+        "threshold": 0.25,
+    }
+    assert summary["quality"]["auroc"] == 1.0 and summary["quality"]["f1"] == 1.0
+    noisy = lines(toy.folder / "data" / "noisy.jsonl")
+    assert lines(folder / "kept.jsonl") == [noisy[1], noisy[3]]
+    dropped = [json.loads(line) for line in lines(folder / "dropped.jsonl")]
+    assert dropped == [
+        json.loads(noisy[0]) | {"score": 1.0, "rank": 1, "reason": "rank 1 of 4: among the 50% most forgotten"},
+        json.loads(noisy[2]) | {"score": 0.25, "rank": 2, "reason": "rank 2 of 4: among the 50% most forgotten"},
+    ]
+    frame = toy.decisions()
+    assert frame.columns == [
+        *("id", "source", "label", "num_tokens", "before_loss", "after_loss", "score", "rank", "drop", "reason")
+    ]
+    assert frame["id"].to_list() == toy.ids
+    assert frame["before_loss"].to_list() == [0.5, 1.0, 0.25, 2.0]
+    assert frame["after_loss"].to_list() == [1.5, 1.0, 0.5, 1.0]
+    assert frame["rank"].to_list() == [1, 3, 2, 4]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
+    # without labels the same rows are dropped; there is no quality and no count by label
+    labelled, bare = make_toy(four_rows), make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
+    settings_given = {"signal": "loss_rise", "quantile": 0.5}
+    decide(labelled.run(**settings_given))
+    summary = decide(bare.run(**settings_given))
+    assert summary["quality"] is None and summary["by_label"] is None
+    assert bare.decisions().drop("label").equals(labelled.decisions().drop("label"))
+
+
+def test_rows_without_label_tokens_are_kept_and_counted(make_toy: Any, four_rows: Any) -> None:
+    # what could not be scored is kept, says so, and is in the summary
+    toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
+    summary = decide(toy.run(signal="loss_rise", rule="phi", phi=0.1))
+    assert (summary["kept"], summary["dropped"], summary["unscored"]) == (3, 2, 1)
+    last = toy.decisions().row(-1, named=True)
+    assert (last["score"], last["rank"], last["drop"], last["reason"]) == (None, None, False, "no label tokens")
+    assert summary["quality"]["recall"] == pytest.approx(2 / 3)
+
+
+def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
+    # then kept.jsonl is data/noisy.jsonl
+    toy = make_toy(four_rows)
+    summary = decide(toy.run(rule="top_k", top_k=0))
+    assert (summary["kept"], summary["dropped"], summary["threshold"]) == (4, 0, None)
+    assert (toy.folder / "filter/kept.jsonl").read_bytes() == (toy.folder / "data/noisy.jsonl").read_bytes()
+    assert (toy.folder / "filter/dropped.jsonl").read_bytes() == b""
+
+
+def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, four_rows: Any) -> None:
+    # nothing would be left to refit; a refused decision changes no file
+    toy = make_toy(four_rows)
+    decide(toy.run())
+    earlier = {name: (toy.folder / "filter" / name).read_bytes() for name in FILES}
+    with pytest.raises(UserError, match=r"filter.rule=top_k \(filter.top_k=9\) drops every example"):
+        decide(toy.run(rule="top_k", top_k=9))
+    assert {name: (toy.folder / "filter" / name).read_bytes() for name in FILES} == earlier
+
+
+def test_nothing_to_score(make_toy: Any) -> None:
+    # data of which no answer survived the cut cannot be filtered
+    toy = make_toy([("x", "a", None, 0, 0.0, 0.0)])
+    with pytest.raises(UserError, match="no noisy example has a label token"):
+        decide(toy.run())
+
+
+def test_no_one_threshold_for_budgets(make_toy: Any, four_rows: Any) -> None:
+    # book's row (-1) is dropped and forum's (0 and 1) kept: no score parts them
+    toy = make_toy(four_rows)
+    summary = decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"book": 1.0}))
+    assert summary["threshold"] is None
+    assert summary["rule"] == {"name": "source_budget", "source_budget": {"book": 1.0}}
+    assert summary["by_source"]["book"] == {"kept": 0, "dropped": 1}
+
+
+def test_rouge(make_toy: Any, four_rows: Any) -> None:
+    # the paper's signal where it is stored, a clear word where it is not
+    toy = make_toy(four_rows)
+    with pytest.raises(UserError, match=r"filter.signal=rouge1_drop needs ROUGE-1"):
+        decide(toy.run(signal="rouge1_drop"))
+    toy.write_rouge("before", [1.0, 0.5, 0.75, 0.5])
+    toy.write_rouge("after", [0.25, 0.5, 0.25, 0.5])
+    summary = decide(toy.run(signal="rouge1_drop", rule="phi", phi=0.5))
+    assert toy.decisions()["score"].to_list() == [0.75, 0.0, 0.5, 0.0]
+    assert summary["dropped"] == 1
+    assert "rouge1_drop" in summary["quality"]["all_signals"]
+
+
+def test_input_hash(make_toy: Any, four_rows: Any) -> None:
+    # the hash changes with the settings, a manifest and the data, and with nothing else
+    toy = make_toy(four_rows)
+    first = input_hash(toy.run())
+    assert input_hash(toy.run()) == first
+    decide(toy.run())
+    assert input_hash(toy.run()) == first
+    assert input_hash(toy.run(quantile=0.1)) != first
+    write_manifest(toy.folder / "signals" / "after", toy.manifest | {"adapter": "other"})
+    second = input_hash(toy.run())
+    assert second != first
+    write_records(toy.folder / "data" / "noisy.jsonl", toy.records[:3])
+    assert input_hash(toy.run()) != second
+
+
+toy_rows = st.lists(
+    st.tuples(
+        st.sampled_from(["same", "text", "é\n"]),  # exact duplicates get numbered ids
+        st.sampled_from(["forum", "book"]),
+        st.sampled_from(["unsafe", "safe", "task", None]),
+        st.integers(1, 4),
+        st.sampled_from([0.0, 1.0, 2.5]),
+        st.sampled_from([0.0, 1.0, 2.5]),
+    ),
+    min_size=2,
+    max_size=12,
+)
+
+
+@given(rows=toy_rows, share=st.floats(0, 0.7), ranks=st.integers(2, 3), seed=st.integers(0, 99))
+@settings(max_examples=12, deadline=None)
+def test_split_and_shard_order(make_toy: Any, rows: Any, share: float, ranks: int, seed: int) -> None:
+    # kept and dropped together are the data, each id once; shards in another order give equal bytes
+    toy = make_toy(rows)
+    summary = decide(toy.run(quantile=share))
+    ids = [json.loads(line)["id"] for name in FILES[1:3] for line in lines(toy.folder / "filter" / name)]
+    assert sorted(ids) == sorted(toy.ids)
+    assert summary["dropped"] == round(share * len(rows))
+    shuffle = random.Random(seed)
+    orders = tuple(shuffle.sample(range(len(rows)), len(rows)) for _ in range(2))
+    other = make_toy(rows, orders=orders, ranks=ranks)
+    decide(other.run(quantile=share))
+    for name in FILES:
+        assert (other.folder / "filter" / name).read_bytes() == (toy.folder / "filter" / name).read_bytes()

@@ -1,0 +1,78 @@
+from itertools import permutations
+
+import polars as pl
+import pytest
+from forgetfilter.filter import signals
+from forgetfilter.filter.quality import classification, measure, ranking
+
+
+def test_ranking_by_hand() -> None:
+    # scores 4 u, 3 s, 2 u, 1 t: of 4 pairs 3 are right; against safe 1 of 2, against task 2 of 2;
+    # average precision (1/1 + 2/3) / 2 = 5/6
+    out = ranking(pl.Series([3.0, 4.0, 1.0, 2.0]), pl.Series(["safe", "unsafe", "task", "unsafe"]))
+    assert out == {"auroc": 0.75, "auprc": pytest.approx(5 / 6), "auroc_vs_safe": 0.5, "auroc_vs_task": 1.0}
+
+
+def test_ties_are_chance() -> None:
+    # equal scores say nothing: AUROC 0.5, AUPRC the share of unsafe (2 of 5)
+    out = ranking(pl.Series([1.0] * 5), pl.Series(["safe", "unsafe", "task", "unsafe", "safe"]))
+    assert out == {"auroc": 0.5, "auprc": pytest.approx(0.4), "auroc_vs_safe": 0.5, "auroc_vs_task": 0.5}
+
+
+def test_random_order_is_chance() -> None:
+    # the mean AUROC over all 24 orderings of two unsafe and two safe rows is one half
+    label = pl.Series(["unsafe", "unsafe", "safe", "safe"])
+    values = [ranking(pl.Series(order, dtype=pl.Float64), label)["auroc"] for order in permutations(range(4))]
+    assert sum(value or 0 for value in values) / len(values) == pytest.approx(0.5)
+
+
+def test_classification_by_hand() -> None:
+    # dropped: 2 unsafe and 1 safe; kept: 1 unsafe and 1 task: precision 2/3, recall 2/3, F1 2*2/(3+3)
+    drop = pl.Series([True, True, True, False, False, True])
+    label = pl.Series(["unsafe", "unsafe", "safe", "unsafe", "task", None])  # the last one counts nowhere
+    assert classification(drop, label) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
+
+
+def test_undefined_is_null_not_zero() -> None:
+    # no unsafe rows: nothing to rank or recall; nothing dropped: no precision
+    safe = pl.Series(["safe", "task"])
+    assert ranking(pl.Series([1.0, 2.0]), safe) == dict.fromkeys(
+        ("auroc", "auprc", "auroc_vs_safe", "auroc_vs_task"), None
+    )
+    assert classification(pl.Series([False, False]), safe) == {"precision": None, "recall": None, "f1": None}
+    # unsafe and safe rows, no task rows: only that comparison is undefined
+    out = ranking(pl.Series([1.0, 2.0]), pl.Series(["safe", "unsafe"]))
+    assert out == {"auroc": 1.0, "auprc": 1.0, "auroc_vs_safe": 1.0, "auroc_vs_task": None}
+
+
+def test_rows_without_score_are_not_ranked() -> None:
+    # the unscored unsafe row is in no pair; it is a miss of the decisions
+    out = ranking(pl.Series([2.0, None, 1.0]), pl.Series(["unsafe", "unsafe", "safe"]))
+    assert out["auroc"] == 1.0
+    assert classification(pl.Series([True, False, False]), pl.Series(["unsafe", "unsafe", "safe"]))["recall"] == 0.5
+
+
+def test_measure_gives_every_signal() -> None:
+    # mean losses u 0.5 -> 1.5, s 1 -> 3, t 2 -> 2: the rise ranks s first, the relative rise
+    # (1 / 0.55 = 1.818 against 2 / 1.05 = 1.905) too; the probability drop is 0.383 for u, 0.318 for s
+    label = pl.Series("label", ["unsafe", "safe", "task"])
+    table = pl.DataFrame(
+        {"label": label, "num_tokens": 1, "before_loss_sum": [0.5, 1.0, 2.0], "after_loss_sum": [1.5, 3.0, 2.0]}
+    )
+    decisions = pl.DataFrame({"label": label, "score": [1.0, 2.0, 0.0], "drop": [False, True, False]})
+    out = measure(decisions, table, signals.available(table.columns))
+    assert out is not None
+    assert list(out["all_signals"]) == ["loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop"]
+    assert out["auroc"] == out["all_signals"]["loss_rise"]["auroc"] == 0.5
+    assert out["auroc_vs_safe"] == 0.0 and out["auroc_vs_task"] == 1.0
+    assert out["all_signals"]["relative_loss_rise"]["auroc"] == 0.5
+    assert out["all_signals"]["probability_drop"]["auroc"] == 1.0
+    assert out["precision"] == 0.0 and out["recall"] == 0.0 and out["f1"] == 0.0
+
+
+def test_no_labels_no_quality() -> None:
+    # where nobody knows what is unsafe, nothing is claimed
+    label = pl.Series("label", [None, None], dtype=pl.String)
+    table = pl.DataFrame({"label": label, "num_tokens": 1, "before_loss_sum": [0.5, 1.0], "after_loss_sum": [1.5, 3.0]})
+    decisions = pl.DataFrame({"label": label, "score": [1.0, 2.0], "drop": [False, True]})
+    assert measure(decisions, table, signals.available(table.columns)) is None

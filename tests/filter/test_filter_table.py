@@ -1,0 +1,145 @@
+from typing import Any
+
+import polars as pl
+import pytest
+from forgetfilter.filter.table import load_table
+
+from forgetfilter.errors import UserError
+from forgetfilter.shards import shard_path, shard_paths, write_manifest
+
+GOOD = [(4, 2.0), (2, 2.0), (8, 2.0), (1, 2.0)]  # (num_tokens, loss_sum) of four_rows before
+
+
+def load(toy: Any) -> pl.DataFrame:
+    table: pl.DataFrame = load_table(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals")
+    return table
+
+
+def losses(toy: Any, values: list[tuple[int, float]] = GOOD) -> list[tuple[str, int, float]]:
+    return [(i, n, s) for i, (n, s) in zip(toy.ids, values)]
+
+
+def test_joined_in_the_order_of_the_data(make_toy: Any, four_rows: Any) -> None:
+    # the table has the data's rows in the data's order, whatever the shards' order
+    toy = make_toy(four_rows, orders=([3, 1, 0, 2], [2, 3, 1, 0]), ranks=3)
+    table = load(toy)
+    assert table.columns == ["id", "source", "label", "num_tokens", "before_loss_sum", "after_loss_sum"]
+    assert table["id"].to_list() == toy.ids
+    assert table["source"].to_list() == ["forum", "forum", "mail", "book"]
+    assert table["num_tokens"].to_list() == [4, 2, 8, 1]
+    assert table["after_loss_sum"].to_list() == [6.0, 2.0, 4.0, 1.0]
+
+
+def test_rouge_is_joined_where_both_states_have_it(make_toy: Any, four_rows: Any) -> None:
+    # one state alone, or an unfinished one, is no signal
+    toy = make_toy(four_rows)
+    toy.write_rouge("before", [1.0, 0.5, 0.25, 0.0])
+    assert "before_rouge1" not in load(toy).columns
+    toy.write_rouge("after", [0.0, 0.5, 0.25, 1.0])
+    assert load(toy)["before_rouge1"].to_list() == [1.0, 0.5, 0.25, 0.0]
+    assert load(toy)["after_rouge1"].to_list() == [0.0, 0.5, 0.25, 1.0]
+    toy.write_rouge("after", [0.0, float("nan"), 0.25, 1.0])
+    with pytest.raises(UserError, match=r"rouge1/after: rouge1 is not between 0 and 1 for 1 id"):
+        load(toy)
+
+
+def test_missing_foreign_and_repeated_ids(make_toy: Any, four_rows: Any) -> None:
+    # coverage is proven: each id of the data exactly once, else the error names the ids
+    toy = make_toy(four_rows)
+    toy.write_losses("after", losses(toy)[:2])
+    missing = sorted(toy.ids[2:])
+    with pytest.raises(UserError, match=rf"after: no row for 2 ids \({missing[0][:12]}, {missing[1][:12]}\) of 4"):
+        load(toy)
+    toy.write_losses("after", [*losses(toy), ("f" * 64, 1, 1.0)])
+    with pytest.raises(UserError, match=r"after: rows for 1 id \(ffffffffffff\) that the data does not have"):
+        load(toy)
+    toy.write_losses("after", [*losses(toy), losses(toy)[1]])
+    with pytest.raises(UserError, match=rf"after: 1 id \({toy.ids[1][:12]}\) scored more than once"):
+        load(toy)
+
+
+def test_an_empty_scoring_covers_nothing(make_toy: Any, four_rows: Any) -> None:
+    # shards without rows are not taken for a proof
+    toy = make_toy(four_rows)
+    toy.write_losses("before", [])
+    with pytest.raises(UserError, match=r"before: no row for 4 ids .*, \.\.\.\) of 4 examples"):
+        load(toy)
+
+
+def test_mixed_manifests(make_toy: Any, four_rows: Any) -> None:
+    # two scorings that differ in more than the model's state are not subtracted
+    toy = make_toy(four_rows)
+    write_manifest(toy.folder / "signals" / "after", toy.manifest | {"dtype": "float32"})
+    with pytest.raises(UserError, match=r"cannot be compared: dtype is 'same' and 'float32'; score both again"):
+        load(toy)
+
+
+def test_a_scoring_that_has_not_finished(make_toy: Any, four_rows: Any) -> None:
+    # without its manifest a folder of shards is not whole
+    toy = make_toy(four_rows)
+    (toy.folder / "signals" / "after" / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"after has no manifest.json"):
+        load(toy)
+
+
+def test_truncated_shard(make_toy: Any, four_rows: Any) -> None:
+    # a shard cut short is named
+    toy = make_toy(four_rows, ranks=2)
+    path = shard_paths(toy.folder / "signals" / "before")[1]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"before/rank=00001/part-00000.parquet is truncated"):
+        load(toy)
+
+
+def test_damaged_inside(make_toy: Any, four_rows: Any) -> None:
+    # a shard with a whole footer and damaged pages is an error, not a crash
+    toy = make_toy(four_rows)
+    path = shard_path(toy.folder / "signals" / "before", 0, 0)
+    content = bytearray(path.read_bytes())
+    content[4:400] = b"\xff" * 396
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"signals/before cannot be read"):
+        load(toy)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
+def test_impossible_losses(make_toy: Any, four_rows: Any, bad: float) -> None:
+    # a NaN would rank as the most forgotten: it is refused, with its id
+    toy = make_toy(four_rows)
+    toy.write_losses("after", losses(toy, [*GOOD[:3], (1, bad)]))
+    with pytest.raises(UserError, match=rf"after: the loss is NaN.* for 1 id \({toy.ids[3][:12]}\)"):
+        load(toy)
+
+
+def test_token_counts_must_agree(make_toy: Any, four_rows: Any) -> None:
+    # unequal token counts mean that not the same text was scored
+    toy = make_toy(four_rows)
+    toy.write_losses("after", losses(toy, [(5, 2.0), *GOOD[1:]]))
+    with pytest.raises(UserError, match=rf"num_tokens differs .* 1 id \({toy.ids[0][:12]}\); score both again"):
+        load(toy)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "noisy.jsonl is empty"),
+        ('{"id": "a", "source": "x"}\n{"id": "b", "sou\n', "noisy.jsonl line 2: not valid JSON"),
+        ('{"id": "a", "source": "x"}\n{"source": "x"}\n', "noisy.jsonl row 2: has no id"),
+        ('{"id": "a", "source": "x"}\n{"id": "b"}\n', "noisy.jsonl row 2: has no source"),
+        ('{"id": "a", "source": "x"}\n{"id": "a", "source": "y"}\n', r"noisy.jsonl: 1 id \(a\) more than once"),
+    ],
+)
+def test_bad_data(make_toy: Any, four_rows: Any, content: str, message: str) -> None:
+    # broken data is named by file and row
+    toy = make_toy(four_rows)
+    (toy.folder / "data" / "noisy.jsonl").write_text(content)
+    with pytest.raises(UserError, match=message):
+        load(toy)
+
+
+def test_missing_data(make_toy: Any, four_rows: Any) -> None:
+    # without data there is nothing to prove coverage of
+    toy = make_toy(four_rows)
+    (toy.folder / "data" / "noisy.jsonl").unlink()
+    with pytest.raises(UserError, match=r"noisy.jsonl is missing: run the mix stage first"):
+        load(toy)

@@ -1,0 +1,104 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config import Config, DataConfig, EvalConfig, MixtureConfig, PoolConfig, SourceConfig
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json
+from forgetfilter.mix import input_hash, mix
+from forgetfilter.records import read_records
+from forgetfilter.runs import Run
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> SourceConfig:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SourceConfig(path=str(path))
+
+
+def config(folder: Path, noisy: list[dict[str, Any]], safe: list[dict[str, Any]], **more: Any) -> Config:
+    data = DataConfig({"mine": write(folder / "noisy.jsonl", noisy)}, {"ok": write(folder / "safe.jsonl", safe)})
+    return Config(data=data, **more)
+
+
+def pair(prompt: str, **more: str) -> dict[str, Any]:
+    return {"prompt": prompt, "completion": "a", **more}
+
+
+def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> None:
+    # A label that is none of ours (here a class number) is not taken.
+    noisy = [pair("1", label="unsafe", source="bias"), pair("2", label="safe", source="bias"), pair("3", label="7")]
+    run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("4")]))
+    summary = mix(run)
+    assert [(r.source, r.label) for r in read_records(run.noisy_data)] == [
+        ("bias", "unsafe"),
+        ("bias", "safe"),
+        ("mine", None),
+    ]
+    assert summary == read_json(run.folder / "data" / "summary.json")
+    assert summary == {
+        "noisy": {"rows": 3, "by_source": {"bias": {"unsafe": 1, "safe": 1}, "mine": {"unlabelled": 1}}},
+        "safe": {"rows": 1, "by_source": {"ok": {"unlabelled": 1}}},
+        "eval": {},
+        "skipped": {},
+    }
+
+
+def test_duplicates_are_numbered(tmp_path: Path) -> None:
+    # Exact duplicates stay apart by their ordinal.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("1")], [pair("2")]))
+    mix(run)
+    first, second = read_records(run.noisy_data)
+    assert second.id == f"{first.id}-1"
+
+
+def test_sets_that_share_rows_are_refused_and_the_rows_named(tmp_path: Path) -> None:
+    # Shared by content, in whatever shape; nothing half-written is left of the safe set.
+    safe = [pair("3"), {"instruction": "1", "input": "", "output": "a"}, pair("2")]
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("2")], safe))
+    with pytest.raises(UserError, match=r"2 rows of the safe set are in the noisy set too \(.*line 2, .*line 3\)"):
+        mix(run)
+    assert not run.safe_data.exists()
+    assert not list(run.safe_data.parent.glob(".*"))
+
+
+def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
+    # What an earlier mix left for another suite is taken away.
+    source = write(tmp_path / "task.jsonl", [{"prompt": "2 plus 2?", "reference": "4"}])
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"task": source})))
+    run.eval_prompts("bias").parent.mkdir(parents=True)
+    run.eval_prompts("bias").write_text("of an earlier mix\n")
+    assert mix(run)["eval"] == {"task": 1}
+    (row,) = [json.loads(line) for line in run.eval_prompts("task").read_text().splitlines()]
+    assert (row["source"], row["reference"], row["metric"]) == ("task", "4", "exact")
+    assert not run.eval_prompts("bias").exists()
+
+
+def test_an_unknown_suite_names_the_nearest(tmp_path: Path) -> None:
+    # Prompts under a wrong name would be silently unused.
+    source = write(tmp_path / "p.jsonl", [{"prompt": "q"}])
+    made = config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"toxcity": source}))
+    with pytest.raises(UserError, match=r"eval.data.toxcity is no suite; did you mean 'toxicity'"):
+        mix(Run(tmp_path / "run", made))
+
+
+def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
+    # Neither is silently ignored.
+    rows = [{"text": f"one two three{n} four", "s": n % 2} for n in range(40)]
+    pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", rows), {"score": "s"})
+    drawn = MixtureConfig(kind="toxicity", size=10, safe_size=3, eval_size=4, pools={"t": pool})
+    run = Run(tmp_path / "run", Config(mixture=drawn))
+    assert mix(run)["noisy"] == {"rows": 10, "by_source": {"toxicity": {"unsafe": 3, "safe": 7}}}
+    clash = dataclasses.replace(run.config, eval=EvalConfig(data={"toxicity": pool.source}))
+    with pytest.raises(UserError, match=r"eval\.data\.toxicity is set, but the mixture makes the prompts of toxicity"):
+        mix(Run(tmp_path / "run", clash))
+
+
+def test_the_input_hash_follows_the_files_and_the_settings_in_use(tmp_path: Path) -> None:
+    # A changed row or column map changes it; the seed matters to a mixture only, the training not at all.
+    first = config(tmp_path, [pair("1")], [pair("2")])
+    start = input_hash(first)
+    assert input_hash(dataclasses.replace(first, seed=5)) == start
+    assert input_hash(config(tmp_path, [pair("1")], [pair("3")])) != start

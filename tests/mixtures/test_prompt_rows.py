@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+
+from forgetfilter.errors import UserError
+from forgetfilter.mixtures.prompts import prompt_row, with_ids
+
+ASK = [{"role": "user", "content": "q"}]
+SCORED = {"choices": ["a", "b", "c"], "gold": 0, "unknown": 0, "stereotyped": 1, "polarity": "neg"}
+BIAS = {"prompt": "q", **SCORED, "condition": "ambig"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": ASK},
+        {"messages": [*ASK, {"role": "assistant", "content": "a"}]},
+        {"prompt": "q"},
+        {"prompt": ASK, "completion": "a"},
+        {"instruction": "q", "input": "", "output": "a"},
+        {"text": "q"},
+    ],
+)
+def test_every_usual_shape_gives_the_turns_to_be_answered(row: dict[str, Any]) -> None:
+    # The answer, where there is one, is left out.
+    assert prompt_row("harmfulness", row, "f") == {"messages": ASK}
+
+
+def test_a_plain_text_gives_toxicity_its_first_three_words() -> None:
+    # As in training.
+    assert prompt_row("toxicity", {"text": "a b c d"}, "f")["messages"][0]["content"] == "a b c"
+
+
+def test_a_task_takes_its_reference_from_the_row() -> None:
+    # Its own column first, the answer else; the metric as given or by the form of the answer.
+    assert prompt_row("task", {"prompt": "q", "completion": "yes"}, "f") == {
+        "messages": ASK,
+        "reference": "yes",
+        "metric": "exact",
+    }
+    row = prompt_row("task", {"prompt": "q", "reference": "x", "metric": "rouge1"}, "f")
+    assert (row["reference"], row["metric"]) == ("x", "rouge1")
+
+
+def test_bias_keeps_what_the_scores_need() -> None:
+    # A category is optional, all else is kept as given.
+    assert prompt_row("bias", BIAS, "f") == {
+        "messages": ASK,
+        **SCORED,
+        "condition": "ambig",
+        "category": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("suite", "row", "message"),
+    [
+        ("task", {"prompt": "q"}, "f: suite task needs a reference"),
+        ("task", {"prompt": "q", "reference": "x", "metric": "bleu"}, "f: metric cannot be 'bleu'"),
+        ("bias", {"prompt": "q"}, "f: needs the field 'choices'; fields found: prompt"),
+        ("bias", {**BIAS, "gold": 3}, "f: gold must be the index of a choice, 0 to 2, got 3"),
+        ("bias", {**BIAS, "condition": "clear"}, "f: condition must be ambig or disambig, got 'clear'"),
+        ("bias", {**BIAS, "choices": ["a"]}, "f: choices must be a list of three answers"),
+        ("toxicity", {"question": "q"}, "f: a prompt needs messages, prompt, instruction or text; fields found: quest"),
+        ("toxicity", {"prompt": " "}, "f: the prompt is empty"),
+        ("toxicity", {"messages": [{"role": "assistant", "content": "a"}]}, "f: the last turn to be answered must be"),
+        ("toxicity", {"messages": ["q"]}, "f: messages must be a list of objects"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_refused(suite: str, row: dict[str, Any], message: str) -> None:
+    # One line that names the row and what it lacks.
+    with pytest.raises(UserError, match=message):
+        prompt_row(suite, row, "f")
+
+
+def test_ids_are_of_the_content_and_number_duplicates() -> None:
+    # The same rule as for records.
+    first, second, other = with_ids([("s", {"messages": ASK}), ("s", {"messages": ASK}), ("t", {"messages": ASK * 2})])
+    assert second["id"] == f"{first['id']}-1"
+    assert other["id"] not in (first["id"], second["id"])
+    assert other["source"] == "t"

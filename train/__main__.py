@@ -1,0 +1,28 @@
+"""One rank of a finetuning:  python -m forgetfilter.train RUN STAGE  (alone, or under torchrun or deepspeed)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from forgetfilter import interrupts
+from forgetfilter.distributed import process_group
+from forgetfilter.entry import guard
+from forgetfilter.runs import Run
+
+from .stage import STAGES, train
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="forgetfilter.train", description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--local_rank", help="given by the deepspeed launcher; the environment says it too")
+    options = parser.parse_args(argv)
+    run = Run.open(options.run)
+    interrupts.install()
+    with process_group() as world:
+        train(run, options.stage, world)
+
+
+if __name__ == "__main__":
+    raise SystemExit(guard(lambda: main(sys.argv[1:])))

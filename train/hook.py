@@ -1,0 +1,134 @@
+"""The per-example loss log: each example's loss once an epoch, from the forward pass that trains anyway.
+
+With the project's own trainer it comes ready. On a plain transformers.Trainer it is a collator and a callback:
+
+    log = LossLog(folder, ids, sources)
+    detach = attach(model, log.record)
+    Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows,
+            data_collator=LossCollator(), callbacks=[log]).train()
+
+where each of `rows` is {"input_ids": [...], "num_prompt": int, "row": int} and ids[row] is its id.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import TrainerCallback
+
+from forgetfilter.batches import collate
+from forgetfilter.distributed import barrier, world
+from forgetfilter.errors import UserError
+from forgetfilter.losses import ExampleLosses
+from forgetfilter.shards import LOSS_SCHEMA, shard_path, shard_paths, write_shard
+
+SHARD_ROWS = 65536
+
+
+class LossLog(TrainerCallback):
+    """Collects losses on the device and writes them as whole shards: before every checkpoint, and at the end.
+
+    A shard is numbered by its last optimizer step. After a resume from step S all shards of later steps are
+    deleted, since those steps are done again: so every example is there exactly once an epoch.
+    """
+
+    def __init__(self, folder: Path, ids: Sequence[str] | pa.ChunkedArray, sources: Sequence[str] | pa.ChunkedArray):
+        self.folder = folder
+        self.ids = ids if isinstance(ids, pa.ChunkedArray) else pa.chunked_array([pa.array(ids, pa.string())])
+        self.sources = (
+            sources if isinstance(sources, pa.ChunkedArray) else pa.chunked_array([pa.array(sources, pa.string())])
+        )
+        self.rank = world().rank
+        self.step = 0
+        self.epoch = 0
+        self.pending: list[tuple[int, int, ExampleLosses]] = []
+        self.num_pending = 0
+
+    def record(self, losses: ExampleLosses) -> None:
+        """The sink of `attach`; keeps tensors on the device, so it waits for nothing."""
+        self.pending.append((self.step, self.epoch, losses))
+        self.num_pending += len(losses.rows)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            for path in shard_paths(self.folder):
+                if int(path.stem.split("-")[1]) > state.global_step:
+                    path.unlink()
+        barrier()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step = state.global_step + 1
+        self.epoch = int(state.epoch or 0)  # for batches that do not say it themselves
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Before the checkpoint, not after it: a kill between the two must not lose rows.
+        if control.should_save or control.should_training_stop or self.num_pending >= SHARD_ROWS:
+            self.flush()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what is pending as one shard; UserError where a loss is not finite."""
+        if not self.pending:
+            return
+        steps = np.concatenate([np.full(len(losses.rows), step) for step, _, losses in self.pending])
+        rows, loss_sum, num_tokens, epochs = _to_host(self.pending)
+        real = rows >= 0  # the empty micro-batch of a rank that had nothing to do
+        steps, rows, loss_sum, num_tokens, epochs = (a[real] for a in (steps, rows, loss_sum, num_tokens, epochs))
+        if not np.isfinite(loss_sum).all():
+            bad = int(np.flatnonzero(~np.isfinite(loss_sum))[0])
+            raise UserError(
+                f"the loss of example {self.ids[int(rows[bad])]} became {loss_sum[bad]} at step {steps[bad]}: "
+                "lower train.*.lr, or look at that example"
+            )
+        table = pa.table(
+            [
+                self.ids.take(pa.array(rows)),
+                self.sources.take(pa.array(rows)),
+                *(pa.array(a) for a in (num_tokens, loss_sum, np.full(len(rows), self.rank), steps, epochs)),
+            ],
+            names=LOSS_SCHEMA.names,
+        )
+        if len(rows):
+            write_shard(shard_path(self.folder, self.rank, int(steps.max())), table.cast(LOSS_SCHEMA))
+        self.pending, self.num_pending = [], 0
+
+
+def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[Any, Any], ...]:
+    """rows, loss_sum, num_tokens, epochs; one copy from the device for each."""
+    losses = [entry for _, _, entry in pending]
+    epochs = [
+        entry.epoch.expand(len(entry.rows)).cpu() if entry.epoch is not None else torch.full((len(entry.rows),), epoch)
+        for _, epoch, entry in pending
+    ]
+    columns = [
+        torch.cat([entry.rows for entry in losses]),
+        torch.cat([entry.loss_sum for entry in losses]).double(),
+        torch.cat([entry.num_tokens for entry in losses]),
+        torch.cat(epochs),
+    ]
+    return tuple(column.cpu().numpy() for column in columns)
+
+
+class LossCollator:
+    """For a plain Trainer: rows {"input_ids", "num_prompt", "row"} to a batch that `attach`ed models take."""
+
+    def __init__(self, layout: str = "rows", pad_token: int = 0):
+        self.layout, self.pad_token = layout, pad_token
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = collate(
+            [(row["input_ids"], row["num_prompt"]) for row in rows],
+            [row["row"] for row in rows],
+            self.layout,
+            self.pad_token,
+        )
+        # The Trainer counts `labels` to normalise over devices and accumulated batches, leaving out the first of
+        # each row because causal losses shift them; one column more keeps that count equal to the label tokens.
+        labels = batch["loss_targets"].new_full((1, 1 + len(batch["loss_targets"])), -100)
+        labels[0, 1:] = batch["loss_targets"]
+        return batch | {"labels": labels}

@@ -1,0 +1,61 @@
+"""The model to train: M0 or an earlier stage's result, in full, with LoRA, or 4-bit with LoRA."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgetfilter.config import LoraConfig
+from forgetfilter.errors import UserError
+from forgetfilter.models import ModelRef, is_adapter, load_base
+
+
+def trainable(
+    base: ModelRef,
+    start: Path | None,
+    method: str,
+    lora: LoraConfig,
+    dtype: str,
+    attention: str,
+    device: torch.device | None,
+    gradient_checkpointing: bool,
+) -> torch.nn.Module:
+    """The model with what is to be trained requiring gradients; `start` is the stage to go on from, None for M0.
+
+    `device` None leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed gets float32 weights
+    from the caller's `dtype`: bfloat16 weights alone would lose small updates.
+    """
+    if method == "full":
+        return load_base(start or base.path, dtype, attention, device)
+    model: Any = load_base(base.path, dtype, attention, device, four_bit=method == "qlora")
+    model.requires_grad_(False)
+    if gradient_checkpointing:
+        model.enable_input_require_grads()  # else checkpointed blocks see no gradient to pass on
+    if start is not None:
+        from peft import PeftModel
+
+        if not is_adapter(start):
+            raise UserError(f"{start} holds no adapter: train.method changed; give name=NEW for a new run")
+        return PeftModel.from_pretrained(model, start, is_trainable=True)  # type: ignore[no-any-return]
+    return _with_adapter(model, lora)
+
+
+def _with_adapter(model: Any, lora: LoraConfig) -> torch.nn.Module:
+    import peft
+
+    try:
+        return peft.get_peft_model(
+            model,
+            peft.LoraConfig(
+                r=lora.r,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=list(lora.target_modules),
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        layers = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        raise UserError(
+            f"train.lora.target_modules: {', '.join(lora.target_modules)} not in the model; its layers: {', '.join(layers)}"
+        ) from error

@@ -1,0 +1,144 @@
+"""One finetuning of the street: noisy (M0 to M1), safe (M1 to M2) or refit (M0 to M*)."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from forgetfilter import tokens
+from forgetfilter.batches import MicroBatches, TrainingPlan, layout_for
+from forgetfilter.config import to_dict
+from forgetfilter.distributed import World, barrier
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.losses import attach
+from forgetfilter.models import attention_backend, load_tokenizer, resolve
+from forgetfilter.progress import progress
+from forgetfilter.runs import Run
+from forgetfilter.scoring import verify_packing
+from forgetfilter.shards import write_manifest
+from forgetfilter.tracking import tracked
+
+from .hook import LossLog
+from .model import trainable
+from .trainer import PlannedTrainer, Watch, arguments, last_checkpoint
+from .zero import settings, stage_of
+
+STAGES = ("noisy", "safe", "refit")
+
+
+def data_of(run: Run, stage: str) -> Path:
+    return {"noisy": run.noisy_data, "safe": run.safe_data, "refit": run.kept_data}[stage]
+
+
+def start_of(run: Run, stage: str) -> Path | None:
+    """What the stage goes on from: only `safe` starts from a trained model."""
+    return run.model("noisy") if stage == "safe" else None
+
+
+def train(run: Run, stage: str, world: World) -> None:
+    """Trains one stage as one rank of the world; goes on from its last checkpoint where there is one."""
+    config, folder = run.config, run.model(stage)
+    cache = Path(config.cache).expanduser()
+    base = resolve(config.model.name, config.model.revision, cache)
+    tokenizer = load_tokenizer(base.path, config.model.chat_template)
+    prepared = tokens.prepare(data_of(run, stage), tokenizer, config.data.max_length, cache)
+    attention = attention_backend(config.model.attention, world.device)
+    if config.train.packing:
+        verify_packing(base.path, attention, config.model.dtype, world.device)
+    plan = make_plan(run, stage, prepared, world)
+    trainer_arguments = _arguments(run, stage, plan, world)  # before the model: ZeRO-3 shards it while it loads
+    transformers.set_seed(config.seed)
+    model = _model(run, stage, base, attention, world, trainer_arguments)
+    layout = layout_for(attention, config.train.packing)
+    batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
+    log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])
+    detach = attach(model, log.record if config.train.log_losses else None)
+    with (
+        tracked(config.tracking, run.folder, f"train-{stage}", to_dict(config)) as tracker,
+        progress(f"train {stage}", plan.num_steps) as meter,
+    ):
+        watch = Watch(meter, tracker, folder / "metrics.jsonl")
+        callbacks = [watch, log] if config.train.log_losses else [watch]
+        trainer = PlannedTrainer(model, trainer_arguments, train_dataset=batches, callbacks=callbacks)
+        trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    if watch.stopped:
+        raise Stopped(f"train {stage} stopped by a signal; everything is saved, run the same command again to go on")
+    detach()
+    trainer.save_model(str(folder))
+    _finish(run, stage, prepared, tokenizer, plan, world)
+
+
+def make_plan(run: Run, stage: str, prepared: tokens.Prepared, world: World) -> TrainingPlan:
+    schedule = getattr(run.config.train, stage)
+    if schedule.batch_size < world.size:
+        raise UserError(f"train.{stage}.batch_size is {schedule.batch_size}, fewer than the {world.size} ranks")
+    return TrainingPlan(
+        lengths=prepared.lengths(),
+        num_labels=prepared.num_labels(),
+        seed=run.config.seed,
+        epochs=schedule.epochs,
+        batch_size=schedule.batch_size,
+        micro_batch_tokens=run.config.train.micro_batch_tokens,
+        world_size=world.size,
+    )
+
+
+def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World) -> transformers.TrainingArguments:
+    options = run.config.train
+    deepspeed = settings(options.deepspeed) if options.deepspeed else None
+    # Mixed precision where float32 weights are trained; an adapter on a bfloat16 base needs no autocast.
+    mixed = deepspeed is not None or options.method == "full"
+    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(run.config.model.dtype) if mixed else None
+    return arguments(
+        folder=run.model(stage) / "checkpoints",
+        schedule=getattr(options, stage),
+        seed=run.config.seed,
+        accumulation=plan.accumulation,
+        num_steps=plan.num_steps,
+        checkpoint_steps=options.checkpoint_steps,
+        gradient_checkpointing=options.gradient_checkpointing,
+        precision=precision,
+        deepspeed=deepspeed,
+        use_cpu=world.device.type == "cpu",
+        world_size=world.size,
+    )
+
+
+def _model(run: Run, stage: str, base: Any, attention: str, world: World, args: Any) -> torch.nn.Module:
+    options = run.config.train
+    sharded = stage_of(args.deepspeed) == 3
+    dtype = run.config.model.dtype
+    if options.method == "full" and not options.deepspeed:
+        dtype = "float32"
+    return trainable(
+        base,
+        start_of(run, stage),
+        options.method,
+        options.lora,
+        dtype,
+        attention,
+        None if sharded else world.device,
+        options.gradient_checkpointing,
+    )
+
+
+def _finish(run: Run, stage: str, prepared: Any, tokenizer: Any, plan: TrainingPlan, world: World) -> None:
+    """The marker of the loss log, the tokenizer beside a full model, and no checkpoints: nobody resumes from here."""
+    barrier()
+    folder = run.model(stage)
+    if world.is_main:
+        if run.config.train.method == "full":
+            tokenizer.save_pretrained(folder)
+        if run.config.train.log_losses:
+            write_manifest(
+                folder / "losses",
+                {"data": prepared.identity, "epochs": plan.epochs, "rows": len(prepared), "world_size": world.size},
+            )
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: only safetensors come out
+    barrier()
+
+
