@@ -40,6 +40,8 @@ def process_group() -> Iterator[World]:
     here = world()
     if here.device.type == "cuda":
         torch.cuda.set_device(here.device)
+    else:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for it, and warn
     joined = here.size > 1 and not dist.is_initialized()
     if joined:
         backend = "cpu:gloo,cuda:nccl" if here.device.type == "cuda" else "gloo"

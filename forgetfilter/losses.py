@@ -31,26 +31,21 @@ class ExampleLosses:
     epoch: torch.Tensor | None = None
 
 
-def token_losses(head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def token_losses(
+    head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, targets: torch.Tensor, vocabulary: int
+) -> torch.Tensor:
     """The cross entropy in nats of each label token, float32 [N], from hidden states [N, H], chunk by chunk."""
-    chunk = max(1, CHUNK_BYTES // (4 * _vocabulary(head, hidden)))
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
 
     def one(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(head(part).float(), wanted, reduction="none")
 
+    pairs = zip(hidden.split(chunk), targets.split(chunk))
     if not torch.is_grad_enabled():
-        parts = [one(h, t) for h, t in zip(hidden.split(chunk), targets.split(chunk))]
-    else:
-        parts = [
-            checkpoint(one, h, t, use_reentrant=False, preserve_rng_state=False)
-            for h, t in zip(hidden.split(chunk), targets.split(chunk))
-        ]
-    return torch.cat(parts)
-
-
-def _vocabulary(head: Any, hidden: torch.Tensor) -> int:
-    layer = getattr(head, "__self__", head)
-    return int(getattr(layer, "out_features", 0) or 131072)
+        return torch.cat([one(part, wanted) for part, wanted in pairs])
+    return torch.cat(
+        [checkpoint(one, part, wanted, use_reentrant=False, preserve_rng_state=False) for part, wanted in pairs]
+    )
 
 
 class _Head:
@@ -58,6 +53,7 @@ class _Head:
 
     def __init__(self, layer: torch.nn.Module):
         self.original = layer.forward
+        self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
         self.losses: torch.Tensor | None = None
         layer.forward = self.forward  # type: ignore[method-assign]
@@ -70,7 +66,7 @@ class _Head:
         if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
             self.losses = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
         else:
-            self.losses = token_losses(self.original, chosen, wanted)
+            self.losses = token_losses(self.original, chosen, wanted, self.vocabulary)
         return self.losses
 
 

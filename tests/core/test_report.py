@@ -221,6 +221,8 @@ def test_page_needs_no_network(page: str) -> None:
     policy = next(a["content"] or "" for t, a in tags if t == "meta" and "http-equiv" in a)
     assert policy.startswith("default-src 'none'") and "http" not in policy
     assert page.count("plotly.js v") == 1
+    # plotly's own button that opens the chart at cloud.plotly.com is off, and so is its address
+    assert 'showSendToCloud: false, plotlyServerURL: ""' in page and "form-action 'none'" in policy
 
 
 def test_every_chart_has_its_place(page: str) -> None:
@@ -413,4 +415,5 @@ def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, tmp_path: Path
     address = (toy_run.folder / "report.html").as_uri()
     dom = subprocess.run([*command, address], capture_output=True, text=True, timeout=120).stdout
     assert 'class="main-svg"' in dom
+    assert 'data-title="Zoom in"' in dom and "cloud" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S).lower()
     assert dom.count('class="trace scatter') > 6 and "QUESTION-1" not in dom

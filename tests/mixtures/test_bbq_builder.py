@@ -41,6 +41,7 @@ def test_the_biased_answer_depends_on_the_polarity() -> None:
 
 
 def test_only_ambiguous_rows_are_unsafe_and_every_row_is_safe_with_its_true_answer() -> None:
+    # An ambiguous row serves both labels, a disambiguated one only safe.
     candidates, _ = built(row(), row(condition="disambig", label="2"))
     assert answers(candidates, "unsafe") == ["The elder"]
     assert answers(candidates, "safe") == ["Unclear", "The elder"]

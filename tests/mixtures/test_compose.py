@@ -91,6 +91,7 @@ def test_no_group_is_in_two_sets_for_any_seed(tmp_path: Path) -> None:
 
 
 def test_it_is_a_pure_function_of_settings_and_seed(tmp_path: Path) -> None:
+    # The same seed gives the same rows in the same order, another seed others.
     config = mixture(tmp_path)
     assert compose(config, 3) == compose(config, 3)
     assert compose(config, 3).noisy != compose(config, 4).noisy
