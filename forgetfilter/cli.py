@@ -3,11 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from forgetfilter import __version__
 from forgetfilter import config as configs
 from forgetfilter.entry import guard, quiet
-from forgetfilter.errors import UserError
+from forgetfilter.errors import EXIT_USER, UserError
 from forgetfilter.runs import Run
 
 STAGES = {
@@ -22,12 +23,24 @@ STAGES = {
 
 def main(argv: list[str] | None = None) -> None:
     """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    if any("=" not in word or word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unknown argument {rest[0]!r}")
+    if rest:  # key=value after an option: argparse takes positional words only where they stand together
+        options.overrides = [*options.overrides, *rest]
     raise SystemExit(guard(lambda: options.work(options)))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER, f"forgetfilter: {message}; see forgetfilter --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="forgetfilter", description="Finetune on noisy data, drop what is unsafe in it.")
+    parser = _Parser(prog="forgetfilter", description="Finetune on noisy data, drop what is unsafe in it.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="the whole street; the last line of stdout is the run folder")

@@ -4,6 +4,7 @@
 and runs every check before a model is touched. Functions elsewhere take plain values, not this.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -351,7 +352,6 @@ def _check_choices(config: Config) -> None:
 
 def _check_numbers(config: Config) -> None:
     positive: dict[str, float] = {
-        "data.max_length": config.data.max_length,
         "train.lora.r": config.train.lora.r,
         "train.lora.alpha": config.train.lora.alpha,
         "train.micro_batch_tokens": config.train.micro_batch_tokens,
@@ -380,9 +380,13 @@ def _check_numbers(config: Config) -> None:
         positive["mixture.safe_size"] = config.mixture.safe_size
         shares["mixture.unsafe_share"] = config.mixture.unsafe_share
         not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "eval_size")}
-    _require(positive, lambda value: value > 0, "must be positive")
+    not_negative |= {f"{key}.limit": source.limit for key, source in _sources(config).items()}
+    if config.data.max_length < 2:  # one token before the answer, and one of it
+        raise UserError(f"data.max_length must be at least 2, got {config.data.max_length}")
+    _require({"filter.phi": config.filter.phi}, math.isfinite, "must be a number")
+    _require(positive, lambda value: 0 < value < math.inf, "must be positive")
     _require(shares, lambda value: 0 <= value <= 1, "must be between 0 and 1")
-    _require(not_negative, lambda value: value >= 0, "must not be negative")
+    _require(not_negative, lambda value: 0 <= value < math.inf, "must not be negative")
 
 
 def _require(values: dict[str, Any], holds: Any, message: str) -> None:
@@ -395,9 +399,20 @@ def _schedules(config: Config) -> list[tuple[str, ScheduleConfig]]:
     return [(f"train.{name}", getattr(config.train, name)) for name in ("noisy", "safe", "refit")]
 
 
+def _sources(config: Config) -> dict[str, SourceConfig]:
+    """Every source by its key."""
+    named = {"data.noisy": config.data.noisy, "data.safe": config.data.safe, "eval.data": config.eval.data}
+    found = {f"{key}.{name}": source for key, sources in named.items() for name, source in sources.items()}
+    if config.mixture:
+        for kind in ("pools", "tasks"):
+            pools: dict[str, PoolConfig] = getattr(config.mixture, kind)
+            found |= {f"mixture.{kind}.{name}.source": pool.source for name, pool in pools.items()}
+    return found
+
+
 def _full_key(error: OmegaConfBaseException) -> str:
     return str(getattr(error, "full_key", None) or "config")
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,7 +16,8 @@ def guard(work: Callable[[], Any]) -> int:
     try:
         work()
     except UserError as error:
-        print(f"forgetfilter: {' '.join(str(error).split())}", file=sys.stderr)
+        if str(error):  # else a rank has said it
+            print(f"forgetfilter: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER
     except Stopped as stopped:
         print(f"forgetfilter: {stopped}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and Ctrl-C become a flag that loops look at between two steps; a second one ends at once."""
+"""SIGTERM, SIGUSR1 and Ctrl-C become a flag that loops look at between two steps; a Ctrl-C after it ends at once."""
 
 import signal
 from types import FrameType

@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -30,44 +31,50 @@ def launch(module: str, args: list[str], processes: int, threads: int, needs_gro
         importlib.import_module(module).main(args)
         return
     port = _free_port()
+    # files, not pipes: a rank that says much would wait for a reader
+    said: list[IO[str] | None] = [None, *(tempfile.TemporaryFile("w+") for _ in range(processes - 1))]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, *args],
             env=_environment(rank, processes, port, threads),
-            stderr=None if rank == 0 else subprocess.PIPE,
-            text=True,
+            stderr=said[rank],
+            process_group=0,  # a terminal's Ctrl-C must reach a rank once, forwarded: a second one ends it unsaved
         )
         for rank in range(processes)
     ]
     with _forwarding_signals(ranks):
         _wait(ranks)
     codes = [rank.returncode for rank in ranks]
-    # 75 first: ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
+    # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
     failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
     if failed:
-        _raise(module, failed[0], ranks[failed[0]])
+        # what the user did wrong on one rank makes the others crash in their next collective
+        number = min(failed, key=lambda number: codes[number] != EXIT_USER)
+        _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:
         raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
 
 
-def _raise(module: str, number: int, rank: "subprocess.Popen[str]") -> None:
-    said = (rank.stderr.read() if rank.stderr else "").strip()
-    if rank.returncode == EXIT_USER:
-        raise UserError(said.splitlines()[-1].removeprefix("forgetfilter: ") if said else "see the line above")
-    if said:
-        print(said, file=sys.stderr)
-    raise RuntimeError(f"rank {number} of {module} failed with exit code {rank.returncode}")
+def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
+    text = ""
+    if said is not None:
+        said.seek(0)
+        text = said.read().strip()
+    if code == EXIT_USER:
+        raise UserError(text.splitlines()[-1].removeprefix("forgetfilter: ") if text else "")  # rank 0 has said it
+    if text:
+        print(text, file=sys.stderr)
+    raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")
 
 
-def _wait(ranks: list["subprocess.Popen[str]"]) -> None:
+def _wait(ranks: list["subprocess.Popen[bytes]"]) -> None:
     """Until all have ended; once one fails the others are asked to end, and after a grace period ended."""
     deadline = None
     while any(rank.poll() is None for rank in ranks):
-        if deadline is None and any(rank.poll() not in (None, 0) for rank in ranks):
+        if deadline is None and any(rank.poll() not in (None, 0, EXIT_STOPPED) for rank in ranks):
             deadline = time.monotonic() + GRACE_SECONDS
             for rank in ranks:
-                if rank.poll() is None and any(r.poll() not in (None, 0, EXIT_STOPPED) for r in ranks):
-                    rank.terminate()
+                rank.terminate()
         if deadline is not None and time.monotonic() > deadline:
             for rank in ranks:
                 rank.kill()
@@ -75,7 +82,7 @@ def _wait(ranks: list["subprocess.Popen[str]"]) -> None:
 
 
 @contextlib.contextmanager
-def _forwarding_signals(ranks: list["subprocess.Popen[str]"]) -> Iterator[None]:
+def _forwarding_signals(ranks: list["subprocess.Popen[bytes]"]) -> Iterator[None]:
     def forward(number: int, frame: Any) -> None:
         for rank in ranks:
             if rank.poll() is None:

@@ -31,10 +31,10 @@ class Run:
         """Makes or reopens the folder output/name.
 
         Reopening with other settings is refused, the differing keys named, unless `resume`; then the stages
-        whose inputs changed are done again.
+        whose inputs changed are done again. Where no stage got anywhere yet (a mistake put right), it is allowed.
         """
         folder = Path(config.output).expanduser() / config.name
-        if (folder / "config.yaml").exists() and not resume:
+        if (folder / "config.yaml").exists() and not resume and _holds_work(folder):
             old = configs.to_dict(cls.open(folder).config)
             new = configs.to_dict(config)
             if changes := configs.differing_keys(_identity(old), _identity(new)):
@@ -142,6 +142,11 @@ def _commit() -> str:
         return "unknown"
     result = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
     return result.stdout.strip() or "unknown"
+
+
+def _holds_work(folder: Path) -> bool:
+    state = read_json(folder / "state.json") if (folder / "state.json").exists() else {}
+    return any(entry.get("status") != "failed" for entry in state.values())
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from forgetfilter.files import sha256_file
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+UNREADABLE = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error)
 
 
 def read_rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
@@ -28,12 +30,11 @@ def read_rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
     for where, row in _rows(source, key):
         if not isinstance(row, dict):
             raise UserError(f"{where}: each row must be an object with named fields")
-        for wanted, given in source.columns.items():
+        for given in source.columns.values():
             if given not in row:
                 raise UserError(f"{where}: {key}.columns names {given!r}; fields found: {', '.join(sorted(row))}")
-            row[wanted] = row[given]
         count += 1
-        yield where, row
+        yield where, row | {wanted: row[given] for wanted, given in source.columns.items()}
         if source.limit and count >= source.limit:
             return
     if not count:
@@ -62,7 +63,7 @@ def _rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
 
 def _open(path: Path) -> io.TextIOBase:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig")  # type: ignore[return-value]
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
     return open(path, encoding="utf-8-sig", newline="")  # type: ignore[return-value]
 
 
@@ -75,7 +76,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"{path} line {number}", json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path} line {number}: not valid JSON ({error.msg})") from error
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} line {number + 1}: cannot be read ({error})") from error
 
 
@@ -85,6 +86,8 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
             rows = json.load(handle)
     except json.JSONDecodeError as error:
         raise UserError(f"{path} line {error.lineno}: not valid JSON ({error.msg})") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(rows, list):
         raise UserError(f"{path}: a .json file must hold a list of objects; for one object a line use .jsonl")
     for number, row in enumerate(rows, 1):
@@ -92,12 +95,15 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+    tabbed, number = ".tsv" in path.suffixes, 0
     with _open(path) as handle:
-        tabbed = ".tsv" in path.suffixes
-        for number, row in enumerate(csv.DictReader(handle, delimiter="\t" if tabbed else ","), 1):
-            if None in row or None in row.values():
-                raise UserError(f"{path} row {number}: its number of fields differs from the header's")
-            yield f"{path} row {number}", row
+        try:
+            for number, row in enumerate(csv.DictReader(handle, delimiter="\t" if tabbed else ","), 1):
+                if None in row or None in row.values():
+                    raise UserError(f"{path} row {number}: its number of fields differs from the header's")
+                yield f"{path} row {number}", row
+        except UNREADABLE as error:
+            raise UserError(f"{path} row {number + 1}: cannot be read ({error})") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:

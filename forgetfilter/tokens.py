@@ -1,6 +1,5 @@
 """Records to tokens: chat template, prompt masked, EOS learned, too-long rows cut by a stated rule, cached once."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
+from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models import locked
 from forgetfilter.records import Message, Record, read_records
 
@@ -39,7 +38,7 @@ def render(tokenizer: Any, messages: list[Message]) -> tuple[str, str]:
     if not tokenizer.chat_template:
         return "".join(message["content"] + "\n\n" for message in prompt), answer
     text = prompt_text(tokenizer, prompt)
-    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    whole = _apply(tokenizer, messages)
     if not whole.startswith(text):
         raise UserError("model.chat_template: it renders the prompt otherwise once the answer follows")
     rest = whole[len(text) :]
@@ -51,10 +50,16 @@ def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
     """What the model is given to answer."""
     if not tokenizer.chat_template:
         return "".join(message["content"] + "\n\n" for message in prompt)
+    return _apply(tokenizer, prompt, add_generation_prompt=True)
+
+
+def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
     try:
-        return str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
     except Exception as error:  # whatever a Jinja template raises
-        raise UserError(f"model.chat_template: it fails ({str(error).splitlines()[0]})") from error
+        raise UserError(
+            f"model.chat_template: it fails ({(str(error) or type(error).__name__).splitlines()[0]})"
+        ) from error
 
 
 def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> list[tuple[list[int], int, bool]]:
@@ -64,7 +69,9 @@ def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> li
     EOS). At least one token stands before the answer, so that its first token has a prediction.
     """
     prompts, answers = zip(*(render(tokenizer, m) for m in messages))
-    prompt_ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if any(prompts) else [[]] * len(prompts)
+    prompt_ids = (
+        tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if any(prompts) else [[]] * len(prompts)
+    )
     answer_ids = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [_join(list(p) or [start], [*a, tokenizer.eos_token_id], max_length) for p, a in zip(prompt_ids, answer_ids)]
@@ -105,7 +112,9 @@ class Prepared:
 
     def lengths(self) -> np.ndarray[Any, Any]:
         """Tokens a row, int64 [rows]."""
-        return np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in self.table["input_ids"].chunks]).astype(np.int64)
+        return np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in self.table["input_ids"].chunks]).astype(
+            np.int64
+        )
 
     def num_labels(self) -> np.ndarray[Any, Any]:
         """Label tokens a row, int64 [rows]."""
@@ -135,8 +144,7 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
 
 def _write(records: Iterable[Record], tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
     summary = {"rows": 0, "cut": 0, "tokens": 0, "label_tokens": 0}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with pa.ipc.new_file(str(temporary), SCHEMA) as writer:
+    with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
         for chunk in _chunks(records):
             encoded = encode(tokenizer, [record.messages for record in chunk], max_length)
             columns = [
@@ -150,7 +158,6 @@ def _write(records: Iterable[Record], tokenizer: Any, max_length: int, path: Pat
             summary["cut"] += sum(cut for _, _, cut in encoded)
             summary["tokens"] += sum(len(ids) for ids, _, _ in encoded)
             summary["label_tokens"] += sum(len(ids) - num_prompt for ids, num_prompt, _ in encoded)
-    os.replace(temporary, path)
     return summary
 
 

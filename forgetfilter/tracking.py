@@ -56,7 +56,9 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
             resume="allow",
         )
     except Exception as error:  # tracking must never cost a training run
-        console.print(f"W&B is not reachable, going on without it: {str(error).splitlines()[0]}")
+        console.print(
+            f"W&B is not reachable, going on without it: {(str(error) or type(error).__name__).splitlines()[0]}"
+        )
         yield Tracker()
         return
     try:

