@@ -69,15 +69,16 @@ def score_suite(run: Run, model: str, suite: str) -> dict[str, Metric]:
 
 
 def input_hash(run: Run, model: str, suite: str) -> str:
-    """The hash of all that a suite's metrics of a model depend on."""
+    """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
     config = run.config
+    prompts = run.eval_prompts(suite)
     template = config.model.chat_template
     trained = _trained(run, model)
     return sha256_value(
         {
             "code": CODE_VERSION,
             "suite": suite,
-            "prompts": sha256_file(run.eval_prompts(suite)),
+            "prompts": sha256_file(prompts) if prompts.exists() else None,
             "base": _base(run).identity,
             "trained": folder_hash(trained, _cache(run)) if trained else None,
             "template": sha256_file(Path(template)) if template else None,

@@ -83,7 +83,9 @@ def _rouge(run: Run, state: str, model: Any, tokenizer: Any, manifest: dict[str,
     records = read_records(run.noisy_data)
     prompts = [(r.id, r.source, tokens.prompt_text(tokenizer, r.prompt) if r.prompt else "") for r in records]
     folder = run.folder / "signals" / "rouge1" / f"{state}-generations"
-    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, f"generate {state}")
+    what = f"generate {state}"
+    same = {key: value for key, value in manifest.items() if key != "world_size"}  # a resume may have another one
+    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, what, same)
     barrier()
     if world.is_main:
         references = ((r.id, r.source, r.answer) for r in read_records(run.noisy_data))

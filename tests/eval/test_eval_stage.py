@@ -124,11 +124,13 @@ def test_two_ranks_give_the_bytes_of_one(make_run, alone):
 
 
 def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys):
-    # No prompts for a suite is no error; the terminal names it.
+    # No prompts for a suite is no error; the terminal names it, and prompts that come later change the input hash.
     run = make_run("partial")
+    before = input_hash(run, "base", "task")
     for suite in ("toxicity", "harmfulness", "task"):
         run.eval_prompts(suite).unlink()
     evaluate(run, ["base"], alone)
+    assert input_hash(run, "base", "task") != before
     assert not (run.folder / "eval/base/task").exists()
     assert (run.folder / "eval/base/bias/metrics.json").exists()
     assert "no prompts for toxicity, harmfulness, task" in capsys.readouterr().err

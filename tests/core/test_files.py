@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    # An error inside the block leaves neither the file nor its temporary one.
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "x" / "f") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:
+    # The order of keys does not matter, to the file or to the hash.
+    write_json(tmp_path / "a", {"x": 1, "y": "ä"})
+    write_json(tmp_path / "b", {"y": "ä", "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sha256_value({"x": 1, "y": 2}) == sha256_value({"y": 2, "x": 1})
+    # printf '{"x": 1}' | sha256sum
+    assert sha256_value({"x": 1}) == "613fe5aa65343dbb1b9abe6abac6773f5c91bd60d3f2ffb7e2eae69e1db8b227"
+
+
+def test_nan_is_no_json(tmp_path: Path) -> None:
+    # A NaN would be read by no other program.
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a", float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+    # Missing, broken with its line, and below a file where a folder should be.
+    (tmp_path / "broken.json").write_text('{\n"a": }')
+    with pytest.raises(UserError, match=r"none is missing"):
+        read_json(tmp_path / "none")
+    with pytest.raises(UserError, match=r"none is missing"):
+        sha256_file(tmp_path / "none")
+    with pytest.raises(UserError, match=r"broken.json line 2: not valid JSON"):
+        read_json(tmp_path / "broken.json")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json(tmp_path / "broken.json" / "x", 1)

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.launch import launch
+
+HEAD = "import os, sys, time\nrank = int(os.environ.get('RANK', 0))\n"
+GUARDED = """
+from forgetfilter.entry import guard
+from forgetfilter.errors import UserError
+def main(args):
+    if rank == 1:
+        raise UserError("data.x is wrong on this rank")
+if __name__ == "__main__":
+    raise SystemExit(guard(lambda: main([])))
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name: str, body: str) -> str:
+        (tmp_path / f"{name}.py").write_text(HEAD + body)
+        return name
+
+    return write
+
+
+def test_one_rank_runs_in_this_process(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # No process is started for it.
+    name = module("toy_one", "def main(args):\n    open(args[0], 'w').write(str(os.getpid()))\n")
+    launch(name, [str(tmp_path / "pid")], 1, 0)
+    import os
+
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
+
+
+def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # The variables that torchrun sets, and the threads divided as asked.
+    keys = "('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS')"
+    name = module("toy_place", f"open(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[k] for k in {keys}))\n")
+    launch(name, [str(tmp_path / "rank")], 2, 3)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["0 0 2 3", "1 1 2 3"]
+
+
+def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: ignore[no-untyped-def]
+    # The line of rank 1, without its prefix.
+    with pytest.raises(UserError) as caught:
+        launch(module("toy_user", GUARDED), [], 2, 1)
+    assert str(caught.value) == "data.x is wrong on this rank"
+
+
+def test_the_mistake_wins_over_the_crash_that_it_causes(module) -> None:  # type: ignore[no-untyped-def]
+    # Rank 0 crashes because rank 1 has gone; the cause is what the user is told.
+    body = "if rank == 1:\n    sys.exit('forgetfilter: mine' if print('forgetfilter: mine', file=sys.stderr) else 2)\n"
+    with pytest.raises(UserError, match="mine"):
+        launch(module("toy_both", body + "sys.exit(1)\n"), [], 2, 1)
+
+
+def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]
+    # 75 on every rank: saved, run again.
+    with pytest.raises(Stopped, match="run the same command again"):
+        launch(module("toy_stop", "sys.exit(75)\n"), [], 2, 1)
+
+
+def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 crashes after saying more than a pipe holds; rank 0 would sleep for ten minutes, and is told to end.
+    body = (
+        "import signal\n"
+        "def end(*_):\n    open(sys.argv[1], 'w').write('asked')\n    sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "if rank == 1:\n"
+        "    while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+        "    print('x' * 200_000, file=sys.stderr)\n    raise ValueError('boom')\n"
+        "open(sys.argv[2], 'w').close()\n"
+        "time.sleep(600)\n"
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_crash failed with exit code 1"):
+        launch(module("toy_crash", body), [str(tmp_path / "asked"), str(tmp_path / "ready")], 2, 1)
+    assert (tmp_path / "asked").read_text() == "asked" and "ValueError: boom" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config import TrackingConfig
+from forgetfilter.tracking import Tracker, mode, run_id, tracked
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+class ToyRun:
+    def __init__(self) -> None:
+        self.rows: list[tuple[dict[str, Any], int | None]] = []
+
+    def log(self, values: dict[str, Any], step: int | None) -> None:
+        self.rows.append((values, step))
+
+
+def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.MonkeyPatch, no_key: Path) -> None:
+    # From the environment or from netrc; another host's entry is none.
+    assert mode("auto") == "offline" and mode("disabled") == "disabled"
+    no_key.write_text("machine example.org login x password y\n")
+    assert mode("auto") == "offline"
+    no_key.write_text("machine api.wandb.ai login x password y\n")
+    assert mode("auto") == "online"
+    no_key.unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    assert mode("auto") == "online"
+
+
+def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:
+    # In a fresh process: the module is not even loaded, and nothing is written.
+    code = (
+        "import os, sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.tracking import tracked\n"
+        "for rank, mode in (('0', 'disabled'), ('1', 'offline')):\n"
+        "    os.environ['RANK'] = rank\n"
+        "    with tracked(T(mode), Path(sys.argv[1]), 'train', {}) as tracker: tracker.log({'loss': 1.0})\n"
+        "print('wandb' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False" and list(tmp_path.iterdir()) == []
+
+
+def test_the_id_is_of_run_and_stage(tmp_path: Path) -> None:
+    # The same after each restart, another for another stage or run.
+    assert run_id(tmp_path, "score") == run_id(tmp_path / "x" / "..", "score")
+    assert len({run_id(tmp_path, "score"), run_id(tmp_path, "eval"), run_id(tmp_path / "x", "score")}) == 3
+
+
+def test_missing_values_are_not_logged() -> None:
+    # None is "not measured", which W&B would show as a number's end.
+    run = ToyRun()
+    Tracker(run).log({"loss": 1.0, "lr": None}, step=3)
+    assert run.rows == [({"loss": 1.0}, 3)]
+
+
+def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # wandb.init is given the same id, group and stage both times, and may resume; its failure costs no training.
+    import wandb
+
+    given: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> Any:
+        given.append(options)
+        raise OSError
+
+    monkeypatch.setattr(wandb, "init", init)
+    for _ in range(2):
+        with tracked(TrackingConfig("offline"), tmp_path, "train-noisy", {"seed": 0}) as tracker:
+            tracker.log({"loss": 1.0})
+    assert json.dumps(given[0]) == json.dumps(given[1])
+    assert (given[0]["id"], given[0]["resume"]) == (run_id(tmp_path, "train-noisy"), "allow")
+    assert (given[0]["group"], given[0]["job_type"]) == (tmp_path.name, "train-noisy")
