@@ -67,6 +67,8 @@ def _open(options: argparse.Namespace) -> Run:
     """The run of a config file (made or reopened) or of a run folder (as it is)."""
     target = Path(options.target)
     if target.is_dir():
+        if options.overrides and options.command not in ("filter", "report"):  # ranks read the folder's own config
+            raise UserError(f"{target} is a run folder: to change its settings give the config file, and --resume")
         return Run.open(target, options.overrides)
     return Run.create(configs.load(target, options.overrides), options.resume)
 

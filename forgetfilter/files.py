@@ -24,7 +24,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # below a file where a folder should be, even this fails
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,7 +24,7 @@ GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, onc
 
 
 def launch(module: str, args: list[str], processes: int, threads: int, needs_group: bool = False) -> None:
-    """Runs `module`'s main(args) on `processes` ranks; raises what a rank raised (UserError, Stopped, or RuntimeError)."""
+    """Runs `module`'s main(args) on `processes` ranks; raises what a rank raised (UserError, Stopped, RuntimeError)."""
     if processes == 1 and not needs_group:
         if threads:
             torch.set_num_threads(threads)

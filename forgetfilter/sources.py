@@ -133,7 +133,7 @@ def _hub(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
     except Exception as error:  # the hub client raises a dozen unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{source.path!r} ({key}.path) is neither a local file nor a data set that can be had from the hub: {reason}"
+            f"{source.path!r} ({key}.path) is neither a local file nor a data set to be had from the hub: {reason}"
         ) from error
     for number, row in enumerate(rows, 1):
         yield f"{source.path} row {number}", dict(row)

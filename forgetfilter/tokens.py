@@ -108,7 +108,7 @@ class Prepared:
         return table
 
     def __len__(self) -> int:
-        return self.table.num_rows
+        return int(self.table.num_rows)
 
     def lengths(self) -> np.ndarray[Any, Any]:
         """Tokens a row, int64 [rows]."""
@@ -118,7 +118,8 @@ class Prepared:
 
     def num_labels(self) -> np.ndarray[Any, Any]:
         """Label tokens a row, int64 [rows]."""
-        return self.lengths() - self.table["num_prompt"].to_numpy()
+        labels: np.ndarray[Any, Any] = self.lengths() - self.table["num_prompt"].to_numpy()
+        return labels
 
     def row(self, index: int) -> tuple[np.ndarray[Any, Any], int]:
         """(input_ids int32 [tokens], num_prompt) of a row."""

@@ -1,5 +1,6 @@
 """One finetuning of the street: noisy (M0 to M1), safe (M1 to M2) or refit (M0 to M*)."""
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def make_plan(run: Run, stage: str, prepared: tokens.Prepared, world: World) -> 
 def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World) -> transformers.TrainingArguments:
     options = run.config.train
     deepspeed = settings(options.deepspeed) if options.deepspeed else None
+    if deepspeed:  # before the model: ZeRO-3 asks DeepSpeed's own communication for the world size while it loads
+        importlib.import_module("deepspeed").init_distributed("gloo" if world.device.type == "cpu" else "nccl")
     # Mixed precision where float32 weights are trained; an adapter on a bfloat16 base needs no autocast.
     mixed = deepspeed is not None or options.method == "full"
     precision = {"bfloat16": "bf16", "float16": "fp16"}.get(run.config.model.dtype) if mixed else None

@@ -1,0 +1,161 @@
+"""What the command line says to a mistake: exit 2, exactly one line on stderr, and nothing half-written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.cli import main
+
+NOISY = [{"prompt": "one", "completion": "1"}, {"prompt": "two", "completion": "2"}]
+SAFE = [{"prompt": "three", "completion": "3"}]
+
+
+class House:
+    """A folder with a config, both sets, and a place for runs."""
+
+    def __init__(self, folder: Path, model: Path):
+        self.folder, self.run = folder, folder / "runs" / "r"
+        self.write("noisy", NOISY)
+        self.write("safe", SAFE)
+        self.config = folder / "c.yaml"
+        data = {name: {"mine": {"path": str(folder / f"{name}.jsonl")}} for name in ("noisy", "safe")}
+        plain = {"name": "r", "output": str(folder / "runs"), "cache": str(folder / "cache"), "data": data}
+        plain |= {"model": {"name": str(model), "dtype": "float32"}, "tracking": {"mode": "disabled"}}
+        self.config.write_text(json.dumps(plain))  # JSON is YAML
+
+    def write(self, name: str, rows: list[dict[str, Any]]) -> None:
+        (self.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def house(tmp_path: Path, tiny_model: Path) -> House:
+    return House(tmp_path, tiny_model)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    def call(*argv: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in argv])
+        shown = capsys.readouterr()
+        assert ended.value.code == 2, shown.err
+        assert len(shown.err.splitlines()) == 1 and shown.err.startswith("forgetfilter: "), shown.err
+        assert shown.out == ""
+        return shown.err
+
+    return call
+
+
+def succeeds(*argv: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in argv])
+    assert ended.value.code == 0
+
+
+def nothing_half_written(house: House) -> None:
+    """No data set, model or temporary file: at most the config, the state and the cache's locks."""
+    left = {file.name for file in (house.folder / "runs").rglob("*") if file.is_file()}
+    assert left <= {"config.yaml", "state.json"}, left
+    assert not [file for file in house.folder.rglob("*") if file.name.endswith(".tmp")]
+
+
+def test_a_missing_config_file(refused: Any, tmp_path: Path) -> None:
+    # And no run folder for it.
+    assert f"{tmp_path / 'none.yaml'} is missing" in refused("run", tmp_path / "none.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.noisy.lrr=1", "'lr'"),
+        ("train.noisy.lr=-1", "train.noisy.lr must be positive, got -1"),
+        ("lr", "key=value"),
+    ],
+)
+def test_unknown_keys_and_impossible_values(refused: Any, house: House, override: str, said: str) -> None:
+    # Before anything is written at all.
+    assert said in refused("run", house.config, override)
+    assert not (house.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("noisy", "said"),
+    [
+        ('{"prompt": "a", "completion": "b"}\n{"prompt": \n', "noisy.jsonl line 2: not valid JSON"),
+        ('{"prompt": "a", "completion": "b"}\n{"question": "a", "id": 1}\n', "noisy.jsonl line 2: needs messages"),
+        ("", "noisy.jsonl is empty (data.noisy.mine.path)"),
+        ("\n\n", "noisy.jsonl is empty (data.noisy.mine.path)"),
+        (None, "noisy.jsonl is missing (data.noisy.mine.path)"),
+        (json.dumps(SAFE[0]) + "\n", "1 rows of the safe set are in the noisy set too"),
+    ],
+)
+def test_bad_data(refused: Any, house: House, noisy: str | None, said: str) -> None:
+    # The file and line are named. Put right, the same command goes on: a broken start leaves nothing in its way.
+    path = house.folder / "noisy.jsonl"
+    path.unlink() if noisy is None else path.write_text(noisy)
+    for _ in range(2):
+        line = refused("mix", house.config)
+        assert said in line
+    if "needs messages" in said:
+        assert "fields found: id, question" in line
+    if "safe set" not in said:
+        nothing_half_written(house)
+    assert not (house.run / "data" / "safe.jsonl").exists()
+    house.write("noisy", NOISY)
+    succeeds("mix", house.config)
+    assert (house.run / "data" / "noisy.jsonl").read_text().count("\n") == 2
+
+
+def test_a_model_that_is_not_there(refused: Any, house: House) -> None:
+    # A folder, and a name of the hub (which is switched off here); then the right name needs no --resume.
+    assert "model.name: ./none is not a folder" in refused("run", house.config, "model.name=./none")
+    assert "neither a local folder nor to be had from the hub" in refused("run", house.config, "model.name=no-one/none")
+    nothing_half_written(house)
+    succeeds("mix", house.config)
+
+
+def test_a_folder_that_is_no_model(refused: Any, house: House) -> None:
+    # It says which file is missing.
+    assert "has no config.json" in refused("run", house.config, f"model.name={house.folder}")
+
+
+def test_a_chat_template_that_fails(refused: Any, house: House) -> None:
+    # Found in the preflight, before the data is read.
+    (house.folder / "t.jinja").write_text("{{ raise_exception('only systems') }}")
+    line = refused("run", house.config, f"model.chat_template={house.folder / 't.jinja'}")
+    assert "model.chat_template: it fails (only systems)" in line
+    nothing_half_written(house)
+
+
+def test_a_run_folder_with_other_settings(refused: Any, house: House) -> None:
+    # The key with both values and both ways out; the run stays as it was. Each way out works.
+    succeeds("mix", house.config)
+    before = {file: file.read_bytes() for file in house.run.rglob("*") if file.is_file()}
+    line = refused("mix", house.config, "seed=5")
+    assert "seed: 0 -> 5" in line and "name=NEW" in line and "--resume" in line
+    assert {file: file.read_bytes() for file in house.run.rglob("*") if file.is_file()} == before
+    succeeds("mix", house.config, "--resume", "seed=5")
+    succeeds("mix", house.config, "seed=6", "name=other")
+
+
+def test_a_stage_before_its_time(refused: Any, house: House) -> None:
+    # What has to be run first is named.
+    assert "stage mix is not done" in refused("train", house.config, "noisy")
+    assert "'nosy' is neither a stage nor key=value" in refused("train", house.config, "nosy")
+    assert "is no run folder" in refused("filter", house.folder)
+
+
+def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, house: House) -> None:
+    # Only filter and report work on a folder with overrides; a rank would read the folder's config without them.
+    succeeds("mix", house.config)
+    assert "is a run folder: to change its settings" in refused("train", house.run, "noisy", "train.noisy.lr=1")
+
+
+@pytest.mark.parametrize("argv", [[], ["rnu", "c.yaml"], ["run"], ["run", "c.yaml", "--resmue"], ["doctor", "x"]])
+def test_words_that_are_no_command(refused: Any, argv: list[str]) -> None:
+    # The parser's own errors are one line too.
+    assert "forgetfilter" in refused(*argv)
