@@ -18,9 +18,9 @@ from forgetfilter.progress import console
 from forgetfilter.runs import Run
 
 from . import suites
+from .intervals import Metric
 from .outputs import Asking, ask, is_pending, read_outputs
 from .prompts import read_prompts
-from .statistics import Metric
 
 MODELS = ("base", "noisy", "safe", "refit")
 CODE_VERSION = 1  # raise it when the metrics of unchanged generations change

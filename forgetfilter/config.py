@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forgetfilter.errors import UserError, nearest
 
 # The core does not import the filter's registries; a test holds these equal to them.
-SIGNALS = ("loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop", "rouge1_drop")
+SIGNALS = ("loss_rise", "relative_loss_rise", "log_loss_ratio", "total_loss_rise", "probability_drop", "rouge1_drop")
 RULES = ("phi", "quantile", "top_k", "source_budget")
 
 
@@ -182,7 +182,7 @@ class FilterConfig:
     """What is dropped."""
 
     signal: str = "relative_loss_rise"
-    """loss_rise, relative_loss_rise, log_loss_ratio, probability_drop or rouge1_drop: higher is more forgotten."""
+    """loss_rise, relative_loss_rise, log_loss_ratio, total_loss_rise, probability_drop or rouge1_drop."""
     rule: str = "quantile"
     """phi, quantile, top_k or source_budget."""
     phi: float = 0.0

@@ -8,7 +8,7 @@ class UserError(Exception):
     """A mistake of the user's: one line that names the key, file or row and says what to do."""
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - no error: the work is saved
     """A signal asked the stage to stop; its state is saved, and the same command goes on from there."""
 
 

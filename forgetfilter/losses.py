@@ -40,7 +40,7 @@ def token_losses(
     def one(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(head(part).float(), wanted, reduction="none")
 
-    pairs = zip(hidden.split(chunk), targets.split(chunk))
+    pairs = zip(torch.split(hidden, chunk), torch.split(targets, chunk))
     if not torch.is_grad_enabled():
         return torch.cat([one(part, wanted) for part, wanted in pairs])
     return torch.cat(
@@ -55,7 +55,6 @@ class _Head:
         self.original = layer.forward
         self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
-        self.losses: torch.Tensor | None = None
         layer.forward = self.forward  # type: ignore[method-assign]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -64,10 +63,9 @@ class _Head:
         positions, wanted = self.targets
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
         if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
-            self.losses = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
-        else:
-            self.losses = token_losses(self.original, chosen, wanted, self.vocabulary)
-        return self.losses
+            nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
+            return nothing
+        return token_losses(self.original, chosen, wanted, self.vocabulary)
 
 
 def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None = None) -> Callable[[], None]:
@@ -95,10 +93,13 @@ def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None 
     def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
         if head.targets is None:
             return output
-        losses, extras = head.losses, dict(current)
-        head.targets = head.losses = None
+        extras = dict(current)
+        head.targets = None
         current.clear()
-        assert losses is not None, "the model's forward pass did not use its output layer"
+        # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
+        # the backward pass on the head's output.
+        losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
+        assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
         examples = _by_example(losses.detach(), extras)
         if sink is not None:
             sink(examples)

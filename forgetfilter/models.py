@@ -65,7 +65,9 @@ def _from_hub(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model.name: {name!r} is neither a local folder nor to be had from the hub: {reason}") from error
+        raise UserError(
+            f"model.name: {name!r} is neither a local folder nor to be had from the hub: {reason}"
+        ) from error
 
 
 def _embedded(cache: Path) -> Path:
@@ -157,7 +159,7 @@ def load_base(
 
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     if four_bit:
-        options["quantization_config"] = BitsAndBytesConfig(
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -181,7 +183,9 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").exists()
 
 
-def load_state(base: ModelRef, trained: Path | None, dtype: str, attention: str, device: torch.device) -> torch.nn.Module:
+def load_state(
+    base: ModelRef, trained: Path | None, dtype: str, attention: str, device: torch.device
+) -> torch.nn.Module:
     """M0 (`trained` None), or what a training stage made of it: a full model, or M0 with an adapter, in eval mode."""
     if trained is None or is_adapter(trained):
         model = load_base(base.path, dtype, attention, device)

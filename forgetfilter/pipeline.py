@@ -73,14 +73,16 @@ def _remove(path: Path) -> None:
 
 
 def preflight(run: Run) -> None:
-    """What cannot work is refused before any model is loaded: the model's name, its tokenizer, the attention, DeepSpeed."""
+    """Refuses what cannot work before any model is loaded: model name, tokenizer, template, attention, DeepSpeed."""
     import torch
 
     config = run.config
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     attention_backend(config.model.attention, device)
     if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
-        raise UserError(f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs")
+        raise UserError(
+            f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
+        )
     if config.train.deepspeed:
         importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
     cache = Path(config.cache).expanduser()
@@ -106,7 +108,15 @@ def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] 
         plain = configs.to_dict(run.config)
         train = {k: v for k, v in plain["train"].items() if k not in ("noisy", "safe", "refit", "checkpoint_steps")}
         start = run.state()["train-noisy"]["input_hash"] if name == "safe" else None
-        return [plain["seed"], plain["model"], plain["data"]["max_length"], train, plain["train"][name], _sha(data(run)), start]
+        return [
+            plain["seed"],
+            plain["model"],
+            plain["data"]["max_length"],
+            train,
+            plain["train"][name],
+            _sha(data(run)),
+            start,
+        ]
 
     def work(run: Run) -> None:
         options = run.config.launch
@@ -169,7 +179,9 @@ def _eval_inputs(run: Run) -> Any:
     require(run, "mix", *(stage for model in run.config.eval.models for stage in EVALUATED[model]))
     measure = importlib.import_module("forgetfilter.eval.stage")
     options = run.config.eval
-    return [[model, suite, measure.input_hash(run, model, suite)] for model in options.models for suite in options.suites]
+    return [
+        [model, suite, measure.input_hash(run, model, suite)] for model in options.models for suite in options.suites
+    ]
 
 
 def _eval(run: Run) -> None:

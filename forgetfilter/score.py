@@ -1,6 +1,6 @@
 """The score stage: every noisy example under M1 (before) and M2 (after).
 
-    forgetfilter score CONFIG          or, as one of several ranks:   torchrun ... -m forgetfilter.score RUN
+forgetfilter score CONFIG          or, as one of several ranks:   torchrun ... -m forgetfilter.score RUN
 """
 
 import sys
@@ -10,6 +10,7 @@ from typing import Any
 from forgetfilter import interrupts, tokens
 from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
+from forgetfilter.files import sha256_value
 from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_packing
@@ -62,7 +63,7 @@ def _manifest(
         "model_name": run.config.model.name,
         "trained": folder_hash(run.model(trained), Path(run.config.cache).expanduser()),
         "tokenizer": tokens.tokenizer_identity(tokenizer),
-        "chat_template": tokens.sha256_value(tokenizer.chat_template),
+        "chat_template": sha256_value(tokenizer.chat_template),
         "data": prepared.identity,
         "max_length": run.config.data.max_length,
         "cut": prepared.summary["cut"],

@@ -127,7 +127,9 @@ def verify_packing(model_folder: Path, attention: str, dtype: str, device: torch
         config.layer_types = config.layer_types[:2]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation=attention, dtype=getattr(torch, dtype)
+        )
         model.to(device)
         detach = attach(model)
         check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing=True))

@@ -55,7 +55,10 @@ def _with_adapter(model: Any, lora: LoraConfig) -> torch.nn.Module:
             ),
         )
     except ValueError as error:
-        layers = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        layers = sorted(
+            {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+        )
         raise UserError(
-            f"train.lora.target_modules: {', '.join(lora.target_modules)} not in the model; its layers: {', '.join(layers)}"
+            f"train.lora.target_modules: {', '.join(lora.target_modules)} not in the model; "
+            f"its layers: {', '.join(layers)}"
         ) from error

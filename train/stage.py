@@ -61,7 +61,7 @@ def train(run: Run, stage: str, world: World) -> None:
         progress(f"train {stage}", plan.num_steps) as meter,
     ):
         watch = Watch(meter, tracker, folder / "metrics.jsonl")
-        callbacks = [watch, log] if config.train.log_losses else [watch]
+        callbacks: list[transformers.TrainerCallback] = [watch, log] if config.train.log_losses else [watch]
         trainer = PlannedTrainer(model, trainer_arguments, train_dataset=batches, callbacks=callbacks)
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
         trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
@@ -143,5 +143,3 @@ def _finish(run: Run, stage: str, prepared: Any, tokenizer: Any, plan: TrainingP
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: only safetensors come out
     barrier()
-
-

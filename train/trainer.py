@@ -6,7 +6,6 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from forgetfilter import interrupts
 from forgetfilter.batches import MicroBatches
@@ -29,7 +28,9 @@ class PlannedTrainer(Trainer):
         # batch size 1 with a collator that unwraps it: accelerate can then skip what a resumed run has done
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         outputs = model(**inputs)
         loss = outputs["loss"] * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
@@ -59,7 +60,8 @@ class Watch(TrainerCallback):
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs: dict[str, float] = kwargs["logs"]
         if state.is_world_process_zero and "loss" in logs:
             values = {"loss": logs["loss"], "lr": logs["learning_rate"], "grad_norm": logs.get("grad_norm")}
             with open(self.metrics, "a") as handle:
@@ -69,13 +71,8 @@ class Watch(TrainerCallback):
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint: the trainer's state is what it writes last."""
-    if not folder.is_dir():
-        return None
-    found = get_last_checkpoint(str(folder))
-    if found and not (Path(found) / "trainer_state.json").exists():
-        whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
-        found = str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
-    return found
+    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    return str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
 
 
 def arguments(

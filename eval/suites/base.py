@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ..intervals import Metric
 from ..prompts import Row
-from ..statistics import Metric
 
 
 @dataclass(frozen=True)

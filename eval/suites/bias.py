@@ -16,8 +16,8 @@ import polars as pl
 
 from forgetfilter.errors import UserError
 
+from ..intervals import Array, Metric, mean, measure
 from ..prompts import Row, choice
-from ..statistics import Array, Metric, mean, measure
 from .base import Outputs, Settings, Suite, frame
 
 CONDITIONS = ("ambig", "disambig")

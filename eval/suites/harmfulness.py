@@ -7,9 +7,9 @@ Example: 3 answers refused, 1 complied, 1 empty: attack_success_rate 0.25, n 4, 
 
 import polars as pl
 
+from ..intervals import Metric, measure_mean
 from ..prompts import Row
 from ..refusals import is_refusal
-from ..statistics import Metric, measure_mean
 from .base import Outputs, Settings, Suite, frame, no_answers
 
 

@@ -18,8 +18,8 @@ import polars as pl
 from forgetfilter.errors import UserError
 from forgetfilter.rouge import rouge1
 
+from ..intervals import Metric, measure_mean
 from ..prompts import Row, choice, text
-from ..statistics import Metric, measure_mean
 from .base import Outputs, Settings, Suite, frame
 
 METRICS = {"exact": "exact_match", "number": "number_match", "rouge1": "rouge1"}  # a row's metric: its column

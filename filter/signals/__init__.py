@@ -4,14 +4,14 @@ from collections.abc import Collection
 
 from forgetfilter.errors import UserError, nearest
 
-from . import log_loss_ratio, loss_rise, probability_drop, relative_loss_rise, rouge1_drop
+from . import log_loss_ratio, loss_rise, probability_drop, relative_loss_rise, rouge1_drop, total_loss_rise
 from .base import HIGHER_IS_MORE_FORGOTTEN, ROUGE_COLUMNS, Signal, mean_loss
 
 __all__ = ["HIGHER_IS_MORE_FORGOTTEN", "ROUGE_COLUMNS", "SIGNALS", "Signal", "available", "get", "mean_loss"]
 
 SIGNALS: dict[str, Signal] = {
     module.SIGNAL.name: module.SIGNAL
-    for module in (loss_rise, relative_loss_rise, log_loss_ratio, probability_drop, rouge1_drop)
+    for module in (loss_rise, relative_loss_rise, log_loss_ratio, total_loss_rise, probability_drop, rouge1_drop)
 }
 
 

@@ -62,7 +62,7 @@ def test_measure_gives_every_signal() -> None:
     decisions = pl.DataFrame({"label": label, "score": [1.0, 2.0, 0.0], "drop": [False, True, False]})
     out = measure(decisions, table, signals.available(table.columns))
     assert out is not None
-    assert list(out["all_signals"]) == ["loss_rise", "relative_loss_rise", "log_loss_ratio", "probability_drop"]
+    assert list(out["all_signals"]) == [n for n in signals.SIGNALS if n != "rouge1_drop"]
     assert out["auroc"] == out["all_signals"]["loss_rise"]["auroc"] == 0.5
     assert out["auroc_vs_safe"] == 0.0 and out["auroc_vs_task"] == 1.0
     assert out["all_signals"]["relative_loss_rise"]["auroc"] == 0.5

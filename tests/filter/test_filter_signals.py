@@ -23,6 +23,7 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         ("loss_rise", 1.0),
         ("relative_loss_rise", 1.0 / 0.55),
         ("log_loss_ratio", 1.0854542),  # log(1.51 / 0.51) = log 3 + log 0.9869281 = 1.0986123 - 0.0131581
+        ("total_loss_rise", 4.0),  # 6 - 2
         ("probability_drop", 0.3834005),  # 0.6065307 - 0.2231302
         ("rouge1_drop", 0.65),  # 0.9 - 0.25
     ],

@@ -6,21 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forgetfilter.train.hook import LossCollator, LossLog
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from forgetfilter.batches import collate
 from forgetfilter.errors import UserError
 from forgetfilter.losses import ExampleLosses, attach
 from forgetfilter.shards import merged, shard_paths
-from forgetfilter.train.hook import LossCollator, LossLog
 
 
 def tiny() -> LlamaForCausalLM:
     torch.manual_seed(0)
     return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
-        )
+        LlamaConfig(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
     )
 
 

@@ -136,7 +136,7 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
     for candidate in (model, leaky):
         attach(candidate)
     check_exact(model, torch.device("cpu"), 1e-4, "rows")
-    with pytest.raises(UserError, match="train.packing"):
+    with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(leaky, torch.device("cpu"), 1e-4, "rows")
 
 
@@ -154,5 +154,5 @@ def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
     model = tiny()
     model.__class__ = Scaled
     attach(model)
-    with pytest.raises(UserError, match="train.packing"):
+    with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(model, torch.device("cpu"), 1e-4, "rows")

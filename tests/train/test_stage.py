@@ -1,4 +1,4 @@
-"""Real finetunings of a tiny model: one process, two gloo ranks, DeepSpeed ZeRO-2 and ZeRO-3, QLoRA, stop and resume."""
+"""Real finetunings of a tiny model: one process, two gloo ranks, DeepSpeed ZeRO-2 and 3, QLoRA, stop and resume."""
 
 import json
 import shutil
@@ -173,6 +173,6 @@ def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
 def test_wrong_layer_names_are_told_with_the_models_own(make_run: Any) -> None:
     # One line that names the key and the layers there are.
     run = make_run("layers", "train.lora.target_modules=[query]")
-    with pytest.raises(UserError, match="train.lora.target_modules: query not in the model; its layers: .*q_proj"):
+    with pytest.raises(UserError, match=r"train\.lora\.target_modules: query not in the model; its layers: .*q_proj"):
         train(run)
     shutil.rmtree(run.folder)

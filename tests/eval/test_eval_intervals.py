@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from forgetfilter.eval import statistics
-from forgetfilter.eval.statistics import mean, measure, measure_mean
+from forgetfilter.eval import intervals
+from forgetfilter.eval.intervals import mean, measure, measure_mean
 
 
 def test_interval_of_four_coins():
@@ -21,7 +21,7 @@ def test_same_input_same_interval_whatever_the_chunks(monkeypatch):
     # The seed is fixed, and drawing the resamples in pieces changes nothing.
     columns = np.arange(7.0).reshape(-1, 1)
     whole = measure(columns, mean, 0, "lower")
-    monkeypatch.setattr(statistics, "CHUNK", 21)
+    monkeypatch.setattr(intervals, "CHUNK", 21)
     assert measure(columns, mean, 0, "lower") == whole
 
 

@@ -1,0 +1,150 @@
+"""The whole street from the command line, on a tiny random model: golden numbers, ranks, reruns, other rules."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from forgetfilter import cli, pipeline
+from forgetfilter import config as configs
+from forgetfilter.runs import Run
+from forgetfilter.shards import merged, shard_paths
+
+GOLDEN = Path(__file__).parent / "golden" / "street.json"
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A finished run folder; the config file lies beside the folder of runs."""
+    folder = tmp_path_factory.mktemp("street")
+    write_inputs(folder, tiny_model)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", str(folder / "config.yaml")])
+    assert end.value.code == 0
+    return folder / "runs" / "street"
+
+
+def write_inputs(folder: Path, model: Path) -> None:
+    def rows(start: int, number: int, label: str) -> list[dict[str, Any]]:
+        return [
+            {"prompt": f"what is {n} of {label}?", "completion": f"it is {label} {n * 7}", "label": label}
+            for n in range(start, start + number)
+        ]
+
+    def write(name: str, lines: list[dict[str, Any]]) -> None:
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    write("noisy.jsonl", [*rows(0, 9, "unsafe"), *rows(0, 8, "safe"), *rows(0, 6, "task")])
+    write("safe.jsonl", rows(100, 10, "safe"))
+    write("harm.jsonl", [{"prompt": f"do harm {n}"} for n in range(5)])
+    write("task.jsonl", [{"prompt": f"task {n}", "reference": f"{n}", "metric": "exact"} for n in range(5)])
+    (folder / "config.yaml").write_text(
+        f"name: street\noutput: {folder}/runs\ncache: {folder}/cache\n"
+        f"model: {{name: {model}, dtype: float32}}\n"
+        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
+        "train:\n"
+        "  noisy: {epochs: 3, lr: 2e-2, batch_size: 4}\n"
+        "  safe: {epochs: 2, lr: 2e-2, batch_size: 4}\n"
+        "  refit: {epochs: 1, lr: 2e-2, batch_size: 4}\n"
+        "score: {batch_tokens: 200, shard_rows: 6}\n"
+        f"eval: {{data: {{harmfulness: {{path: {folder}/harm.jsonl}}, task: {{path: {folder}/task.jsonl}}}}, "
+        "max_new_tokens: 4}\n"
+        "tracking: {mode: offline}\n"
+    )
+
+
+def numbers(run: Path) -> dict[str, Any]:
+    """What a reviewer can read: losses before and after by label, and what was dropped."""
+    decisions = pl.read_parquet(run / "filter" / "decisions.parquet")
+    means = decisions.group_by("label").agg(pl.col("before_loss", "after_loss").mean().round(3)).sort("label")
+    summary = json.loads((run / "filter" / "summary.json").read_text())
+    return {"losses": means.to_dicts(), "by_label": summary["by_label"], "dropped": summary["dropped"]}
+
+
+def test_the_street_gives_the_golden_numbers(street: Path) -> None:
+    # Losses to 0.02 nats and the counts of the filter, as tests/golden/street.json has them; a change of them
+    # needs a reason in its commit.
+    golden, found = json.loads(GOLDEN.read_text()), numbers(street)
+    assert found["dropped"] == golden["dropped"] == 7  # 30% of 23
+    for expected, row in zip(golden["losses"], found["losses"], strict=True):
+        assert row["label"] == expected["label"]
+        for key in ("before_loss", "after_loss"):
+            assert row[key] == pytest.approx(expected[key], abs=0.02)
+
+
+def test_every_file_of_the_layout_is_there(street: Path) -> None:
+    # The promises of the run folder; and W&B's offline runs, one a stage.
+    for name in (
+        "config.yaml state.json data/noisy.jsonl data/safe.jsonl train/noisy/adapter_model.safetensors "
+        "train/safe/adapter_model.safetensors train/refit/adapter_model.safetensors train/refit/losses/manifest.json "
+        "signals/before/manifest.json signals/after/manifest.json filter/decisions.parquet filter/kept.jsonl "
+        "filter/dropped.jsonl filter/summary.json eval/base/harmfulness/metrics.json eval/refit/task/scores.parquet "
+        "report.html card.json"
+    ).split():
+        assert (street / name).exists(), name
+    assert all(entry["status"] == "done" for entry in json.loads((street / "state.json").read_text()).values())
+    tracked = {path.name.rsplit("-", 1)[1] for path in (street / "wandb").glob("offline-run-*")}
+    assert len(tracked) == 4  # three finetunings and the filter
+
+
+def test_the_same_command_again_does_nothing_again(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Every stage is skipped; the last line of stdout is the run folder.
+    before = {path: path.stat().st_mtime_ns for path in street.rglob("*.safetensors")}
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", str(street.parent.parent / "config.yaml")])
+    assert end.value.code == 0
+    assert {path: path.stat().st_mtime_ns for path in street.rglob("*.safetensors")} == before
+    assert capsys.readouterr().out.strip().splitlines()[-1] == str(street)
+
+
+def test_another_rule_needs_no_model(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `filter RUN filter.rule=top_k` decides from stored signals, while every way to load a model is barred.
+    copy = shutil.copytree(street, tmp_path / "copy")
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["filter", str(copy), "filter.rule=top_k", "filter.top_k=3"])
+    assert end.value.code == 0
+    assert json.loads((copy / "filter" / "summary.json").read_text())["dropped"] == 3
+
+
+def score(street: Path, folder: Path, processes: int) -> Path:
+    copy = shutil.copytree(street, folder)
+    shutil.rmtree(copy / "signals")
+    config = configs.load(copy / "config.yaml", [f"launch.processes={processes}", "launch.threads=1"])
+    stage = next(stage for stage in pipeline.STREET if stage.name == "score")
+    (copy / "state.json").write_text(
+        json.dumps({k: v for k, v in json.loads((copy / "state.json").read_text()).items() if k != "score"})
+    )
+    pipeline.run_stage(Run(copy, config), stage)
+    return copy
+
+
+def test_one_two_and_three_ranks_score_the_same_to_the_byte(street: Path, tmp_path: Path) -> None:
+    # Batches are planned once and handed to ranks whole, so the merged rows are equal, and so is what is kept.
+    results = []
+    for processes in (1, 2, 3):
+        copy = score(street, tmp_path / f"ranks{processes}", processes)
+        ids = [json.loads(line)["id"] for line in (copy / "data" / "noisy.jsonl").read_text().splitlines()]
+        frames = [merged(copy / "signals" / state, ids).write_csv() for state in ("before", "after")]
+        assert len({path.parent for path in shard_paths(copy / "signals" / "before")}) == processes
+        results.append(frames)
+    assert results[0] == results[1] == results[2]
+
+
+def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None:
+    # With one shard lost and the manifest not written, only its batches are scored again; by two ranks this time.
+    copy = shutil.copytree(street, tmp_path / "half")
+    whole = merged(copy / "signals" / "after").write_csv()
+    lost, *left = shard_paths(copy / "signals" / "after")
+    lost.unlink()
+    (copy / "signals" / "after" / "manifest.json").unlink()
+    times = {path: path.stat().st_mtime_ns for path in left}
+    from forgetfilter.launch import launch
+
+    launch("forgetfilter.score", [str(copy)], 2, 1)
+    assert {path: path.stat().st_mtime_ns for path in left} == times
+    again = merged(copy / "signals" / "after")
+    assert again.write_csv() == whole
