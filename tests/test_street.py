@@ -77,13 +77,26 @@ def test_the_street_gives_the_golden_numbers(street: Path) -> None:
 
 def test_every_file_of_the_layout_is_there(street: Path) -> None:
     # The promises of the run folder; and W&B's offline runs, one a stage.
-    for name in (
-        "config.yaml state.json data/noisy.jsonl data/safe.jsonl train/noisy/adapter_model.safetensors "
-        "train/safe/adapter_model.safetensors train/refit/adapter_model.safetensors train/refit/losses/manifest.json "
-        "signals/before/manifest.json signals/after/manifest.json filter/decisions.parquet filter/kept.jsonl "
-        "filter/dropped.jsonl filter/summary.json eval/base/harmfulness/metrics.json eval/refit/task/scores.parquet "
-        "report.html card.json"
-    ).split():
+    for name in [
+        "config.yaml",
+        "state.json",
+        "data/noisy.jsonl",
+        "data/safe.jsonl",
+        "train/noisy/adapter_model.safetensors",
+        "train/safe/adapter_model.safetensors",
+        "train/refit/adapter_model.safetensors",
+        "train/refit/losses/manifest.json",
+        "signals/before/manifest.json",
+        "signals/after/manifest.json",
+        "filter/decisions.parquet",
+        "filter/kept.jsonl",
+        "filter/dropped.jsonl",
+        "filter/summary.json",
+        "eval/base/harmfulness/metrics.json",
+        "eval/refit/task/scores.parquet",
+        "report.html",
+        "card.json",
+    ]:
         assert (street / name).exists(), name
     assert all(entry["status"] == "done" for entry in json.loads((street / "state.json").read_text()).values())
     tracked = {path.name.rsplit("-", 1)[1] for path in (street / "wandb").glob("offline-run-*")}

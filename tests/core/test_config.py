@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from forgetfilter import config as configs
-from forgetfilter.config import RULES, SIGNALS, load
+from forgetfilter.checks import RULES, SIGNALS
+from forgetfilter.config import load
 from forgetfilter.errors import UserError
 
 PLAIN = "data:\n  noisy: {a: {path: a.jsonl}}\n  safe: {b: {path: b.jsonl}}\n"

@@ -7,7 +7,7 @@ from forgetfilter.filter import rules, signals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetfilter import config
+from forgetfilter import checks, config
 from forgetfilter.errors import UserError
 
 
@@ -68,8 +68,8 @@ def test_direction(tokens: int, before: float, after: float, more: float) -> Non
 
 def test_config_knows_the_registries() -> None:
     # the names that the config allows are those that exist
-    assert tuple(signals.SIGNALS) == config.SIGNALS
-    assert tuple(rules.RULES) == config.RULES
+    assert tuple(signals.SIGNALS) == checks.SIGNALS
+    assert tuple(rules.RULES) == checks.RULES
 
 
 def test_rules_take_settings_that_the_config_has() -> None:

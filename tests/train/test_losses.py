@@ -93,7 +93,7 @@ def test_the_loss_is_normalised_by_what_the_step_says() -> None:
     model, batch = tiny(), collate(examples((9, 5)), range(2), "rows", 0)
     attach(model)
     total = float(model(**batch)["example_losses"].loss_sum.sum())
-    assert float(model(**batch)["loss"]) == pytest.approx(total / 10, rel=1e-5)
+    assert model(**batch)["loss"].item() == pytest.approx(total / 10, rel=1e-5)
     assert float(model(**batch | {"norm": torch.tensor(40.0)})["loss"]) == pytest.approx(total / 40, rel=1e-5)
     assert float(model(**batch, num_items_in_batch=20)["loss"]) == pytest.approx(total / 20, rel=1e-5)
 

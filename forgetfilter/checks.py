@@ -1,0 +1,114 @@
+"""Every check of a configuration that needs no model: values that cannot work are refused by their key."""
+
+import math
+from typing import Any
+
+from forgetfilter.config import Config, PoolConfig, ScheduleConfig, SourceConfig
+from forgetfilter.errors import UserError, nearest
+
+# The core does not import the filter's registries; a test holds these equal to them.
+SIGNALS = ("loss_rise", "relative_loss_rise", "log_loss_ratio", "total_loss_rise", "probability_drop", "rouge1_drop")
+RULES = ("phi", "quantile", "top_k", "source_budget")
+
+
+def check(config: Config) -> None:
+    """Raises UserError for the first value that cannot work, by the key as the user wrote it."""
+    _check_choices(config)
+    _check_numbers(config)
+    if not config.name or "/" in config.name or config.name.startswith("."):
+        raise UserError(f"name must be a plain folder name, got {config.name!r}")
+    if config.mixture is None:
+        for key, sources in (("noisy", config.data.noisy), ("safe", config.data.safe)):
+            if not sources:
+                raise UserError(f"data.{key} is empty: set data.{key}.NAME.path, or a mixture")
+    elif not config.mixture.pools:
+        raise UserError("mixture.pools is empty: name at least one source of unsafe and safe examples")
+    if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype != "bfloat16":
+        raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
+    if config.filter.rule == "source_budget" and not config.filter.source_budget:
+        raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
+    if config.filter.signal == "rouge1_drop" and not config.score.rouge:
+        raise UserError("filter.signal=rouge1_drop needs score.rouge=true")
+
+
+def _check_choices(config: Config) -> None:
+    choices: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "model.dtype": (config.model.dtype, ("bfloat16", "float16", "float32")),
+        "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
+        "train.method": (config.train.method, ("full", "lora", "qlora")),
+        "filter.signal": (config.filter.signal, SIGNALS),
+        "filter.rule": (config.filter.rule, RULES),
+        "eval.toxicity_scorer": (config.eval.toxicity_scorer, ("profanity-check", "detoxify")),
+        "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "disabled")),
+    }
+    for name, schedule in _schedules(config):
+        choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))
+    if config.mixture:
+        choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
+    for number, model in enumerate(config.eval.models):
+        choices[f"eval.models[{number}]"] = (model, ("base", "noisy", "safe", "refit"))
+    for number, suite in enumerate(config.eval.suites):
+        choices[f"eval.suites[{number}]"] = (suite, ("toxicity", "bias", "harmfulness", "task"))
+    for key, (value, known) in choices.items():
+        if value not in known:
+            raise UserError(f"{key} cannot be {value!r}{nearest(str(value), known)}")
+
+
+def _check_numbers(config: Config) -> None:
+    positive: dict[str, float] = {
+        "train.lora.r": config.train.lora.r,
+        "train.lora.alpha": config.train.lora.alpha,
+        "train.micro_batch_tokens": config.train.micro_batch_tokens,
+        "score.batch_tokens": config.score.batch_tokens,
+        "score.shard_rows": config.score.shard_rows,
+        "score.max_new_tokens": config.score.max_new_tokens,
+        "score.generation_batch": config.score.generation_batch,
+        "eval.max_new_tokens": config.eval.max_new_tokens,
+        "eval.generation_batch": config.eval.generation_batch,
+        "launch.processes": config.launch.processes,
+    }
+    shares = {"train.lora.dropout": config.train.lora.dropout, "filter.quantile": config.filter.quantile}
+    shares |= {f"filter.source_budget.{name}": share for name, share in config.filter.source_budget.items()}
+    not_negative: dict[str, float] = {
+        "filter.top_k": config.filter.top_k,
+        "launch.threads": config.launch.threads,
+        "train.checkpoint_steps": config.train.checkpoint_steps,
+        "seed": config.seed,
+    }
+    for name, schedule in _schedules(config):
+        positive |= {f"{name}.{k}": getattr(schedule, k) for k in ("epochs", "lr", "batch_size")}
+        shares[f"{name}.warmup_share"] = schedule.warmup_share
+        not_negative |= {f"{name}.{k}": getattr(schedule, k) for k in ("weight_decay", "max_grad_norm")}
+    if config.mixture:
+        positive["mixture.size"] = config.mixture.size
+        positive["mixture.safe_size"] = config.mixture.safe_size
+        shares["mixture.unsafe_share"] = config.mixture.unsafe_share
+        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "eval_size")}
+    not_negative |= {f"{key}.limit": source.limit for key, source in _sources(config).items()}
+    if config.data.max_length < 2:  # one token before the answer, and one of it
+        raise UserError(f"data.max_length must be at least 2, got {config.data.max_length}")
+    _require({"filter.phi": config.filter.phi}, math.isfinite, "must be a number")
+    _require(positive, lambda value: 0 < value < math.inf, "must be positive")
+    _require(shares, lambda value: 0 <= value <= 1, "must be between 0 and 1")
+    _require(not_negative, lambda value: 0 <= value < math.inf, "must not be negative")
+
+
+def _require(values: dict[str, Any], holds: Any, message: str) -> None:
+    for key, value in values.items():
+        if not holds(value):  # false for NaN too
+            raise UserError(f"{key} {message}, got {value}")
+
+
+def _schedules(config: Config) -> list[tuple[str, ScheduleConfig]]:
+    return [(f"train.{name}", getattr(config.train, name)) for name in ("noisy", "safe", "refit")]
+
+
+def _sources(config: Config) -> dict[str, SourceConfig]:
+    """Every source by its key."""
+    named = {"data.noisy": config.data.noisy, "data.safe": config.data.safe, "eval.data": config.eval.data}
+    found = {f"{key}.{name}": source for key, sources in named.items() for name, source in sources.items()}
+    if config.mixture:
+        for kind in ("pools", "tasks"):
+            pools: dict[str, PoolConfig] = getattr(config.mixture, kind)
+            found |= {f"mixture.{kind}.{name}.source": pool.source for name, pool in pools.items()}
+    return found
