@@ -36,7 +36,8 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
         console.print(f"eval: no prompts for {', '.join(without)}: left out")
     base, attention = _base(run), attention_backend(run.config.model.attention, world.device)
     tokenizer = load_tokenizer(base.path, run.config.model.chat_template)
-    states = States(base, run.config.model.dtype, attention, world.device)
+    four_bit = run.config.train.method == "qlora"
+    states = States(base, run.config.model.dtype, attention, world.device, four_bit)
     for name in models:
         asking = _asking(run, name, base, tokenizer, attention, world)
         pending = [s for s in here if is_pending(suites.get(s), rows[s], folder(run, name, s), asking)]

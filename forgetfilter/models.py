@@ -183,26 +183,14 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").exists()
 
 
-def load_state(
-    base: ModelRef, trained: Path | None, dtype: str, attention: str, device: torch.device
-) -> torch.nn.Module:
-    """M0 (`trained` None), or what a training stage made of it: a full model, or M0 with an adapter, in eval mode."""
-    if trained is None or is_adapter(trained):
-        model = load_base(base.path, dtype, attention, device)
-        if trained is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, trained)
-    else:
-        model = load_base(trained, dtype, attention, device)
-    return model.eval()
-
-
 class States:
-    """Trained states of one base model for use one after the other; adapters share one loaded base."""
+    """Trained states of one base model for use one after the other; adapters share one loaded base.
 
-    def __init__(self, base: ModelRef, dtype: str, attention: str, device: torch.device):
-        self.base = base
+    `four_bit`: adapters of QLoRA are measured on the 4-bit base they were trained on, and so is M0.
+    """
+
+    def __init__(self, base: ModelRef, dtype: str, attention: str, device: torch.device, four_bit: bool = False):
+        self.base, self.four_bit = base, four_bit
         self.options = (dtype, attention, device)
         self._shared: Any = None
 
@@ -211,10 +199,10 @@ class States:
         """The model of a state, in eval mode; None is M0 itself."""
         if trained is not None and not is_adapter(trained):
             self._shared = None  # make room: two full models need not fit
-            yield load_state(self.base, trained, *self.options)
+            yield load_base(trained, *self.options).eval()
             return
         if self._shared is None:
-            self._shared = load_base(self.base.path, *self.options).eval()
+            self._shared = load_base(self.base.path, *self.options, four_bit=self.four_bit).eval()
         if trained is None:
             yield self._shared
             return

@@ -35,7 +35,8 @@ def score(run: Run, world: World) -> None:
     prepared = tokens.prepare(run.noisy_data, tokenizer, config.data.max_length, cache)
     attention = attention_backend(config.model.attention, world.device)
     verify_packing(base.path, attention, config.model.dtype, world.device)
-    states = States(base, config.model.dtype, attention, world.device)
+    four_bit = config.train.method == "qlora"
+    states = States(base, config.model.dtype, attention, world.device, four_bit)
     for state, trained in STATES.items():
         folder = run.signals(state)
         if (folder / "manifest.json").exists():
@@ -68,7 +69,7 @@ def _manifest(
         "max_length": run.config.data.max_length,
         "cut": prepared.summary["cut"],
         "attention": attention,
-        "dtype": run.config.model.dtype,
+        "dtype": "nf4" if run.config.train.method == "qlora" else run.config.model.dtype,
         "plan": {"batch_tokens": run.config.score.batch_tokens},
         "world_size": world.size,
         "rows": len(prepared),

@@ -9,12 +9,15 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetfilter import config as configs
 from forgetfilter import interrupts, pipeline
 from forgetfilter.errors import Stopped, UserError
+from forgetfilter.models import States, resolve
 from forgetfilter.records import make_records, write_records
 from forgetfilter.runs import Run
+from forgetfilter.scoring import score_encoded
 from forgetfilter.shards import merged, shard_paths
 
 LAYERS = ["train.lora.target_modules=[q_proj,v_proj]", "model.dtype=float32"]
@@ -113,13 +116,22 @@ def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
     assert sums[1] < sums[0]
 
 
-def test_qlora_trains_a_four_bit_base(make_run: Any) -> None:
-    # nf4 with double quantisation: learns, and the adapter alone comes out.
-    run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16"))
+def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, tiny_model: Path, tmp_path: Path) -> None:
+    # nf4 with double quantisation: learns, the adapter alone comes out, and it is measured on the 4-bit base.
+    wide = shutil.copytree(tiny_model, tmp_path / "wide")  # bitsandbytes' CPU kernels want rows of 32 and more
+    shape = LlamaConfig.from_pretrained(tiny_model, hidden_size=128, intermediate_size=128, num_key_value_heads=4)
+    shape.head_dim = 32
+    LlamaForCausalLM(shape).save_pretrained(wide)
+    run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16", f"model.name={wide}"))
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
     assert sums[1] < sums[0]
     assert (run.model("noisy") / "adapter_model.safetensors").exists()
     assert not (run.model("noisy") / "model.safetensors").exists()
+    base = resolve(run.config.model.name, None, Path(run.config.cache))
+    with States(base, "bfloat16", "sdpa", torch.device("cpu"), four_bit=True).use(run.model("noisy")) as model:
+        assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
+        loss_sum, num_tokens = score_encoded(model, [([5, 6, 7, 8], 2)], 64, torch.device("cpu"))
+    assert num_tokens.tolist() == [2] and 0 < loss_sum[0] < 40
 
 
 def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
