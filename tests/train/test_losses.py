@@ -94,8 +94,8 @@ def test_the_loss_is_normalised_by_what_the_step_says() -> None:
     attach(model)
     total = float(model(**batch)["example_losses"].loss_sum.sum())
     assert model(**batch)["loss"].item() == pytest.approx(total / 10, rel=1e-5)
-    assert float(model(**batch | {"norm": torch.tensor(40.0)})["loss"]) == pytest.approx(total / 40, rel=1e-5)
-    assert float(model(**batch, num_items_in_batch=20)["loss"]) == pytest.approx(total / 20, rel=1e-5)
+    assert model(**batch | {"norm": torch.tensor(40.0)})["loss"].item() == pytest.approx(total / 40, rel=1e-5)
+    assert model(**batch, num_items_in_batch=20)["loss"].item() == pytest.approx(total / 20, rel=1e-5)
 
 
 def test_a_micro_batch_without_labels_takes_part_in_the_backward_pass() -> None:
