@@ -116,13 +116,28 @@ def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
     assert sums[1] < sums[0]
 
 
-def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, tiny_model: Path, tmp_path: Path) -> None:
-    # nf4 with double quantisation: learns, the adapter alone comes out, and it is measured on the 4-bit base.
-    wide = shutil.copytree(tiny_model, tmp_path / "wide")  # bitsandbytes' CPU kernels want rows of 32 and more
+@pytest.fixture
+def wide_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model with rows of 32 and more: bitsandbytes' CPU kernels want them."""
+    wide = shutil.copytree(tiny_model, tmp_path / "wide")
     shape = LlamaConfig.from_pretrained(tiny_model, hidden_size=128, intermediate_size=128, num_key_value_heads=4)
     shape.head_dim = 32
     LlamaForCausalLM(shape).save_pretrained(wide)
-    run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16", f"model.name={wide}"))
+    return wide
+
+
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_qlora_trains_under_deepspeed(make_run: Any, wide_model: Path, zero: str) -> None:
+    # A 4-bit base and DeepSpeed over two gloo ranks: learns, and logs each example once an epoch.
+    options = ["train.method=qlora", "model.dtype=bfloat16", f"train.deepspeed={zero}", "launch.processes=2"]
+    run = train(make_run("qlora", *options, f"model.name={wide_model}"))
+    sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
+    assert sums[1] < sums[0]
+
+
+def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Path) -> None:
+    # nf4 with double quantisation: learns, the adapter alone comes out, and it is measured on the 4-bit base.
+    run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16", f"model.name={wide_model}"))
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
     assert sums[1] < sums[0]
     assert (run.model("noisy") / "adapter_model.safetensors").exists()
