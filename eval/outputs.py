@@ -50,6 +50,8 @@ class Asking:
     batch_tokens: int
     """Tokens of one forward pass of the likelihoods at most."""
     max_length: int
+    packing: bool = True
+    """Whether the model keeps packed examples apart."""
 
 
 def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
@@ -111,7 +113,7 @@ def _generation_identity(rows: list[Row], asking: Asking) -> str:
 
 def _likelihood_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
     asked = [[row["id"], row["source"], row["messages"], suite.answers(row)] for row in rows]
-    return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length])
+    return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length, asking.packing])
 
 
 def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> None:
@@ -124,7 +126,7 @@ def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, 
     messages = [[*row["messages"], {"role": "assistant", "content": answer}] for row, _, answer in pairs]
     encoded = tokens.encode(asking.tokenizer, messages, asking.max_length)
     plain = [(ids, num_prompt) for ids, num_prompt, _ in encoded]
-    loss_sum, num_tokens = score_encoded(model, plain, asking.batch_tokens, asking.world.device)
+    loss_sum, num_tokens = score_encoded(model, plain, asking.batch_tokens, asking.world.device, asking.packing)
     if not asking.world.is_main:
         return
     prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}

@@ -85,7 +85,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
             "template": sha256_file(Path(template)) if template else None,
             "model": [config.model.dtype, config.model.attention],
             "eval": [config.eval.max_new_tokens, config.eval.generation_batch, config.eval.toxicity_scorer],
-            "likelihoods": [config.score.batch_tokens, config.data.max_length],
+            "likelihoods": [config.score.batch_tokens, config.data.max_length, config.train.packing],
         }
     )
 
@@ -138,4 +138,5 @@ def _asking(run: Run, model: str, base: ModelRef, tokenizer: Any, attention: str
         "device": world.device.type,
     }
     settings = (config.eval.max_new_tokens, config.eval.generation_batch)
-    return Asking(tokenizer, world, about, *settings, config.score.batch_tokens, config.data.max_length)
+    likelihoods = (config.score.batch_tokens, config.data.max_length)
+    return Asking(tokenizer, world, about, *settings, *likelihoods, packing=config.train.packing)

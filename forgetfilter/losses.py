@@ -152,8 +152,9 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
             alone = float(model(input_ids=tokens, labels=labels, use_cache=False).loss) * (len(ids) - start)
             if abs(alone - float(packed[number])) > tolerance * abs(alone):
                 raise UserError(
-                    "train.packing: this model and attention do not keep packed examples apart "
-                    f"(loss {float(packed[number]):.5g} packed, {alone:.5g} alone); set train.packing=false"
+                    "train.packing: this model and attention do not give packed examples their own losses "
+                    f"(loss {float(packed[number]):.5g} packed, {alone:.5g} alone); "
+                    "set train.packing=false, or choose another model"
                 )
     model.train(was_training)
 

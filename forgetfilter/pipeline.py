@@ -151,6 +151,7 @@ def _score_inputs(run: Run) -> Any:
     plain, state = configs.to_dict(run.config), run.state()
     trained = [state[name]["input_hash"] for name in ("train-noisy", "train-safe")]
     score = {key: value for key, value in plain["score"].items() if key != "shard_rows"}
+    score["packing"] = plain["train"]["packing"]
     return [plain["model"], plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
 
 

@@ -13,7 +13,7 @@ from forgetfilter.entry import guard
 from forgetfilter.files import sha256_value
 from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
 from forgetfilter.runs import Run
-from forgetfilter.scoring import score_prepared, verify_packing
+from forgetfilter.scoring import score_prepared, verify_losses
 from forgetfilter.shards import write_manifest
 
 STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
@@ -34,7 +34,7 @@ def score(run: Run, world: World) -> None:
     tokenizer = load_tokenizer(base.path, config.model.chat_template)
     prepared = tokens.prepare(run.noisy_data, tokenizer, config.data.max_length, cache)
     attention = attention_backend(config.model.attention, world.device)
-    verify_packing(base.path, attention, config.model.dtype, world.device)
+    verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
     four_bit = config.train.method == "qlora"
     states = States(base, config.model.dtype, attention, world.device, four_bit)
     for state, trained in STATES.items():
@@ -43,9 +43,8 @@ def score(run: Run, world: World) -> None:
             continue
         manifest = _manifest(run, base, trained, tokenizer, prepared, attention, world)
         with states.use(run.model(trained)) as model:
-            score_prepared(
-                model, prepared, folder, config.score.batch_tokens, config.score.shard_rows, world, f"score {state}"
-            )
+            sizes, packing = (config.score.batch_tokens, config.score.shard_rows), config.train.packing
+            score_prepared(model, prepared, folder, *sizes, world, f"score {state}", packing)
             if config.score.rouge:
                 _rouge(run, state, model, tokenizer, manifest, world)
         barrier()
@@ -70,7 +69,7 @@ def _manifest(
         "cut": prepared.summary["cut"],
         "attention": attention,
         "dtype": "nf4" if run.config.train.method == "qlora" else run.config.model.dtype,
-        "plan": {"batch_tokens": run.config.score.batch_tokens},
+        "plan": {"batch_tokens": run.config.score.batch_tokens, "packing": run.config.train.packing},
         "world_size": world.size,
         "rows": len(prepared),
     }

@@ -21,28 +21,32 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of a packed 
 
 
 def score_batch(
-    model: torch.nn.Module, rows: Sequence[Row], device: torch.device
+    model: torch.nn.Module, rows: Sequence[Row], device: torch.device, packing: bool
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(loss_sum nats float64 [E], num_tokens int64 [E]) of a batch; `model` must be attached."""
     with torch.inference_mode():
-        batch = collate(rows, range(len(rows)), _layout(model), pad_token=0)
+        batch = collate(rows, range(len(rows)), _layout(model, packing), pad_token=0)
         losses = model(**to_device(batch, device))["example_losses"]
     return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
 
 
-def _layout(model: torch.nn.Module) -> str:
-    return layout_for(str(model.config._attn_implementation), packing=True)  # type: ignore[union-attr]
+def _layout(model: torch.nn.Module, packing: bool) -> str:
+    return layout_for(str(model.config._attn_implementation), packing)  # type: ignore[union-attr]
 
 
 def score_encoded(
-    model: torch.nn.Module, encoded: Sequence[tuple[list[int], int]], batch_tokens: int, device: torch.device
+    model: torch.nn.Module,
+    encoded: Sequence[tuple[list[int], int]],
+    batch_tokens: int,
+    device: torch.device,
+    packing: bool = True,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(loss_sum nats float64 [n], num_tokens int64 [n]) of encoded examples, in their order, by one process."""
     loss_sum, num_tokens = np.zeros(len(encoded)), np.zeros(len(encoded), dtype=np.int64)
     detach = attach(model)
     try:
         for rows in plan_scoring(np.array([len(ids) for ids, _ in encoded], dtype=np.int64), batch_tokens):
-            loss_sum[rows], num_tokens[rows] = score_batch(model, [encoded[row] for row in rows], device)
+            loss_sum[rows], num_tokens[rows] = score_batch(model, [encoded[row] for row in rows], device, packing)
     finally:
         detach()
     return loss_sum, num_tokens
@@ -56,6 +60,7 @@ def score_prepared(
     shard_rows: int,
     world: World,
     what: str,
+    packing: bool = True,
 ) -> None:
     """Writes the losses of all rows to shards below `folder`, each batch exactly once.
 
@@ -71,7 +76,7 @@ def score_prepared(
         with progress(what, len(plan), len(done)) as meter:
             for turn in range(-(-(len(plan) - len(done)) // world.size)):  # the same number of turns on every rank
                 if turn < len(mine):
-                    writer.add(_score_step(model, prepared, plan[mine[turn]], mine[turn], world))
+                    writer.add(_score_step(model, prepared, plan[mine[turn]], mine[turn], world, packing))
                 if interrupts.requested():
                     writer.flush()
                     interrupts.stop_if_requested(what)
@@ -81,8 +86,10 @@ def score_prepared(
         detach()
 
 
-def _score_step(model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World) -> pa.Table:
-    loss_sum, num_tokens = score_batch(model, [prepared.row(int(row)) for row in rows], world.device)
+def _score_step(
+    model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World, packing: bool
+) -> pa.Table:
+    loss_sum, num_tokens = score_batch(model, [prepared.row(int(row)) for row in rows], world.device, packing)
     taken = prepared.table.select(["id", "source"]).take(pa.array(rows))
     columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
     columns |= {key: np.full(len(rows), value) for key, value in (("rank", world.rank), ("step", step), ("epoch", 0))}
@@ -117,8 +124,8 @@ def finished_steps(folder: Path) -> set[int]:
     return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
 
 
-def verify_packing(model_folder: Path, attention: str, dtype: str, device: torch.device) -> None:
-    """Proves on two random layers of the model's shape that packing and the losses are exact; UserError if not."""
+def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
+    """Proves on two random layers of the model's shape that the losses, packed or not, are exact; UserError if not."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(model_folder)
@@ -132,5 +139,5 @@ def verify_packing(model_folder: Path, attention: str, dtype: str, device: torch
         )
         model.to(device)
         detach = attach(model)
-        check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing=True))
+        check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
         detach()

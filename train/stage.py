@@ -17,7 +17,7 @@ from forgetfilter.losses import attach
 from forgetfilter.models import attention_backend, load_tokenizer, resolve
 from forgetfilter.progress import progress
 from forgetfilter.runs import Run
-from forgetfilter.scoring import verify_packing
+from forgetfilter.scoring import verify_losses
 from forgetfilter.shards import write_manifest
 from forgetfilter.tracking import tracked
 
@@ -46,8 +46,7 @@ def train(run: Run, stage: str, world: World) -> None:
     tokenizer = load_tokenizer(base.path, config.model.chat_template)
     prepared = tokens.prepare(data_of(run, stage), tokenizer, config.data.max_length, cache)
     attention = attention_backend(config.model.attention, world.device)
-    if config.train.packing:
-        verify_packing(base.path, attention, config.model.dtype, world.device)
+    verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
     plan = make_plan(run, stage, prepared, world)
     trainer_arguments = _arguments(run, stage, plan, world)  # before the model: ZeRO-3 shards it while it loads
     transformers.set_seed(config.seed)

@@ -54,8 +54,8 @@ def test_scores_keep_the_order_of_the_examples() -> None:
     # score_encoded sorts by length inside, and gives the losses back in the caller's order, at any batch size.
     model, data = tiny(), examples()
     expected = [own_loss(model, *one) for one in data]
-    for batch_tokens in (1, 20, 1000):
-        loss_sum, num_tokens = score_encoded(model, data, batch_tokens, torch.device("cpu"))
+    for batch_tokens, packing in ((1, True), (20, True), (1000, True), (1000, False)):
+        loss_sum, num_tokens = score_encoded(model, data, batch_tokens, torch.device("cpu"), packing)
         assert loss_sum.tolist() == pytest.approx(expected, rel=1e-5)
         assert num_tokens.tolist() == [6, 10, 4, 10]
 
@@ -138,6 +138,7 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
     check_exact(model, torch.device("cpu"), 1e-4, "rows")
     with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(leaky, torch.device("cpu"), 1e-4, "rows")
+    check_exact(leaky, torch.device("cpu"), 1e-4, "padded")  # what the error offers works
 
 
 def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
