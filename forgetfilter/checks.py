@@ -66,6 +66,7 @@ def _check_numbers(config: Config) -> None:
         "eval.max_new_tokens": config.eval.max_new_tokens,
         "eval.generation_batch": config.eval.generation_batch,
         "launch.processes": config.launch.processes,
+        "launch.nodes": config.launch.nodes,
     }
     shares = {"train.lora.dropout": config.train.lora.dropout, "filter.quantile": config.filter.quantile}
     shares |= {f"filter.source_budget.{name}": share for name, share in config.filter.source_budget.items()}

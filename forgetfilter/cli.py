@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
-    if any("=" not in word or word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
+    stages = options.command == "train"  # takes words too
+    unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
+    if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unknown argument {rest[0]!r}")
     if rest:  # key=value after an option: argparse takes positional words only where they stand together
         options.overrides = [*options.overrides, *rest]
@@ -74,15 +76,16 @@ def _open(options: argparse.Namespace) -> Run:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from forgetfilter import pipeline
+    from forgetfilter import interrupts, pipeline
 
+    interrupts.install()  # a warning between the stages with ranks must not end the process
     run = _open(options)
     pipeline.run_street(run)
     _close(run)
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from forgetfilter import pipeline
+    from forgetfilter import interrupts, pipeline
 
     command, words = options.command, [word for word in options.overrides if "=" not in word]
     options.overrides = [word for word in options.overrides if "=" in word]
@@ -97,6 +100,7 @@ def _stage(options: argparse.Namespace) -> None:
         print(write_report(run, reveal=True))
         return
     if command not in ("filter", "report"):
+        interrupts.install()
         pipeline.preflight(run)
     for name in names:
         pipeline.run_stage(run, by_name[name])

@@ -213,7 +213,9 @@ class LaunchConfig:
     """The processes of the training and scoring stages."""
 
     processes: int = 1
-    """Ranks on this machine, normally its number of GPUs; more than one are started with torchrun."""
+    """Ranks a machine, normally its number of GPUs."""
+    nodes: int = 1
+    """Machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
     threads: int = 0
     """CPU threads a rank; 0 divides the machine's cores among the ranks."""
 

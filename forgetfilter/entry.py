@@ -5,9 +5,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
+from forgetfilter.files import write_json
+
+OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
 
 
 def guard(work: Callable[[], Any]) -> int:
@@ -18,14 +22,32 @@ def guard(work: Callable[[], Any]) -> int:
     except UserError as error:
         if str(error):  # else a rank has said it
             print(f"forgetfilter: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USER
+        return _leave(EXIT_USER)
     except Stopped as stopped:
         print(f"forgetfilter: {stopped}", file=sys.stderr)
-        return EXIT_STOPPED
+        return _leave(EXIT_STOPPED)
     except KeyboardInterrupt:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
-        return EXIT_STOPPED
+        return _leave(EXIT_STOPPED)
+    except Exception as error:
+        if not _lost_a_peer(error):  # then it is no fault of this rank's
+            _leave(1)
+        raise
     return 0
+
+
+def _leave(code: int) -> int:
+    """The exit code; under a launcher a stop is a success, else it would end the ranks that are still saving."""
+    if "RANK" in os.environ and (folder := os.environ.get(OUTCOMES)):
+        write_json(Path(folder) / f"rank-{os.environ['RANK']}.json", {"code": code})
+        return 0 if code == EXIT_STOPPED else code
+    return code
+
+
+def _lost_a_peer(error: Exception) -> bool:
+    """Whether another rank or its node went away: gloo says so in words, NCCL and the store by their types."""
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
+    return type(error).__name__.startswith("Dist") or any(word in str(error) for word in words)
 
 
 def quiet() -> None:

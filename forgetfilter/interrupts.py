@@ -22,6 +22,11 @@ def _note(number: int, frame: FrameType | None) -> None:
     _received.append(number)
 
 
+def remember(number: int) -> None:
+    """Notes a signal that a launcher caught for its ranks, so that the street stops even where these were done."""
+    _received.append(number)
+
+
 def requested() -> bool:
     """Whether any rank was asked to stop. Every rank must call it equally often: it is a collective."""
     return any_rank(bool(_received))

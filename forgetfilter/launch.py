@@ -1,12 +1,14 @@
 """Starting a stage: in this process where one rank without DeepSpeed is enough, else as ranks on this machine.
 
-The ranks are what torchrun starts too, so on several machines torchrun, deepspeed or srun can start the same module.
-Here they are started directly: their exit codes, one-line errors and signals come through unchanged.
+On this machine they are started directly: their exit codes, one-line errors and signals come through unchanged.
+On several machines the command in FORGETFILTER_LAUNCHER starts them (slurm/run_forgetfilter.sh sets it to srun and
+torchrun). Such a launcher knows success and failure only, so each rank leaves its outcome as a file in the run folder.
 """
 
 import contextlib
 import importlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,21 +16,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import torch
 
+from forgetfilter import interrupts
+from forgetfilter.entry import OUTCOMES
 from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
+from forgetfilter.files import read_json
 
+LAUNCHER = "FORGETFILTER_LAUNCHER"
+AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
 GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, once one has failed
 
 
-def launch(module: str, args: list[str], processes: int, threads: int, needs_group: bool = False) -> None:
-    """Runs `module`'s main(args) on `processes` ranks; raises what a rank raised (UserError, Stopped, RuntimeError)."""
-    if processes == 1 and not needs_group:
+def launch(
+    module: str, args: list[str], processes: int, threads: int, needs_group: bool = False, nodes: int = 1
+) -> None:
+    """Runs `module`'s main(args) on `processes` ranks of each of the nodes.
+
+    Raises what a rank raised (UserError, Stopped, RuntimeError); Stopped too where a rank of a launcher was lost.
+    """
+    if processes * nodes == 1 and not needs_group:
         if threads:
             torch.set_num_threads(threads)
         importlib.import_module(module).main(args)
+        return
+    if os.environ.get(LAUNCHER):
+        _launch_everywhere(module, args, threads)
         return
     port = _free_port()
     # files, not pipes: a rank that says much would wait for a reader
@@ -53,6 +69,49 @@ def launch(module: str, args: list[str], processes: int, threads: int, needs_gro
         _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:
         raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+
+
+def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
+    """Ranks on all nodes; `args[0]` is the run folder, which every node sees."""
+    interrupts.stop_if_requested(f"before {module}: the run")
+    command = [*shlex.split(os.environ[LAUNCHER]), "-m", module, *args]
+    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=args[0], ignore_cleanup_errors=True) as folder:
+        environment = os.environ | {OUTCOMES: folder} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        process = subprocess.Popen(command, env=environment, process_group=0)
+        warned: list[int] = []
+
+        def note(number: int, frame: Any) -> None:
+            warned.append(number)
+            interrupts.remember(number)
+
+        # never TERM or INT: srun would end its ranks for it, USR1 it passes on to them
+        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        previous = {number: signal.signal(number, note) for number in numbers}
+        try:
+            _wait_warning(process, warned)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        outcomes = [read_json(path) for path in sorted(Path(folder).glob("rank-*.json"))]
+    for outcome in outcomes:
+        if outcome["code"] == EXIT_USER:
+            raise UserError("")  # the rank has said it
+    if any(outcome["code"] == EXIT_STOPPED for outcome in outcomes) or (warned and process.returncode):
+        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+    if process.returncode and not any(outcome["code"] == 1 for outcome in outcomes):
+        raise Stopped(f"{module}: a rank or node was lost; run the same command again to go on from what was saved")
+    if process.returncode:
+        raise RuntimeError(f"a rank of {module} failed: its traceback is above")
+
+
+def _wait_warning(process: "subprocess.Popen[bytes]", warned: list[int]) -> None:
+    """Until the launcher has ended; after a warning the ranks are warned again and again."""
+    next_warning = 0.0
+    while process.poll() is None:
+        if warned and time.monotonic() > next_warning:
+            process.send_signal(signal.SIGUSR1)
+            next_warning = time.monotonic() + AGAIN_SECONDS
+        time.sleep(0.1)
 
 
 def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
@@ -84,6 +143,7 @@ def _wait(ranks: list["subprocess.Popen[bytes]"]) -> None:
 @contextlib.contextmanager
 def _forwarding_signals(ranks: list["subprocess.Popen[bytes]"]) -> Iterator[None]:
     def forward(number: int, frame: Any) -> None:
+        interrupts.remember(number)
         for rank in ranks:
             if rank.poll() is None:
                 rank.send_signal(number)

@@ -5,6 +5,7 @@ stopped goes on, and one whose inputs changed starts anew.
 """
 
 import importlib
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter import config as configs
-from forgetfilter import tokens
+from forgetfilter import interrupts, tokens
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
-from forgetfilter.launch import launch
+from forgetfilter.launch import LAUNCHER, launch
 from forgetfilter.models import attention_backend, load_tokenizer, resolve
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
@@ -52,7 +53,9 @@ def run_stage(run: Run, stage: Stage) -> None:
         for output in stage.outputs:
             _remove(run.folder / output)
     start = time.monotonic()
-    with run.stage(stage.name, input_hash, run.config.launch.processes):
+    interrupts.stop_if_requested(f"before {stage.name}: the run")
+    options = run.config.launch
+    with run.stage(stage.name, input_hash, options.nodes * options.processes):
         stage.work(run)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
 
@@ -77,6 +80,8 @@ def preflight(run: Run) -> None:
     import torch
 
     config = run.config
+    if config.launch.nodes > 1 and not os.environ.get(LAUNCHER):
+        raise UserError(f"launch.nodes is {config.launch.nodes}: submit with sbatch slurm/run_forgetfilter.sh")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     attention_backend(config.model.attention, device)
     if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
@@ -127,6 +132,7 @@ def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] 
             options.processes,
             options.threads,
             needs_group=run.config.train.deepspeed is not None,
+            nodes=options.nodes,
         )
 
     return Stage(f"train-{name}", inputs, work, (f"train/{name}",))
@@ -157,7 +163,8 @@ def _score_inputs(run: Run) -> Any:
 
 def _score(run: Run) -> None:
     prepare(run, run.noisy_data)
-    launch("forgetfilter.score", [str(run.folder)], run.config.launch.processes, run.config.launch.threads)
+    options = run.config.launch
+    launch("forgetfilter.score", [str(run.folder)], options.processes, options.threads, nodes=options.nodes)
 
 
 def _filter_inputs(run: Run) -> Any:
@@ -188,7 +195,7 @@ def _eval_inputs(run: Run) -> Any:
 def _eval(run: Run) -> None:
     options = run.config.launch
     args = [str(run.folder), *run.config.eval.models]
-    launch("forgetfilter.eval.__main__", args, options.processes, options.threads)
+    launch("forgetfilter.eval.__main__", args, options.processes, options.threads, nodes=options.nodes)
 
 
 def _report_inputs(run: Run) -> Any:

@@ -1,9 +1,10 @@
+import sys
 from pathlib import Path
 
 import pytest
 
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.launch import launch
+from forgetfilter.launch import LAUNCHER, launch
 
 HEAD = "import os, sys, time\nrank = int(os.environ.get('RANK', 0))\n"
 GUARDED = """
@@ -81,3 +82,37 @@ def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # typ
     with pytest.raises(RuntimeError, match="rank 1 of toy_crash failed with exit code 1"):
         launch(module("toy_crash", body), [str(tmp_path / "asked"), str(tmp_path / "ready")], 2, 1)
     assert (tmp_path / "asked").read_text() == "asked" and "ValueError: boom" in capsys.readouterr().err
+
+
+OUTCOME = """
+from forgetfilter.entry import guard
+from forgetfilter.errors import Stopped, UserError
+def main():
+    if sys.argv[2] == "user":
+        raise UserError("data.x is wrong")
+    if sys.argv[2] == "stop":
+        raise Stopped("saved")
+    if sys.argv[2] == "bug":
+        raise KeyError("bug")
+    if sys.argv[2] == "peer":
+        raise RuntimeError("Connection closed by peer")
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+if __name__ == "__main__":
+    raise SystemExit(guard(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "raised"),
+    [("user", UserError), ("stop", Stopped), ("bug", RuntimeError), ("peer", Stopped), ("killed", Stopped)],
+)
+def test_a_launcher_that_loses_exit_codes_loses_no_outcome(  # type: ignore[no-untyped-def]
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, raised: type[Exception]
+) -> None:
+    # The ranks' own files tell a mistake, a stop, a bug and a lost rank apart, though the launcher says 1 or 0.
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(LAUNCHER, f"sh -c '\"$@\" || exit 1' - {sys.executable}")
+    with pytest.raises(raised):
+        launch(module(f"toy_{what}", OUTCOME), [str(tmp_path), what], 1, 0, nodes=2)
+    assert not list(tmp_path.glob(".ranks-*"))

@@ -1,0 +1,51 @@
+#!/bin/bash
+# The whole street as one job over all its nodes:   sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]
+# One stage of it:                                  sbatch slurm/run_forgetfilter.sh train CONFIG noisy safe
+#
+# What a site changes; each can also be given to sbatch (--partition=..., --nodes=...).
+#SBATCH --job-name=forgetfilter
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@180
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.log
+##SBATCH --partition=gpu --account=NAME --gpus-per-node=8
+set -uo pipefail
+PROCESSES=${PROCESSES:-${SLURM_GPUS_ON_NODE:-1}}   # ranks a node: its GPUs; on CPU nodes say how many
+MAX_REQUEUES=${MAX_REQUEUES:-20}                   # a job that is stopped more often stays stopped
+VENV=${VENV:-$SLURM_SUBMIT_DIR/.venv}              # on every node
+SRUN_OPTIONS=${SRUN_OPTIONS:-}                     # such as --container-image=...; see slurm/README.md
+restart=${SLURM_RESTART_COUNT:-0}
+echo "== job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, restart $restart"
+
+fail() { echo "forgetfilter: $1" >&2; exit 2; }
+case ${1:-} in
+  run | mix | train | score | filter | eval | report) command=$1; shift ;;
+  *) command=run ;;
+esac
+[ -e "${1:-}" ] || fail "${1:-CONFIG} is missing: sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]"
+# shellcheck disable=SC2086  # options are several words
+srun $SRUN_OPTIONS --ntasks-per-node=1 test -x "$VENV/bin/torchrun" \
+  || fail "a node of $SLURM_JOB_NODELIST has no $VENV/bin/torchrun: set VENV to an installation that all nodes see"
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# torchrun ignores the warning that USR1 is (its ranks do not); TERM it must not pass on, since Slurm itself tells all
+export FORGETFILTER_LAUNCHER="srun $SRUN_OPTIONS --ntasks-per-node=1 --kill-on-bad-exit=1 \
+  bash -c 'trap \"\" USR1 TERM; exec \"\$@\"' - $VENV/bin/torchrun --signals-to-handle=SIGINT,SIGHUP,SIGQUIT \
+  --nnodes=$SLURM_JOB_NUM_NODES --nproc-per-node=$PROCESSES --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID \
+  --rdzv-endpoint=$head:$((20000 + SLURM_JOB_ID % 20000))"
+
+"$VENV/bin/forgetfilter" "$command" "$@" "launch.nodes=$SLURM_JOB_NUM_NODES" "launch.processes=$PROCESSES" &
+worker=$!
+trap 'kill -USR1 $worker 2>/dev/null' USR1 TERM
+wait $worker; code=$?
+while kill -0 $worker 2>/dev/null; do wait $worker; code=$?; done   # a trapped signal ends `wait` early
+
+if [ $code = 75 ] && [ "$restart" -lt "$MAX_REQUEUES" ]; then
+  echo "== stopped, requeued ($((restart + 1)) of at most $MAX_REQUEUES)"
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $code
