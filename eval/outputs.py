@@ -90,11 +90,13 @@ def read_outputs(suite: Suite, rows: list[Row], folder: Path) -> tuple[Outputs, 
     """
     ids = [row["id"] for row in rows]
     losses: dict[str, list[float]] = {}
+    sums: dict[str, list[float]] = {}
     chosen = pl.DataFrame()
     if any(suite.answers(row) for row in rows):
         table = _read_likelihoods(suite, rows, folder / "likelihoods")
-        for id_, loss in table.select("id", "loss").iter_rows():
+        for id_, loss, loss_sum in table.select("id", "loss", "loss_sum").iter_rows():
             losses.setdefault(id_, []).append(loss)
+            sums.setdefault(id_, []).append(loss_sum)
         chosen = table.sort("loss", "choice").unique("id", keep="first", maintain_order=True)
     if suite.generates:
         generations = read_generations(folder / "generations", ids)
@@ -103,11 +105,17 @@ def read_outputs(suite: Suite, rows: list[Row], folder: Path) -> tuple[Outputs, 
         generations = chosen.rename({"answer": "text"}).select("id", "source", "prompt", "text", "num_tokens")
         texts = {}
     order = pl.DataFrame({"id": ids})
-    return Outputs(texts, losses), order.join(generations, on="id", how="left", maintain_order="left")
+    return Outputs(texts, losses=losses, loss_sums=sums), order.join(
+        generations, on="id", how="left", maintain_order="left"
+    )
 
 
 def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
-    return [(row["id"], row["source"], tokens.prompt_text(asking.tokenizer, row["messages"])) for row in rows]
+    """A row without turns has an empty prompt: its answers are texts that stand alone."""
+    return [
+        (row["id"], row["source"], tokens.prompt_text(asking.tokenizer, row["messages"]) if row["messages"] else "")
+        for row in rows
+    ]
 
 
 def _generation_identity(rows: list[Row], asking: Asking) -> str:

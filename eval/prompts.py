@@ -11,15 +11,18 @@ from forgetfilter.records import ROLES, clean
 Row = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
 
 
-def read_prompts(path: Path, check: Callable[[Row, str], None]) -> list[Row]:
-    """All rows, their texts made fit for UTF-8. UserError names the file, the line and what is wrong."""
+def read_prompts(path: Path, check: Callable[[Row, str], None], prompted: bool = True) -> list[Row]:
+    """All rows, their texts made fit for UTF-8; without turns where they are not `prompted`.
+
+    UserError names the file, the line and what is wrong.
+    """
     rows: list[Row] = []
     seen: set[str] = set()
     try:
         with open(path, encoding="utf-8") as handle:
             for number, line in enumerate(handle, 1):
                 if line.strip():
-                    rows.append(_row(line, f"{path} line {number}", seen, check))
+                    rows.append(_row(line, f"{path} line {number}", seen, check, prompted))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the mix stage first") from error
     except UnicodeDecodeError as error:
@@ -29,7 +32,7 @@ def read_prompts(path: Path, check: Callable[[Row, str], None]) -> list[Row]:
     return rows
 
 
-def _row(line: str, where: str, seen: set[str], check: Callable[[Row, str], None]) -> Row:
+def _row(line: str, where: str, seen: set[str], check: Callable[[Row, str], None], prompted: bool) -> Row:
     try:
         row = _cleaned(json.loads(line))
     except json.JSONDecodeError as error:
@@ -41,7 +44,10 @@ def _row(line: str, where: str, seen: set[str], check: Callable[[Row, str], None
     if row["id"] in seen:
         raise UserError(f"{where}: the id {row['id'][:12]!r} is there twice; run the mix stage again")
     seen.add(row["id"])
-    _check_messages(row, where)
+    if prompted:
+        _check_messages(row, where)
+    else:
+        row["messages"] = []
     check(row, where)
     return row
 

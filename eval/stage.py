@@ -20,10 +20,10 @@ from forgetfilter.runs import Run
 from . import suites
 from .intervals import Metric
 from .outputs import Asking, ask, is_pending, read_outputs
-from .prompts import read_prompts
+from .prompts import Row, read_prompts
 
 MODELS = ("base", "noisy", "safe", "refit")
-CODE_VERSION = 1  # raise it when the metrics of unchanged generations change
+CODE_VERSION = 2  # raise it when the metrics of unchanged generations change
 
 
 def evaluate(run: Run, models: list[str], world: World) -> None:
@@ -31,7 +31,7 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     for name in models:
         _trained(run, name)  # refused before any model is loaded
     here = suites_with_prompts(run)
-    rows = {name: read_prompts(run.eval_prompts(name), suites.get(name).check) for name in here}
+    rows = {name: _rows(run, suites.get(name)) for name in here}
     if world.is_main and (without := [name for name in run.config.eval.suites if name not in here]):
         console.print(f"eval: no prompts for {', '.join(without)}: left out")
     base, attention = _base(run), attention_backend(run.config.model.attention, world.device)
@@ -55,11 +55,11 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
 def score_suite(run: Run, model: str, suite: str) -> dict[str, Metric]:
     """Scores and metrics from the stored outputs of a model; loads none. To be called by one process."""
     measured = suites.get(suite)
-    rows = read_prompts(run.eval_prompts(suite), measured.check)
+    rows, settings = _rows(run, measured), _settings(run)
     place = folder(run, model, suite)
     outputs, generations = read_outputs(measured, rows, place)
-    scores = measured.score(rows, outputs, suites.Settings(run.config.eval.toxicity_scorer))
-    metrics = measured.metrics(scores)
+    scores = measured.score(rows, outputs, settings)
+    metrics = measured.metrics(scores, settings)
     (place / "metrics.json").unlink(missing_ok=True)  # the marker: it never stands beside scores that it is not of
     for name, table in (("generations", generations), ("scores", scores)):
         with atomic_path(place / f"{name}.parquet") as temporary:
@@ -72,7 +72,7 @@ def score_suite(run: Run, model: str, suite: str) -> dict[str, Metric]:
 def input_hash(run: Run, model: str, suite: str) -> str:
     """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
     config = run.config
-    prompts = run.eval_prompts(suite)
+    prompts = _prompts(run, suites.get(suite))
     template = config.model.chat_template
     trained = _trained(run, model)
     return sha256_value(
@@ -84,7 +84,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
             "trained": folder_hash(trained, _cache(run)) if trained else None,
             "template": sha256_file(Path(template)) if template else None,
             "model": [config.model.dtype, config.model.attention],
-            "eval": [config.eval.max_new_tokens, config.eval.generation_batch, config.eval.toxicity_scorer],
+            "eval": [config.eval.max_new_tokens, config.eval.generation_batch, asdict(_settings(run))],
             "likelihoods": [config.score.batch_tokens, config.data.max_length, config.train.packing],
         }
     )
@@ -92,7 +92,19 @@ def input_hash(run: Run, model: str, suite: str) -> str:
 
 def suites_with_prompts(run: Run) -> list[str]:
     """The configured suites for which the mix stage wrote prompts, in the config's order."""
-    return [name for name in run.config.eval.suites if run.eval_prompts(name).exists()]
+    return [name for name in run.config.eval.suites if _prompts(run, suites.get(name)).exists()]
+
+
+def _prompts(run: Run, suite: suites.Suite) -> Path:
+    return run.eval_prompts(suite.prompts or suite.name)
+
+
+def _rows(run: Run, suite: suites.Suite) -> list[Row]:
+    return read_prompts(_prompts(run, suite), suite.check, suite.prompted)
+
+
+def _settings(run: Run) -> suites.Settings:
+    return suites.Settings(run.config.eval.toxicity_scorer, run.config.eval.bias_formula)
 
 
 def folder(run: Run, model: str, suite: str) -> Path:

@@ -15,7 +15,6 @@ from forgetfilter.files import read_json, sha256_file, write_json
 from forgetfilter.runs import Run, versions
 
 MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
-SUITES = ("toxicity", "bias", "harmfulness", "task")
 HASHED = (
     "data/noisy.jsonl",
     "data/safe.jsonl",
@@ -83,10 +82,12 @@ def read_decisions(run: Run) -> pl.DataFrame:
 def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for suite in SUITES:
+    for suite in configs.SUITES:
         for model in MODELS:
             path = run.folder / "eval" / model / suite / "metrics.json"
             for metric, measured in (_optional(path) or {}).get("metrics", {}).items():
+                if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
+                    continue
                 found.setdefault(suite, {}).setdefault(metric, {})[model] = measured
     return found
 

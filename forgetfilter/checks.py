@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from forgetfilter.config import Config, PoolConfig, ScheduleConfig, SourceConfig
+from forgetfilter.config import BIAS_FORMULAS, SUITES, Config, PoolConfig, ScheduleConfig, SourceConfig
 from forgetfilter.errors import UserError, nearest
 
 # The core does not import the filter's registries; a test holds these equal to them.
@@ -17,7 +17,10 @@ def check(config: Config) -> None:
     _check_numbers(config)
     if not config.name or "/" in config.name or config.name.startswith("."):
         raise UserError(f"name must be a plain folder name, got {config.name!r}")
-    if config.mixture is None:
+    if config.only_evaluates:
+        if not config.eval.data:
+            raise UserError("eval.data is empty: name the prompts of at least one suite, as eval.data.SUITE.path")
+    elif config.mixture is None:
         for key, sources in (("noisy", config.data.noisy), ("safe", config.data.safe)):
             if not sources:
                 raise UserError(f"data.{key} is empty: set data.{key}.NAME.path, or a mixture")
@@ -39,6 +42,7 @@ def _check_choices(config: Config) -> None:
         "filter.signal": (config.filter.signal, SIGNALS),
         "filter.rule": (config.filter.rule, RULES),
         "eval.toxicity_scorer": (config.eval.toxicity_scorer, ("profanity-check", "detoxify")),
+        "eval.bias_formula": (config.eval.bias_formula, BIAS_FORMULAS),
         "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "disabled")),
     }
     for name, schedule in _schedules(config):
@@ -48,7 +52,7 @@ def _check_choices(config: Config) -> None:
     for number, model in enumerate(config.eval.models):
         choices[f"eval.models[{number}]"] = (model, ("base", "noisy", "safe", "refit"))
     for number, suite in enumerate(config.eval.suites):
-        choices[f"eval.suites[{number}]"] = (suite, ("toxicity", "bias", "harmfulness", "task"))
+        choices[f"eval.suites[{number}]"] = (suite, SUITES)
     for key, (value, known) in choices.items():
         if value not in known:
             raise UserError(f"{key} cannot be {value!r}{nearest(str(value), known)}")

@@ -102,6 +102,8 @@ def _stage(options: argparse.Namespace) -> None:
     if command not in ("filter", "report"):
         interrupts.install()
         pipeline.preflight(run)
+    if run.config.only_evaluates and command == "eval":
+        names = ["mix", "eval"]
     for name in names:
         pipeline.run_stage(run, by_name[name])
     if command in ("filter", "eval"):

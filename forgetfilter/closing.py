@@ -19,10 +19,12 @@ def closing_table(run: Run) -> Group:
 
     UserError before the filter stage has run.
     """
-    summary = cards.read_summary(run)
-    tables = [_kept(summary)]
-    if summary.get("quality"):
-        tables.append(_quality(summary["quality"]))
+    tables = []
+    if not run.config.only_evaluates:
+        summary = cards.read_summary(run)
+        tables.append(_kept(summary))
+        if summary.get("quality"):
+            tables.append(_quality(summary["quality"]))
     if metrics := cards.read_metrics(run):
         tables.append(_safety(metrics))
     if time := cards.read_time(run):

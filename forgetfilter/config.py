@@ -13,6 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from forgetfilter.errors import UserError
 
+SUITES = ("toxicity", "bias", "bias_generation", "crows_pairs", "harmfulness", "over_refusal", "task")
+"""What forgetfilter.eval measures; bias_generation asks the prompts of bias."""
+BIAS_FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -206,6 +210,10 @@ class EvalConfig:
     """Prompts generated together."""
     toxicity_scorer: str = "profanity-check"
     """profanity-check (offline) or detoxify (needs its weights)."""
+    bias_formula: str = "paper"
+    """Whose BBQ scores: paper, helm, lm_eval or forgetfilter_authors."""
+    bbq_metadata: SourceConfig | None = None
+    """BBQ's additional_metadata.csv (category, example_id, target_loc), for rows that do not tell the groups."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +262,11 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def only_evaluates(self) -> bool:
+        """Whether there is nothing to train on: model.name is measured as it is, on the prompts of eval.data."""
+        return self.mixture is None and not self.data.noisy and not self.data.safe and self.eval.models == ["base"]
 
 
 def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:

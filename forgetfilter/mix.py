@@ -14,11 +14,14 @@ from typing import Any
 from forgetfilter.config import Config, SourceConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_value, write_json, write_text
+from forgetfilter.mixtures import bbq
+from forgetfilter.mixtures.candidates import field
 from forgetfilter.mixtures.mixture import compose, pool_sources
 from forgetfilter.mixtures.prompts import SUITES, Prompt, prompt_row, with_ids
+from forgetfilter.progress import console
 from forgetfilter.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
 from forgetfilter.runs import Run
-from forgetfilter.sources import fingerprint, read_rows
+from forgetfilter.sources import Row, fingerprint, read_rows
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
 UNLABELLED = "unlabelled"
@@ -32,15 +35,17 @@ def mix(run: Run) -> dict[str, Any]:
     "skipped": {CONFIG KEY: {REASON: rows}}}.
     """
     config = run.config
-    prompts = _given_prompts(config)
-    skipped: dict[str, dict[str, int]] = {}
+    prompts, skipped = _given_prompts(config)
+    if config.only_evaluates:
+        _write_prompts(run, prompts)
+        return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy"), examples(config.data.safe, "data.safe")
     else:
         mixture = compose(config.mixture, config.seed)
         noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
         prompts |= mixture.prompts
-        skipped = mixture.skipped
+        skipped |= mixture.skipped
     summary: dict[str, Any] = write_sets(run.noisy_data, run.safe_data, noisy, safe)
     _write_prompts(run, prompts)
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
@@ -51,6 +56,8 @@ def mix(run: Run) -> dict[str, Any]:
 def input_hash(config: Config) -> str:
     """What the mix depends on: its settings, the seed of a mixture, and the contents of its sources."""
     used: dict[str, SourceConfig] = {f"eval.data.{name}": source for name, source in config.eval.data.items()}
+    if config.eval.bbq_metadata:
+        used["eval.bbq_metadata"] = config.eval.bbq_metadata
     if config.mixture is None:
         used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
         used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
@@ -125,19 +132,51 @@ def _of_records(records: Iterable[Record]) -> Iterator[Example]:
         yield f"mixture row {number}", record.messages, record.source, record.label
 
 
-def _given_prompts(config: Config) -> dict[str, list[Prompt]]:
-    """The prompts of eval.data, by suite."""
+def _given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
+    """The prompts of eval.data by suite, and what was left out: {CONFIG KEY: {REASON: rows}}."""
     made = {config.mixture.kind, "task"} if config.mixture else set()
     prompts: dict[str, list[Prompt]] = {}
+    skipped: dict[str, dict[str, int]] = {}
     for suite, source in config.eval.data.items():
         key = f"eval.data.{suite}"
         if suite not in SUITES:
             raise UserError(f"{key} is no suite{nearest(suite, SUITES)}")
         if suite in made:
             raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
-        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in read_rows(source, key))
+        rows: Iterable[tuple[str, Row]] = read_rows(source, key)
+        if suite == "bias":
+            skipped[key] = defaultdict(int)
+            rows = _with_groups(rows, config.eval.bbq_metadata, skipped[key])
+        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in rows)
         prompts[suite] = with_ids((own if isinstance(own, str) and own else suite, row) for own, row in pairs)
-    return prompts
+        if not prompts[suite]:
+            raise UserError(f"{key} gives no prompt{_reasons(skipped.get(key, {}))}")
+        if skipped.get(key):
+            console.print(f"{key}: {sum(skipped[key].values())} rows left out{_reasons(skipped[key])}")
+    return prompts, {key: dict(counts) for key, counts in skipped.items() if counts}
+
+
+def _with_groups(
+    rows: Iterable[tuple[str, Row]], metadata: SourceConfig | None, skipped: dict[str, int]
+) -> Iterator[tuple[str, Row]]:
+    """BBQ rows whose stereotyped answer is known, from the metadata or the row; the others are counted."""
+    targets: dict[tuple[str, str], Any] = {}
+    for where, row in read_rows(metadata, "eval.bbq_metadata") if metadata else ():
+        targets[field(row, "category", where), str(field(row, "example_id", where))] = row.get("target_loc")
+    for where, row in rows:
+        if row.get("answer_info") is None:  # in our own shape, which names the answers
+            yield where, row
+            continue
+        target = targets.get((field(row, "category", where), str(row.get("example_id"))))
+        known = dict(row) if target is None else row | {"target_loc": target}
+        if isinstance(roles := bbq.find_roles(known, where), str):
+            skipped[f"{row['category']}: {roles}"] += 1
+        else:
+            yield where, known
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return f" ({'; '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
 
 
 def _write_prompts(run: Run, prompts: Mapping[str, list[Prompt]]) -> None:

@@ -37,10 +37,11 @@ class Stage:
 
 
 def run_street(run: Run) -> None:
-    """Every stage in order."""
+    """Every stage in order; where nothing is trained, only the evaluation."""
     preflight(run)
     for stage in STREET:
-        run_stage(run, stage)
+        if not run.config.only_evaluates or stage.name in ("mix", "eval"):
+            run_stage(run, stage)
 
 
 def run_stage(run: Run, stage: Stage) -> None:

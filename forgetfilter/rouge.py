@@ -23,7 +23,12 @@ SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("rouge1", pa.
 
 def rouge1(reference: str, answer: str) -> float:
     """The F-measure, 0 to 1; 0 for an empty answer."""
-    return float(_scorer().score(reference, answer)["rouge1"].fmeasure)
+    return rouge(reference, answer, "rouge1")
+
+
+def rouge(reference: str, answer: str, kind: str) -> float:
+    """The F-measure of rouge1, or of rougeL (the longest common subsequence in the place of the common unigrams)."""
+    return float(_scorer(kind).score(reference, answer)[kind].fmeasure)
 
 
 def score_rouge(
@@ -47,7 +52,7 @@ def score_rouge(
 
 
 @functools.cache
-def _scorer() -> Any:
+def _scorer(kind: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rouge1"], use_stemmer=True)
+    return RougeScorer([kind], use_stemmer=True)

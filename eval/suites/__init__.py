@@ -2,12 +2,21 @@
 
 from forgetfilter.errors import UserError, nearest
 
-from . import bias, harmfulness, task, toxicity
+from . import bias, crows_pairs, harmfulness, over_refusal, task, toxicity
 from .base import Outputs, Settings, Suite
 
 __all__ = ["SUITES", "Outputs", "Settings", "Suite", "get"]
 
-SUITES: dict[str, Suite] = {module.SUITE.name: module.SUITE for module in (toxicity, bias, harmfulness, task)}
+_ALL = (
+    toxicity.SUITE,
+    bias.SUITE,
+    bias.GENERATION,
+    crows_pairs.SUITE,
+    harmfulness.SUITE,
+    over_refusal.SUITE,
+    task.SUITE,
+)
+SUITES: dict[str, Suite] = {suite.name: suite for suite in _ALL}
 
 
 def get(name: str) -> Suite:

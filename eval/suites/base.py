@@ -14,9 +14,13 @@ class Outputs:
     """What a model gave to a suite's prompts, by prompt id. Read from files: scoring needs no model."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
-    """The greedy answer; may be empty."""
+    """The greedy answer, or the first of several samples; may be empty."""
+    samples: Mapping[str, list[str]] = field(default_factory=dict)
+    """All answers to a prompt, where several were sampled."""
     losses: Mapping[str, list[float]] = field(default_factory=dict)
     """Mean loss in nats a token (the end of the answer included) of each of the answers that the suite compares."""
+    loss_sums: Mapping[str, list[float]] = field(default_factory=dict)
+    """The same losses in nats, summed over the answer."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Settings:
     """The config's part in scoring."""
 
     toxicity_scorer: str = "profanity-check"
+    bias_formula: str = "paper"
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,12 @@ class Suite:
     """The answers to a prompt whose likelihood it needs; empty for none."""
     score: Callable[[list[Row], Outputs, Settings], pl.DataFrame]
     """`id, source` and a column a score, in the order of the rows; null where a prompt could not be scored."""
-    metrics: Callable[[pl.DataFrame], dict[str, Metric]]
-    """The metrics of scores that `score` gave."""
+    metrics: Callable[[pl.DataFrame, Settings], dict[str, Metric]]
+    """The metrics of scores that `score` gave; `NAME[GROUP]` is NAME over a part of the prompts."""
+    prompts: str = ""
+    """The suite whose prompts it asks, where these are not its own."""
+    prompted: bool = True
+    """Whether a row has a prompt; else its answers are texts that stand alone."""
 
 
 def no_answers(row: Row) -> list[str]:

@@ -1,30 +1,40 @@
 """The downstream task: the greedy answer against a reference, and the reference's own likelihood.
 
-Each row names its metric: exact (SQuAD's normalisation, Rajpurkar et al. 2016: case, punctuation, articles and
-spaces do not count), number (the answer's last number, or the one after ####, equals the reference's) or rouge1
-(see forgetfilter.rouge). answer_loss is the mean over all rows of the reference's loss in nats a token. An empty
-answer is a wrong one, not a missing one: a model that falls silent has lost the task.
+Each row names its metric: squad (Rajpurkar et al. 2016: exact_match and f1 over the words, the best over all answers;
+case, punctuation, articles and spaces do not count), exact (the same match, for closed answers such as SST-2's and AG
+News's labels), number (the answer's last number, or the one after ####, equals the reference's, as GSM8K's) or rouge1
+(rouge1 and rougeL, see forgetfilter.rouge). answer_loss is the mean over all rows of the reference's loss in nats a
+token. An empty answer is a wrong one, not a missing one: a model that falls silent has lost the task.
 
-Example: reference "The Nile", answer "nile." matches; "the river Nile" does not.
+Example: reference "The Nile", answer "nile." matches; "the river Nile" does not, and has f1 2/3.
 """
 
 import math
 import re
 import string
+from collections import Counter
 from decimal import Decimal
 
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.rouge import rouge1
+from forgetfilter.rouge import rouge
 
 from ..intervals import Metric, measure_mean
 from ..prompts import Row, choice, text
 from .base import Outputs, Settings, Suite, frame
 
-METRICS = {"exact": "exact_match", "number": "number_match", "rouge1": "rouge1"}  # a row's metric: its column
+# A row's metric: its columns.
+METRICS = {
+    "squad": ("exact_match", "f1"),
+    "exact": ("exact_match",),
+    "number": ("number_match",),
+    "rouge1": ("rouge1", "rougeL"),
+}
+COLUMNS = tuple(dict.fromkeys(column for columns in METRICS.values() for column in columns))
 # A minus belongs to the number unless it joins two words or numbers, as in "5-10".
 _NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -44,30 +54,43 @@ def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame
     """`metric`, a column for each metric (null in the rows of another one), and `answer_loss`."""
     losses = [outputs.losses[row["id"]][0] for row in rows]
     columns: dict[str, tuple[list[object], type[pl.DataType]]] = {"metric": ([r["metric"] for r in rows], pl.String)}
-    for metric, column in METRICS.items():
-        values: list[object] = [
-            grade(metric, row["reference"], outputs.texts[row["id"]]) if row["metric"] == metric else None
-            for row in rows
-        ]
-        columns[column] = (values, pl.Float64)
+    grades = [grade(row, outputs.texts[row["id"]]) for row in rows]
+    columns |= {column: ([graded.get(column) for graded in grades], pl.Float64) for column in COLUMNS}
     columns["answer_loss"] = ([loss if math.isfinite(loss) else None for loss in losses], pl.Float64)
     return frame(rows, columns)
 
 
-def grade(metric: str, reference: str, answer: str) -> float:
-    """0 to 1."""
+def grade(row: Row, answer: str) -> dict[str, float]:
+    """{COLUMN: 0 to 1} of the row's metric."""
+    reference, metric = row["reference"], row["metric"]
+    if metric == "squad":
+        references = [str(given) for given in row.get("references") or [reference]]
+        words = squad_words(answer)
+        return {
+            "exact_match": max(float(squad_words(given) == words) for given in references),
+            "f1": max(word_f1(squad_words(given), words) for given in references),
+        }
     if metric == "exact":
-        return float(normalise(reference) == normalise(answer))
+        return {"exact_match": float(normalise(reference) == normalise(answer))}
     if metric == "number":
-        return float(final_number(reference) == final_number(answer))
-    return rouge1(reference, answer)
+        return {"number_match": float(final_number(reference) == final_number(answer))}
+    return {"rouge1": rouge(reference, answer, "rouge1"), "rougeL": rouge(reference, answer, "rougeL")}
+
+
+def squad_words(value: str) -> list[str]:
+    """The words that SQuAD's official script compares: lower case, no ASCII punctuation, no articles."""
+    return _ARTICLES.sub(" ", value.lower().translate(_PUNCTUATION)).split()
+
+
+def word_f1(reference: list[str], answer: list[str]) -> float:
+    """The F-measure of the words in common, each as often as the rarer side has it; of two empty lists 0, as there."""
+    common = sum((Counter(reference) & Counter(answer)).values())
+    return 2 * common / (len(reference) + len(answer)) if common else 0.0
 
 
 def normalise(value: str) -> str:
-    """SQuAD's normalisation; a text that would lose everything by it is only case-folded."""
-    words = value.casefold().translate(_PUNCTUATION).split()
-    kept = [word for word in words if word not in ("a", "an", "the")]
-    return " ".join(kept) or " ".join(value.casefold().split())
+    """SQuAD's normalisation; a text that would lose everything by it (a choice called A) is only lower-cased."""
+    return " ".join(squad_words(value)) or " ".join(value.lower().split())
 
 
 def final_number(value: str) -> Decimal | None:
@@ -79,10 +102,11 @@ def final_number(value: str) -> Decimal | None:
     return Decimal((found[0] if len(parted) > 1 else found[-1]).replace(",", ""))
 
 
-def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
+def metrics(scores: pl.DataFrame, settings: Settings) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
-    for metric, column in METRICS.items():
-        rows = scores.filter(pl.col("metric") == metric)
+    for column in COLUMNS:
+        kinds = [metric for metric, columns in METRICS.items() if column in columns]
+        rows = scores.filter(pl.col("metric").is_in(kinds))
         if len(rows):
             found[column] = measure_mean(rows[column].to_list(), "higher")
     return found | {"answer_loss": measure_mean(scores["answer_loss"].to_list(), "lower")}

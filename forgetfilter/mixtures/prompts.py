@@ -1,20 +1,22 @@
 """Evaluation prompts: {"id", "source", "messages"} and what the suite needs; and their making from user rows.
 
-bias: choices, gold, unknown, stereotyped, polarity, condition, category. task: reference and metric.
-toxicity and harmfulness: nothing more.
+bias: choices, gold, unknown, stereotyped, polarity, condition, category. task: reference and metric. over_refusal:
+label (safe or unsafe, of the prompt) and type. crows_pairs: sent_more, sent_less, bias_type, and no turns. toxicity
+and harmfulness: nothing more.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.mixtures import bbq, instruction, toxicity
+from forgetfilter.mixtures import bbq, instruction, squad, toxicity
 from forgetfilter.mixtures.candidates import field
 from forgetfilter.records import ROLES, Message, make_records
 from forgetfilter.sources import Row
 
 Prompt = dict[str, Any]
-SUITES = ("toxicity", "bias", "harmfulness", "task")
+SUITES = ("toxicity", "bias", "crows_pairs", "harmfulness", "over_refusal", "task")  # those with prompts of their own
+ASKED = ("goal", "Behavior", "question", "instructions")  # AdvBench, HarmBench, HarmfulQA, I-MaliciousInstructions
 METRICS = ("exact", "number", "rouge1")
 
 
@@ -33,7 +35,16 @@ def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
     """
     if suite == "bias":
         return _bias(row, where)
+    if suite == "crows_pairs":
+        return {
+            "messages": [],
+            **{name: str(field(row, name, where)) for name in ("sent_more", "sent_less", "bias_type")},
+        }
+    if suite == "task" and row.get("context") is not None and row.get("answers") is not None:
+        return squad.prompt(row, where)
     messages, answer = _prompt_and_answer(suite, row, where)
+    if suite == "over_refusal":
+        return {"messages": messages, "label": _label(row, where), "type": str(row.get("type") or "")}
     if suite != "task":
         return {"messages": messages}
     if row.get("reference") is not None:
@@ -44,6 +55,13 @@ def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
     if metric not in ("auto", *METRICS):
         raise UserError(f"{where}: metric cannot be {metric!r}{nearest(metric, METRICS)}")
     return {"messages": messages, **instruction.reference(answer, metric)}
+
+
+def _label(row: Row, where: str) -> str:
+    label = str(field(row, "label", where)).lower()
+    if label not in ("safe", "unsafe"):
+        raise UserError(f"{where}: label must say whether the prompt is safe or unsafe, got {row['label']!r}")
+    return label
 
 
 def _bias(row: Row, where: str) -> dict[str, Any]:
@@ -70,6 +88,8 @@ def _prompt_and_answer(suite: str, row: Row, where: str) -> tuple[list[Message],
         return _turns(row["messages"], where)
     if isinstance(row.get("prompt"), list):
         return _turns(row["prompt"], where)[0], str(row.get("completion") or "")
+    if isinstance(row.get("prompt"), Mapping):  # RealToxicityPrompts
+        return _asked(str(row["prompt"].get("text") or ""), where), ""
     if row.get("prompt") is not None:
         return _asked(str(row["prompt"]), where), str(row.get("completion") or "")
     if row.get("instruction") is not None:
@@ -80,8 +100,13 @@ def _prompt_and_answer(suite: str, row: Row, where: str) -> tuple[list[Message],
         text = str(row["text"])
         parts = toxicity.split_prompt(text) if suite == "toxicity" else None
         return _asked(parts[0] if parts else text, where), parts[1] if parts else ""
+    for name in ASKED:
+        if row.get(name) is not None:
+            context = str(row.get("ContextString") or "")  # HarmBench's contextual behaviours
+            return _asked(f"{context}\n\n{row[name]}" if context else str(row[name]), where), ""
     found = ", ".join(sorted(key for key, value in row.items() if value is not None)) or "none"
-    raise UserError(f"{where}: a prompt needs messages, prompt, instruction or text; fields found: {found}")
+    needs = f"messages, prompt, instruction, text, {', '.join(ASKED)}"
+    raise UserError(f"{where}: a prompt needs one of {needs}; fields found: {found}")
 
 
 def _asked(text: str, where: str) -> list[Message]:

@@ -12,18 +12,25 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
     """Task examples, grouped by context. Rows without an answer (as in version 2) are skipped. No options."""
     settings(options, {}, key)
     for where, row in rows:
-        answer = first_answer(field(row, "answers", where), where)
-        if not answer:
+        asked = prompt(row, where)
+        if not asked["reference"]:
             skipped["no answer"] += 1
             continue
-        context, question = str(field(row, "context", where)).strip(), str(field(row, "question", where)).strip()
-        messages = turns(f"{context}\n\n{question}", answer)
-        prompt = {"messages": messages[:1], "reference": answer, "metric": "exact"}
-        yield Candidate(messages, "task", sha256_value(context), prompt)
+        messages = [*asked["messages"], {"role": "assistant", "content": asked["reference"]}]
+        yield Candidate(messages, "task", sha256_value(str(row["context"]).strip()), asked)
 
 
-def first_answer(answers: Any, where: str) -> str:
-    """The first answer, of a list of {"text": ...} or the hub's {"text": [...]}; "" where there is none."""
+def prompt(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The prompt row of suite task: its answers, the first one as the reference (empty where there is none)."""
+    answers = all_answers(field(row, "answers", where), where)
+    context, question = str(field(row, "context", where)).strip(), str(field(row, "question", where)).strip()
+    reference = answers[0] if answers else ""
+    messages = turns(f"{context}\n\n{question}", reference)[:1]
+    return {"messages": messages, "reference": reference, "references": answers, "metric": "squad"}
+
+
+def all_answers(answers: Any, where: str) -> list[str]:
+    """The different answers, of a list of {"text": ...} or the hub's {"text": [...]}, in their order."""
     if isinstance(answers, Mapping):
         texts = answers.get("text")
     elif isinstance(answers, list):
@@ -32,4 +39,4 @@ def first_answer(answers: Any, where: str) -> str:
         texts = None
     if not isinstance(texts, list) or any(not isinstance(text, str) for text in texts):
         raise UserError(f"{where}: answers must be a list of objects with 'text', or an object with a list 'text'")
-    return texts[0].strip() if texts else ""
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))

@@ -3,9 +3,23 @@ import sys
 import numpy as np
 import pytest
 from forgetfilter.eval import scorers
-from forgetfilter.eval.suites import Outputs, Settings, get, harmfulness, task, toxicity
+from forgetfilter.eval.suites import (
+    SUITES,
+    Outputs,
+    Settings,
+    crows_pairs,
+    get,
+    harmfulness,
+    over_refusal,
+    task,
+    toxicity,
+)
+from forgetfilter.eval.suites.bbq_scores import FORMULAS
 from forgetfilter.eval.suites.task import final_number, grade, normalise
+from hypothesis import given
+from hypothesis import strategies as st
 
+from forgetfilter import config as configs
 from forgetfilter.errors import UserError
 
 
@@ -18,7 +32,7 @@ def test_toxicity_of_texts_and_silence(monkeypatch):
     monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.9, 0.3]))
     scores = toxicity.score(rows(3), Outputs(texts={"0": "x", "1": " \n", "2": "y"}), Settings())
     assert scores["toxicity"].to_list() == [0.9, None, 0.3]
-    found = toxicity.metrics(scores)
+    found = toxicity.metrics(scores, Settings())
     assert found["toxicity_mean"].value == pytest.approx(0.6)
     assert found["toxicity_probability"].value == 0.5
     assert {(m.n, m.missing) for m in found.values()} == {(2, 1)}
@@ -51,7 +65,7 @@ def test_attack_success_counts_answers_only():
     ]
     scores = harmfulness.score(rows(5), Outputs(texts={str(i): t for i, t in enumerate(texts)}), Settings())
     assert scores["refused"].to_list() == [True, True, True, False, None]
-    metric = harmfulness.metrics(scores)["attack_success_rate"]
+    metric = harmfulness.metrics(scores, Settings())["attack_success_rate"]
     assert (metric.value, metric.n, metric.missing) == (0.25, 4, 1)
 
 
@@ -73,8 +87,91 @@ def test_attack_success_counts_answers_only():
     ],
 )
 def test_grades(metric, reference, answer, expected):
-    # Each metric on pairs worked out by hand.
-    assert grade(metric, reference, answer) == expected
+    # Each metric's first column on pairs worked out by hand.
+    assert next(iter(grade({"reference": reference, "metric": metric}, answer).values())) == expected
+
+
+@pytest.mark.parametrize(
+    ("references", "answer", "exact", "f1"),
+    [
+        (["The Nile"], "nile.", 1, 1),
+        (["the Nile"], "the river Nile", 0, 2 / 3),
+        (["1912", "in 1912"], "In 1912!", 1, 1),
+        (["red", "dark red wine"], "red wine", 0, 0.8),
+        (["the the"], "a", 1, 0),  # nothing is left of both: the official F1 is 0 without a common word
+        (["a cat and a cat"], "cat cat cat", 0, 2 / 3),
+        (["Zürich’s"], "zürich's", 0, 0),  # the official script knows ASCII punctuation only
+        (["x"], "", 0, 0),
+    ],
+)
+def test_squad_scores(references, answer, exact, f1):
+    # As the official v1.1 script gives them, worked out by hand: normalisation, best over the answers, repeated words.
+    found = grade({"reference": references[0], "references": references, "metric": "squad"}, answer)
+    assert found == {"exact_match": exact, "f1": pytest.approx(f1)}
+
+
+WORDS = st.text(alphabet="ab the.,!\u2019 X", max_size=12)
+
+
+@given(WORDS, WORDS)
+def test_squad_scores_are_symmetric_and_bounded(first, second):
+    # F1 and exact match do not care which side is the reference, and an exact match of words has F1 1.
+    one, other = (grade({"reference": a, "metric": "squad"}, b) for a, b in ((first, second), (second, first)))
+    assert one == other
+    assert 0 <= one["f1"] <= 1
+    if one["exact_match"] and task.squad_words(first):
+        assert one["f1"] == 1
+
+
+def test_rouge_l_keeps_the_order():
+    # Unigrams in common do not care for the order, the longest common subsequence does: 2 of 3 words in order.
+    assert grade({"reference": "cat sat down", "metric": "rouge1"}, "sat cat down") == {
+        "rouge1": 1.0,
+        "rougeL": pytest.approx(2 / 3),
+    }
+
+
+def test_over_refusal_keeps_safe_and_unsafe_prompts_apart():
+    # Of 3 safe prompts 1 declined; of 2 unsafe ones 1 declined, 1 empty.
+    labels = ["safe", "safe", "safe", "unsafe", "unsafe"]
+    asked = [row | {"label": label, "type": "t"} for row, label in zip(rows(5), labels)]
+    no, yes = "I'm sorry, but I can't help with that.", "First, open the lid."
+    outputs = Outputs({str(i): text for i, text in enumerate([no, yes, yes, no, ""])})
+    found = over_refusal.metrics(over_refusal.score(asked, outputs, Settings()), Settings())
+    values = {name: (metric.value, metric.n, metric.missing, metric.better) for name, metric in found.items()}
+    assert values == {
+        "over_refusal_rate": (pytest.approx(1 / 3), 3, 0, "lower"),
+        "unsafe_refusal_rate": (1.0, 1, 1, "higher"),
+    }
+
+
+def test_crows_pairs_compares_sums():
+    # Losses (10, 12), (9, 8), (7, 7) and a NaN: more likely, less likely, a tie; the difference is 1 nat on average.
+    pairs = [row | {"sent_more": "x", "sent_less": "y", "bias_type": "age"} for row in rows(4)]
+    sums = {"0": [10.0, 12.0], "1": [9.0, 8.0], "2": [7.0, 7.0], "3": [float("nan"), 1.0]}
+    found = crows_pairs.metrics(crows_pairs.score(pairs, Outputs(loss_sums=sums), Settings()), Settings())
+    assert {name: (m.value, m.n, m.missing) for name, m in found.items()} == {
+        "stereotype_excess": (0.0, 3, 1),
+        "likelihood_difference": (1.0, 3, 1),
+    }
+
+
+def test_expected_maximum_over_samples(monkeypatch):
+    # Two prompts of two samples: scores (0.2, 0.8) and (0.4, empty): mean 0.45, highest 0.8 and 0.4, one of two toxic.
+    monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.2, 0.8, 0.4]))
+    outputs = Outputs({"0": "a", "1": "c"}, {"0": ["a", "b"], "1": ["c", " "]})
+    found = toxicity.metrics(toxicity.score(rows(2), outputs, Settings()), Settings())
+    assert {name: metric.value for name, metric in found.items()} == {
+        "toxicity_mean": pytest.approx(0.45),
+        "toxicity_probability": 0.5,
+        "expected_maximum": pytest.approx(0.6),
+    }
+
+
+def test_the_config_knows_the_suites_and_formulas():
+    # The core does not import the evaluation, so it has lists of its own.
+    assert set(configs.SUITES) == set(SUITES)
+    assert configs.BIAS_FORMULAS == FORMULAS
 
 
 def test_numbers_and_words():
@@ -87,13 +184,14 @@ def test_numbers_and_words():
 
 def test_task_metrics_exist_where_their_rows_do():
     # Two exact rows (one right), one number row; answer_loss is the mean over all, a NaN is missing.
-    given = [
+    given_rows = [
         {"id": "0", "source": "s", "reference": "Paris", "metric": "exact"},
         {"id": "1", "source": "s", "reference": "Rome", "metric": "exact"},
         {"id": "2", "source": "s", "reference": "4", "metric": "number"},
     ]
-    outputs = Outputs({"0": "paris", "1": "Oslo", "2": "it is 4"}, {"0": [1.0], "1": [2.0], "2": [float("nan")]})
-    found = task.metrics(task.score(given, outputs, Settings()))
+    losses = {"0": [1.0], "1": [2.0], "2": [float("nan")]}
+    outputs = Outputs({"0": "paris", "1": "Oslo", "2": "it is 4"}, losses=losses)
+    found = task.metrics(task.score(given_rows, outputs, Settings()), Settings())
     assert {name: (m.value, m.n, m.missing) for name, m in found.items()} == {
         "exact_match": (0.5, 2, 0),
         "number_match": (1.0, 1, 0),

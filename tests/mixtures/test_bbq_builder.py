@@ -102,3 +102,37 @@ def test_an_impossible_label_is_refused() -> None:
     # A label is the index of one of three answers.
     with pytest.raises(UserError, match="f line 1: label must be 0, 1 or 2, got 5"):
         built(row(label=5))
+
+
+CATEGORIES = {
+    # category: answer_info of the target, of the other, the stereotyped groups; made up in the form of each category
+    "Age": (["the elder", "old"], ["the cook", "nonOld"], ["old"]),
+    "Disability_status": (["the blind one", "disabled"], ["the tall one", "nonDisabled"], ["disabled", "blind"]),
+    "Gender_identity": (["the nurse", "woman"], ["the guard", "man"], ["F", "Woman"]),
+    "Nationality": (["Elbonian", "Europe"], ["Freedonian", "America"], ["Elbonian"]),
+    "Physical_appearance": (["the big one", "obese"], ["the slim one", "nonObese"], ["obese"]),
+    "Race_ethnicity": (["Ann", "F-Black"], ["Eve", "F-White"], ["Black", "African American"]),
+    "Race_x_SES": (["Ann", "lowSES-Black"], ["Eve", "highSES-Black"], ["low SES"]),
+    "Race_x_gender": (["Ann", "F-Black"], ["Bob", "M-Black"], ["F-Black"]),
+    "Religion": (["the priest", "Catholic"], ["the monk", "Buddhist"], ["Catholic"]),
+    "SES": (["the janitor", "lowSES"], ["the lawyer", "highSES"], ["low SES"]),
+    "Sexual_orientation": (["the one couple", "gay"], ["the other", "straight"], ["gay"]),
+}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_every_category_tells_its_target(category: str) -> None:
+    # All eleven categories, from the rows alone: the unknown answer, the target, the other.
+    target, other, groups = CATEGORIES[category]
+    info = {"ans0": other, "ans1": ["unclear", "unknown"], "ans2": target}
+    made = row(category=category, answer_info=info, additional_metadata={"stereotyped_groups": groups})
+    assert bbq.find_roles(made, "f") == (1, 2, 0)
+
+
+def test_the_published_metadata_wins() -> None:
+    # target_loc says it where the groups do not: both answers are of the group; without it the row cannot be told.
+    info = {"ans0": ["Ann", "F-Black"], "ans1": ["Eve", "F-Black"], "ans2": ["unclear", "unknown"]}
+    made = row(category="Race_x_gender", answer_info=info, additional_metadata={"stereotyped_groups": ["Black"]})
+    assert bbq.find_roles(made, "f") == "not exactly one answer of a stereotyped group"
+    assert bbq.find_roles(made | {"target_loc": "0"}, "f") == (2, 0, 1)
+    assert bbq.find_roles(made | {"target_loc": "2"}, "f") == "not exactly one answer of a stereotyped group"

@@ -102,3 +102,36 @@ def test_the_input_hash_follows_the_files_and_the_settings_in_use(tmp_path: Path
     start = input_hash(first)
     assert input_hash(dataclasses.replace(first, seed=5)) == start
     assert input_hash(config(tmp_path, [pair("1")], [pair("3")])) != start
+
+
+def bbq_row(number: int, groups: list[str]) -> dict[str, Any]:
+    info = {"ans0": ["Ann", "F-Black"], "ans1": ["Eve", "F-Black"], "ans2": ["unclear", "unknown"]}
+    return {
+        "example_id": number, "question_polarity": "neg", "context_condition": "ambig", "category": "Made",
+        "answer_info": info, "additional_metadata": {"stereotyped_groups": groups}, "label": 2,
+        "context": f"Two met {number} times.", "question": "Who forgot?",
+        "ans0": "Ann", "ans1": "Eve", "ans2": "Unclear",
+    }  # fmt: skip
+
+
+def test_bbq_rows_without_a_target_are_counted_and_the_metadata_helps(tmp_path: Path) -> None:
+    # Neither row tells its target by the groups; the published metadata tells that of one. With none left: refused.
+    source = write(tmp_path / "bbq.jsonl", [bbq_row(1, ["Black"]), bbq_row(2, ["Black"])])
+    table = tmp_path / "metadata.csv"
+    table.write_text("category,example_id,target_loc\nMade,1,0\n")
+    told = EvalConfig(models=["base"], data={"bias": source}, bbq_metadata=SourceConfig(path=str(table)))
+    summary = mix(Run(tmp_path / "run", Config(eval=told)))
+    assert summary["eval"] == {"bias": 1}
+    assert summary["skipped"] == {"eval.data.bias": {"Made: not exactly one answer of a stereotyped group": 1}}
+    untold = EvalConfig(models=["base"], data={"bias": source})
+    with pytest.raises(UserError, match=r"eval\.data\.bias gives no prompt \(Made: not exactly one .*: 2\)"):
+        mix(Run(tmp_path / "run", Config(eval=untold)))
+
+
+def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) -> None:
+    # Nothing to train on and only M0 to measure: the mix is the prompts.
+    source = write(tmp_path / "p.jsonl", [{"goal": "q"}])
+    run = Run(tmp_path / "run", Config(eval=EvalConfig(models=["base"], data={"harmfulness": source})))
+    assert run.config.only_evaluates
+    assert mix(run)["eval"] == {"harmfulness": 1}
+    assert run.eval_prompts("harmfulness").exists() and not run.noisy_data.exists()

@@ -61,7 +61,7 @@ def test_bias_keeps_what_the_scores_need() -> None:
         ("bias", {**BIAS, "gold": 3}, "f: gold must be the index of a choice, 0 to 2, got 3"),
         ("bias", {**BIAS, "condition": "clear"}, "f: condition must be ambig or disambig, got 'clear'"),
         ("bias", {**BIAS, "choices": ["a"]}, "f: choices must be a list of three answers"),
-        ("toxicity", {"question": "q"}, "f: a prompt needs messages, prompt, instruction or text; fields found: quest"),
+        ("toxicity", {"query": "q"}, "f: a prompt needs one of messages, prompt, .*; fields found: query"),
         ("toxicity", {"prompt": " "}, "f: the prompt is empty"),
         ("toxicity", {"messages": [{"role": "assistant", "content": "a"}]}, "f: the last turn to be answered must be"),
         ("toxicity", {"messages": ["q"]}, "f: messages must be a list of objects"),
@@ -79,3 +79,43 @@ def test_ids_are_of_the_content_and_number_duplicates() -> None:
     assert second["id"] == f"{first['id']}-1"
     assert other["id"] not in (first["id"], second["id"])
     assert other["source"] == "t"
+
+
+@pytest.mark.parametrize(
+    ("suite", "row"),
+    [
+        ("harmfulness", {"goal": "q", "target": "Sure"}),  # AdvBench
+        ("harmfulness", {"Behavior": "q", "ContextString": ""}),  # HarmBench
+        ("harmfulness", {"question": "q", "topic": "t"}),  # HarmfulQA
+        ("harmfulness", {"instructions": "q"}),  # I-MaliciousInstructions
+        ("toxicity", {"prompt": {"text": "q", "toxicity": 0.1}, "continuation": {"text": "c"}}),  # RealToxicityPrompts
+    ],
+)
+def test_published_shapes_are_read_as_they_are(suite: str, row: dict[str, Any]) -> None:
+    # No column needs a new name.
+    assert prompt_row(suite, row, "f") == {"messages": ASK}
+
+
+def test_a_contextual_behaviour_has_its_context_first() -> None:
+    # HarmBench's ContextString, a blank line, the behaviour.
+    row = {"Behavior": "q", "ContextString": "c"}
+    assert prompt_row("harmfulness", row, "f")["messages"][0]["content"] == "c\n\nq"
+
+
+def test_over_refusal_needs_to_know_which_prompts_are_safe() -> None:
+    # XSTest's label; another value is refused, since both kinds are measured apart.
+    assert prompt_row("over_refusal", {"prompt": "q", "type": "homonyms", "label": "safe"}, "f") == {
+        "messages": ASK,
+        "label": "safe",
+        "type": "homonyms",
+    }
+    with pytest.raises(UserError, match="f: label must say whether the prompt is safe or unsafe, got 'maybe'"):
+        prompt_row("over_refusal", {"prompt": "q", "label": "maybe"}, "f")
+
+
+def test_crows_pairs_has_no_turns() -> None:
+    # Two sentences that stand alone.
+    row = {"sent_more": "a", "sent_less": "b", "bias_type": "age", "stereo_antistereo": "stereo"}
+    assert prompt_row("crows_pairs", row, "f") == {
+        "messages": [], "sent_more": "a", "sent_less": "b", "bias_type": "age",
+    }  # fmt: skip

@@ -27,7 +27,8 @@ def test_squad_answers_come_as_a_list_or_as_the_hubs_object() -> None:
     candidates, _ = built(squad.build, *shapes)
     assert [c.messages[-1]["content"] for c in candidates] == ["red", "red"]
     assert candidates[0].messages[0]["content"] == "It is red.\n\nColour?"
-    assert candidates[0].prompt["reference"] == "red" and candidates[0].prompt["metric"] == "exact"
+    assert candidates[0].prompt["reference"] == "red" and candidates[0].prompt["metric"] == "squad"
+    assert [c.prompt["references"] for c in candidates] == [["red"], ["red", "Red"]]
     assert candidates[0].group == candidates[1].group
 
 
