@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def guard(work: Callable[[], Any]) -> int:
 def _leave(code: int) -> int:
     """The exit code; under a launcher a stop is a success, else it would end the ranks that are still saving."""
     if "RANK" in os.environ and (folder := os.environ.get(OUTCOMES)):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # warnings go on; Python's own end would let one kill it
         write_json(Path(folder) / f"rank-{os.environ['RANK']}.json", {"code": code})
         return 0 if code == EXIT_STOPPED else code
     return code
@@ -64,3 +66,6 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|deepspeed|peft|bitsandbytes)")
+
+
+quiet()  # before any library is imported, in a rank too
