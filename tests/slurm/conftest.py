@@ -131,8 +131,8 @@ def alone(config: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(cluster: Cluster, config: Path) -> Path:
-    """The run folder of a job over two nodes to which nothing happened."""
-    cluster.completed(cluster.submit(config.parent, str(config), "name=undisturbed"))
+    """The run folder of a job over two nodes to which nothing happened; each node has a cache of its own."""
+    cluster.completed(cluster.submit(config.parent, str(config), "name=undisturbed", "cache=/dev/shm/forgetfilter"))
     return config.parent / "runs" / "undisturbed"
 
 

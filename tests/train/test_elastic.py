@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from forgetfilter.train.trainer import resumable
 from safetensors.torch import load_file
 
 from forgetfilter import config as configs
@@ -19,7 +20,6 @@ from forgetfilter.errors import Stopped, UserError
 from forgetfilter.records import make_records, write_records
 from forgetfilter.runs import Run
 from forgetfilter.shards import merged
-from forgetfilter.train.trainer import resumable
 
 STAGE = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
 
