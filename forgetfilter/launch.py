@@ -24,7 +24,6 @@ import torch
 from forgetfilter import interrupts
 from forgetfilter.entry import OUTCOMES
 from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
-from forgetfilter.files import read_json
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
 AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
@@ -92,13 +91,12 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        outcomes = [read_json(path) for path in sorted(Path(folder).glob("rank-*.json"))]
-    for outcome in outcomes:
-        if outcome["code"] == EXIT_USER:
-            raise UserError("")  # the rank has said it
-    if any(outcome["code"] == EXIT_STOPPED for outcome in outcomes) or (warned and process.returncode):
+        codes = {int(path.suffix[1:]) for path in Path(folder).glob("rank-*")}
+    if EXIT_USER in codes:
+        raise UserError("")  # the rank has said it
+    if EXIT_STOPPED in codes or (warned and process.returncode):
         raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
-    if process.returncode and not any(outcome["code"] == 1 for outcome in outcomes):
+    if process.returncode and 1 not in codes:
         raise Stopped(f"{module}: a rank or node was lost; run the same command again to go on from what was saved")
     if process.returncode:
         raise RuntimeError(f"a rank of {module} failed: its traceback is above")

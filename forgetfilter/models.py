@@ -115,11 +115,10 @@ def folder_hash(folder: Path, cache: Path) -> str:
     files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name.endswith("config.json"))
     stats = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
     memory = cache / "hashes" / f"{sha256_value([str(folder.resolve()), stats])}.json"
-    if memory.exists():
-        return str(json.loads(memory.read_text()))
-    identity = sha256_value([[p.name, sha256_file(p)] for p in files])
-    write_json(memory, identity)
-    return identity
+    with locked(memory):  # a node's ranks would all read all of it
+        if not memory.exists():
+            write_json(memory, sha256_value([[p.name, sha256_file(p)] for p in files]))
+    return str(json.loads(memory.read_text()))
 
 
 def attention_backend(wanted: str, device: torch.device) -> str:

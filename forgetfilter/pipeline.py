@@ -18,7 +18,8 @@ from forgetfilter import interrupts, tokens
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.launch import LAUNCHER, launch
-from forgetfilter.models import attention_backend, load_tokenizer, resolve
+from forgetfilter.models import attention_backend, load_tokenizer
+from forgetfilter.preparing import prepare_model, prepare_tokens
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
 from forgetfilter.tracking import tracked
@@ -91,9 +92,7 @@ def preflight(run: Run) -> None:
         )
     if config.train.deepspeed:
         importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
-    cache = Path(config.cache).expanduser()
-    base = resolve(config.model.name, config.model.revision, cache)
-    tokenizer = load_tokenizer(base.path, config.model.chat_template)
+    tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
     tokens.render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
 
 
@@ -141,10 +140,7 @@ def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] 
 
 def prepare(run: Run, data: Path) -> None:
     """Tokenises once, before anything distributed starts: ranks that wait for it would run into their time-out."""
-    cache = Path(run.config.cache).expanduser()
-    base = resolve(run.config.model.name, run.config.model.revision, cache)
-    tokenizer = load_tokenizer(base.path, run.config.model.chat_template)
-    summary = tokens.prepare(data, tokenizer, run.config.data.max_length, cache).summary
+    summary = prepare_tokens(run, data).summary
     cut = f", {summary['cut']} of them cut to {run.config.data.max_length}" if summary["cut"] else ""
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
 

@@ -35,14 +35,12 @@ class Run:
         whose inputs changed are done again. Where no stage got anywhere yet (a mistake put right), it is allowed.
         """
         folder = Path(config.output).expanduser() / config.name
-        if (folder / "config.yaml").exists() and not resume and _holds_work(folder):
-            old = configs.to_dict(cls.open(folder).config)
-            new = configs.to_dict(config)
-            if changes := configs.differing_keys(_identity(old), _identity(new)):
-                raise UserError(
-                    f"{folder} was made with other settings ({'; '.join(changes)}): "
-                    "give name=NEW for a new run, or --resume to redo what changed"
-                )
+        reopened = (folder / "config.yaml").exists() and not resume and _holds_work(folder)
+        if reopened and (changes := changed_settings(cls.open(folder).config, config)):
+            raise UserError(
+                f"{folder} was made with other settings ({'; '.join(changes)}): "
+                "give name=NEW for a new run, or --resume to redo what changed"
+            )
         run = cls(folder, config)
         run.write_config()
         return run
@@ -149,6 +147,11 @@ def _commit() -> str:
 def _holds_work(folder: Path) -> bool:
     state = read_json(folder / "state.json") if (folder / "state.json").exists() else {}
     return any(entry.get("status") != "failed" for entry in state.values())
+
+
+def changed_settings(old: Config, new: Config) -> list[str]:
+    """`key: old -> new` of the settings that make them two different runs."""
+    return configs.differing_keys(_identity(configs.to_dict(old)), _identity(configs.to_dict(new)))
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:

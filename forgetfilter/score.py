@@ -12,6 +12,7 @@ from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
 from forgetfilter.files import sha256_value
 from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
+from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
 from forgetfilter.shards import write_manifest
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> None:
     """Scores both states of the run folder `argv[0]`, as one rank of the world."""
     run = Run.open(Path(argv[0]), argv[1:])
     interrupts.install()
+    prepare_tokens(run, run.noisy_data)
     with process_group() as world:
         score(run, world)
 

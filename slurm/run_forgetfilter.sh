@@ -23,10 +23,11 @@ echo "== job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, restart $restart"
 
 fail() { echo "forgetfilter: $1" >&2; exit 2; }
 case ${1:-} in
-  run | mix | train | score | filter | eval | report) command=$1; shift ;;
+  run | mix | train | score | filter | eval | report | scale) command=$1; shift ;;
   *) command=run ;;
 esac
 [ -e "${1:-}" ] || fail "${1:-CONFIG} is missing: sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]"
+[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || set -- "$@" --member "$SLURM_ARRAY_TASK_ID"   # slurm/scale.sh
 # shellcheck disable=SC2086  # options are several words
 srun $SRUN_OPTIONS --ntasks-per-node=1 test -x "$VENV/bin/torchrun" \
   || fail "a node of $SLURM_JOB_NODELIST has no $VENV/bin/torchrun: set VENV to an installation that all nodes see"
@@ -44,8 +45,11 @@ trap 'kill -USR1 $worker 2>/dev/null' USR1 TERM
 wait $worker; code=$?
 while kill -0 $worker 2>/dev/null; do wait $worker; code=$?; done   # a trapped signal ends `wait` early
 
-if [ $code = 75 ] && [ "$restart" -lt "$MAX_REQUEUES" ]; then
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}; job=${job:-$SLURM_JOB_ID}   # one member alone
+if [ $code = 75 ] && scontrol show job "$job" | grep -q JobState=CANCELLED; then
+  echo "== cancelled with everything saved; to go on: scontrol requeue $job, or submit it again"
+elif [ $code = 75 ] && [ "$restart" -lt "$MAX_REQUEUES" ]; then
   echo "== stopped, requeued ($((restart + 1)) of at most $MAX_REQUEUES)"
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$job"
 fi
 exit $code

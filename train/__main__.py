@@ -7,9 +7,10 @@ from pathlib import Path
 from forgetfilter import interrupts
 from forgetfilter.distributed import process_group
 from forgetfilter.entry import guard
+from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 
-from .stage import STAGES, train
+from .stage import STAGES, data_of, train
 
 
 def main(argv: list[str]) -> None:
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     run = Run.open(options.run)
     interrupts.install()
+    prepare_tokens(run, data_of(run, options.stage))
     with process_group() as world:
         train(run, options.stage, world)
 

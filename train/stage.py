@@ -23,7 +23,7 @@ from forgetfilter.tracking import tracked
 
 from .hook import LossLog
 from .model import trainable
-from .trainer import PlannedTrainer, Watch, arguments, last_checkpoint
+from .trainer import PlannedTrainer, Watch, arguments, resumable
 from .zero import settings, stage_of
 
 STAGES = ("noisy", "safe", "refit")
@@ -48,6 +48,7 @@ def train(run: Run, stage: str, world: World) -> None:
     attention = attention_backend(config.model.attention, world.device)
     verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
     plan = make_plan(run, stage, prepared, world)
+    checkpoint = resumable(folder / "checkpoints", world, config.train.deepspeed is not None)
     trainer_arguments = _arguments(run, stage, plan, world)  # before the model: ZeRO-3 shards it while it loads
     transformers.set_seed(config.seed)
     model = _model(run, stage, base, attention, world, trainer_arguments)
@@ -63,7 +64,7 @@ def train(run: Run, stage: str, world: World) -> None:
         callbacks: list[transformers.TrainerCallback] = [watch, log] if config.train.log_losses else [watch]
         trainer = PlannedTrainer(model, trainer_arguments, train_dataset=batches, callbacks=callbacks)
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+        trainer.train(resume_from_checkpoint=checkpoint)
     if watch.stopped:
         raise Stopped(f"train {stage} stopped by a signal; everything is saved, run the same command again to go on")
     detach()

@@ -9,6 +9,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from forgetfilter import interrupts
 from forgetfilter.batches import MicroBatches
+from forgetfilter.distributed import World
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json, write_json
 from forgetfilter.progress import Meter
 from forgetfilter.tracking import Tracker
 
@@ -69,10 +72,36 @@ class Watch(TrainerCallback):
             self.tracker.log(values, step=state.global_step)
 
 
+def resumable(folder: Path, world: World, deepspeed: bool) -> str | None:
+    """The checkpoint to go on from, None without one.
+
+    Steps do not depend on the number of ranks, so any number goes on from a checkpoint; but DeepSpeed's is in as many
+    parts as there were ranks, and only as many read it: UserError for another number. Rank 0 notes who writes.
+    """
+    checkpoint, note = last_checkpoint(folder), folder / "world.json"
+    if deepspeed and checkpoint and note.exists() and (written := read_json(note)["world_size"]) != world.size:
+        raise UserError(
+            f"{folder} is DeepSpeed's of {written} ranks, which {world.size} cannot read: go on with {written} ranks, "
+            "or delete that folder to start the stage anew"
+        )
+    if world.is_main:
+        write_json(note, {"world_size": world.size})
+    return checkpoint
+
+
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint: the trainer's state is what it writes last."""
-    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").exists()]
+    whole = [path for path in folder.glob("checkpoint-*") if _is_json(path / "trainer_state.json")]
     return str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    """Whether the file is there and whole: a full disk cuts it short."""
+    try:
+        json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def arguments(

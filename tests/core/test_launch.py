@@ -54,11 +54,17 @@ def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: i
     assert str(caught.value) == "data.x is wrong on this rank"
 
 
-def test_the_mistake_wins_over_the_crash_that_it_causes(module) -> None:  # type: ignore[no-untyped-def]
+def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     # Rank 0 crashes because rank 1 has gone; the cause is what the user is told.
-    body = "if rank == 1:\n    sys.exit('forgetfilter: mine' if print('forgetfilter: mine', file=sys.stderr) else 2)\n"
+    body = (
+        "if rank == 1:\n    print('forgetfilter: mine', file=sys.stderr)\n"
+        "    open(sys.argv[1], 'w').write(f'{os.getpid()}\\n')\n    sys.exit(2)\n"
+        "while not os.path.exists(sys.argv[1]) or not (pid := open(sys.argv[1]).read()): time.sleep(0.01)\n"
+        "while os.path.exists(f'/proc/{pid.strip()}'): time.sleep(0.01)\n"
+        "sys.exit(1)\n"
+    )
     with pytest.raises(UserError, match="mine"):
-        launch(module("toy_both", body + "sys.exit(1)\n"), [], 2, 1)
+        launch(module("toy_both", body), [str(tmp_path / "pid")], 2, 1)
 
 
 def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]

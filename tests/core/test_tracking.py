@@ -81,3 +81,18 @@ def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.M
     assert json.dumps(given[0]) == json.dumps(given[1])
     assert (given[0]["id"], given[0]["resume"]) == (run_id(tmp_path, "train-noisy"), "allow")
     assert (given[0]["group"], given[0]["job_type"]) == (tmp_path.name, "train-noisy")
+
+
+def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
+    # Real W&B, offline, in two processes as before and after a requeue: two folders, whose names end with the one id
+    # that `wandb sync` puts them together by.
+    code = (
+        "import sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.tracking import tracked\n"
+        "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
+        "    tracker.log({'loss': 1.0}, step=int(sys.argv[2]))\n"
+    )
+    for step in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True, capture_output=True)
+    parts = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len(parts) == 2 and {name.rsplit("-", 1)[1] for name in parts} == {run_id(tmp_path, "train-noisy")}

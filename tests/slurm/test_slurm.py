@@ -1,182 +1,143 @@
-"""slurm/run_forgetfilter.sh on a real two-node Slurm, with real torchrun ranks over gloo and a tiny model."""
+"""The scripts of slurm/ on a real two-node Slurm, with real torchrun ranks over gloo and a tiny model."""
 
 import json
-import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
-from forgetfilter import cli
-from forgetfilter.runs import Run
-from forgetfilter.shards import merged, scan_shards
-
 ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = ROOT / "tests" / "slurm" / "local_cluster.sh"
-FINISHED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-VENV = Path(sys.executable).parent.parent
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which sbatch reaches a fresh cluster, which ends with the tests."""
-    folder = tmp_path_factory.mktemp("cluster")
-    subprocess.run(["bash", CLUSTER, "up", folder], check=True)
-    yield os.environ | {
-        "SLURM_CONF": str(folder / "slurm.conf"), "PROCESSES": "1", "VENV": str(VENV),
-        "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    subprocess.run(["bash", CLUSTER, "down", folder], check=True)
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A config of the street; without dropout, whose noise depends on the number of ranks."""
-    folder = tmp_path_factory.mktemp("street")
-
-    def rows(first: int, number: int, label: str) -> str:
-        lines = [
-            {"prompt": f"what is {n} of {label}?", "completion": f"it is {label} {n * 7}", "label": label}
-            for n in range(first, first + number)
-        ]
-        return "".join(json.dumps(line) + "\n" for line in lines)
-
-    (folder / "noisy.jsonl").write_text(rows(0, 12, "unsafe") + rows(0, 12, "task"))
-    (folder / "safe.jsonl").write_text(rows(100, 8, "safe"))
-    (folder / "config.yaml").write_text(
-        f"output: {folder}/runs\ncache: {folder}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
-        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
-        "train: {lora: {dropout: 0.0}, noisy: {epochs: 3, lr: 2e-2, batch_size: 4},\n"
-        "  safe: {epochs: 2, lr: 2e-2, batch_size: 4}, refit: {epochs: 1, lr: 2e-2, batch_size: 4}}\n"
-        "score: {batch_tokens: 200, shard_rows: 6}\n"
-        "eval: {models: [refit], suites: []}\ntracking: {mode: disabled}\n"
-    )
-    return folder / "config.yaml"
-
-
-@pytest.fixture(scope="module")
-def alone(config: Path) -> Path:
-    """The run folder of one process without a launcher."""
-    with pytest.raises(SystemExit) as end:
-        cli.main(["run", str(config), "name=alone"])
-    assert end.value.code == 0
-    return config.parent / "runs" / "alone"
-
-
-def submit(cluster: dict[str, str], folder: Path, *words: str) -> str:
-    options = ["--nodes=2", "--cpus-per-task=1", f"--output={folder}/%j.log", f"--chdir={folder}"]
-    command = ["sbatch", "--parsable", *options, str(ROOT / "slurm" / "run_forgetfilter.sh"), *words]
-    return subprocess.run(command, env=cluster, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def job(cluster: dict[str, str], number: str) -> dict[str, str]:
-    shown = subprocess.run(
-        ["scontrol", "show", "job", number], env=cluster, check=True, capture_output=True, text=True
-    ).stdout
-    return dict(re.findall(r"(\w+)=(\S*)", shown))
-
-
-def wait(cluster: dict[str, str], number: str, seconds: float = 240) -> dict[str, str]:
-    """The finished job; fails with its log's place where it takes too long."""
-    deadline = time.monotonic() + seconds
-    while (shown := job(cluster, number))["JobState"] not in FINISHED:
-        assert time.monotonic() < deadline, Path(shown["StdOut"]).read_text()
-        time.sleep(0.5)
-    return shown
-
-
-def wait_for(condition: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def assert_same_outcome(run: Path, alone: Path) -> None:
-    """The same kept ids, losses to 1e-5, and every id once in every log."""
-    kept = [[json.loads(line)["id"] for line in open(folder / "filter" / "kept.jsonl")] for folder in (run, alone)]
-    assert kept[0] == kept[1]
-    for state in ("before", "after"):
-        mine, other = (merged(Run.open(folder).signals(state)).sort("id") for folder in (run, alone))
-        assert mine["id"].to_list() == other["id"].to_list()
-        assert mine["loss_sum"].to_list() == pytest.approx(other["loss_sum"].to_list(), rel=1e-5)
-    for stage, epochs in (("noisy", 3), ("safe", 2), ("refit", 1)):
-        log = scan_shards(run / "train" / stage / "losses").select("id", "epoch").collect()
-        assert log.unique().height == log.height == pl.Series(log["id"]).n_unique() * epochs
-
-
-def test_the_street_over_two_nodes_equals_one_process(cluster: dict[str, str], config: Path, alone: Path) -> None:
-    # Two nodes, a rank each: same kept ids, same losses; both ranks took part.
-    number = submit(cluster, config.parent, str(config), "name=two")
-    shown = wait(cluster, number)
-    assert shown["JobState"] == "COMPLETED", Path(shown["StdOut"]).read_text()
-    run = config.parent / "runs" / "two"
-    assert_same_outcome(run, alone)
-    assert json.loads((run / "state.json").read_text())["score"]["world_size"] == 2
-    assert len(list((run / "signals" / "before").glob("rank=*"))) == 2
-
-
-@pytest.mark.parametrize("stage", ["train-noisy", "train-refit"])
-def test_a_warning_requeues_the_job_and_nothing_is_lost(
-    cluster: dict[str, str], config: Path, alone: Path, stage: str
+def test_the_street_over_two_nodes_equals_one_process(
+    undisturbed: Path, alone: Path, assert_same_outcome: Callable[[Path, Path], None]
 ) -> None:
-    # SIGUSR1 to the batch shell, as Slurm sends it ahead of the time limit: saved, 75, requeued, the same outcome.
-    number = submit(cluster, config.parent, str(config), f"name=warned-{stage}")
-    run = config.parent / "runs" / f"warned-{stage}"
-    state = run / "state.json"
-    wait_for(lambda: state.exists() and json.loads(state.read_text()).get(stage, {}).get("status") == "running")
-    subprocess.run(["scancel", "--batch", "--signal=USR1", number], env=cluster, check=True)
-    shown = wait(cluster, number)
-    log = Path(shown["StdOut"]).read_text()
-    assert shown["JobState"] == "COMPLETED", log
-    assert shown["Restarts"] == "1", log
-    assert_same_outcome(run, alone)
+    # Two nodes, a rank each: same kept ids, same losses, same answers; both ranks took part.
+    assert_same_outcome(undisturbed, alone)
+    assert json.loads((undisturbed / "state.json").read_text())["score"]["world_size"] == 2
+    assert len(list((undisturbed / "signals" / "before").glob("rank=*"))) == 2
 
 
-def test_a_killed_rank_is_lost_work_not_a_lost_run(cluster: dict[str, str], config: Path, alone: Path) -> None:
-    # kill -9 of one rank while it trains: the job requeues itself and ends as if nothing had happened.
-    name = "killed"
-    number = submit(cluster, config.parent, str(config), f"name={name}", "train.checkpoint_steps=2")
-    pattern = f"forgetfilter.train.__main__ {config.parent}/runs/{name} noisy"
-
-    def ranks() -> list[str]:
-        found = subprocess.run(["pgrep", "-f", f"^[^ ]*python[^ ]* .*{pattern}"], capture_output=True, text=True)
-        return [pid for pid in found.stdout.split() if b"torchrun" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-    wait_for(lambda: len(ranks()) >= 2)
-    subprocess.run(["kill", "-KILL", ranks()[-1]], check=True)
-    shown = wait(cluster, number)
-    log = Path(shown["StdOut"]).read_text()
-    assert shown["JobState"] == "COMPLETED", log
-    assert shown["Restarts"] == "1", log
-    assert_same_outcome(config.parent / "runs" / name, alone)
+def script(cluster: Any, name: str, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A script of slurm/ as called by a user in `folder`, who has one node for each job."""
+    options = {
+        "TRAIN": "--nodes=1 --cpus-per-task=1",
+        "SMALL": "--nodes=1",
+        "MEMBER": "--nodes=1",
+        "GATHER": "--nodes=1",
+    }
+    environment = cluster.environment | options | variables
+    command = [str(ROOT / "slurm" / name), *words]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
-def test_a_missing_config_ends_the_job_with_one_line(cluster: dict[str, str], tmp_path: Path) -> None:
+def jobs_of(said: str) -> list[str]:
+    return re.findall(r"job (\d+)$", said, re.MULTILINE)
+
+
+def test_the_street_as_a_chain_of_jobs(
+    cluster: Any,
+    config: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    wait_for: Callable[..., None],
+    assert_same_outcome: Callable[[Path, Path], None],
+) -> None:
+    # Seven jobs, each after the one before; the first training is warned and requeues itself, which breaks no
+    # dependency. Filter and report are jobs of one task. The outcome is that of the one job over two nodes.
+    done = script(cluster, "submit.sh", tmp_path, str(config), "name=chain")
+    jobs = jobs_of(done.stdout)
+    assert len(jobs) == 7, done.stderr
+    run = undisturbed.parent / "chain"
+    wait_for(lambda: any((run / "train" / "noisy" / "checkpoints").glob("checkpoint-*/trainer_state.json")))
+    assert cluster.job(jobs[2])["Dependency"].startswith(f"afterok:{jobs[1]}")
+    cluster.call("scancel", "--batch", "--signal=USR1", jobs[1])
+    shown = [cluster.completed(job) for job in jobs]
+    assert [one["Restarts"] for one in shown] == ["0", "1", "0", "0", "0", "0", "0"]
+    assert_same_outcome(run, undisturbed)
+    assert (run / "report.html").exists()
+
+
+def test_a_failed_job_takes_the_rest_of_the_chain_out_of_the_queue(cluster: Any, config: Path, tmp_path: Path) -> None:
+    # A model that is not there is found by the first job: nothing stays pending for ever.
+    jobs = jobs_of(script(cluster, "submit.sh", tmp_path, str(config), "name=broken", "model.name=/absent").stdout)
+    states = [cluster.wait(job, 90)["JobState"] for job in jobs]
+    assert states == ["FAILED"] + ["CANCELLED"] * 6
+
+
+@pytest.mark.parametrize("name", ["submit.sh", "scale.sh"])
+def test_a_mistake_is_told_before_anything_is_queued(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
+    # Exit 2 and one line for a wrong key or a missing file; --dry-run says what would be called. The queue stays empty.
+    study = "scale.models=[a,b]"
+    for words, line in (((str(config), study, "sed=1"), "Did you mean: 'seed'?"), (("absent.yaml",), "is missing")):
+        done = script(cluster, name, tmp_path, *words)
+        assert done.returncode == 2 and line in done.stderr and len(done.stderr.splitlines()) == 1
+    done = script(cluster, name, tmp_path, "--dry-run", str(config), study)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0 and len(lines) == {"submit.sh": 7, "scale.sh": 2}[name]
+    assert all(line.startswith("sbatch ") for line in lines if line != "JOB")
+    assert cluster.call("squeue", "--noheader") == ""
+
+
+def test_a_study_runs_again_only_what_failed(cluster: Any, config: Path, tiny_model: Path, tmp_path: Path) -> None:
+    # An array over two models, one of them broken: the last job gathers what there is, and says that it is not all.
+    # The same command, once the model is mended, is an array of that member alone.
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    (broken / "config.json").rename(tmp_path / "kept.json")
+    words = [str(config), "name=study", f"scale.models=[{tiny_model},{broken}]"]
+    words += [f"train.{stage}.epochs=1" for stage in ("noisy", "safe", "refit")]
+    members, last = jobs_of(script(cluster, "scale.sh", tmp_path, *words).stdout)
+    again = script(cluster, "scale.sh", tmp_path, *words)
+    assert again.returncode == 2 and "ff-scale-study is still in the queue" in again.stderr
+    assert cluster.wait(last)["ExitCode"] == "2:0"
+    study = config.parent / "runs" / "study-scale"
+    gathered = json.loads((study / "scale.json").read_text())
+    assert [row["status"] for row in gathered["rows"]] == ["done", "pending"]
+    assert 0 <= gathered["rows"][0]["auroc"] <= 1
+
+    (tmp_path / "kept.json").rename(broken / "config.json")
+    done = script(cluster, "scale.sh", tmp_path, *words)
+    assert done.stdout.startswith("members 1: job")
+    cluster.completed(jobs_of(done.stdout)[-1])
+    assert json.loads((study / "scale.json").read_text())["missing"] == []
+    logs = sorted(path.name for path in tmp_path.glob("ff-scale-study-*-*.log"))
+    assert logs[:2] == [f"ff-scale-study-{members}-{member}.log" for member in (0, 1)] and len(logs) == 3
+
+
+def test_a_missing_config_ends_the_job_with_one_line(cluster: Any, tmp_path: Path) -> None:
     # Within its first seconds, exit 2.
-    shown = wait(cluster, submit(cluster, tmp_path, "absent.yaml"), 30)
+    shown = cluster.wait(cluster.submit(tmp_path, "absent.yaml"), 60)
     assert shown["JobState"] == "FAILED" and shown["ExitCode"] == "2:0"
     assert "forgetfilter: absent.yaml is missing" in Path(shown["StdOut"]).read_text()
 
 
-def test_a_node_without_the_installation_says_so(cluster: dict[str, str], config: Path, tmp_path: Path) -> None:
+def test_a_node_without_the_installation_says_so(cluster: Any, config: Path, tmp_path: Path) -> None:
     # Before any rank is started.
-    shown = wait(cluster, submit(cluster | {"VENV": "/nowhere"}, tmp_path, str(config)), 30)
+    shown = cluster.wait(cluster.submit(tmp_path, str(config), VENV="/nowhere"), 60)
     assert shown["ExitCode"] == "2:0"
     assert "has no /nowhere/bin/torchrun" in Path(shown["StdOut"]).read_text()
 
 
-def test_slurm_accepts_the_script_with_gpus(cluster: dict[str, str], config: Path) -> None:
-    # sbatch --test-only, with the flags of a GPU site.
-    command = ["sbatch", "--test-only", "--nodes=2", "--gpus-per-node=2", "slurm/run_forgetfilter.sh", str(config)]
-    subprocess.run(command, env=cluster, cwd=ROOT, check=True, capture_output=True)
+@pytest.mark.parametrize("name", ["run_forgetfilter.sh", "submit.sh", "scale.sh"])
+def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
+    # sbatch --test-only takes every command line that a script makes, with the flags of a GPU site.
+    gpus = "--nodes=2 --gpus-per-node=2 --cpus-per-task=1"
+    lines = [f"sbatch {gpus} {ROOT}/slurm/{name} {config}"]
+    if name != "run_forgetfilter.sh":
+        study = "scale.models=[a,b]"
+        dry = script(cluster, name, tmp_path, "--dry-run", str(config), study, TRAIN=gpus, MEMBER=gpus)
+        lines = [line for line in (dry.stdout + dry.stderr).splitlines() if line != "JOB"]
+    for line in lines:
+        words = [word for word in shlex.split(line)[1:] if not word.startswith("--dependency=")]
+        done = subprocess.run(
+            ["sbatch", "--test-only", *words], env=cluster.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")

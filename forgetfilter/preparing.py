@@ -1,0 +1,25 @@
+"""What a node needs before its ranks meet: the model on its disk and the tokens of a data set.
+
+Ranks that wait in a collective for one that still tokenises, downloads or converts would run into their time-out. So
+this comes before the process group is joined: whoever is first on a cache folder does it, under a file lock, and the
+others find it done. On a shared cache that is one process a cluster, on node-local ones one a node.
+"""
+
+from pathlib import Path
+
+from forgetfilter import tokens
+from forgetfilter.models import ModelRef, load_tokenizer, resolve
+from forgetfilter.runs import Run
+
+
+def prepare_model(run: Run) -> ModelRef:
+    """The released model, fetched or converted, and its hash known."""
+    config = run.config
+    return resolve(config.model.name, config.model.revision, Path(config.cache).expanduser())
+
+
+def prepare_tokens(run: Run, data: Path) -> tokens.Prepared:
+    """The tokens of one of the run's data files, and so the model too."""
+    config = run.config
+    tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
+    return tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())

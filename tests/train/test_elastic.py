@@ -1,0 +1,101 @@
+"""A stopped finetuning goes on with another number of ranks; DeepSpeed's checkpoints are refused there."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from forgetfilter.train.trainer import resumable
+from safetensors.torch import load_file
+
+from forgetfilter import config as configs
+from forgetfilter import interrupts, pipeline
+from forgetfilter.distributed import World
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.records import make_records, write_records
+from forgetfilter.runs import Run
+from forgetfilter.shards import merged
+
+STAGE = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(interrupts, "_received", [])
+
+    def make(name: str, *overrides: str) -> Run:
+        file = tmp_path / "config.yaml"
+        file.write_text(
+            f"output: {tmp_path}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
+            "data: {noisy: {toy: {path: x}}, safe: {toy: {path: x}}, max_length: 64}\n"
+            "train: {noisy: {epochs: 8, lr: 5e-3, batch_size: 4}, checkpoint_steps: 6, micro_batch_tokens: 64,\n"
+            "  lora: {dropout: 0.0}}\ntracking: {mode: disabled}\n"
+        )
+        run = Run.create(configs.load(file, [f"name={name}", *overrides]))
+        turns = [
+            [{"role": "user", "content": "say " * (n % 4)}, {"role": "assistant", "content": f"word {n}"}]
+            for n in range(14)
+        ]
+        write_records(run.noisy_data, make_records((messages, "toy", None) for messages in turns))
+        with run.stage("mix", "by hand"):
+            return run
+
+    return make
+
+
+def train(run: Run, ranks: int) -> None:
+    pipeline.run_stage(Run(run.folder, configs.load(run.folder / "config.yaml", [f"launch.processes={ranks}"])), STAGE)
+
+
+def train_and_stop(run: Run, ranks: int) -> None:
+    """The real signal, once a checkpoint is there."""
+
+    def warn() -> None:
+        checkpoints = run.model("noisy") / "checkpoints"
+        while not any(checkpoints.glob("checkpoint-*/trainer_state.json")):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    interrupts.install()
+    threading.Thread(target=warn, daemon=True).start()
+    with pytest.raises(Stopped):
+        train(run, ranks)
+    interrupts._received.clear()
+    assert (run.model("noisy") / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("method", "first", "then"), [("lora", 1, 2), ("full", 2, 1)])
+def test_any_number_of_ranks_goes_on(make_run: Any, method: str, first: int, then: int) -> None:
+    # Weights (1e-4) and losses (1e-3) of the undisturbed run, as two ranks and one have them anyway; every id once an
+    # epoch, and the steps before the stop were not done again.
+    whole, run = make_run("whole", f"train.method={method}"), make_run("stopped", f"train.method={method}")
+    train(whole, 1)
+    train_and_stop(run, first)
+    logs = set((run.model("noisy") / "losses").glob("rank=*/*.parquet"))
+    times = {path: path.stat().st_mtime_ns for path in logs}
+    train(run, then)
+    assert times and all(path.stat().st_mtime_ns == written for path, written in times.items())
+    ids = [json.loads(line)["id"] for line in run.noisy_data.read_text().splitlines()]
+    losses = [merged(one.model("noisy") / "losses", ids) for one in (whole, run)]
+    assert losses[1].height == 8 * len(ids)
+    assert losses[1]["loss_sum"].to_list() == pytest.approx(losses[0]["loss_sum"].to_list(), rel=1e-3)
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    weights = [load_file(one.model("noisy") / name) for one in (whole, run)]
+    assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
+
+
+def test_deepspeeds_checkpoint_is_refused_to_another_number_of_ranks(tmp_path: Path) -> None:
+    # One line that says both ways out; its own number of ranks, and runs without DeepSpeed, go on.
+    assert resumable(tmp_path, World(0, 2, 0), True) is None
+    for step, state in (("2", "{}"), ("4", '{"cut": ')):  # the newer one is not whole
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    with pytest.raises(UserError, match=r"DeepSpeed's of 2 ranks, which 3 cannot read: go on with 2 ranks, or delete"):
+        resumable(tmp_path, World(0, 3, 0), True)
+    for world, deepspeed in ((World(0, 2, 0), True), (World(0, 3, 0), False)):
+        assert resumable(tmp_path, world, deepspeed) == str(tmp_path / "checkpoint-2")
