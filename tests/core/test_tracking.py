@@ -81,3 +81,12 @@ def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.M
     assert json.dumps(given[0]) == json.dumps(given[1])
     assert (given[0]["id"], given[0]["resume"]) == (run_id(tmp_path, "train-noisy"), "allow")
     assert (given[0]["group"], given[0]["job_type"]) == (tmp_path.name, "train-noisy")
+
+
+def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
+    # A real W&B run without a network: the table is in its files, None as an empty cell; without a run nothing happens.
+    with tracked(TrackingConfig("offline"), tmp_path, "eval", {}) as tracker:
+        tracker.table("metrics", ("suite", "value"), [("bias", 0.25), ("task", None)])
+    (file,) = tmp_path.rglob("*.table.json")
+    assert json.loads(file.read_text())["data"] == [["bias", 0.25], ["task", None]]
+    Tracker().table("metrics", ("suite",), [("bias",)])
