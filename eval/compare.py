@@ -77,8 +77,9 @@ def main(given: tuple[str, str], within: str | None) -> Path:
         differences, changed = compare(first, second)
         found += differences
         changes.append(changed)
-    first, second = pairs[0][0], pairs[0][1]
-    title = f"A: {_names(first.runs)}, B: {_names(second.runs)}"
+    first, second = pairs[0]
+    models = (f" ({first.model})", f" ({second.model})") if len(pairs) == 1 else ("", "")
+    title = f"A: {_names(first.runs)}{models[0]}, B: {_names(second.runs)}{models[1]}"
     sheet = Sheet(title, COLUMNS, [_row(one) for one in found], 3, NOTE)
     folder = first.runs[0] / "eval" / "comparisons" / _folder_name(pairs)
     changed = pl.concat(changes)
