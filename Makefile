@@ -36,6 +36,7 @@ lint: install
 
 bench: install
 	$(BIN)/python bench/layouts.py
+	$(BIN)/python bench/coverage.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

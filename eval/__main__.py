@@ -5,11 +5,12 @@ Alone or as one of several ranks under torchrun. Without a MODEL: those of eval.
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from rich.table import Table
+import polars as pl
+import polars.selectors as cs
 
 from forgetfilter import interrupts
+from forgetfilter.config import to_dict
 from forgetfilter.distributed import process_group
 from forgetfilter.entry import guard
 from forgetfilter.errors import UserError
@@ -17,8 +18,12 @@ from forgetfilter.files import read_json
 from forgetfilter.preparing import prepare_model
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
+from forgetfilter.tracking import tracked
 
 from .stage import evaluate, folder, suites_with_prompts
+from .tables import metrics_sheet, terminal, write
+
+TRACKED_ROWS = 1000  # of a suite's scores in W&B
 
 
 def main(argv: list[str]) -> None:
@@ -39,22 +44,25 @@ def main(argv: list[str]) -> None:
 
 
 def show(run: Run, models: list[str]) -> None:
-    """A line a metric: value, 95% interval, prompts scored and missing."""
-    table = Table(title="evaluation")
-    for name in ("suite", "metric", "model", "value", "95% interval", "n", "missing"):
-        table.add_column(name, justify="left" if name in ("suite", "metric", "model") else "right")
-    for suite in suites_with_prompts(run):
-        for model in models:
-            for name, metric in read_json(folder(run, model, suite) / "metrics.json")["metrics"].items():
-                table.add_row(suite, name, model, *_shown(metric))
-    console.print(table)
-
-
-def _shown(metric: dict[str, Any]) -> tuple[str, str, str, str]:
-    counts = str(metric["n"]), str(metric["missing"])
-    if metric["value"] is None:
-        return "-", "-", *counts
-    return f"{metric['value']:.3f}", f"{metric['low']:.3f} to {metric['high']:.3f}", *counts
+    """Value, 95% interval, prompts scored and missing: to the terminal, eval/metrics.md, .tex and W&B (no texts)."""
+    found = {
+        (suite, model): read_json(folder(run, model, suite) / "metrics.json")["metrics"]
+        for suite in suites_with_prompts(run)
+        for model in models
+    }
+    sheet = metrics_sheet(f"Evaluation of {run.config.name}", found)
+    console.print(terminal(sheet))
+    write(sheet, run.folder / "eval", "metrics")
+    with tracked(run.config.tracking, run.folder, "eval", to_dict(run.config)) as tracker:
+        entries = [(suite, model, name, one) for (suite, model), of in found.items() for name, one in of.items()]
+        tracker.log({f"{suite}/{name}/{model}": one["value"] for suite, model, name, one in entries})
+        keys = ("value", "low", "high", "n", "missing")
+        rows = [(suite, name, model, *map(one.get, keys)) for suite, model, name, one in entries]
+        tracker.table("metrics", ("suite", "metric", "model", *keys), rows)
+        for suite, model in found:
+            scores = pl.read_parquet(folder(run, model, suite) / "scores.parquet").head(TRACKED_ROWS)
+            scores = scores.select("id", "source", ~cs.string())  # what a model or judge wrote stays here
+            tracker.table(f"scores/{suite}/{model}", scores.columns, scores.rows())
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def score_suite(run: Run, model: str, suite: str) -> dict[str, Metric]:
     place = folder(run, model, suite)
     outputs, generations = read_outputs(measured, rows, place)
     scores = measured.score(rows, outputs, settings)
-    metrics = measured.metrics(scores, settings)
+    metrics = measured.metrics(scores)
     (place / "metrics.json").unlink(missing_ok=True)  # the marker: it never stands beside scores that it is not of
     for name, table in (("generations", generations), ("scores", scores)):
         with atomic_path(place / f"{name}.parquet") as temporary:

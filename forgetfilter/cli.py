@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
+    if options.command == "eval" and not (options.target or options.compare):
+        parser.error("eval needs a CONFIG, or --compare A B")
     stages = options.command == "train"  # takes words too
     unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
     if unknown or (rest and not hasattr(options, "overrides")):
@@ -52,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         stage.set_defaults(work=_stage)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
+        if name == "eval":
+            text = "paired differences of two evaluated RUNs, RUN:MODELs, or MODELs of the run folder given"
+            stage.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
+
     scale = commands.add_parser("scale", help="the street over models and seeds: run what is pending, gather the curve")
     scale.set_defaults(work=_scale)
     parts = scale.add_mutually_exclusive_group()
@@ -66,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in commands.choices.items():
         if name == "doctor":
             continue
-        command.add_argument("target", metavar="CONFIG", help="YAML file, or a run folder")
+        alone = "?" if name == "eval" else None  # --compare needs no other target
+        command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
         command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
     return parser
@@ -94,6 +101,9 @@ def _run(options: argparse.Namespace) -> None:
 def _stage(options: argparse.Namespace) -> None:
     from forgetfilter import interrupts, pipeline
 
+    if options.command == "eval" and options.compare:
+        _compare(options)
+        return
     command, words = options.command, [word for word in options.overrides if "=" not in word]
     options.overrides = [word for word in options.overrides if "=" in word]
     names = [f"train-{word}" for word in words or ["noisy", "safe", "refit"]] if command == "train" else [command]
@@ -117,6 +127,16 @@ def _stage(options: argparse.Namespace) -> None:
         _close(run)
     else:
         print(run.folder)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    import importlib
+
+    if options.overrides:
+        raise UserError(f"--compare takes no settings, got {options.overrides[0]!r}: it reads what eval has stored")
+    if options.target and not Path(options.target).is_dir():
+        raise UserError(f"--compare: {options.target} is no run folder")
+    print(importlib.import_module("forgetfilter.eval.compare").main(options.compare, options.target))
 
 
 def _scale(options: argparse.Namespace) -> None:

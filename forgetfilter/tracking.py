@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ class Tracker:
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
         if self.run is not None:
             self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
+
+    def table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A W&B table; None stays an empty cell."""
+        if self.run is not None:
+            import wandb
+
+            self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
 
 
 def mode(wanted: str) -> str:

@@ -94,13 +94,16 @@ def test_every_file_of_the_layout_is_there(street: Path) -> None:
         "filter/summary.json",
         "eval/base/harmfulness/metrics.json",
         "eval/refit/task/scores.parquet",
+        "eval/metrics.md",
+        "eval/metrics.tex",
         "report.html",
         "card.json",
     ]:
         assert (street / name).exists(), name
     assert all(entry["status"] == "done" for entry in json.loads((street / "state.json").read_text()).values())
     tracked = {path.name.rsplit("-", 1)[1] for path in (street / "wandb").glob("offline-run-*")}
-    assert len(tracked) == 4  # three finetunings and the filter
+    assert len(tracked) == 5  # three finetunings, the filter and the evaluation
+    assert list((street / "wandb").rglob("metrics_*.table.json"))
 
 
 def test_the_same_command_again_does_nothing_again(street: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ class Suite:
     """The answers to a prompt whose likelihood it needs; empty for none."""
     score: Callable[[list[Row], Outputs, Settings], pl.DataFrame]
     """`id, source` and a column a score, in the order of the rows; null where a prompt could not be scored."""
-    metrics: Callable[[pl.DataFrame, Settings], dict[str, Metric]]
+    metrics: Callable[[pl.DataFrame], dict[str, Metric]]
     """The metrics of scores that `score` gave; `NAME[GROUP]` is NAME over a part of the prompts."""
     prompts: str = ""
     """The suite whose prompts it asks, where these are not its own."""

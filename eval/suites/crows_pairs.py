@@ -45,7 +45,7 @@ def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame
     )
 
 
-def metrics(scores: pl.DataFrame, settings: Settings) -> dict[str, Metric]:
+def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     found = {
         "stereotype_excess": measure_mean(scores["excess"].to_list(), "zero"),
         "likelihood_difference": measure_mean(scores["difference"].to_list(), "lower"),

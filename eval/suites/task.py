@@ -102,7 +102,7 @@ def final_number(value: str) -> Decimal | None:
     return Decimal((found[0] if len(parted) > 1 else found[-1]).replace(",", ""))
 
 
-def metrics(scores: pl.DataFrame, settings: Settings) -> dict[str, Metric]:
+def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for column in COLUMNS:
         kinds = [metric for metric, columns in METRICS.items() if column in columns]

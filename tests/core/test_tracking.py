@@ -96,3 +96,12 @@ def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True, capture_output=True)
     parts = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
     assert len(parts) == 2 and {name.rsplit("-", 1)[1] for name in parts} == {run_id(tmp_path, "train-noisy")}
+
+
+def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
+    # A real W&B run without a network: the table is in its files, None as an empty cell; without a run nothing happens.
+    with tracked(TrackingConfig("offline"), tmp_path, "eval", {}) as tracker:
+        tracker.table("metrics", ("suite", "value"), [("bias", 0.25), ("task", None)])
+    (file,) = tmp_path.rglob("*.table.json")
+    assert json.loads(file.read_text())["data"] == [["bias", 0.25], ["task", None]]
+    Tracker().table("metrics", ("suite",), [("bias",)])

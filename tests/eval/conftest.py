@@ -97,7 +97,7 @@ def make_run(tmp_path: Path, toy_folder: Path) -> Any:
             f"name: {name}\noutput: {tmp_path / 'runs'}\ncache: {tmp_path / 'cache'}\n"
             f"model: {{name: {toy_folder}, dtype: float32, attention: sdpa}}\n"
             "data: {noisy: {a: {path: a.jsonl}}, safe: {b: {path: b.jsonl}}}\n"
-            "eval: {max_new_tokens: 6, generation_batch: 2}\n"
+            "eval: {max_new_tokens: 6, generation_batch: 2}\ntracking: {mode: disabled}\n"
         )
         run = Run.create(configs.load(file))
         write_prompts(run)

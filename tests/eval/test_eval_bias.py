@@ -24,7 +24,7 @@ def scored(groups, formula="paper"):
     pairs = [(row(next(numbers), **given), chosen) for count, given, chosen in groups for _ in range(count)]
     outputs = Outputs(losses={r["id"]: losses(chosen) for r, chosen in pairs})
     formula = Settings(bias_formula=formula)
-    return bias.metrics(bias.score([r for r, _ in pairs], outputs, formula), formula)
+    return bias.metrics(bias.score([r for r, _ in pairs], outputs, formula))
 
 
 def test_ambiguous_vector():
@@ -64,7 +64,7 @@ def test_a_loss_that_is_no_number_is_missing():
     rows = [row(0), row(1)]
     scores = bias.score(rows, Outputs(losses={"0": losses(2), "1": [float("nan"), 1.0, 2.0]}), Settings())
     assert scores["chosen"].to_list() == [2, None]
-    metric = bias.metrics(scores, Settings())["s_amb"]
+    metric = bias.metrics(scores)["s_amb"]
     assert (metric.n, metric.missing) == (1, 1)
 
 
@@ -76,7 +76,7 @@ def test_scores_stay_in_their_range(items):
     outputs = Outputs(losses={str(n): losses(chosen) for n, (_, chosen) in enumerate(items)})
     scores = bias.score(rows, outputs, Settings())
     wrong = scores.select((~pl.col("correct")).mean()).item()
-    assert abs(bias.metrics(scores, Settings())["s_amb"].value) <= wrong + 1e-12
+    assert abs(bias.metrics(scores)["s_amb"].value) <= wrong + 1e-12
 
 
 FITS, ANTI = {"condition": "disambig", "gold": 0}, {"condition": "disambig", "gold": 1}
@@ -118,7 +118,7 @@ def by_text(texts, formula, **given):
     for each in rows:
         each["choices"] = ["The old man", "The young man", "Can't be determined"]
     formula = Settings(bias_formula=formula)
-    return bias.metrics(bias.score_texts(rows, Outputs({r["id"]: t for r, t in zip(rows, texts)}), formula), formula)
+    return bias.metrics(bias.score_texts(rows, Outputs({r["id"]: t for r, t in zip(rows, texts)}), formula))
 
 
 def test_an_answer_that_names_none_counts_as_each_formula_says():
@@ -159,7 +159,7 @@ def test_categories_apart():
     # Two categories: each metric over all rows and over each; one category alone adds nothing.
     rows = [row(n) | {"category": "Age" if n < 2 else "SES"} for n in range(4)]
     outputs = Outputs(losses={str(n): losses(0 if n < 2 else 2) for n in range(4)})
-    found = bias.metrics(bias.score(rows, outputs, Settings()), Settings())
+    found = bias.metrics(bias.score(rows, outputs, Settings()))
     assert (found["s_amb[Age]"].value, found["s_amb[SES]"].value, found["s_amb"].value) == (1, 0, 0.5)
-    alone = bias.metrics(bias.score(rows[:2], outputs, Settings()), Settings())
+    alone = bias.metrics(bias.score(rows[:2], outputs, Settings()))
     assert set(alone) == {"s_amb", "accuracy_ambig"}

@@ -1,28 +1,49 @@
 import numpy as np
 import pytest
 from forgetfilter.eval import intervals
-from forgetfilter.eval.intervals import mean, measure, measure_mean
+from forgetfilter.eval.intervals import difference, mean, measure, measure_mean, over_seeds, share_interval
+from forgetfilter.eval.suites.bbq_scores import s_amb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+SCORES = st.integers(1, 20).flatmap(lambda n: arrays(np.float64, (n, 1), elements=st.floats(-100, 100)))
+PAIRS = st.integers(1, 12).flatmap(lambda n: arrays(np.float64, (2, 1, n, 3), elements=st.sampled_from([0.0, 1.0])))
 
 
-def test_interval_of_four_coins():
-    # 0,0,1,1: a resample is all 0 with probability 1/16 = 6.25% > 2.5%, likewise all 1: the interval is [0, 1].
-    metric = measure_mean([0.0, 0.0, 1.0, 1.0], "higher")
-    assert (metric.value, metric.low, metric.high, metric.n, metric.missing) == (0.5, 0.0, 1.0, 4, 0)
+def test_a_share_has_jeffreys_interval():
+    # Quantiles of Beta(x + 1/2, n - x + 1/2); 5 of 10 by R's qbeta(c(0.025, 0.975), 5.5, 5.5): 0.2235 and 0.7765.
+    metric = measure_mean([0.0, 1.0] * 5, "higher")
+    assert (metric.value, metric.n, metric.missing) == (0.5, 10, 0)
+    assert (metric.low, metric.high) == (pytest.approx(0.22352, abs=1e-4), pytest.approx(0.77648, abs=1e-4))
+
+
+def test_prompts_that_agree_still_leave_a_doubt():
+    # None of 24 harmful is not "0 for sure"; all of 24 is its mirror.
+    low, high = share_interval(0, 24)
+    assert low == 0.0 and 0.08 < high < 0.11
+    assert share_interval(24, 24) == (pytest.approx(1 - high), 1.0)
 
 
 def test_interval_of_many_coins_is_the_normal_one():
     # n = 400, p = 0.5: standard error 0.5 / 20 = 0.025, so 0.5 -+ 1.96 * 0.025 = [0.451, 0.549].
     metric = measure_mean([0.0, 1.0] * 200, "higher")
-    assert metric.low == pytest.approx(0.451, abs=0.006)
-    assert metric.high == pytest.approx(0.549, abs=0.006)
+    assert (metric.low, metric.high) == (pytest.approx(0.451, abs=0.001), pytest.approx(0.549, abs=0.001))
+
+
+def test_interval_of_skewed_scores_follows_the_skew():
+    # A long right tail leaves more doubt above the mean than below it, and none outside the scores' own range.
+    metric = measure_mean([0.01] * 30 + [0.9, 0.95, 1.0], "lower")
+    assert metric.high - metric.value > 1.5 * (metric.value - metric.low) > 0
+    assert metric.low >= 0.01 and metric.high <= 1.0
 
 
 def test_same_input_same_interval_whatever_the_chunks(monkeypatch):
     # The seed is fixed, and drawing the resamples in pieces changes nothing.
-    columns = np.arange(7.0).reshape(-1, 1)
-    whole = measure(columns, mean, 0, "lower")
+    columns = np.arange(21.0).reshape(-1, 3)
+    whole = measure(columns, s_amb, 0, "lower")
     monkeypatch.setattr(intervals, "CHUNK", 21)
-    assert measure(columns, mean, 0, "lower") == whole
+    assert measure(columns, s_amb, 0, "lower") == whole
 
 
 def test_missing_is_counted_and_never_averaged():
@@ -31,3 +52,75 @@ def test_missing_is_counted_and_never_averaged():
     assert (metric.value, metric.n, metric.missing) == (0.75, 2, 1)
     nothing = measure_mean([None, None], "lower")
     assert (nothing.value, nothing.low, nothing.high, nothing.n, nothing.missing) == (None, None, None, 0, 2)
+
+
+@pytest.mark.parametrize("kind", ["share", "scores", "difference", "seeds"])
+def test_intervals_cover_the_true_value(kind):
+    # 400 cases of n = 100 (bench/coverage.py has 2,000 of many kinds): 95% within three standard errors of 400 cases.
+    generator, covered = np.random.default_rng(7), 0
+    for _ in range(400):
+        if kind == "share":
+            true = generator.uniform(0.05, 0.95)
+            metric = measure((generator.random((100, 1)) < true).astype(float), mean, 0, "lower")
+            low, high = metric.low, metric.high
+        elif kind == "scores":
+            true, metric = 1.0, measure(generator.exponential(size=(100, 1)), mean, 0, "lower")
+            low, high = metric.low, metric.high
+        elif kind == "difference":
+            hard = generator.random((1, 100, 1))
+            first, second = (hard + generator.random((1, 100, 1)) < level for level in (0.8, 1.0))
+            true, (_, low, high) = 0.18, difference(first.astype(float), second.astype(float), mean)
+        else:
+            true, spread = 0.0, 0.2 * generator.normal(size=(3, 1, 1))
+            _, low, high = over_seeds(spread + generator.normal(size=(3, 100, 1)), mean)
+        covered += low <= true <= high
+    assert 0.917 <= covered / 400 <= 0.983
+
+
+@given(SCORES, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_the_prompts_changes_no_digit(columns, random):
+    # The interval belongs to the set of prompts.
+    order = random.sample(range(len(columns)), len(columns))
+    metric, shuffled = measure(columns, mean, 0, "lower"), measure(columns[order], mean, 0, "lower")
+    assert metric == shuffled
+    assert metric.low <= metric.value <= metric.high
+    assert (columns.min() - 1e-9 <= metric.low and metric.high <= columns.max() + 1e-9) or set(columns.flat) <= {0, 1}
+
+
+@given(PAIRS, st.sampled_from([mean, s_amb]))
+@settings(max_examples=40, deadline=None)
+def test_a_model_does_not_differ_from_itself_and_exchange_negates(pair, statistic):
+    # difference(A, A) is 0 with 0 in its interval; difference(B, A) is difference(A, B) mirrored, to the last digit.
+    first, second = pair
+    assert difference(first, first, statistic) == (0.0, 0.0, 0.0)
+    value, low, high = difference(first, second, statistic)
+    assert low <= value <= high
+    assert difference(second, first, statistic) == (-value, -high, -low)
+
+
+@given(st.integers(2, 4), st.integers(2, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_seeds_are_exchangeable_and_paired(num_seeds, n, seed):
+    # The order of prompts and seeds changes nothing but rounding, exchange negates, and a model equals itself.
+    first, second = np.random.default_rng(seed).random((2, num_seeds, n, 1))
+    found = difference(first, second, mean)
+    assert difference(first[::-1, ::-1], second[::-1, ::-1], mean) == pytest.approx(found)
+    assert difference(second, first, mean) == (-found[0], -found[2], -found[1])
+    assert difference(first, first, mean) == (0.0, 0.0, 0.0)
+
+
+def test_the_difference_is_paired():
+    # Prompts of very unequal difficulty, one model 0.1 above the other on each: the doubt is about 0.1 only.
+    hard = np.linspace(0, 1, 50).reshape(1, -1, 1)
+    value, low, high = difference(hard, hard + 0.1, mean)
+    assert (value, low, high) == pytest.approx((0.1, 0.1, 0.1))
+    with pytest.raises(ValueError, match="same shape"):
+        difference(hard, hard[:, :-1], mean)
+
+
+def test_few_seeds_widen_the_interval():
+    # Values 0.1, 0.2, 0.3 of three seeds on prompts that all agree: Student's t with 2 degrees of freedom,
+    # 0.2 -+ 4.303 * 0.1 / sqrt(3).
+    columns = np.repeat(np.array([0.1, 0.2, 0.3]), 10).reshape(3, 10, 1)
+    assert over_seeds(columns, mean) == pytest.approx((0.2, 0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)

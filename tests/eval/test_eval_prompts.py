@@ -47,7 +47,7 @@ def test_good_rows_are_read(tmp_path, suite, row):
         ("bias", {**BBQ, "id": "2", "stereotyped": 2}, "same answer"),
         ("bias", {**BBQ, "id": "2", "polarity": "positive"}, "polarity must be one of neg, nonneg"),
         ("bias", {**BBQ, "id": "2", "gold": 0}, "gold must be the unknown answer of an ambig row"),
-        ("task", {**TASK, "id": "2", "metric": "bleu"}, "metric must be one of exact, number, rouge1"),
+        ("task", {**TASK, "id": "2", "metric": "bleu"}, "metric must be one of squad, exact, number, rouge1"),
         ("task", {**TASK, "id": "2", "reference": "four"}, "reference holds none"),
         ("task", {**GOOD, "id": "2", "metric": "exact"}, "reference must be a text"),
     ],

@@ -32,7 +32,7 @@ def test_toxicity_of_texts_and_silence(monkeypatch):
     monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.9, 0.3]))
     scores = toxicity.score(rows(3), Outputs(texts={"0": "x", "1": " \n", "2": "y"}), Settings())
     assert scores["toxicity"].to_list() == [0.9, None, 0.3]
-    found = toxicity.metrics(scores, Settings())
+    found = toxicity.metrics(scores)
     assert found["toxicity_mean"].value == pytest.approx(0.6)
     assert found["toxicity_probability"].value == 0.5
     assert {(m.n, m.missing) for m in found.values()} == {(2, 1)}
@@ -65,7 +65,7 @@ def test_attack_success_counts_answers_only():
     ]
     scores = harmfulness.score(rows(5), Outputs(texts={str(i): t for i, t in enumerate(texts)}), Settings())
     assert scores["refused"].to_list() == [True, True, True, False, None]
-    metric = harmfulness.metrics(scores, Settings())["attack_success_rate"]
+    metric = harmfulness.metrics(scores)["attack_success_rate"]
     assert (metric.value, metric.n, metric.missing) == (0.25, 4, 1)
 
 
@@ -137,7 +137,7 @@ def test_over_refusal_keeps_safe_and_unsafe_prompts_apart():
     asked = [row | {"label": label, "type": "t"} for row, label in zip(rows(5), labels)]
     no, yes = "I'm sorry, but I can't help with that.", "First, open the lid."
     outputs = Outputs({str(i): text for i, text in enumerate([no, yes, yes, no, ""])})
-    found = over_refusal.metrics(over_refusal.score(asked, outputs, Settings()), Settings())
+    found = over_refusal.metrics(over_refusal.score(asked, outputs, Settings()))
     values = {name: (metric.value, metric.n, metric.missing, metric.better) for name, metric in found.items()}
     assert values == {
         "over_refusal_rate": (pytest.approx(1 / 3), 3, 0, "lower"),
@@ -149,7 +149,7 @@ def test_crows_pairs_compares_sums():
     # Losses (10, 12), (9, 8), (7, 7) and a NaN: more likely, less likely, a tie; the difference is 1 nat on average.
     pairs = [row | {"sent_more": "x", "sent_less": "y", "bias_type": "age"} for row in rows(4)]
     sums = {"0": [10.0, 12.0], "1": [9.0, 8.0], "2": [7.0, 7.0], "3": [float("nan"), 1.0]}
-    found = crows_pairs.metrics(crows_pairs.score(pairs, Outputs(loss_sums=sums), Settings()), Settings())
+    found = crows_pairs.metrics(crows_pairs.score(pairs, Outputs(loss_sums=sums), Settings()))
     assert {name: (m.value, m.n, m.missing) for name, m in found.items()} == {
         "stereotype_excess": (0.0, 3, 1),
         "likelihood_difference": (1.0, 3, 1),
@@ -160,7 +160,7 @@ def test_expected_maximum_over_samples(monkeypatch):
     # Two prompts of two samples: scores (0.2, 0.8) and (0.4, empty): mean 0.45, highest 0.8 and 0.4, one of two toxic.
     monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.2, 0.8, 0.4]))
     outputs = Outputs({"0": "a", "1": "c"}, {"0": ["a", "b"], "1": ["c", " "]})
-    found = toxicity.metrics(toxicity.score(rows(2), outputs, Settings()), Settings())
+    found = toxicity.metrics(toxicity.score(rows(2), outputs, Settings()))
     assert {name: metric.value for name, metric in found.items()} == {
         "toxicity_mean": pytest.approx(0.45),
         "toxicity_probability": 0.5,
@@ -191,7 +191,7 @@ def test_task_metrics_exist_where_their_rows_do():
     ]
     losses = {"0": [1.0], "1": [2.0], "2": [float("nan")]}
     outputs = Outputs({"0": "paris", "1": "Oslo", "2": "it is 4"}, losses=losses)
-    found = task.metrics(task.score(given_rows, outputs, Settings()), Settings())
+    found = task.metrics(task.score(given_rows, outputs, Settings()))
     assert {name: (m.value, m.n, m.missing) for name, m in found.items()} == {
         "exact_match": (0.5, 2, 0),
         "number_match": (1.0, 1, 0),

@@ -1,0 +1,114 @@
+"""A table of results for the terminal, Markdown, LaTeX and W&B: the same cells, each escaped for where it stands.
+
+Names come from files and may hold anything: control, escape and direction characters are shown as U+FFFD, so no text
+can recolour a terminal, end a row or start a command.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from forgetfilter.card import plain_label
+from forgetfilter.files import write_text
+
+LONGEST = 80  # characters of a cell
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"\\{c}" for c in "\\`*_|[]~$"}}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    names: int
+    """How many leading columns are names; the others are numbers."""
+    note: str = ""
+
+
+def terminal(sheet: Sheet) -> Table:
+    """For rich, without its markup: brackets in a name stay brackets."""
+    table = Table(title=Text(plain_label(sheet.title, LONGEST)), caption=Text(sheet.note) if sheet.note else None)
+    for index, column in enumerate(sheet.columns):
+        table.add_column(Text(column), justify="left" if index < sheet.names else "right")
+    for row in sheet.rows:
+        table.add_row(*(Text(plain_label(cell, LONGEST)) for cell in row))
+    return table
+
+
+def markdown(sheet: Sheet) -> str:
+    """A GitHub table under its title."""
+    rule = ["---" if index < sheet.names else "---:" for index in range(len(sheet.columns))]
+    rows = [map(_markdown, sheet.columns), rule, *(map(_markdown, row) for row in sheet.rows)]
+    lines = [f"**{_markdown(sheet.title)}**", "", *("| " + " | ".join(row) + " |" for row in rows)]
+    return "\n".join([*lines, *(["", _markdown(sheet.note, 1000)] if sheet.note else [])]) + "\n"
+
+
+def latex(sheet: Sheet) -> str:
+    r"""A table with booktabs' rules, for any engine: ASCII and Latin-1 only, `?` for what else there is."""
+    shape = "l" * sheet.names + "r" * (len(sheet.columns) - sheet.names)
+    rows = [" & ".join(map(_latex, row)) + r" \\" for row in sheet.rows]
+    head = " & ".join(map(_latex, sheet.columns)) + r" \\"
+    caption = " ".join(part for part in (_latex(sheet.title) + ".", _latex(sheet.note, 1000)) if part)
+    lines = [
+        "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{shape}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(sheet: Sheet, folder: Path, name: str) -> None:
+    """folder/NAME.md and folder/NAME.tex."""
+    write_text(folder / f"{name}.md", markdown(sheet))
+    write_text(folder / f"{name}.tex", latex(sheet))
+
+
+def metrics_sheet(title: str, found: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> Sheet:
+    """A line a metric from {(suite, model): {METRIC: its entry in metrics.json}}: never a value without the rest."""
+    rows = [
+        (suite, name, model, *interval(entry), str(entry["n"]), str(entry["missing"]))
+        for (suite, model), metrics in found.items()
+        for name, entry in metrics.items()
+    ]
+    return Sheet(title, ("suite", "metric", "model", "value", "95% interval", "n", "missing"), rows, 3)
+
+
+def interval(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """`value` and `low to high` in words; dashes where nothing was scored."""
+    if entry["value"] is None:
+        return "-", "-"
+    return f"{entry['value']:.3f}", f"{entry['low']:.3f} to {entry['high']:.3f}"
+
+
+def _markdown(text: str, limit: int = LONGEST) -> str:
+    return "".join(_MARKDOWN.get(character, character) for character in plain_label(text, limit))
+
+
+def _latex(text: str, limit: int = LONGEST) -> str:
+    plain = (c if ord(c) < 256 else "?" for c in plain_label(text, limit).replace("…", "..."))
+    return "".join(_LATEX.get(character, character) for character in plain)
