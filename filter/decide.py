@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError
@@ -76,8 +77,17 @@ def make_decisions(
     scored = table.with_columns(
         score=signal.expression, before_loss=signals.mean_loss("before"), after_loss=signals.mean_loss("after")
     )
-    outcome = rule.apply(scored.select("id", "source", "score"), signal.name, **settings)
-    decisions = scored.join(outcome.select("id", "rank", "drop", "reason"), on="id", how="left", maintain_order="left")
+    scores = make_scores(scored)
+    verdict = rule.apply(scores, signal.name, **settings)
+    decisions = scored.with_columns(
+        pl.Series("rank", scores.rank),
+        pl.Series("drop", verdict.drop),
+        *(pl.Series(name, column) for name, column in verdict.columns.items()),
+    ).with_columns(pl.when(pl.col("rank") > 0).then("rank"))
+    has_score = pl.col("score").is_not_null()
+    decisions = decisions.with_columns(
+        reason=pl.when(has_score).then(verdict.reason).otherwise(pl.lit(rules.NO_TOKENS))
+    )
     if not decisions["score"].count():
         raise UserError("no noisy example has a label token: nothing can be scored; raise data.max_length")
     if not (~decisions["drop"] & decisions["score"].is_not_null()).any():
@@ -86,6 +96,15 @@ def make_decisions(
             "nothing would be left to refit; drop less"
         )
     return decisions.select(COLUMNS).rechunk()
+
+
+def make_scores(scored: pl.DataFrame) -> rules.Scores:
+    """What the rule sees of `id, source, score`."""
+    sources = scored["source"].unique().sort()
+    codes = scored["source"].cast(pl.Enum(sources)).to_physical().to_numpy().astype(np.int32)
+    ids = scored["id"].rank("ordinal").to_numpy()
+    score = scored["score"].fill_null(float("nan")).to_numpy()
+    return rules.Scores(score, codes, sources.to_list(), lambda rows: ids[rows])
 
 
 def summarise(

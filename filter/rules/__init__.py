@@ -3,9 +3,9 @@
 from forgetfilter.errors import UserError, nearest
 
 from . import phi, quantile, source_budget, top_k
-from .base import NO_TOKENS, Rule
+from .base import NO_TOKENS, Rule, Scores, Verdict
 
-__all__ = ["NO_TOKENS", "RULES", "Rule", "get"]
+__all__ = ["NO_TOKENS", "RULES", "Rule", "Scores", "Verdict", "get"]
 
 RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in (phi, quantile, top_k, source_budget)}
 
