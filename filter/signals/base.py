@@ -25,6 +25,10 @@ class Signal:
     doc: str
     """One line for reports."""
 
+    def bind(self, sample: pl.DataFrame) -> pl.Expr:
+        """The expression; `sample` has the columns of `needs`, 10^6 rows at most, for signals that are fitted."""
+        return self.expression
+
 
 def mean_loss(state: str) -> pl.Expr:
     """Mean answer loss in nats a token, `state` being before (l1) or after (l2); null without label tokens."""
