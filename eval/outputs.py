@@ -16,7 +16,8 @@ from forgetfilter import interrupts, tokens
 from forgetfilter.distributed import World, any_rank, barrier
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.generation import Prompt, clean, generate, identity, is_complete, read_generations
+from forgetfilter.generation import Prompt, generate, identity, is_complete, read_generations
+from forgetfilter.records import clean
 from forgetfilter.scoring import score_encoded
 from forgetfilter.shards import scan_shards, shard_path, write_manifest, write_shard
 

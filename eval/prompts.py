@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import UserError
-from forgetfilter.generation import clean
-from forgetfilter.records import ROLES
+from forgetfilter.records import ROLES, clean
 
 Row = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
 

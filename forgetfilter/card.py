@@ -92,13 +92,13 @@ def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def read_time(run: Run) -> dict[str, dict[str, Any]]:
-    """{STAGE: {"status", "start", "seconds", "world_size"}} in the order in which the stages began.
+    """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
 
     Without the report stage, which is not over while it writes this.
     """
     stages = {name: entry for name, entry in run.state().items() if name != "report"}
     ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
-    keys = ("status", "start", "seconds", "world_size")
+    keys = ("status", "start", "seconds", "memory_gb", "gpu_gb", "world_size")
     return {name: {key: entry.get(key) for key in keys} for name, entry in ordered}
 
 

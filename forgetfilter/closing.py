@@ -61,11 +61,15 @@ def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
 
 
 def _time(time: dict[str, dict[str, Any]]) -> Table:
-    table = _table("Time", ["stage", "status"], ["seconds"])
+    table = _table("Time and memory", ["stage", "status"], ["seconds", "peak GB"])
     for stage, entry in time.items():
-        table.add_row(stage, str(entry["status"]), f"{entry['seconds'] or 0:,.1f}")
+        peak = entry.get("memory_gb")
+        seconds = f"{entry['seconds'] or 0:,.1f}"
+        table.add_row(stage, str(entry["status"]), seconds, "–" if peak is None else f"{peak:.1f}")
     table.add_section()
-    table.add_row("all", "", f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}")
+    peaks = [entry["memory_gb"] for entry in time.values() if entry.get("memory_gb") is not None]
+    seconds = f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}"
+    table.add_row("all", "", seconds, f"{max(peaks):.1f}" if peaks else "–")
     return table
 
 

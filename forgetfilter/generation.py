@@ -19,6 +19,7 @@ from forgetfilter.distributed import barrier, world
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, sha256_value, write_json
 from forgetfilter.progress import progress
+from forgetfilter.records import clean
 from forgetfilter.scoring import finished_steps
 from forgetfilter.shards import merged, read_manifest, shard_path, write_manifest, write_shard
 
@@ -135,11 +136,6 @@ def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) ->
     if expected_ids is not None and not expected_ids:
         return pl.DataFrame(SCHEMA.empty_table()).select("id", "source", "prompt", "text", "num_tokens")
     return merged(folder, expected_ids).select("id", "source", "prompt", "text", "num_tokens")
-
-
-def clean(text: str) -> str:
-    """Text that UTF-8 can hold: surrogate pairs joined, lone surrogates replaced by U+FFFD. Idempotent."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -86,16 +86,21 @@ def _turns(prompt: str, answer: str) -> list[Message]:
 def _checked(messages: Any, where: str) -> list[Message]:
     if not isinstance(messages, list) or not messages:
         raise UserError(f"{where}: messages must be a list of at least one message")
-    clean: list[Message] = []
+    checked: list[Message] = []
     for number, message in enumerate(messages, 1):
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise UserError(f"{where}: message {number} needs a role among {', '.join(ROLES)} and a content")
         if not isinstance(message.get("content"), str):
             raise UserError(f"{where}: message {number} has no text in its content")
-        clean.append({"role": message["role"], "content": message["content"]})
-    if clean[-1]["role"] != "assistant" or not clean[-1]["content"].strip():
+        checked.append({"role": message["role"], "content": clean(message["content"])})
+    if checked[-1]["role"] != "assistant" or not checked[-1]["content"].strip():
         raise UserError(f"{where}: the last message must be the assistant's and not empty: it is what is learned")
-    return clean
+    return checked
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can hold: surrogate pairs joined, lone surrogates replaced by U+FFFD. Idempotent."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

@@ -15,6 +15,7 @@ from forgetfilter import config as configs
 from forgetfilter.config import Config
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
+from forgetfilter.memory import peak_gb, ranks_gb, start_peak
 
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
@@ -100,10 +101,11 @@ class Run:
 
     @contextlib.contextmanager
     def stage(self, name: str, input_hash: str, world_size: int = 1) -> Iterator[None]:
-        """Records a stage's status, start, seconds and world size; `done` is written last of all."""
+        """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all."""
         earlier = self.state().get(name, {})
         spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash) else 0.0
-        start = time.monotonic()
+        start, ranks = time.monotonic(), ranks_gb()
+        start_peak()
         entry = {
             "status": "running",
             "input_hash": input_hash,
@@ -121,7 +123,7 @@ class Run:
             raise
         finally:
             seconds = round(spent + time.monotonic() - start, 2)
-            self._set(name, entry | {"status": status, "seconds": seconds})
+            self._set(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
 
     def _set(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from forgetfilter import generation, interrupts
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.generation import clean, generate, generate_batch, is_complete, plan_batches, read_generations
+from forgetfilter.generation import generate, generate_batch, is_complete, plan_batches, read_generations
+from forgetfilter.records import clean
 from forgetfilter.rouge import rouge1, score_rouge
 from forgetfilter.shards import read_manifest, shard_paths
 

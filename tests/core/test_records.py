@@ -92,3 +92,10 @@ def test_a_missing_file_says_which_stage_writes_it(tmp_path: Path) -> None:
     # The mix stage makes the records.
     with pytest.raises(UserError, match="run the mix stage first"):
         list(read_records(tmp_path / "none.jsonl"))
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
+    # JSON may escape half an emoji; it cannot be written, hashed or tokenised, so it is replaced when it is read.
+    messages = to_messages({"prompt": "a\ud83d", "completion": "\ud83d\ude00"}, "x")
+    assert [message["content"] for message in messages] == ["a\ufffd", "\U0001f600"]
+    assert content_id(messages)

@@ -13,7 +13,7 @@ from forgetfilter.errors import UserError
 
 def scores(name: str, **columns: Any) -> list[float | None]:
     frame = pl.DataFrame({key: [value] for key, value in columns.items()}, strict=False)
-    return frame.select(signals.get(name).expression).to_series().to_list()
+    return frame.select(signals.get(name).bind(frame)).to_series().to_list()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_without_label_tokens_there_is_no_score(name: str) -> None:
 def test_needs_are_what_the_expression_reads(name: str) -> None:
     # a signal is offered exactly where its columns are
     signal = signals.get(name)
-    assert set(signal.needs) == set(signal.expression.meta.root_names())
+    assert set(signal.needs) == set(signal.bind(pl.DataFrame(schema=signal.needs)).meta.root_names())
     assert signal in signals.available(signal.needs)
     assert signal not in signals.available(signal.needs[:-1])
 
@@ -84,3 +84,16 @@ def test_unknown_names() -> None:
         signals.get("los_rise")
     with pytest.raises(UserError, match=r"filter.rule cannot be 'quantil'; did you mean 'quantile'\?"):
         rules.get("quantil")
+
+
+def test_a_fitted_signal_reads_its_sample() -> None:
+    # what depends on other rows is fitted on a sample, and then applied to each row by itself
+    excess = signals.Signal(
+        "excess",
+        ("num_tokens",),
+        "tokens",
+        "above the mean",
+        fit=lambda s: pl.col("num_tokens") - s["num_tokens"].mean(),
+    )
+    sample = pl.DataFrame({"num_tokens": [1, 3]})
+    assert pl.DataFrame({"num_tokens": [5]}).select(excess.bind(sample)).item() == 3.0
