@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]
-PART = 16_000_000  # keys sorted together, at most about
+PART = 2_000_000  # keys sorted together, at most about
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +48,9 @@ def _parts(keys: Keys, count: int) -> Iterator[tuple[Rows, Keys]]:
     high = (keys >> np.uint64(64 - bits)).astype(np.uint8) if bits else np.zeros(len(keys), dtype=np.uint8)
     for part in range(1 << bits):
         rows = np.flatnonzero(high == part).astype(np.uint32)
-        yield _sorted(rows, keys[rows], bits)
-
-
-def _sorted(rows: Rows, keys: Keys, bits: int) -> tuple[Rows, Keys]:
-    """Both by key: first by the bits that follow the highest ones, then each small group by itself, in the cache."""
-    middle = np.uint64(64 - 8 - bits)
-    group = ((keys >> middle) & np.uint64(255)).astype(np.uint8)
-    order = np.argsort(group, kind="stable")  # a radix sort
-    rows, keys = rows[order], keys[order]
-    stops = np.cumsum(np.bincount(group, minlength=256))
-    for start, stop in zip([0, *stops[:-1]], stops):
-        own = np.argsort(keys[start:stop])
-        rows[start:stop], keys[start:stop] = rows[start:stop][own], keys[start:stop][own]
-    return rows, keys
+        own = keys[rows]
+        order = np.argsort(own)
+        yield rows[order], own[order]
 
 
 def _repeated(ordered: Keys) -> NDArray[np.bool_]:
