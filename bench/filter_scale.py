@@ -11,7 +11,6 @@ needs some 150 bytes of disk a row (with texts 900), and deletes them.
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -46,8 +45,9 @@ def main() -> None:
     if options.worker:
         start = time.perf_counter()
         found = WORK[options.worker](options.folder) or {}
-        seconds = {"seconds": round(time.perf_counter() - start, 3)}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        seconds = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time(), 3)}
+        status = Path("/proc/self/status").read_text()  # getrusage's peak would be that of the parent, if higher
+        peak = int(status.split("VmHWM:")[1].split()[0]) / 2**20
         print(json.dumps(found | seconds | {"peak_gb": round(peak, 2)}))
         return
     for count in options.rows:
@@ -67,10 +67,12 @@ def measure(count: int, folder: Path, repeats: int, texts: bool) -> None:
                 runs[name].append(json.loads(done.stdout))
                 print(count, name, runs[name][-1], flush=True)
         medians = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
+        cpu = {name: statistics.median(run["cpu_seconds"] for run in found) for name, found in runs.items()}
         entry = {
             "versions": versions(),
             "runs": runs,
             "filter_over_read": round(medians["filter"] / medians["read"], 2),
+            "cpu_filter_over_read": round(cpu["filter"] / cpu["read"], 2),
             "shard_bytes": sum(path.stat().st_size for state in STATES for path in shard_paths(folder / state)),
         }
         results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
