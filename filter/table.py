@@ -24,6 +24,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, scan_shards
 
 from .columns import PIECE, Columns
+from .extras import add_extras
 from .match import Match, match, repeated
 
 STATES = ("before", "after")
@@ -31,7 +32,7 @@ SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measu
 _NEGATIVE_NATS = -1e-3  # a mean loss may fall this far below 0 by rounding, no further
 KEY, LAST_KEY = "key", "last_key"  # hashes of ids: the data's, and those of the folder joined last
 _INDEX = {"id": pl.String, "source": pl.String, "label": pl.String}
-_OWN = ("source", "label", "prefix", KEY, LAST_KEY)
+_OWN = ("source", "label", KEY, LAST_KEY)
 # The first eight bytes of an id as a number that sorts as they do.
 _PREFIX = pl.col("id").str.pad_end(8, "\0").cast(pl.Binary).bin.slice(0, 8)
 _PREFIX = _PREFIX.bin.reinterpret(dtype=pl.UInt64, endianness="big")
@@ -148,6 +149,7 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path) -> Table:
             joiner.add(folder / state, {"rouge1": (name, np.float64)})
             wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
             _refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; score again")
+    add_extras(joiner, signals)
     joiner.close()
     return table
 
@@ -190,9 +192,12 @@ class _Joiner:
         self.table, self.columns, self.seed = table, table.columns, seed
         self.order: NDArray[np.uint32] | None = None
 
-    def add(self, folder: Path, kinds: dict[str, tuple[str, Any]]) -> None:
-        """Columns of a folder, {name there: (name here, type)}, after the proof that its ids are exactly the data's."""
-        scan = scan_shards(folder)
+    def add(self, folder: Path, kinds: dict[str, tuple[str, Any]], rows: pl.Expr | None = None) -> None:
+        """Columns of a folder, {name there: (name here, type)}, after the proof that its ids are exactly the data's.
+
+        `rows` says which of its rows, where it has more than one an example.
+        """
+        scan = scan_shards(folder) if rows is None else scan_shards(folder).filter(rows)
         try:
             count = int(scan.select(pl.len()).collect().item())
             keys = _keys(scan, count, self.seed)

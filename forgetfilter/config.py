@@ -162,6 +162,12 @@ class ScoreConfig:
 
     rouge: bool = False
     """Also generate greedily and store ROUGE-1 against the reference: the paper's signal, hundreds of times slower."""
+    base: bool = False
+    """Also score the noisy data under M0: for signals that ask what was learned (one more pass)."""
+    tokens: bool = False
+    """Also store each label token's loss and whether it was the first choice, 2.1 bytes a token: for token signals."""
+    noise: bool = False
+    """Also score M1 a second time in other batches: what of a signal is noise (one more pass)."""
     batch_tokens: int = 8192
     """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
     shard_rows: int = 4096
@@ -177,7 +183,9 @@ class FilterConfig:
     """What is dropped."""
 
     signal: str = "relative_loss_rise"
-    """loss_rise, relative_loss_rise, log_loss_ratio, total_loss_rise, probability_drop or rouge1_drop."""
+    """How much was forgotten, such as relative_loss_rise, pooled_rise or rouge1_drop; docs/signals.md has them all."""
+    combine: list[str] = field(default_factory=list)
+    """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "quantile"
     """phi, quantile, top_k or source_budget."""
     phi: float = 0.0
