@@ -40,6 +40,8 @@ class DataConfig:
     """What may hold unsafe examples: D of the paper."""
     safe: dict[str, SourceConfig] = field(default_factory=dict)
     """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
+    probes: dict[str, SourceConfig] = field(default_factory=dict)
+    """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
     max_length: int = 1024
     """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
 
@@ -70,6 +72,8 @@ class MixtureConfig:
     """Examples in the safe set S, of the same kind, disjoint from the noisy set."""
     trusted_tasks: int = 0
     """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
+    probes: int = 0
+    """Trusted examples trained along with the noisy set, in its shares of safe and task rows: see data.probes."""
     eval_size: int = 60
     """Held-out prompts a suite."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
@@ -187,13 +191,17 @@ class FilterConfig:
     combine: list[str] = field(default_factory=list)
     """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "quantile"
-    """phi, quantile, top_k or source_budget."""
+    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); conformal (calibrated on probes)."""
     phi: float = 0.0
     """rule=phi: drop what exceeds this, in the signal's unit."""
     quantile: float = 0.3
     """rule=quantile: share of the examples to drop."""
     top_k: int = 0
     """rule=top_k: number of examples to drop."""
+    max_false_drop: float = 0.05
+    """rule=conformal: share of the good examples that may be dropped at most."""
+    fdr: float | None = None
+    """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
     source_budget: dict[str, float] = field(default_factory=dict)
     """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
 
