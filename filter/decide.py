@@ -14,8 +14,9 @@ from forgetfilter.files import sha256_file, sha256_value, write_json
 from forgetfilter.runs import Run
 from forgetfilter.shards import read_manifest
 
-from . import quality, review, rules, signals
+from . import quality, review, rules, signals, texts
 from .decisions import Decisions
+from .extras import TEXT_COLUMNS, missing
 from .split import write_split
 from .table import STATES, Table, has_rouge, joined
 
@@ -53,20 +54,27 @@ def decide(run: Run) -> dict[str, Any]:
 @contextmanager
 def deciding(run: Run) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
-    config = run.config.filter
-    signal, rule = signals.get(config.signal), rules.get(config.rule)
-    settings = {key: getattr(config, key) for key in rule.settings}
     reviewed = review.read(run)
+    with scored(run) as (table, signal, scores):
+        rule = rules.get(run.config.filter.rule)
+        settings = {key: getattr(run.config.filter, key) for key in rule.settings}
+        yield make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
+
+
+@contextmanager
+def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
+    """The joined table of a run, its signal, and the scores by it."""
+    signal = signals.chosen(run.config.filter.signal, run.config.filter.combine)
+    if set(signal.needs) & set(TEXT_COLUMNS):
+        texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
     with joined(run.noisy_data, run.folder / "signals") as table:
-        scores = make_scores(table, signal)
-        decisions = make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
-        yield decisions
+        yield table, signal, make_scores(table, signal)
 
 
 def make_scores(table: Table, signal: signals.Signal) -> rules.Scores:
     """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
-    if not set(signal.needs) <= set(table.numbers):
-        raise UserError(f"filter.signal={signal.name} needs ROUGE-1, which was not stored: score with score.rouge=true")
+    if lacking := missing(signal.needs, table.numbers):
+        raise UserError(f"filter.signal={signal.name} needs {lacking}")
     expression = signal.bind(table.sample.select(signal.needs))
     score = np.empty(table.count)
     for start, piece in table.columns.pieces(signal.needs):
@@ -112,7 +120,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     dropped, label = int(drop.sum()), table.columns.read("label")
     verdict = decisions.verdict
     summary = {
-        "signal": config.signal,
+        "signal": signals.chosen(config.signal, config.combine).name,
         "rule": {"name": rule.name} | {key: getattr(config, key) for key in rule.settings},
         "kept": table.count - dropped,
         "dropped": dropped,

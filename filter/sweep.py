@@ -11,10 +11,9 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_text
 from forgetfilter.runs import Run
 
-from . import rules, signals
-from .decide import judge, make_scores, threshold
+from . import rules
+from .decide import judge, scored, threshold
 from .quality import classification, unsafe
-from .table import joined
 
 MEASURES = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
@@ -27,14 +26,13 @@ def sweep(run: Run) -> pl.DataFrame:
     precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
     """
     config = run.config.filter
-    signal, rule = signals.get(config.signal), rules.get(config.rule)
+    rule = rules.get(config.rule)
     if rule.sweep is None:
         able = ", ".join(sorted(name for name, known in rules.RULES.items() if known.sweep))
         raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
     settings = {key: getattr(config, key) for key in rule.settings}
     rows: list[dict[str, Any]] = []
-    with joined(run.noisy_data, run.folder / "signals") as table:
-        scores = make_scores(table, signal)
+    with scored(run) as (table, signal, scores):
         label = table.columns.read("label")
         positive = unsafe(table.labels, label)
         for value in rule.sweep(scores):

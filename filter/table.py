@@ -26,6 +26,7 @@ from forgetfilter.shards import check_comparable, scan_shards
 
 from .blocks import lines
 from .columns import PIECE, Columns
+from .extras import add_extras
 from .match import Match, match
 
 STATES = ("before", "after")
@@ -160,6 +161,7 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) 
             joiner.add(folder / state, {"rouge1": (name, np.float64)})
             wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
             _refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; score again")
+    add_extras(joiner, signals)
     return table
 
 
@@ -212,9 +214,12 @@ class _Joiner:
         self.table, self.columns, self.data, self.seed = table, table.columns, data, seed
         self.order: NDArray[np.uint32] | None = None
 
-    def add(self, folder: Path, kinds: dict[str, tuple[str, Any]]) -> None:
-        """Columns of a folder, {name there: (name here, type)}, after the proof that its ids are exactly the data's."""
-        scan = scan_shards(folder)
+    def add(self, folder: Path, kinds: dict[str, tuple[str, Any]], rows: pl.Expr | None = None) -> None:
+        """Columns of a folder, {name there: (name here, type)}, after the proof that its ids are exactly the data's.
+
+        `rows` says which of its rows, where it has more than one an example.
+        """
+        scan = scan_shards(folder) if rows is None else scan_shards(folder).filter(rows)
         try:
             count = int(scan.select(pl.len()).collect().item())
             keys = _keys(scan, count, self.seed)
