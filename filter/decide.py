@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from forgetfilter.shards import read_manifest
 
 from . import quality, review, rules, signals, texts
 from .decisions import Decisions
-from .extras import TEXT_COLUMNS, missing
+from .extras import TEXT_COLUMNS, missing, read_probes
 from .split import write_split
 from .table import STATES, Table, has_rouge, joined
 
@@ -68,10 +68,10 @@ def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
     if set(signal.needs) & set(TEXT_COLUMNS):
         texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
     with joined(run.noisy_data, run.folder / "signals") as table:
-        yield table, signal, make_scores(table, signal)
+        yield table, signal, make_scores(table, signal, read_probes(run.probes, table))
 
 
-def make_scores(table: Table, signal: signals.Signal) -> rules.Scores:
+def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
     """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
     if lacking := missing(signal.needs, table.numbers):
         raise UserError(f"filter.signal={signal.name} needs {lacking}")
@@ -85,7 +85,7 @@ def make_scores(table: Table, signal: signals.Signal) -> rules.Scores:
         )
     if np.isnan(score).all():
         raise UserError("no noisy example has a label token: nothing can be scored; raise data.max_length")
-    return rules.Scores(score, table.columns.read("source"), table.sources, table.id_keys)
+    return rules.Scores(score, table.columns.read("source"), table.sources, table.id_keys, probe)
 
 
 def make_decisions(
@@ -110,7 +110,8 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
     """The rule's verdict; of equal scores none is dropped, since only chance could choose among them."""
     if scores.count > 1 and np.nanmin(scores.score) == np.nanmax(scores.score):
         return rules.Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
-    return rule.apply(scores, signal.name, **settings)
+    verdict = rule.apply(scores, signal.name, **settings)
+    return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
 
 
 def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
@@ -130,6 +131,10 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         "quality": quality.measure(decisions, label),
         "threshold": verdict.threshold if verdict.threshold is not None else threshold(decisions.scores, verdict.drop),
     }
+    if decisions.scores.probe is not None:
+        summary["probes"] = int(decisions.scores.probe.sum())
+    if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):
+        summary["noise"] = noise
     if verdict.note:
         summary["note"] = verdict.note
     if decisions.review.any():

@@ -29,6 +29,7 @@ COLUMNS = (
     "drop",
     "reason",
 )
+OPTIONAL = ("p_value", "probe")  # where the rule has p-values, where there are probes
 LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
 
 
@@ -49,7 +50,7 @@ class Decisions:
         return drop
 
     def piece(self, start: int, stop: int) -> pl.DataFrame:
-        """COLUMNS without id and label, and `p_value` where the rule has it, of the rows from start up to stop."""
+        """COLUMNS without id and label, and those of OPTIONAL that there are, of the rows from start up to stop."""
         rows, table = slice(start, stop), self.table
         frame = pl.DataFrame({name: table.columns.read(name, start, stop) for name in LOSSES})
         frame = frame.with_columns(
@@ -62,6 +63,8 @@ class Decisions:
         )
         if self.verdict.p_value is not None:
             frame = frame.with_columns(pl.Series("p_value", self.verdict.p_value[rows]).fill_nan(None))
+        if self.scores.probe is not None:
+            frame = frame.with_columns(pl.Series("probe", self.scores.probe[rows]))
         reason = pl.when(pl.col("score").is_null()).then(pl.lit(rules.NO_TOKENS)).otherwise(self.verdict.reason)
         frame = frame.with_columns(
             num_tokens=pl.col("num_tokens").cast(pl.Int64),
@@ -73,13 +76,13 @@ class Decisions:
             .then(pl.lit("dropped by review"))
             .otherwise(reason),
         ).with_columns(pl.Series("drop", self.drop[rows]))
-        return frame.select(name for name in (*COLUMNS, "p_value") if name in frame.columns)
+        return frame.select(name for name in (*COLUMNS, *OPTIONAL) if name in frame.columns)
 
     def tables(self) -> Iterator[pa.Table]:
         """All columns of decisions.parquet, some rows at a time, in the data's order."""
         for start, known in self.table.rows():
             piece = known.hstack(self.piece(start, start + len(known)).drop("source"))
-            names = [name for name in (*COLUMNS, "p_value") if name in piece.columns]
+            names = [name for name in (*COLUMNS, *OPTIONAL) if name in piece.columns]
             yield piece.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
 
     def write(self, path: Path) -> None:

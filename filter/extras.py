@@ -9,13 +9,14 @@
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.shards import read_manifest, scan_shards
@@ -52,6 +53,12 @@ class Joiner(Protocol):
     def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None: ...
 
 
+class Ids(Protocol):
+    """The ids of the examples, some at a time; filter/table.py has it."""
+
+    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]: ...
+
+
 def add_extras(joiner: Joiner, signals: Path) -> None:
     """Adds what is there and complete; UserError where it is of other data than the two scorings."""
     data = read_manifest(signals / "before").get("data")
@@ -65,6 +72,15 @@ def add_extras(joiner: Joiner, signals: Path) -> None:
     losses = signals.parent / "train" / "noisy" / "losses"
     if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
         _add_dynamics(joiner, losses)
+
+
+def read_probes(path: Path, table: Ids) -> NDArray[np.bool_] | None:
+    """[n] whether an example is a probe, from the records of the probes; None where there are none."""
+    if not path.exists():
+        return None
+    ids = pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"].implode()
+    found = [(start, rows["id"].is_in(ids)) for start, rows in table.rows()]
+    return np.concatenate([piece.to_numpy() for _, piece in found]).astype(np.bool_)
 
 
 def missing(needs: Sequence[str], there: Sequence[str]) -> str:

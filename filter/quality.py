@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import signals
 from .decisions import Decisions
+from .table import Table
 
 Numbers = dict[str, float | None]
 
@@ -37,6 +38,24 @@ def measure(decisions: Decisions, label: NDArray[np.int32]) -> dict[str, Any] | 
         **classification(decisions.drop[label >= 0], unsafe(table.labels, label[label >= 0])),
         "all_signals": rankings,
     }
+
+
+def noise(
+    table: Table, signal: signals.Signal, score: NDArray[np.float64], drop: NDArray[np.bool_]
+) -> dict[str, float] | None:
+    """What of the signal is noise: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
+
+    The floor is the 99th percentile of the signal between two scorings of one model, M1, in different batches; the
+    share is that of the dropped examples whose score exceeds it. Of signals of the losses before and after.
+    """
+    if "noise_loss_sum" not in table.numbers or "after_loss_sum" not in signal.needs:
+        return None
+    sample = table.sample
+    expression = signal.bind(sample.select(signal.needs))
+    twice = sample.with_columns(after_loss_sum=pl.col("noise_loss_sum")).select(score=expression).to_series()
+    floor = float(twice.fill_nan(None).drop_nulls().quantile(0.99) or 0.0)
+    above = float((score[drop] > floor).mean()) if drop.any() else 0.0
+    return {"floor": floor, "share_of_drops_above": above}
 
 
 def unsafe(labels: list[str], label: NDArray[np.int32]) -> NDArray[np.bool_]:

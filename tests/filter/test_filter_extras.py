@@ -125,3 +125,51 @@ def test_decides_on_clusters(families: Any) -> None:
     summary = decide(families.run(signal="pooled_rise", quantile=0.5))
     assert summary["by_source"] == {"cake": {"kept": 20, "dropped": 0}, "car": {"kept": 0, "dropped": 20}}
     assert Path(families.folder / "signals" / "texts" / "manifest.json").exists()
+
+
+def test_probes_are_never_dropped(make_toy: Any) -> None:
+    # whatever the rule, they are kept, marked and counted; the calibrated rule needs them
+    from forgetfilter.filter.decide import decide
+
+    rows = [(f"row {n}", "x", None, 1, 0.0, float(n)) for n in range(200)]
+    toy = make_toy(rows)
+    lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
+    (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[1::2]))
+    summary = decide(toy.run(signal="loss_rise", quantile=0.1))
+    assert (summary["dropped"], summary["probes"]) == (10, 100)
+    decisions = toy.decisions()
+    assert decisions["probe"].sum() == 100 and not decisions.filter("probe")["drop"].any()
+    toy.write_losses("after", [(i, 1, 500.0 if n % 20 == 0 else n) for n, i in enumerate(toy.ids)])
+    summary = decide(toy.run(signal="loss_rise", rule="conformal", max_false_drop=0.1))
+    found = toy.decisions()
+    assert summary["note"].startswith("100 probes; at most 10%")
+    assert found.filter(pl.col("score") == 500)["drop"].all() and summary["dropped"] <= 10 + 0.1 * 90
+    assert found.filter(pl.col("score") == 500)["p_value"].to_list() == pytest.approx([1 / 101] * 10)
+    assert found.filter("probe")["reason"].unique().to_list() == ["a probe: trusted, never dropped"]
+
+
+def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
+    # the floor is what the signal shows between two scorings of one model; drops above it are counted
+    from forgetfilter.filter.decide import decide
+
+    toy = make_toy(four_rows)
+    toy.write_losses("noise", [(i, n, loss + 0.5 * n) for i, (*_, n, loss, _) in zip(toy.ids, four_rows)])
+    summary = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))
+    assert summary["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": 0.5}  # rises 1 and 0.25
+
+
+def test_token_rises() -> None:
+    # the worked example; a row without label tokens has none
+    from forgetfilter.token_rises import token_columns
+
+    rows = {
+        "before_losses": [[1.0, 1.0, 1.0], []],
+        "after_losses": [[1.1, 3.0, 0.7], []],
+        "before_correct": [[True, True, False], []],
+        "after_correct": [[False, True, False], []],
+    }
+    lists = {name: pl.List(pl.Boolean if "correct" in name else pl.Float64) for name in rows}
+    found = pl.DataFrame(rows, schema=lists).select(**token_columns())
+    expected = (1 / 3, 2.0, 0.6, 0.6 / (1.0033278 + 0.05))
+    assert found.row(0) == pytest.approx(expected)
+    assert found.row(1) == (None,) * 4
