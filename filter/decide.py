@@ -1,45 +1,39 @@
-"""The decision: scores from stored signals, a rule over them, and the files that say what was done and why."""
+"""The decision: scores from stored signals, a rule over them, a person's review, and the files that say so."""
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, sha256_file, sha256_value, write_json
+from forgetfilter.files import sha256_file, sha256_value, write_json
 from forgetfilter.runs import Run
 from forgetfilter.shards import read_manifest
 
-from . import quality, rules, signals
-from .table import STATES, has_rouge, load_table
+from . import quality, review, rules, signals, texts
+from .decisions import Decisions
+from .extras import TEXT_COLUMNS, missing, read_probes
+from .split import write_split
+from .table import STATES, Table, has_rouge, joined
 
-COLUMNS = (
-    "id",
-    "source",
-    "label",
-    "num_tokens",
-    "before_loss",  # mean, nats a label token
-    "after_loss",
-    "score",
-    "rank",
-    "drop",
-    "reason",
-)
+CONSTANT = "the signal is constant: nothing separates the examples"
 
 
 def input_hash(run: Run) -> str:
-    """The hash of all that the decision depends on: filter settings, the scorings' manifests, the data."""
+    """The hash of all that the decision depends on: filter settings, the scorings' manifests, the data, a review."""
     folder = run.folder / "signals"
     names = [*STATES, *(f"rouge1/{state}" for state in STATES if has_rouge(folder))]
-    return sha256_value(
-        {
-            "filter": asdict(run.config.filter),
-            "manifests": {name: read_manifest(folder / name) for name in names},
-            "data": sha256_file(run.noisy_data),
-        }
-    )
+    parts = {
+        "filter": asdict(run.config.filter),
+        "manifests": {name: read_manifest(folder / name) for name in names},
+        "data": sha256_file(run.noisy_data),
+    }
+    reviewed = review.read(run)
+    return sha256_value(parts | ({"review": reviewed} if reviewed else {}))
 
 
 def decide(run: Run) -> dict[str, Any]:
@@ -47,106 +41,127 @@ def decide(run: Run) -> dict[str, Any]:
 
     Nothing is written where a check fails. summary.json comes last and is gone while the others change.
     """
-    config = run.config.filter
-    signal, rule = signals.get(config.signal), rules.get(config.rule)
-    settings = {key: getattr(config, key) for key in rule.settings}
-    table = load_table(run.noisy_data, run.folder / "signals")
-    decisions = make_decisions(table, signal, rule, settings)
-    summary = summarise(decisions, table, signal, {"name": rule.name, **settings})
-    folder = run.folder / "filter"
-    (folder / "summary.json").unlink(missing_ok=True)
-    with atomic_path(folder / "decisions.parquet") as temporary:
-        decisions.write_parquet(temporary)
-    write_kept(run.noisy_data, folder / "kept.jsonl", decisions["drop"])
-    write_dropped(run.noisy_data, folder / "dropped.jsonl", decisions)
-    write_json(folder / "summary.json", summary)
+    with deciding(run) as decisions:
+        summary = summarise(decisions, run)
+        folder = run.folder / "filter"
+        (folder / "summary.json").unlink(missing_ok=True)
+        decisions.write(folder / "decisions.parquet")
+        write_split(run.noisy_data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        write_json(folder / "summary.json", summary)
     return summary
 
 
-def make_decisions(
-    table: pl.DataFrame, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]
-) -> pl.DataFrame:
-    """The columns of decisions.parquet, in the table's order.
+@contextmanager
+def deciding(run: Run) -> Iterator[Decisions]:
+    """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
+    reviewed = review.read(run)
+    with scored(run) as (table, signal, scores):
+        rule = rules.get(run.config.filter.rule)
+        settings = {key: getattr(run.config.filter, key) for key in rule.settings}
+        yield make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
 
-    The rule is given id, source and score, and nothing else: labels cannot steer it. UserError where the signal's
-    columns are not there, or where nothing would be left to learn from.
-    """
-    if not set(signal.needs) <= set(table.columns):
-        raise UserError(f"filter.signal={signal.name} needs ROUGE-1, which was not stored: score with score.rouge=true")
-    scored = table.with_columns(
-        score=signal.expression, before_loss=signals.mean_loss("before"), after_loss=signals.mean_loss("after")
-    )
-    outcome = rule.apply(scored.select("id", "source", "score"), signal.name, **settings)
-    decisions = scored.join(outcome.select("id", "rank", "drop", "reason"), on="id", how="left", maintain_order="left")
-    if not decisions["score"].count():
+
+@contextmanager
+def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
+    """The joined table of a run, its signal, and the scores by it."""
+    signal = signals.chosen(run.config.filter.signal, run.config.filter.combine)
+    if set(signal.needs) & set(TEXT_COLUMNS):
+        texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
+    with joined(run.noisy_data, run.folder / "signals") as table:
+        yield table, signal, make_scores(table, signal, read_probes(run.probes, table))
+
+
+def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
+    """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
+    if lacking := missing(signal.needs, table.numbers):
+        raise UserError(f"filter.signal={signal.name} needs {lacking}")
+    expression = signal.bind(table.sample.select(signal.needs))
+    score = np.empty(table.count)
+    for start, piece in table.columns.pieces(signal.needs):
+        score[start : start + len(piece)] = piece.select(expression.fill_null(float("nan"))).to_series().to_numpy()
+    if np.isinf(score).any():
+        raise UserError(
+            f"filter.signal={signal.name} is infinite for {int(np.isinf(score).sum())} examples: take another"
+        )
+    if np.isnan(score).all():
         raise UserError("no noisy example has a label token: nothing can be scored; raise data.max_length")
-    if not (~decisions["drop"] & decisions["score"].is_not_null()).any():
+    return rules.Scores(score, table.columns.read("source"), table.sources, table.id_keys, probe)
+
+
+def make_decisions(
+    table: Table,
+    scores: rules.Scores,
+    signal: signals.Signal,
+    rule: rules.Rule,
+    settings: dict[str, Any],
+    reviewed: NDArray[np.int8],
+) -> Decisions:
+    """The rule's verdict and the review's. UserError where nothing would be left to learn from."""
+    decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
+    if not (~decisions.drop & ~np.isnan(scores.score)).any():
         raise UserError(
             f"filter.rule={rule.name} ({_written(settings)}) drops every example that has a score: "
             "nothing would be left to refit; drop less"
         )
-    return decisions.select(COLUMNS).rechunk()
+    return decisions
 
 
-def summarise(
-    decisions: pl.DataFrame, table: pl.DataFrame, signal: signals.Signal, rule: dict[str, Any]
-) -> dict[str, Any]:
+def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Verdict:
+    """The rule's verdict; of equal scores none is dropped, since only chance could choose among them."""
+    if scores.count > 1 and np.nanmin(scores.score) == np.nanmax(scores.score):
+        return rules.Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
+    verdict = rule.apply(scores, signal.name, **settings)
+    return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
+
+
+def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     """The content of summary.json."""
-    dropped = int(decisions["drop"].sum())
-    return {
-        "signal": signal.name,
-        "rule": rule,
-        "kept": len(decisions) - dropped,
+    config = run.config.filter
+    rule, table, drop = rules.get(config.rule), decisions.table, decisions.drop
+    dropped, label = int(drop.sum()), table.columns.read("label")
+    verdict = decisions.verdict
+    summary = {
+        "signal": signals.chosen(config.signal, config.combine).name,
+        "rule": {"name": rule.name} | {key: getattr(config, key) for key in rule.settings},
+        "kept": table.count - dropped,
         "dropped": dropped,
-        "unscored": decisions["score"].null_count(),
-        "by_source": _counts(decisions, "source"),
-        "by_label": _counts(decisions, "label") or None,
-        "quality": quality.measure(decisions, table, signals.available(table.columns)),
-        "threshold": threshold(decisions),
+        "unscored": table.count - decisions.scores.count,
+        "by_source": _counts(decisions.scores.source, table.sources, drop),
+        "by_label": _counts(label, table.labels, drop) or None,
+        "quality": quality.measure(decisions, label),
+        "threshold": verdict.threshold if verdict.threshold is not None else threshold(decisions.scores, verdict.drop),
     }
+    if decisions.scores.probe is not None:
+        summary["probes"] = int(decisions.scores.probe.sum())
+    if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):
+        summary["noise"] = noise
+    if verdict.note:
+        summary["note"] = verdict.note
+    if decisions.review.any():
+        summary["review"] = {
+            "kept": int((decisions.review == 1).sum()),
+            "dropped": int((decisions.review == -1).sum()),
+            "changed": int((drop != verdict.drop).sum()),
+        }
+    return summary
 
 
-def threshold(decisions: pl.DataFrame) -> float | None:
+def threshold(scores: rules.Scores, drop: NDArray[np.bool_]) -> float | None:
     """The lowest score that was dropped; None where nothing was, or where no one score parts dropped from kept."""
-    low = decisions.filter(pl.col("drop"))["score"].min()
-    high = decisions.filter(~pl.col("drop"))["score"].max()
-    assert low is None or isinstance(low, float)
-    assert high is None or isinstance(high, float)
-    return None if low is None or (high is not None and high > low) else low
+    ordered = drop[scores.order]
+    count = int(ordered.sum())
+    if not count:
+        return None
+    low = float(scores.score[scores.order[np.flatnonzero(ordered)[-1]]])
+    kept = scores.order[~ordered][:1]
+    return None if len(kept) and scores.score[kept[0]] > low else low
 
 
-def write_kept(data: Path, path: Path, drop: pl.Series) -> None:
-    """Copies the lines of the kept examples, unchanged and in their order."""
-    with open(data, "rb") as lines, atomic_path(path) as temporary, open(temporary, "wb") as kept:
-        records = (line for line in lines if line.strip())
-        kept.writelines(line for line, dropped in zip(records, drop, strict=True) if not dropped)
-
-
-def write_dropped(data: Path, path: Path, decisions: pl.DataFrame) -> None:
-    """The records of the dropped examples with score, rank and reason, most forgotten first."""
-    with open(data, "rb") as lines, atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        dropped = decisions.with_columns(start=pl.Series(_starts(lines), dtype=pl.Int64)).filter("drop").sort("rank")
-        for why in dropped.select("start", "score", "rank", "reason").iter_rows(named=True):
-            lines.seek(why.pop("start"))
-            record = json.loads(lines.readline()) | why
-            handle.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _starts(lines: BinaryIO) -> list[int]:
-    """The byte at which each record begins: texts are fetched one at a time, however large the data."""
-    starts, position = [], 0
-    for line in lines:
-        if line.strip():
-            starts.append(position)
-        position += len(line)
-    return starts
-
-
-def _counts(decisions: pl.DataFrame, column: str) -> dict[str, dict[str, int]]:
-    """{VALUE: {"kept", "dropped"}} over the rows in which the column is not null."""
-    drop = pl.col("drop")
-    counted = decisions.drop_nulls(column).group_by(column).agg(kept=(~drop).sum(), dropped=drop.sum()).sort(column)
-    return {row.pop(column): row for row in counted.iter_rows(named=True)}
+def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+    """{NAME: {"kept", "dropped"}} by the position of the name; rows without one (-1) count nowhere."""
+    known = codes >= 0
+    kept, dropped = (np.bincount(codes[known & chosen], minlength=len(names)) for chosen in (~drop, drop))
+    return {name: {"kept": int(kept[i]), "dropped": int(dropped[i])} for i, name in enumerate(names)}
 
 
 def _written(settings: dict[str, Any]) -> str:

@@ -7,42 +7,75 @@ score, is left out. A number that a missing group leaves undefined is None, neve
 
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from .signals import Signal
+from . import signals
+from .decisions import Decisions
+from .table import Table
 
 Numbers = dict[str, float | None]
 
 
-def measure(decisions: pl.DataFrame, table: pl.DataFrame, signals: list[Signal]) -> dict[str, Any] | None:
+def measure(decisions: Decisions, label: NDArray[np.int32]) -> dict[str, Any] | None:
     """The `quality` of filter/summary.json, or None where no example has a label.
 
-    decisions: `label, score, drop`, a row an example; table: the columns that `signals` need, and `label`.
-    Gives auroc, auprc, auroc_vs_safe (unsafe against safe rows), auroc_vs_task (against task rows), precision,
-    recall, f1, and all_signals: the four rankings of every given signal by name.
+    label: [n] positions in the table's labels, -1 for none. Gives auroc, auprc, auroc_vs_safe (unsafe against safe
+    rows), auroc_vs_task (against task rows), precision, recall, f1, and all_signals: the four rankings of every
+    signal that can be had, by name. Rankings are those of the table's sample, which is all rows up to its size.
     """
-    if not decisions["label"].count():
+    table = decisions.table
+    if not table.labels:
         return None
+    sample = table.sample
+    score = pl.Series(decisions.scores.score[sample["row"].to_numpy()]).fill_nan(None)
     rankings = {
-        signal.name: ranking(table.select(score=signal.expression).to_series(), table["label"]) for signal in signals
+        signal.name: ranking(_scored(sample, signal), sample["label"]) for signal in signals.available(table.numbers)
     }
     return {
-        **ranking(decisions["score"], decisions["label"]),
-        **classification(decisions["drop"], decisions["label"]),
+        **ranking(score, sample["label"]),
+        **classification(decisions.drop[label >= 0], unsafe(table.labels, label[label >= 0])),
         "all_signals": rankings,
     }
 
 
-def classification(drop: pl.Series, label: pl.Series) -> Numbers:
-    """Precision, recall and F1 of dropping the unsafe, over the labelled examples."""
-    rows = pl.DataFrame({"drop": drop, "unsafe": label == "unsafe"}).drop_nulls()
-    hits = int((rows["drop"] & rows["unsafe"]).sum())
-    dropped, unsafe = int(rows["drop"].sum()), int(rows["unsafe"].sum())
+def noise(
+    table: Table, signal: signals.Signal, score: NDArray[np.float64], drop: NDArray[np.bool_]
+) -> dict[str, float] | None:
+    """What of the signal is noise: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
+
+    The floor is the 99th percentile of the signal between two scorings of one model, M1, in different batches; the
+    share is that of the dropped examples whose score exceeds it. Of signals of the losses before and after.
+    """
+    if "noise_loss_sum" not in table.numbers or "after_loss_sum" not in signal.needs:
+        return None
+    sample = table.sample
+    expression = signal.bind(sample.select(signal.needs))
+    twice = sample.with_columns(after_loss_sum=pl.col("noise_loss_sum")).select(score=expression).to_series()
+    floor = float(twice.fill_nan(None).drop_nulls().quantile(0.99) or 0.0)
+    above = float((score[drop] > floor).mean()) if drop.any() else 0.0
+    return {"floor": floor, "share_of_drops_above": above}
+
+
+def unsafe(labels: list[str], label: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """[n] whether an example is labelled unsafe; `label` holds positions in `labels`."""
+    found: NDArray[np.bool_] = label == (labels.index("unsafe") if "unsafe" in labels else len(labels))
+    return found
+
+
+def classification(drop: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Numbers:
+    """Precision, recall and F1 of dropping the unsafe (positive), over the labelled examples."""
+    hits, dropped, count = int((drop & positive).sum()), int(drop.sum()), int(positive.sum())
     return {
         "precision": hits / dropped if dropped else None,
-        "recall": hits / unsafe if unsafe else None,
-        "f1": 2 * hits / (dropped + unsafe) if dropped + unsafe else None,  # 2 tp / (2 tp + fp + fn)
+        "recall": hits / count if count else None,
+        "f1": 2 * hits / (dropped + count) if dropped + count else None,  # 2 tp / (2 tp + fp + fn)
     }
+
+
+def _scored(sample: pl.DataFrame, signal: signals.Signal) -> pl.Series:
+    return sample.select(score=signal.bind(sample.select(signal.needs))).to_series().fill_nan(None)
 
 
 def ranking(score: pl.Series, label: pl.Series) -> Numbers:

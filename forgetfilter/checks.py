@@ -7,8 +7,33 @@ from forgetfilter.config import BIAS_FORMULAS, SUITES, Config, PoolConfig, Scale
 from forgetfilter.errors import UserError, nearest
 
 # The core does not import the filter's registries; a test holds these equal to them.
-SIGNALS = ("loss_rise", "relative_loss_rise", "log_loss_ratio", "total_loss_rise", "probability_drop", "rouge1_drop")
-RULES = ("phi", "quantile", "top_k", "source_budget")
+SIGNALS = (
+    "loss_rise",
+    "relative_loss_rise",
+    "log_loss_ratio",
+    "total_loss_rise",
+    "probability_drop",
+    "rouge1_drop",
+    "conditional_rise",
+    "cluster_rise",
+    "pooled_rise",
+    "learned_share_lost",
+    "token_accuracy_drop",
+    "largest_token_rise",
+    "top_token_rise",
+    "token_rise_ratio",
+    "forgetting_events",
+    "variability",
+    "unlearnable",
+    "base_loss",
+    "safe_distance",
+    "text_toxicity",
+    "chance",
+)
+# What the scoring must store for a signal: a key of the config's `score` section.
+STORED = {"rouge1_drop": "rouge"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
+STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
+RULES = ("phi", "quantile", "top_k", "source_budget", "otsu", "mixture", "conformal")
 
 
 def check(config: Config) -> None:
@@ -30,8 +55,9 @@ def check(config: Config) -> None:
         raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
-    if config.filter.signal == "rouge1_drop" and not config.score.rouge:
-        raise UserError("filter.signal=rouge1_drop needs score.rouge=true")
+    for signal in config.filter.combine or [config.filter.signal]:
+        if signal in STORED and not getattr(config.score, STORED[signal]):
+            raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}=true")
     if config.scale:
         _check_scale(config.scale)
 
@@ -62,6 +88,8 @@ def _check_choices(config: Config) -> None:
         choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))
     if config.mixture:
         choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
+    for number, name in enumerate(config.filter.combine):
+        choices[f"filter.combine[{number}]"] = (name, SIGNALS)
     for number, model in enumerate(config.eval.models):
         choices[f"eval.models[{number}]"] = (model, ("base", "noisy", "safe", "refit"))
     for number, suite in enumerate(config.eval.suites):
@@ -86,6 +114,9 @@ def _check_numbers(config: Config) -> None:
         "launch.nodes": config.launch.nodes,
     }
     shares = {"train.lora.dropout": config.train.lora.dropout, "filter.quantile": config.filter.quantile}
+    shares["filter.max_false_drop"] = config.filter.max_false_drop
+    if config.filter.fdr is not None:
+        shares["filter.fdr"] = config.filter.fdr
     shares |= {f"filter.source_budget.{name}": share for name, share in config.filter.source_budget.items()}
     not_negative: dict[str, float] = {
         "filter.top_k": config.filter.top_k,
@@ -101,7 +132,7 @@ def _check_numbers(config: Config) -> None:
         positive["mixture.size"] = config.mixture.size
         positive["mixture.safe_size"] = config.mixture.safe_size
         shares["mixture.unsafe_share"] = config.mixture.unsafe_share
-        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "eval_size")}
+        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "probes", "eval_size")}
     not_negative |= {f"{key}.limit": source.limit for key, source in _sources(config).items()}
     if config.data.max_length < 2:  # one token before the answer, and one of it
         raise UserError(f"data.max_length must be at least 2, got {config.data.max_length}")
@@ -123,7 +154,12 @@ def _schedules(config: Config) -> list[tuple[str, ScheduleConfig]]:
 
 def _sources(config: Config) -> dict[str, SourceConfig]:
     """Every source by its key."""
-    named = {"data.noisy": config.data.noisy, "data.safe": config.data.safe, "eval.data": config.eval.data}
+    named = {
+        "data.noisy": config.data.noisy,
+        "data.safe": config.data.safe,
+        "data.probes": config.data.probes,
+        "eval.data": config.eval.data,
+    }
     found = {f"{key}.{name}": source for key, sources in named.items() for name, source in sources.items()}
     if config.mixture:
         for kind in ("pools", "tasks"):

@@ -44,6 +44,8 @@ class DataConfig:
     """What may hold unsafe examples: D of the paper."""
     safe: dict[str, SourceConfig] = field(default_factory=dict)
     """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
+    probes: dict[str, SourceConfig] = field(default_factory=dict)
+    """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
     max_length: int = 1024
     """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
 
@@ -74,6 +76,8 @@ class MixtureConfig:
     """Examples in the safe set S, of the same kind, disjoint from the noisy set."""
     trusted_tasks: int = 0
     """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
+    probes: int = 0
+    """Trusted examples trained along with the noisy set, in its shares of safe and task rows: see data.probes."""
     eval_size: int = 60
     """Held-out prompts a suite."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
@@ -166,6 +170,12 @@ class ScoreConfig:
 
     rouge: bool = False
     """Also generate greedily and store ROUGE-1 against the reference: the paper's signal, hundreds of times slower."""
+    base: bool = False
+    """Also score the noisy data under M0: for signals that ask what was learned (one more pass)."""
+    tokens: bool = False
+    """Also store each label token's loss and whether it was the first choice, 2.1 bytes a token: for token signals."""
+    noise: bool = False
+    """Also score M1 a second time in other batches: what of a signal is noise (one more pass)."""
     batch_tokens: int = 8192
     """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
     shard_rows: int = 4096
@@ -181,15 +191,21 @@ class FilterConfig:
     """What is dropped."""
 
     signal: str = "relative_loss_rise"
-    """loss_rise, relative_loss_rise, log_loss_ratio, total_loss_rise, probability_drop or rouge1_drop."""
+    """How much was forgotten, such as relative_loss_rise, pooled_rise or rouge1_drop; docs/signals.md has them all."""
+    combine: list[str] = field(default_factory=list)
+    """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "quantile"
-    """phi, quantile, top_k or source_budget."""
+    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); conformal (calibrated on probes)."""
     phi: float = 0.0
     """rule=phi: drop what exceeds this, in the signal's unit."""
     quantile: float = 0.3
     """rule=quantile: share of the examples to drop."""
     top_k: int = 0
     """rule=top_k: number of examples to drop."""
+    max_false_drop: float = 0.05
+    """rule=conformal: share of the good examples that may be dropped at most."""
+    fdr: float | None = None
+    """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
     source_budget: dict[str, float] = field(default_factory=dict)
     """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
 

@@ -29,16 +29,28 @@ class ExampleLosses:
     loss_sum: torch.Tensor  # [E] nats, float32
     num_tokens: torch.Tensor  # [E] label tokens
     epoch: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None  # [N] nats of each label token, example after example; where `attach` is asked
+    correct: torch.Tensor | None = None  # [N] whether the label token was the first choice
 
 
 def token_losses(
-    head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, targets: torch.Tensor, vocabulary: int
+    head: Callable[[torch.Tensor], torch.Tensor],
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    vocabulary: int,
+    choices: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """The cross entropy in nats of each label token, float32 [N], from hidden states [N, H], chunk by chunk."""
+    """The cross entropy in nats of each label token, float32 [N], from hidden states [N, H], chunk by chunk.
+
+    `choices` is given, chunk by chunk, whether each label token was the first choice (without gradients only).
+    """
     chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
 
     def one(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(head(part).float(), wanted, reduction="none")
+        logits = head(part).float()
+        if choices is not None:
+            choices.append(logits.argmax(-1) == wanted)
+        return F.cross_entropy(logits, wanted, reduction="none")
 
     pairs = zip(torch.split(hidden, chunk), torch.split(targets, chunk))
     if not torch.is_grad_enabled():
@@ -55,6 +67,7 @@ class _Head:
         self.original = layer.forward
         self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
+        self.choices: list[torch.Tensor] | None = None
         layer.forward = self.forward  # type: ignore[method-assign]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -65,14 +78,17 @@ class _Head:
         if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
             nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
             return nothing
-        return token_losses(self.original, chosen, wanted, self.vocabulary)
+        return token_losses(self.original, chosen, wanted, self.vocabulary, self.choices)
 
 
-def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None = None) -> Callable[[], None]:
+def attach(
+    model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None = None, tokenwise: bool = False
+) -> Callable[[], None]:
     """Makes `model(**batch)` return `loss` and `example_losses`; gives each batch's ExampleLosses to `sink`.
 
     `loss` is the sum over the label tokens divided by the batch's `norm` (label tokens of the whole optimizer
     step), or by `num_items_in_batch` where the caller passes it, or by the batch's own number of label tokens.
+    With `tokenwise` the examples carry the losses of their tokens too (for forward passes without gradients).
     Batches without `loss_positions` pass as if nothing were attached. Returns the function that detaches.
     """
     layer = model.get_output_embeddings()  # type: ignore[operator]
@@ -88,6 +104,7 @@ def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None 
         kwargs.pop("labels", None)
         current["items"] = kwargs.pop("num_items_in_batch", None)
         head.targets = (current["loss_positions"], current["loss_targets"])
+        head.choices = [] if tokenwise else None
         return args, kwargs | {"use_cache": False}
 
     def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
@@ -101,6 +118,9 @@ def attach(model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None 
         losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
         assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
         examples = _by_example(losses.detach(), extras)
+        if head.choices is not None:
+            examples.tokens = losses.detach()
+            examples.correct = torch.cat([*head.choices, losses.new_zeros(0, dtype=torch.bool)])
         if sink is not None:
             sink(examples)
         total = losses.sum()

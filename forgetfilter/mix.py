@@ -41,12 +41,14 @@ def mix(run: Run) -> dict[str, Any]:
         return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy"), examples(config.data.safe, "data.safe")
+        probes = list(examples(config.data.probes, "data.probes"))
     else:
         mixture = compose(config.mixture, config.seed)
         noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
+        probes = list(_of_records(mixture.probes))
         prompts |= mixture.prompts
         skipped |= mixture.skipped
-    summary: dict[str, Any] = write_sets(run.noisy_data, run.safe_data, noisy, safe)
+    summary: dict[str, Any] = write_sets(run.noisy_data, run.safe_data, noisy, safe, probes, run.probes)
     _write_prompts(run, prompts)
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     write_json(run.folder / "data" / "summary.json", summary)
@@ -61,6 +63,7 @@ def input_hash(config: Config) -> str:
     if config.mixture is None:
         used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
         used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
+        used |= {f"data.probes.{name}": source for name, source in config.data.probes.items()}
         drawn: Any = None
     else:
         used |= pool_sources(config.mixture)
@@ -79,8 +82,19 @@ def examples(sources: Mapping[str, SourceConfig], key: str) -> Iterator[Example]
             yield where, messages, own if isinstance(own, str) and own else name, label if label in LABELS else None
 
 
-def write_sets(noisy_path: Path, safe_path: Path, noisy: Iterable[Example], safe: Iterable[Example]) -> dict[str, Any]:
-    """Writes both sets of records; refuses sets that share rows. Returns the counts of both."""
+def write_sets(
+    noisy_path: Path,
+    safe_path: Path,
+    noisy: Iterable[Example],
+    safe: Iterable[Example],
+    probes: list[Example],
+    probes_path: Path,
+) -> dict[str, Any]:
+    """Writes both sets of records; refuses sets that share rows. Returns the counts of both.
+
+    The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
+    `probes_path` names them again, and is not there where there are none.
+    """
     counts: dict[str, dict[str, dict[str, int]]] = {"noisy": _counter(), "safe": _counter()}
     noisy_ids: set[bytes] = set()  # 32 bytes a row, the most that is kept of it
 
@@ -102,7 +116,20 @@ def write_sets(noisy_path: Path, safe_path: Path, noisy: Iterable[Example], safe
                 f"{len(shared)} rows of the safe set are in the noisy set too ({named}): take them out of one"
             )
 
-    write_records(noisy_path, _counted(_records(remember(noisy)), counts["noisy"]))
+    trusted = [(where, messages, source, None) for where, messages, source, _ in probes]
+
+    def with_probes() -> Iterator[Example]:
+        yield from remember(noisy)
+        if twice := [row[0] for row in trusted if bytes.fromhex(content_id(row[1])) in noisy_ids]:
+            named = ", ".join(twice[:SHOWN]) + (", ..." if len(twice) > SHOWN else "")
+            raise UserError(f"{len(twice)} probes are in the noisy set too ({named}): take them out of one")
+        yield from remember(trusted)
+
+    write_records(noisy_path, _counted(_records(with_probes()), counts["noisy"]))
+    if trusted:
+        write_records(probes_path, _records(trusted))
+    else:
+        probes_path.unlink(missing_ok=True)
     write_records(safe_path, _counted(_records(compare(safe)), counts["safe"]))
     return {
         name: {

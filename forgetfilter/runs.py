@@ -67,6 +67,11 @@ class Run:
         return self.folder / "data" / "safe.jsonl"
 
     @property
+    def probes(self) -> Path:
+        """Which of the noisy data are probes; not there without any."""
+        return self.folder / "data" / "probes.jsonl"
+
+    @property
     def kept_data(self) -> Path:
         return self.folder / "filter" / "kept.jsonl"
 

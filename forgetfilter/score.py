@@ -16,8 +16,10 @@ from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
 from forgetfilter.shards import write_manifest
+from forgetfilter.token_rises import write_token_rises
 
 STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
+ONCE_MORE = {"base": None, "noise": "noisy"}  # where score.base and score.noise ask for it; None is M0
 
 
 def main(argv: list[str]) -> None:
@@ -39,31 +41,45 @@ def score(run: Run, world: World) -> None:
     verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
     four_bit = config.train.method == "qlora"
     states = States(base, config.model.dtype, attention, world.device, four_bit)
-    for state, trained in STATES.items():
+    asked = STATES | {state: trained for state, trained in ONCE_MORE.items() if getattr(config.score, state)}
+    for state, trained in asked.items():
         folder = run.signals(state)
         if (folder / "manifest.json").exists():
             continue
-        manifest = _manifest(run, base, trained, tokenizer, prepared, attention, world)
-        with states.use(run.model(trained)) as model:
-            sizes, packing = (config.score.batch_tokens, config.score.shard_rows), config.train.packing
-            score_prepared(model, prepared, folder, *sizes, world, f"score {state}", packing)
-            if config.score.rouge:
+        batch_tokens = config.score.batch_tokens // (2 if state == "noise" else 1)  # other batches, other rounding
+        manifest = _manifest(run, base, trained, tokenizer, prepared, attention, world, batch_tokens)
+        tokenwise = config.score.tokens and state in STATES
+        with states.use(run.model(trained) if trained else None) as model:
+            sizes, packing = (batch_tokens, config.score.shard_rows), config.train.packing
+            score_prepared(model, prepared, folder, *sizes, world, f"score {state}", packing, tokenwise)
+            if config.score.rouge and state in STATES:
                 _rouge(run, state, model, tokenizer, manifest, world)
         barrier()
         if world.is_main:
             write_manifest(folder, manifest)
         barrier()
+    rises = run.folder / "signals" / "tokens"
+    if config.score.tokens and world.is_main and not (rises / "manifest.json").exists():
+        write_token_rises(run.signals("before"), run.signals("after"), rises, prepared.identity)
+    barrier()
 
 
 def _manifest(
-    run: Run, base: ModelRef, trained: str, tokenizer: Any, prepared: tokens.Prepared, attention: str, world: World
+    run: Run,
+    base: ModelRef,
+    trained: str | None,
+    tokenizer: Any,
+    prepared: tokens.Prepared,
+    attention: str,
+    world: World,
+    batch_tokens: int,
 ) -> dict[str, Any]:
     """All that the scores depend on, by hash or name; shards.check_comparable says which of it must agree."""
     return {
-        "state": trained,
+        "state": trained or "base",
         "base_model": base.identity,
         "model_name": run.config.model.name,
-        "trained": folder_hash(run.model(trained), Path(run.config.cache).expanduser()),
+        "trained": folder_hash(run.model(trained), Path(run.config.cache).expanduser()) if trained else base.identity,
         "tokenizer": tokens.tokenizer_identity(tokenizer),
         "chat_template": sha256_value(tokenizer.chat_template),
         "data": prepared.identity,
@@ -71,7 +87,7 @@ def _manifest(
         "cut": prepared.summary["cut"],
         "attention": attention,
         "dtype": "nf4" if run.config.train.method == "qlora" else run.config.model.dtype,
-        "plan": {"batch_tokens": run.config.score.batch_tokens, "packing": run.config.train.packing},
+        "plan": {"batch_tokens": batch_tokens, "packing": run.config.train.packing},
         "world_size": world.size,
         "rows": len(prepared),
     }

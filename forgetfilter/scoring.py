@@ -12,9 +12,9 @@ import torch
 from forgetfilter import interrupts
 from forgetfilter.batches import Row, collate, layout_for, plan_scoring
 from forgetfilter.distributed import World, barrier
-from forgetfilter.losses import attach, check_exact, to_device
+from forgetfilter.losses import ExampleLosses, attach, check_exact, to_device
 from forgetfilter.progress import progress
-from forgetfilter.shards import LOSS_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
 from forgetfilter.tokens import Prepared
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of a packed loss against the one alone, random model
@@ -24,10 +24,15 @@ def score_batch(
     model: torch.nn.Module, rows: Sequence[Row], device: torch.device, packing: bool
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(loss_sum nats float64 [E], num_tokens int64 [E]) of a batch; `model` must be attached."""
+    losses = _forward(model, rows, device, packing)
+    return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
+
+
+def _forward(model: torch.nn.Module, rows: Sequence[Row], device: torch.device, packing: bool) -> ExampleLosses:
     with torch.inference_mode():
         batch = collate(rows, range(len(rows)), _layout(model, packing), pad_token=0)
-        losses = model(**to_device(batch, device))["example_losses"]
-    return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
+        losses: ExampleLosses = model(**to_device(batch, device))["example_losses"]
+    return losses
 
 
 def _layout(model: torch.nn.Module, packing: bool) -> str:
@@ -61,20 +66,23 @@ def score_prepared(
     world: World,
     what: str,
     packing: bool = True,
+    tokenwise: bool = False,
 ) -> None:
     """Writes the losses of all rows to shards below `folder`, each batch exactly once.
 
     Batches are planned once for the whole data and handed to ranks whole; what whole shards already hold is
-    left out, whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
+    left out, whatever world size wrote them. `tokenwise` adds the columns of TOKEN_SCHEMA. Raises Stopped after a
+    signal, with everything scored saved.
     """
     plan = plan_scoring(prepared.lengths(), batch_tokens)
-    detach = attach(model)
+    schema = TOKEN_SCHEMA if tokenwise else LOSS_SCHEMA
+    detach = attach(model, tokenwise=tokenwise)
     try:
         write_steps(
             len(plan),
-            lambda step: _score_step(model, prepared, plan[step], step, world, packing),
+            lambda step: _score_step(model, prepared, plan[step], step, world, packing, schema),
             folder,
-            LOSS_SCHEMA,
+            schema,
             shard_rows,
             world,
             what,
@@ -112,13 +120,19 @@ def write_steps(
 
 
 def _score_step(
-    model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World, packing: bool
+    model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World, packing: bool, schema: pa.Schema
 ) -> pa.Table:
-    loss_sum, num_tokens = score_batch(model, [prepared.row(int(row)) for row in rows], world.device, packing)
+    losses = _forward(model, [prepared.row(int(row)) for row in rows], world.device, packing)
+    loss_sum, num_tokens = losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
     taken = prepared.table.select(["id", "source"]).take(pa.array(rows))
     columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
     columns |= {key: np.full(len(rows), value) for key, value in (("rank", world.rank), ("step", step), ("epoch", 0))}
-    return pa.table({"id": taken["id"], "source": taken["source"], **columns}).cast(LOSS_SCHEMA)
+    if losses.tokens is not None and losses.correct is not None:
+        ends = pa.array(np.concatenate([[0], np.cumsum(num_tokens)]), pa.int32())
+        nats = losses.tokens.float().cpu().numpy().clip(0, 65504).astype(np.float16)
+        columns["token_losses"] = pa.ListArray.from_arrays(ends, pa.array(nats))
+        columns["token_correct"] = pa.ListArray.from_arrays(ends, pa.array(losses.correct.cpu().numpy()))
+    return pa.table({"id": taken["id"], "source": taken["source"], **columns}).cast(schema)
 
 
 class ShardWriter:

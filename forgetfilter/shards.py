@@ -28,6 +28,10 @@ LOSS_SCHEMA = pa.schema(
     ]
 )
 
+TOKEN_SCHEMA = LOSS_SCHEMA.append(pa.field("token_losses", pa.list_(pa.float16()))).append(  # nats a label token
+    pa.field("token_correct", pa.list_(pa.bool_()))  # whether the model would have chosen it first
+)
+
 
 def shard_path(folder: Path, rank: int, part: int) -> Path:
     return folder / f"rank={rank:05d}" / f"part-{part:05d}.parquet"

@@ -49,7 +49,7 @@ def write_inputs(folder: Path, model: Path) -> None:
         "  noisy: {epochs: 3, lr: 2e-2, batch_size: 4}\n"
         "  safe: {epochs: 2, lr: 2e-2, batch_size: 4}\n"
         "  refit: {epochs: 1, lr: 2e-2, batch_size: 4}\n"
-        "score: {batch_tokens: 200, shard_rows: 6}\n"
+        "score: {batch_tokens: 200, shard_rows: 6, base: true, tokens: true, noise: true}\n"
         f"eval: {{data: {{harmfulness: {{path: {folder}/harm.jsonl}}, task: {{path: {folder}/task.jsonl}}}}, "
         "max_new_tokens: 4}\n"
         "tracking: {mode: offline}\n"
@@ -104,6 +104,21 @@ def test_every_file_of_the_layout_is_there(street: Path) -> None:
     tracked = {path.name.rsplit("-", 1)[1] for path in (street / "wandb").glob("offline-run-*")}
     assert len(tracked) == 5  # three finetunings, the filter and the evaluation
     assert list((street / "wandb").rglob("metrics_*.table.json"))
+
+
+def test_what_the_scoring_stores_when_asked(street: Path) -> None:
+    # M0's losses, M1's in other batches, and the tokens' rises become signals; float16 keeps the sums to 1%; the same
+    # model scored twice differs by float32's rounding only.
+    summary = json.loads((street / "filter" / "summary.json").read_text())
+    assert {"base_loss", "learned_share_lost", "top_token_rise", "variability"} <= set(
+        summary["quality"]["all_signals"]
+    )
+    assert 0 <= summary["noise"]["floor"] < 1e-3
+    before = pl.read_parquet(street / "signals" / "before" / "*" / "*.parquet")
+    assert (before["token_losses"].list.len() == before["num_tokens"]).all()
+    assert (before["token_correct"].list.len() == before["num_tokens"]).all()
+    total = before["token_losses"].cast(pl.List(pl.Float64)).list.sum()
+    assert total.to_list() == pytest.approx(before["loss_sum"].to_list(), rel=0.01, abs=0.01)
 
 
 def test_the_same_command_again_does_nothing_again(street: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,14 @@
 
 from forgetfilter.errors import UserError, nearest
 
-from . import phi, quantile, source_budget, top_k
-from .base import NO_TOKENS, Rule
+from . import conformal, mixture, otsu, phi, quantile, source_budget, top_k
+from .base import NO_TOKENS, Rule, Scores, Verdict
 
-__all__ = ["NO_TOKENS", "RULES", "Rule", "get"]
+__all__ = ["NO_TOKENS", "RULES", "Rule", "Scores", "Verdict", "get"]
 
-RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in (phi, quantile, top_k, source_budget)}
+RULES: dict[str, Rule] = {
+    module.RULE.name: module.RULE for module in (phi, quantile, top_k, source_budget, otsu, mixture, conformal)
+}
 
 
 def get(name: str) -> Rule:

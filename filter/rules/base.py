@@ -1,48 +1,115 @@
-"""What a rule is: a function from scores to decisions, each with its rank and its reason."""
+"""What a rule is: a function from the scores of all examples to a verdict on each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 NO_TOKENS = "no label tokens"  # the reason of an example that has no score: nothing was learned of it
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """All that a rule sees of n examples: numbers, never texts or labels."""
+
+    score: NDArray[np.float64]
+    """[n] in the signal's unit, higher for what was forgotten more; NaN where an example has none."""
+    source: NDArray[np.int32]
+    """[n] positions in `sources`."""
+    sources: list[str]
+    """Names of the sources."""
+    id_keys: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    """Of the given rows, numbers that sort as their ids do; asked only for rows that share their score."""
+    probe: NDArray[np.bool_] | None = None
+    """[n] whether the example is a held-out trusted one that was trained along; None where there are no probes."""
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The rows that have a score, most forgotten first; equal scores by id, so the input's order has no say."""
+        rows = np.argsort(-self.score)[: np.count_nonzero(~np.isnan(self.score))]
+        ordered = self.score[rows]
+        tied = np.zeros(len(rows) + 1, dtype=np.bool_)  # whether a row equals the one before it
+        tied[1:-1] = ordered[1:] == ordered[:-1]
+        equal = np.flatnonzero(tied[:-1] | tied[1:])
+        if len(equal):
+            group, members = np.cumsum(~tied[equal]), rows[equal]
+            rows[equal] = members[np.lexsort((self.id_keys(members), group))]
+        return rows
+
+    @property
+    def count(self) -> int:
+        """Examples that have a score."""
+        return len(self.order)
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64]:
+        """[n] place in `order` from 1 on; 0 without a score."""
+        return places(self.order, len(self.score))
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a rule says of n examples. The texts of the reasons are made when the decisions are written, in batches."""
+
+    drop: NDArray[np.bool_]
+    """[n] False for every example without a score."""
+    reason: pl.Expr
+    """The reason's text from `source, score, rank, drop, p_value` and the names in `columns`; scored rows only."""
+    threshold: float | None = None
+    """The rule's own cut in the signal's unit; None for the lowest score that it dropped."""
+    p_value: NDArray[np.float64] | None = None
+    """[n] chance of so high a score for an example that is good; NaN without a score, None where the rule has none."""
+    note: str = ""
+    """A line for people on what the rule found, such as that nothing separates the examples."""
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Further [n] columns that the reason reads."""
+
+
 @dataclass(frozen=True)
 class Rule:
-    """Which of the scored examples are dropped.
-
-    `apply(frame, signal, **settings)` takes `id, source, score` (a row an example, score null where there is
-    none) and gives them back, most forgotten first, with `rank` (1 = most forgotten; null without a score),
-    `drop` and `reason`. It never sees a label.
-    """
+    """Which of the scored examples are dropped: `apply(scores, signal name, **settings)`."""
 
     name: str
     """As `filter.rule` calls it."""
     settings: tuple[str, ...]
     """Keys of the config's `filter` section that `apply` takes by the same name."""
-    apply: Callable[..., pl.DataFrame]
+    apply: Callable[..., Verdict]
+    sweep: Callable[[Scores], list[float]] | None = None
+    """Values of the first setting that make a curve; None where it has no number to vary."""
 
 
-def ranked(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows in the order of their rank; equal scores are ordered by id, so the input's order has no say."""
-    ordered = frame.sort("score", "id", descending=[True, False], nulls_last=True).with_row_index("rank", offset=1)
-    return ordered.with_columns(pl.when(pl.col("score").is_not_null()).then(pl.col("rank").cast(pl.Int64)))
+def steps(highest: float) -> list[float]:
+    """0 and 99 more values up to 99 hundredths of the highest."""
+    return [highest * step / 100 for step in range(100)]
 
 
-def decided(frame: pl.DataFrame, drop: pl.Expr, reason: pl.Expr) -> pl.DataFrame:
-    """Adds `drop` and `reason`; a row without a score is kept."""
-    unscored = pl.col("score").is_null()
-    return frame.with_columns(
-        drop=drop & ~unscored,
-        reason=pl.when(unscored).then(pl.lit(NO_TOKENS)).otherwise(reason),
-    ).select("id", "source", "score", "rank", "drop", "reason")
+def first(scores: Scores, count: int) -> NDArray[np.bool_]:
+    """[n] whether an example is among the `count` most forgotten."""
+    return among(scores.order[:count], len(scores.score))
 
 
-def whether(drop: pl.Expr, dropped: str, kept: str) -> pl.Expr:
-    """One of two texts."""
-    return pl.when(drop).then(pl.lit(dropped)).otherwise(pl.lit(kept))
+def among(rows: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """[count] whether each row is one of `rows`."""
+    found = np.zeros(count, dtype=np.bool_)
+    found[rows] = True
+    return found
+
+
+def whether(dropped: str, kept: str) -> pl.Expr:
+    """One of two texts, by `drop`."""
+    return pl.when("drop").then(pl.lit(dropped)).otherwise(pl.lit(kept))
 
 
 def percent(share: float) -> str:
     return f"{100 * share:g}%"
+
+
+def places(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """[count] the place of each row in `rows` from 1 on; 0 for a row that is not in it."""
+    place = np.zeros(count, dtype=np.int64)
+    place[rows] = np.arange(1, len(rows) + 1)
+    return place

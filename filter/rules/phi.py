@@ -3,17 +3,23 @@
 Example: phi 0.5 drops a score of 0.51 and keeps one of 0.5.
 """
 
+import numpy as np
 import polars as pl
 
-from .base import Rule, decided, ranked, whether
+from .base import Rule, Scores, Verdict, steps, whether
 
 
-def apply(frame: pl.DataFrame, signal: str, phi: float) -> pl.DataFrame:
+def apply(scores: Scores, signal: str, phi: float) -> Verdict:
     """`phi` is in the signal's unit."""
-    drop = pl.col("score") > phi
     score = pl.col("score").round_sig_figs(6)
-    reason = pl.format("{} {} {} {}", pl.lit(signal), score, whether(drop, "> phi", "<= phi"), pl.lit(f"{phi:g}"))
-    return decided(ranked(frame), drop, reason)
+    reason = pl.format("{} {} {} {}", pl.lit(signal), score, whether("> phi", "<= phi"), pl.lit(f"{phi:g}"))
+    return Verdict(scores.score > phi, reason)  # NaN exceeds nothing
 
 
-RULE = Rule(name="phi", settings=("phi",), apply=apply)
+def sweep(scores: Scores) -> list[float]:
+    """Scores of the examples themselves, from the highest down."""
+    places = [int(value) for value in steps(scores.count)]
+    return [float(value) for value in np.unique(scores.score[scores.order[places]])[::-1]]
+
+
+RULE = Rule(name="phi", settings=("phi",), apply=apply, sweep=sweep)

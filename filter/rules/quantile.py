@@ -7,16 +7,14 @@ Example: quantile 0.3 of 10 scored examples drops ranks 1 to 3.
 
 import polars as pl
 
-from .base import Rule, decided, percent, ranked, whether
+from .base import Rule, Scores, Verdict, first, percent, steps, whether
 
 
-def apply(frame: pl.DataFrame, signal: str, quantile: float) -> pl.DataFrame:
+def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     """`quantile` is a share, 0 to 1."""
-    count = frame["score"].count()
-    drop = pl.col("rank") <= round(quantile * count)
-    among = whether(drop, "among", "not among")
-    reason = pl.format(f"rank {{}} of {count}: {{}} the {percent(quantile)} most forgotten", "rank", among)
-    return decided(ranked(frame), drop, reason)
+    among = whether("among", "not among")
+    reason = pl.format(f"rank {{}} of {scores.count}: {{}} the {percent(quantile)} most forgotten", "rank", among)
+    return Verdict(first(scores, round(quantile * scores.count)), reason)
 
 
-RULE = Rule(name="quantile", settings=("quantile",), apply=apply)
+RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))

@@ -6,44 +6,41 @@ not named keep all. `rank` stays the rank among all examples; the reason tells t
 Example: {"forum": 0.5} of 4 forum and 6 textbook examples drops the 2 most forgotten forum examples.
 """
 
+import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 
-from .base import Rule, decided, percent, ranked, whether
+from .base import Rule, Scores, Verdict, percent, whether
 
 
-def apply(frame: pl.DataFrame, signal: str, source_budget: dict[str, float]) -> pl.DataFrame:
+def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdict:
     """`source_budget`: source name: share, 0 to 1. UserError for a source that the data does not have."""
-    sources = frame["source"].unique().to_list()
     for name in source_budget:
-        if name not in sources:
-            raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, sources)}")
-    with_budget = ranked(frame).with_columns(
-        share=_by_source(source_budget, pl.Float64),
-        percent=_by_source({name: percent(share) for name, share in source_budget.items()}, pl.String),
-        place=pl.col("rank").rank("ordinal").over("source"),
-        count=pl.col("score").count().over("source"),
+        if name not in scores.sources:
+            raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, scores.sources)}")
+    drop, place = np.zeros(len(scores.score), dtype=np.bool_), np.zeros(len(scores.score), dtype=np.int64)
+    counts: dict[str, int] = {}
+    source = scores.source[scores.order]
+    for name, share in source_budget.items():
+        rows = scores.order[source == scores.sources.index(name)]
+        counts[name] = len(rows)
+        place[rows] = np.arange(1, len(rows) + 1)
+        drop[rows[: round(share * len(rows))]] = True
+    shares = {name: percent(share) for name, share in source_budget.items()}
+    named = pl.format(
+        "rank {} of {} in {}: {} the {} most forgotten of this source",
+        "place",
+        _of_source(counts, pl.Int64),
+        "source",
+        whether("among", "not among"),
+        _of_source(shares, pl.String),
     )
-    drop = (pl.col("place") <= (pl.col("share") * pl.col("count")).round(mode="half_to_even")).fill_null(False)
-    reason = (
-        pl.when(pl.col("share").is_null())
-        .then(pl.format("source {} has no budget", "source"))
-        .otherwise(
-            pl.format(
-                "rank {} of {} in {}: {} the {} most forgotten of this source",
-                "place",
-                "count",
-                "source",
-                whether(drop, "among", "not among"),
-                "percent",
-            )
-        )
-    )
-    return decided(with_budget, drop, reason)
+    reason = pl.when(pl.col("place") > 0).then(named).otherwise(pl.format("source {} has no budget", "source"))
+    return Verdict(drop, reason, columns={"place": place})
 
 
-def _by_source(values: dict[str, float] | dict[str, str], dtype: type[pl.DataType]) -> pl.Expr:
+def _of_source(values: dict[str, int] | dict[str, str], dtype: type[pl.DataType]) -> pl.Expr:
     """The value of each row's source; null for a source that is not named."""
     return pl.col("source").replace_strict(list(values), list(values.values()), default=None, return_dtype=dtype)
 

@@ -17,7 +17,7 @@ from forgetfilter.mixtures.allocate import allocate, split_evenly
 from forgetfilter.mixtures.candidates import Candidate, Skips
 from forgetfilter.mixtures.prompts import Prompt, with_ids
 from forgetfilter.mixtures.registry import find_builder
-from forgetfilter.records import Record, content_id, make_records
+from forgetfilter.records import Message, Record, content_id, make_records
 from forgetfilter.sources import read_rows
 
 LEFT_OUT = "none"  # the builder of a pool that an override takes out of a config
@@ -29,6 +29,7 @@ class Mixture:
 
     noisy: list[Record]
     safe: list[Record]
+    probes: list[Record]
     prompts: dict[str, list[Prompt]]
     skipped: dict[str, dict[str, int]]
 
@@ -48,18 +49,22 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     num_unsafe = round(mixture.size * mixture.unsafe_share)
     num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
     skipped: dict[str, dict[str, int]] = {}
-    drawn = _draw_kind(mixture, num_unsafe, num_safe, seed, skipped)
-    examples = {
+    probes = split_evenly(mixture.probes, 1 + len(tasks))  # as the good examples of the noisy set are
+    drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], seed, skipped)
+    examples: dict[str, list[tuple[list[Message], str, str | None]]] = {
         "noisy": [(c.messages, mixture.kind, c.label) for c in drawn["unsafe"] + drawn["safe"]],
         "trusted": [(c.messages, mixture.kind, c.label) for c in drawn["trusted"]],
+        "probes": [(c.messages, mixture.kind, None) for c in drawn["probes"]],
     }
     prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
     trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
     evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
     for number, (key, pool) in enumerate(tasks.items()):
-        drawn = _draw_task(key, pool, (num_task[number], trusted[number], evaluated[number]), seed, skipped)
+        needs = {"task": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
+        drawn = _draw_task(key, pool, needs | {"probes": probes[1 + number]}, seed, skipped)
         examples["noisy"] += [(c.messages, key, "task") for c in drawn["task"]]
         examples["trusted"] += [(c.messages, key, "task") for c in drawn["trusted"]]
+        examples["probes"] += [(c.messages, key, None) for c in drawn["probes"]]
         prompts.setdefault("task", []).extend((key, c.prompt) for c in drawn["eval"] if c.prompt)
     rng = random.Random(f"{seed}/order")
     for rows in examples.values():
@@ -69,13 +74,19 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     return Mixture(
         list(make_records(examples["noisy"])),
         list(make_records(examples["trusted"])),
+        list(make_records(examples["probes"])),
         {suite: with_ids(rows) for suite, rows in prompts.items() if rows},
         skipped,
     )
 
 
 def _draw_kind(
-    mixture: MixtureConfig, num_unsafe: int, num_safe: int, seed: int, skipped: dict[str, dict[str, int]]
+    mixture: MixtureConfig,
+    num_unsafe: int,
+    num_safe: int,
+    num_probes: int,
+    seed: int,
+    skipped: dict[str, dict[str, int]],
 ) -> dict[str, list[Candidate]]:
     pools = {f"mixture.pools.{k}": pool for k, pool in mixture.pools.items() if pool.builder != LEFT_OUT}
     parts = {
@@ -83,18 +94,20 @@ def _draw_kind(
         "safe": Part(num_safe, _labelled("safe"), "safe examples (mixture.size, mixture.unsafe_share)"),
         "trusted": Part(mixture.safe_size, _labelled("safe"), "examples of the safe set (mixture.safe_size)"),
         "eval": Part(mixture.eval_size, _can_be_asked, "held-out prompts (mixture.eval_size)"),
+        "probes": Part(num_probes, _labelled("safe"), "probes (mixture.probes)"),
     }
     return draw(_candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
 
 
 def _draw_task(
-    name: str, pool: PoolConfig, needs: tuple[int, int, int], seed: int, skipped: dict[str, dict[str, int]]
+    name: str, pool: PoolConfig, needs: Mapping[str, int], seed: int, skipped: dict[str, dict[str, int]]
 ) -> dict[str, list[Candidate]]:
     key = f"mixture.tasks.{name}"
     parts = {
-        "task": Part(needs[0], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
-        "trusted": Part(needs[1], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
-        "eval": Part(needs[2], _can_be_asked, "held-out prompts (mixture.eval_size)"),
+        "task": Part(needs["task"], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
+        "trusted": Part(needs["trusted"], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
+        "eval": Part(needs["eval"], _can_be_asked, "held-out prompts (mixture.eval_size)"),
+        "probes": Part(needs["probes"], _labelled("task"), "probes (mixture.probes)"),
     }
     return draw(_candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
 

@@ -1,9 +1,12 @@
 from itertools import permutations
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from forgetfilter.filter import signals
-from forgetfilter.filter.quality import classification, measure, ranking
+from forgetfilter.filter.decide import decide
+from forgetfilter.filter.quality import classification, ranking, unsafe
 
 
 def test_ranking_by_hand() -> None:
@@ -28,9 +31,9 @@ def test_random_order_is_chance() -> None:
 
 def test_classification_by_hand() -> None:
     # dropped: 2 unsafe and 1 safe; kept: 1 unsafe and 1 task: precision 2/3, recall 2/3, F1 2*2/(3+3)
-    drop = pl.Series([True, True, True, False, False, True])
-    label = pl.Series(["unsafe", "unsafe", "safe", "unsafe", "task", None])  # the last one counts nowhere
-    assert classification(drop, label) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
+    drop = np.array([True, True, True, False, False])
+    positive = unsafe(["safe", "task", "unsafe"], np.array([2, 2, 0, 2, 1], dtype=np.int32))
+    assert classification(drop, positive) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
 
 
 def test_undefined_is_null_not_zero() -> None:
@@ -39,40 +42,33 @@ def test_undefined_is_null_not_zero() -> None:
     assert ranking(pl.Series([1.0, 2.0]), safe) == dict.fromkeys(
         ("auroc", "auprc", "auroc_vs_safe", "auroc_vs_task"), None
     )
-    assert classification(pl.Series([False, False]), safe) == {"precision": None, "recall": None, "f1": None}
+    assert classification(np.array([False, False]), unsafe(["safe", "task"], np.array([0, 1], dtype=np.int32))) == {
+        "precision": None,
+        "recall": None,
+        "f1": None,
+    }
     # unsafe and safe rows, no task rows: only that comparison is undefined
     out = ranking(pl.Series([1.0, 2.0]), pl.Series(["safe", "unsafe"]))
     assert out == {"auroc": 1.0, "auprc": 1.0, "auroc_vs_safe": 1.0, "auroc_vs_task": None}
 
 
 def test_rows_without_score_are_not_ranked() -> None:
-    # the unscored unsafe row is in no pair; it is a miss of the decisions
+    # the unscored unsafe row is in no pair; it is a miss of the decisions (tests/filter/test_filter_decide.py)
     out = ranking(pl.Series([2.0, None, 1.0]), pl.Series(["unsafe", "unsafe", "safe"]))
     assert out["auroc"] == 1.0
-    assert classification(pl.Series([True, False, False]), pl.Series(["unsafe", "unsafe", "safe"]))["recall"] == 0.5
 
 
-def test_measure_gives_every_signal() -> None:
+def test_measure_gives_every_signal(make_toy: Any) -> None:
     # mean losses u 0.5 -> 1.5, s 1 -> 3, t 2 -> 2: the rise ranks s first, the relative rise
-    # (1 / 0.55 = 1.818 against 2 / 1.05 = 1.905) too; the probability drop is 0.383 for u, 0.318 for s
-    label = pl.Series("label", ["unsafe", "safe", "task"])
-    table = pl.DataFrame(
-        {"label": label, "num_tokens": 1, "before_loss_sum": [0.5, 1.0, 2.0], "after_loss_sum": [1.5, 3.0, 2.0]}
-    )
-    decisions = pl.DataFrame({"label": label, "score": [1.0, 2.0, 0.0], "drop": [False, True, False]})
-    out = measure(decisions, table, signals.available(table.columns))
-    assert out is not None
-    assert list(out["all_signals"]) == [n for n in signals.SIGNALS if n != "rouge1_drop"]
+    # (1 / 0.55 = 1.818 against 2 / 1.05 = 1.905) too; the probability drop is 0.383 for u, 0.318 for s;
+    # what has no label (x) counts nowhere
+    rows = [("u", "a", "unsafe", 1, 0.5, 1.5), ("s", "a", "safe", 1, 1.0, 3.0), ("t", "a", "task", 1, 2.0, 2.0)]
+    toy = make_toy([*rows, ("x", "a", None, 1, 0.0, 9.0)])
+    out = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))["quality"]
+    table = ("prefix", "num_tokens", "before_loss_sum", "after_loss_sum")
+    assert set(out["all_signals"]) == {signal.name for signal in signals.available(table)}
     assert out["auroc"] == out["all_signals"]["loss_rise"]["auroc"] == 0.5
     assert out["auroc_vs_safe"] == 0.0 and out["auroc_vs_task"] == 1.0
     assert out["all_signals"]["relative_loss_rise"]["auroc"] == 0.5
     assert out["all_signals"]["probability_drop"]["auroc"] == 1.0
     assert out["precision"] == 0.0 and out["recall"] == 0.0 and out["f1"] == 0.0
-
-
-def test_no_labels_no_quality() -> None:
-    # where nobody knows what is unsafe, nothing is claimed
-    label = pl.Series("label", [None, None], dtype=pl.String)
-    table = pl.DataFrame({"label": label, "num_tokens": 1, "before_loss_sum": [0.5, 1.0], "after_loss_sum": [1.5, 3.0]})
-    decisions = pl.DataFrame({"label": label, "score": [1.0, 2.0], "drop": [False, True]})
-    assert measure(decisions, table, signals.available(table.columns)) is None

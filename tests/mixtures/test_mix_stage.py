@@ -64,6 +64,32 @@ def test_sets_that_share_rows_are_refused_and_the_rows_named(tmp_path: Path) -> 
     assert not list(run.safe_data.parent.glob(".*"))
 
 
+def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str, Any]]) -> Config:
+    given = config(folder, noisy, [pair("9")])
+    source = {"held": write(folder / "probes.jsonl", probes)}
+    return dataclasses.replace(given, data=dataclasses.replace(given.data, probes=source))
+
+
+def test_probes_are_trained_along(tmp_path: Path) -> None:
+    # They are the last noisy rows, without a label, and named in a file that goes when they go.
+    probes = [pair("p", label="safe"), pair("q")]
+    run = Run(tmp_path / "run", with_probes(tmp_path, probes, [pair("1", label="safe")]))
+    assert mix(run)["noisy"]["by_source"] == {"mine": {"safe": 1}, "held": {"unlabelled": 2}}
+    assert [r.id for r in read_records(run.probes)] == [r.id for r in read_records(run.noisy_data)][1:]
+    assert input_hash(run.config) != input_hash(config(tmp_path, [pair("1", label="safe")], [pair("9")]))
+    mix(Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("9")])))
+    assert not run.probes.exists()
+
+
+@pytest.mark.parametrize(
+    ("probe", "where"), [("1", "1 probes are in the noisy set too"), ("9", "1 rows of the safe set")]
+)
+def test_probes_that_are_elsewhere_too_are_refused(tmp_path: Path, probe: str, where: str) -> None:
+    # A probe must be held out of the noisy and the safe set.
+    with pytest.raises(UserError, match=where):
+        mix(Run(tmp_path / "run", with_probes(tmp_path, [pair(probe)], [pair("1")])))
+
+
 def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
     # What an earlier mix left for another suite is taken away.
     source = write(tmp_path / "task.jsonl", [{"prompt": "2 plus 2?", "reference": "4"}])

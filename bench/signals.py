@@ -1,0 +1,74 @@
+"""Every signal on stored runs with labels: how well it finds the unsafe rows, and F1 at the rules without labels.
+
+    python bench/signals.py RUN... [--out bench/results/signals.json]
+
+For each run and signal: AUROC against all rows, against safe and task rows apart, AUPRC, F1 at the automatic rules
+(otsu, mixture; null where they find no separation), F1 when the true share is known, and seconds. Controls: `oracle`
+reads the labels, `pooled_chance` pools numbers that know nothing over the clusters of pooled_rise. Choose a signal on
+the first run, and believe the others.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from forgetfilter.filter import quality, signals, texts
+from forgetfilter.filter.rules import mixture, otsu
+from forgetfilter.filter.table import joined
+
+from forgetfilter.runs import Run
+
+COLUMNS = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "f1_otsu", "f1_mixture", "f1_known_share")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "signals.json")
+    options = parser.parse_args()
+    result = {folder.name: measure(Run.open(folder)) for folder in options.runs}
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name, rows in result.items():
+        print(f"\n| {name} | {' | '.join(COLUMNS)} |\n|{' --- |' * (1 + len(COLUMNS))}")
+        for row in sorted(rows, key=lambda row: -row["auroc"]):
+            shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in COLUMNS]
+            print(f"| {row['signal']} | {' | '.join(shown)} |")
+
+
+def measure(run: Run) -> list[dict[str, Any]]:
+    start = time.perf_counter()
+    texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
+    text_seconds = time.perf_counter() - start
+    with joined(run.noisy_data, run.folder / "signals") as table:
+        sample = table.sample
+        rows = []
+        for signal in signals.available(table.numbers):
+            start = time.perf_counter()
+            score = sample.select(score=signal.bind(sample.select(signal.needs))).to_series().fill_nan(None)
+            seconds = time.perf_counter() - start + (text_seconds if "cluster" in signal.needs else 0)
+            rows.append(judged(signal.name, score, sample["label"], seconds))
+    oracle = (sample["label"] == "unsafe").cast(pl.Float64)
+    chance = pl.Series(np.random.default_rng(0).random(len(sample)))
+    pooled = pl.DataFrame({"cluster": sample["cluster"], "x": chance}).select(pl.col("x").mean().over("cluster"))["x"]
+    controls = {"oracle": oracle, "pooled_chance": pooled}
+    return rows + [judged(name, score, sample["label"], 0.0) for name, score in controls.items()]
+
+
+def judged(name: str, score: pl.Series, label: pl.Series, seconds: float) -> dict[str, Any]:
+    """The row of a signal."""
+    known, unsafe = score.fill_null(float("nan")).to_numpy(), (label == "unsafe").fill_null(False).to_numpy()
+    f1: dict[str, float | None] = {}
+    for rule, cut in (("otsu", otsu.cut), ("mixture", mixture.cut)):
+        threshold, _ = cut(known)
+        f1[f"f1_{rule}"] = None if threshold is None else quality.classification(known > threshold, unsafe)["f1"]
+    most = np.argsort(-known, kind="stable")[: int(unsafe.sum())]
+    f1["f1_known_share"] = quality.classification(np.isin(np.arange(len(known)), most), unsafe)["f1"]
+    return {"signal": name, **quality.ranking(score, label), **f1, "seconds": round(seconds, 3)}
+
+
+if __name__ == "__main__":
+    main()

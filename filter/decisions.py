@@ -1,0 +1,113 @@
+"""The decisions on all examples: numbers in memory, their texts made in pieces while they are written."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from forgetfilter.files import atomic_path
+
+from . import rules
+from .signals import mean_loss
+from .table import Table
+
+COLUMNS = (
+    "id",
+    "source",
+    "label",
+    "num_tokens",
+    "before_loss",  # mean, nats a label token
+    "after_loss",
+    "score",
+    "rank",
+    "drop",
+    "reason",
+)
+OPTIONAL = ("p_value", "probe")  # where the rule has p-values, where there are probes
+LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What was decided on each of n examples, and why."""
+
+    table: Table
+    scores: rules.Scores
+    verdict: rules.Verdict
+    review: NDArray[np.int8]
+    """[n] 1 where a person keeps the example, -1 where a person drops it, 0 where nobody said so."""
+
+    @property
+    def drop(self) -> NDArray[np.bool_]:
+        """[n] the rule's verdict, unless a person said otherwise."""
+        drop: NDArray[np.bool_] = (self.verdict.drop & (self.review != 1)) | (self.review == -1)
+        return drop
+
+    def piece(self, start: int, stop: int) -> pl.DataFrame:
+        """COLUMNS without id and label, and those of OPTIONAL that there are, of the rows from start up to stop."""
+        rows, table = slice(start, stop), self.table
+        frame = pl.DataFrame({name: table.columns.read(name, start, stop) for name in LOSSES})
+        frame = frame.with_columns(
+            pl.Series("source", table.sources).gather(pl.Series(self.scores.source[rows])),
+            pl.Series("score", self.scores.score[rows]).fill_nan(None),
+            pl.Series("rank", self.scores.rank[rows]).cast(pl.Int64).replace(0, None),
+            pl.Series("drop", self.verdict.drop[rows]),
+            pl.Series("review", self.review[rows]),
+            *(pl.Series(name, values[rows]) for name, values in self.verdict.columns.items()),
+        )
+        if self.verdict.p_value is not None:
+            frame = frame.with_columns(pl.Series("p_value", self.verdict.p_value[rows]).fill_nan(None))
+        if self.scores.probe is not None:
+            frame = frame.with_columns(pl.Series("probe", self.scores.probe[rows]))
+        reason = pl.when(pl.col("score").is_null()).then(pl.lit(rules.NO_TOKENS)).otherwise(self.verdict.reason)
+        frame = frame.with_columns(
+            num_tokens=pl.col("num_tokens").cast(pl.Int64),
+            before_loss=mean_loss("before"),
+            after_loss=mean_loss("after"),
+            reason=pl.when(pl.col("review") == 1)
+            .then(pl.lit("kept by review"))
+            .when(pl.col("review") == -1)
+            .then(pl.lit("dropped by review"))
+            .otherwise(reason),
+        ).with_columns(pl.Series("drop", self.drop[rows]))
+        return frame.select(name for name in (*COLUMNS, *OPTIONAL) if name in frame.columns)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All columns of decisions.parquet, some rows at a time, in the data's order."""
+        for start, known in self.table.rows():
+            piece = known.hstack(self.piece(start, start + len(known)).drop("source"))
+            names = [name for name in (*COLUMNS, *OPTIONAL) if name in piece.columns]
+            yield piece.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def write(self, path: Path) -> None:
+        """decisions.parquet; a piece is made while the one before it is compressed."""
+        with atomic_path(path) as temporary, ThreadPoolExecutor(1) as thread:
+            writer, pending = None, Future[None]()
+            pending.set_result(None)
+            try:
+                for table in self.tables():
+                    writer = writer or pq.ParquetWriter(
+                        temporary,
+                        table.schema,
+                        compression={name: _compression(name) for name in table.schema.names},
+                        use_dictionary=["source", "label"],
+                        column_encoding={"id": "DELTA_LENGTH_BYTE_ARRAY"},
+                        write_statistics=False,
+                    )
+                    pending.result()
+                    pending = thread.submit(writer.write_table, table)
+                pending.result()
+            finally:
+                if writer:
+                    thread.submit(writer.close).result()
+
+
+def _compression(name: str) -> str:
+    """Losses and scores hardly shrink, and take half of the time."""
+    return "none" if name in ("before_loss", "after_loss", "score", "p_value") else "zstd"

@@ -1,0 +1,116 @@
+"""Further columns of the joined table, each there only where an earlier stage was asked for it.
+
+| folder | columns | from |
+| --- | --- | --- |
+| signals/base | base_loss_sum | score.base=true: nats under M0 |
+| signals/noise | noise_loss_sum | score.noise=true: nats under M1 once more, in other batches |
+| signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
+| signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
+| train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.shards import read_manifest, scan_shards
+from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
+
+from .columns import Columns
+
+Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
+TEXT_COLUMNS: Kinds = {
+    "cluster": ("cluster", np.int32),
+    "safe_distance": ("safe_distance", np.float64),
+    "profanity": ("profanity", np.float64),
+}
+FOLDERS: dict[str, Kinds] = {
+    "base": {"loss_sum": ("base_loss_sum", np.float64)},
+    "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
+    "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
+    "texts": TEXT_COLUMNS,
+}
+DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
+ADVICE = {
+    **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),
+    **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
+    **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
+    **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
+}
+
+
+class Joiner(Protocol):
+    """Brings the numbers of a folder of shards into the data's order; filter/table.py has it."""
+
+    columns: Columns
+
+    def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None: ...
+
+
+class Ids(Protocol):
+    """The ids of the examples, some at a time; filter/table.py has it."""
+
+    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]: ...
+
+
+def add_extras(joiner: Joiner, signals: Path) -> None:
+    """Adds what is there and complete; UserError where it is of other data than the two scorings."""
+    data = read_manifest(signals / "before").get("data")
+    for name, kinds in FOLDERS.items():
+        folder = signals / name
+        if not (folder / "manifest.json").exists():
+            continue
+        if name != "texts" and read_manifest(folder).get("data") != data:
+            raise UserError(f"{folder} is of other data than {signals / 'before'}: score again")
+        joiner.add(folder, kinds)
+    losses = signals.parent / "train" / "noisy" / "losses"
+    if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
+        _add_dynamics(joiner, losses)
+
+
+def read_probes(path: Path, table: Ids) -> NDArray[np.bool_] | None:
+    """[n] whether an example is a probe, from the records of the probes; None where there are none."""
+    if not path.exists():
+        return None
+    ids = pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"].implode()
+    found = [(start, rows["id"].is_in(ids)) for start, rows in table.rows()]
+    return np.concatenate([piece.to_numpy() for _, piece in found]).astype(np.bool_)
+
+
+def missing(needs: Sequence[str], there: Sequence[str]) -> str:
+    """What a signal lacks, for the error; empty where it has all it needs."""
+    lacking = [need for need in needs if need not in there]
+    return ADVICE.get(lacking[0], f"the column {lacking[0]}") if lacking else ""
+
+
+def _add_dynamics(joiner: Joiner, folder: Path) -> None:
+    """How each example's loss moved over the epochs in which it was learned, from one row of the hook an epoch."""
+    epochs = int(scan_shards(folder).select(pl.col("epoch").max()).collect().item()) + 1
+    names = [f"epoch{number}" for number in range(epochs)]
+    for number, name in enumerate(names):
+        joiner.add(folder, {"loss_sum": (name, np.float64)}, pl.col("epoch") == number)
+    tokens = pl.col("num_tokens").clip(1)
+    probability = [(-pl.col(name) / tokens).exp() for name in names]
+    mean = pl.sum_horizontal(probability) / epochs
+    risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int8) for earlier, later in pairwise(names)]
+    made: dict[str, tuple[pl.Expr, Callable[[int], Any]]] = {
+        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int8), *risen), lambda n: np.empty(n, np.int8)),
+        "noisy_variability": (
+            (pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(),
+            lambda n: np.empty(n),
+        ),
+        "noisy_confidence": (mean, lambda n: np.empty(n)),
+    }
+    for name, (expression, empty) in made.items():
+        values = empty(joiner.columns.count)
+        for start, piece in joiner.columns.pieces(["num_tokens", *names]):
+            values[start : start + len(piece)] = piece.select(expression).to_series().to_numpy()
+        joiner.columns.write(name, values)
+    for name in names:
+        joiner.columns.drop(name)

@@ -1,0 +1,28 @@
+"""Drop what more likely belongs to the upper of two normal distributions that are mixed in the scores.
+
+The threshold is where the two weighted densities cross, on the scale of separation.py, whose test must find two groups
+first: without them nothing is dropped.
+
+Example: scores around 0 (700) and around 5 (300), each with spread 1: a threshold near 2.5 + ln(7/3) / 5 = 2.67.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Rule, Scores, Verdict
+from .otsu import above
+from .separation import crossing, find_groups
+
+
+def cut(score: NDArray[np.float64]) -> tuple[float | None, str]:
+    """(threshold, what was found) of scores [n], NaN for none; None where nothing separates them."""
+    groups, found = find_groups(score)
+    return (None if groups is None else crossing(groups)), found
+
+
+def apply(scores: Scores, signal: str) -> Verdict:
+    """Drops scores above the threshold."""
+    return above(scores, *cut(scores.score))
+
+
+RULE = Rule(name="mixture", settings=(), apply=apply)

@@ -1,0 +1,20 @@
+"""Loss rise against that of rows that look alike: (rise - median) / (spread + floor) within the row's cluster.
+
+Takes out what a whole kind of text forgets. It takes out unsafe families too, where unsafe rows look alike. The
+clusters are those of filter/texts.py; the rest is as in conditional_rise.
+
+Example: see conditional_rise, with a cluster for a cell.
+"""
+
+import polars as pl
+
+from .base import LOSS_COLUMNS, Signal
+from .conditional_rise import RISE, normalised
+
+SIGNAL = Signal(
+    name="cluster_rise",
+    needs=(*LOSS_COLUMNS, "cluster"),
+    fit=lambda sample: normalised(RISE, pl.col("cluster"), sample),
+    unit="spreads",
+    doc="loss rise less the median of its cluster of rows that look alike, over its spread",
+)

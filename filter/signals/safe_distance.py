@@ -1,0 +1,18 @@
+"""A rival that looks at texts alone: 1 less the cosine to the most alike row of the safe set.
+
+In the space of filter/texts.py. Far from everything trusted may be unsafe, or only another subject.
+
+Example: a copy of a safe row scores 0; a row that shares nothing with any scores 1.
+"""
+
+import polars as pl
+
+from .base import Signal
+
+SIGNAL = Signal(
+    name="safe_distance",
+    needs=("num_tokens", "safe_distance"),
+    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("safe_distance")),
+    unit="1 - cosine",
+    doc="rival on texts alone: distance to the most alike safe row",
+)

@@ -1,0 +1,18 @@
+"""A rival that looks at texts alone: the chance of profanity in the answer by alt-profanity-check, 0 to 1.
+
+A linear model on word counts (Zhou, profanity-check, 2019). Blind by construction to bias and to polite harm.
+
+Example: an insult scores near 1, a recipe near 0.
+"""
+
+import polars as pl
+
+from .base import Signal
+
+SIGNAL = Signal(
+    name="text_toxicity",
+    needs=("num_tokens", "profanity"),
+    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("profanity")),
+    unit="probability",
+    doc="rival on texts alone: chance of profanity in the answer",
+)

@@ -1,0 +1,74 @@
+"""kept.jsonl and dropped.jsonl from the data's lines, in one pass and in blocks, however many lines there are."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path
+
+from .blocks import lines
+from .decisions import Decisions
+
+BUCKET = 100_000  # dropped lines put into their order in memory at a time
+MOST_BUCKETS = 500  # files open at a time
+
+
+def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> None:
+    """The kept lines unchanged and in their order; the dropped ones with score, rank and reason, by rank."""
+    drop = decisions.drop
+    with atomic_path(kept) as kept_temporary, atomic_path(dropped) as dropped_temporary, ExitStack() as stack:
+        out = stack.enter_context(open(kept_temporary, "wb"))
+        buckets = _Buckets(stack, kept.parent, int(drop.sum()), len(drop))
+        start = 0
+        for block, lengths in lines(data):
+            rows = drop[start : start + len(lengths)]
+            if len(rows) < len(lengths):
+                break
+            out.write(block[np.repeat(~rows, lengths)].tobytes())
+            if rows.any():
+                text = block[np.repeat(rows, lengths)].tobytes().decode("utf-8")
+                buckets.add(text, decisions.piece(start, start + len(rows)).filter("drop"))
+            start += len(lengths)
+        if start != len(drop) or len(rows) < len(lengths):
+            raise UserError(f"{data} changed while it was filtered: run the same command again")
+        buckets.write(dropped_temporary)
+
+
+class _Buckets:
+    """Dropped lines by their rank: spread over files by rank, then each file put in order by itself."""
+
+    def __init__(self, stack: ExitStack, folder: Path, dropped: int, count: int):
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".dropped-")))
+        number = min(MOST_BUCKETS, -(-dropped // BUCKET))
+        self.width = -(-count // number) if number else count
+        self.paths = [scratch / str(bucket) for bucket in range(number)]
+        self.files = [stack.enter_context(open(path, "wb")) for path in self.paths]
+        self.ranks: list[list[NDArray[np.int64]]] = [[] for _ in self.paths]
+
+    def add(self, text: str, why: pl.DataFrame) -> None:
+        """Lines of JSON objects, and score, rank and reason of each."""
+        line = pl.Series("line", text.removesuffix("\n").split("\n"))
+        added = pl.struct("score", "rank", "reason").struct.json_encode().str.strip_prefix("{")
+        whole = pl.concat_str(pl.col("line").str.strip_chars_end().str.strip_suffix("}"), pl.lit(","), added)
+        frame = why.with_columns(line).select(line=whole, place=pl.col("rank").fill_null(1 << 62))
+        bucket = (pl.col("place") // self.width).clip(0, len(self.paths) - 1)
+        for (number,), part in frame.with_columns(bucket=bucket).group_by("bucket"):
+            assert isinstance(number, int)
+            self.files[number].write(("\n".join(part["line"]) + "\n").encode("utf-8"))
+            self.ranks[number].append(part["place"].to_numpy())
+
+    def write(self, path: Path) -> None:
+        """All lines, most forgotten first."""
+        with open(path, "wb") as out:
+            for file, bucket, ranks in zip(self.files, self.paths, self.ranks):
+                file.close()
+                if ranks:
+                    own = bucket.read_bytes().split(b"\n")
+                    order = np.argsort(np.concatenate(ranks), kind="stable")
+                    out.write(b"\n".join([own[line] for line in order]) + b"\n")
+                bucket.unlink()

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from forgetfilter.filter.rules import conformal, mixture, otsu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetfilter.errors import UserError
+
+SHAPES = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "lognormal": lambda rng, n: rng.lognormal(0, 1, n),
+    "heavy": lambda rng, n: rng.standard_t(2, n),
+    "discrete": lambda rng, n: rng.poisson(2, n).astype(float),
+}
+
+
+@pytest.mark.parametrize("rule", [otsu, mixture])
+def test_two_groups_are_parted(rule: object) -> None:
+    # the threshold lies between the groups and does not hang on the order or unit of the scores
+    rng = np.random.default_rng(0)
+    score = np.concatenate([rng.normal(0, 1, 700), rng.normal(5, 1, 300)])
+    threshold, found = rule.cut(score)  # type: ignore[attr-defined]
+    assert 1.4 < threshold < 3.6 and found.startswith("two groups")
+    again, _ = rule.cut(rng.permutation(score) * 100 + 7)  # type: ignore[attr-defined]
+    assert again == pytest.approx(threshold * 100 + 7, rel=1e-3)
+    assert rule.cut(np.append(score, np.nan))[0] == threshold  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_one_group_is_left_whole(shape: str) -> None:
+    # without unsafe examples hardly any run drops anything, whatever the shape; bench/rules.py has more of them
+    rng = np.random.default_rng(1)
+    dropped = []
+    for n in (100, 1000):
+        for _ in range(4):
+            score = SHAPES[shape](rng, n)
+            threshold, found = mixture.cut(score)
+            dropped.append(0.0 if threshold is None else (score > threshold).mean())
+            assert threshold is not None or found.startswith("no separation found")
+    assert np.mean(dropped) <= 0.02
+
+
+@pytest.mark.parametrize("score", [[], [1.0] * 50, [0.0, 1.0], [float("nan")] * 40])
+def test_nothing_to_part(score: list[float]) -> None:
+    # too few, equal or absent scores part nothing
+    assert otsu.cut(np.array(score))[0] is None
+
+
+def test_p_values() -> None:
+    # (1 + probes as high) / (m + 1): above all, among, below all, and none without a score
+    p = conformal.p_values(np.array([9.0, 2.0, 0.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0]))
+    assert p[:3].tolist() == [1 / 5, 4 / 5, 1.0] and np.isnan(p[3])
+
+
+@given(probes=st.lists(st.floats(-5, 5), min_size=20, max_size=60), score=st.lists(st.floats(-5, 5), min_size=1))
+@settings(max_examples=25, deadline=None)
+def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -> None:
+    # between 1 / (m + 1) and 1, never rising with the score
+    p = conformal.p_values(np.sort(score), np.array(probes))
+    assert (np.diff(p) <= 0).all() and p.min() >= 1 / (len(probes) + 1) and p.max() <= 1
+
+
+def test_the_rank_of_the_probe() -> None:
+    # with very many good examples, the highest probe of m bounds 5% with 97.5% once 0.95^m <= 0.025: m >= 72
+    assert conformal.probe_rank(71, 10**6, 0.05) == 0
+    assert conformal.probe_rank(72, 10**6, 0.05) == 1
+    assert conformal.probe_rank(500, 10**6, 0.05) > 10
+
+
+def test_benjamini_hochberg() -> None:
+    # the worked example; NaN is never rejected
+    assert conformal.benjamini_hochberg(np.array([0.9, 0.01, np.nan, 0.04]), 0.1).tolist() == [False, True, False, True]
+
+
+def test_the_bound_holds() -> None:
+    # at least 95 of 100 mixtures stay within 5% of good examples dropped, and unsafe ones are found
+    rng, within, found = np.random.default_rng(2), 0, []
+    for _ in range(100):
+        good, bad, probes = rng.lognormal(size=350), rng.lognormal(2, 1, 150), rng.lognormal(size=150)
+        score = np.concatenate([good, bad, probes])
+        probe = np.arange(len(score)) >= 500
+        drop, threshold, _, _ = conformal.decide(score, probe, 0.05, None)
+        within += drop[:350].mean() <= 0.05
+        found.append(drop[350:500].mean())
+        assert not drop[500:].any() and threshold is not None
+    assert within >= 95 and np.mean(found) > 0.3
+
+
+def test_false_discoveries() -> None:
+    # on average at most a tenth of the dropped is good
+    rng, false = np.random.default_rng(3), []
+    for _ in range(50):
+        score = np.concatenate([rng.normal(size=350), rng.normal(4, 1, 150), rng.normal(size=300)])
+        drop, *_ = conformal.decide(score, np.arange(800) >= 500, 0.05, 0.1)
+        false.append(drop[:350].sum() / max(1, drop.sum()))
+    assert np.mean(false) <= 0.1
+
+
+def test_too_few_probes() -> None:
+    # below 20 there is an error, below what the bound needs nothing is dropped and said so
+    score, probe = np.arange(100.0), np.arange(100) < 19
+    with pytest.raises(UserError, match="needs at least 20 probes with a score, there are 19"):
+        conformal.decide(score, probe, 0.05, None)
+    drop, _, _, found = conformal.decide(score, np.arange(100) < 20, 0.05, None)
+    assert not drop.any() and "too few" in found

@@ -1,0 +1,175 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from forgetfilter.filter import texts
+from forgetfilter.filter.table import joined
+
+from forgetfilter.errors import UserError
+from forgetfilter.shards import LOSS_SCHEMA, shard_path, write_manifest, write_shard
+
+
+def columns(toy: Any) -> dict[str, list[float]]:
+    with joined(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals") as table:
+        return {name: table.columns.read(name).tolist() for name in table.numbers}
+
+
+def write_epochs(toy: Any, epochs: list[list[float]], data: str = "same") -> None:
+    """The hook's losses: a list of loss sums, in the order of the ids, an epoch."""
+    rows = [
+        {"id": i, "source": "x", "num_tokens": 1, "loss_sum": s, "rank": 0, "step": e, "epoch": e}
+        for e, sums in enumerate(epochs)
+        for i, s in reversed(list(zip(toy.ids, sums)))
+    ]
+    folder = toy.folder / "train" / "noisy" / "losses"
+    write_shard(shard_path(folder, 0, 0), pa.Table.from_pylist(rows, schema=LOSS_SCHEMA))
+    write_manifest(folder, {"data": data})
+
+
+def test_dynamics_of_the_hook(make_toy: Any, four_rows: Any) -> None:
+    # rises, mean and spread of the probability over the epochs, whatever the order in the log
+    toy = make_toy(four_rows)
+    nats = -np.log([0.2, 0.6])
+    # four_rows has 4, 2, 8 and 1 label tokens
+    write_epochs(toy, [[4 * nats[0], 2.0, 8.0, 1.0], [4 * nats[1], 4.0, 4.0, 2.0], [4 * nats[0], 2.0, 8.0, 3.0]])
+    found = columns(toy)
+    assert found["noisy_loss_rises"] == [1, 1, 1, 2]
+    assert found["noisy_confidence"][0] == pytest.approx((0.2 + 0.6 + 0.2) / 3)
+    assert found["noisy_variability"][0] == pytest.approx(np.std([0.2, 0.6, 0.2]))
+    assert not [name for name in found if name.startswith("epoch")]
+
+
+def test_dynamics_of_other_data_are_left_alone(make_toy: Any, four_rows: Any) -> None:
+    # a log of an earlier noisy set says nothing of this one
+    toy = make_toy(four_rows)
+    write_epochs(toy, [[1.0] * 4], data="other")
+    assert "noisy_confidence" not in columns(toy)
+
+
+def test_base_losses(make_toy: Any, four_rows: Any) -> None:
+    # M0's losses join by id; those of other data are refused
+    toy = make_toy(four_rows)
+    toy.write_losses("base", [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[2, 0, 3, 1])
+    assert columns(toy)["base_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
+    toy.manifest["data"] = "other"
+    write_manifest(toy.folder / "signals" / "base", toy.manifest)
+    with pytest.raises(UserError, match="is of other data"):
+        columns(toy)
+
+
+@pytest.fixture
+def families(make_toy: Any) -> Any:
+    """Two kinds of text, 20 rows each; the safe set has the first kind."""
+    words = {"cake": "bake the cake with flour and sugar", "car": "repair the engine brake and wheel"}
+    rows = [(f"{text} number {n}", kind, None, 4, 2.0, 3.0) for kind, text in words.items() for n in range(20)]
+    toy = make_toy(rows)
+    safe = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines()[0]
+    (toy.folder / "data" / "safe.jsonl").write_text(safe + "\n")
+    return toy
+
+
+def prepare(toy: Any) -> pl.DataFrame:
+    folder = toy.folder / "signals" / "texts"
+    texts.prepare(toy.folder / "data" / "noisy.jsonl", toy.folder / "data" / "safe.jsonl", folder)
+    return pl.read_parquet(folder / "rank=00000" / "*.parquet")
+
+
+def test_clusters_are_of_rows_that_look_alike(families: Any) -> None:
+    # no cluster holds both kinds; what the safe set holds is near it; two runs agree to the last digit
+    found = prepare(families)
+    kind = pl.Series(["cake"] * 20 + ["car"] * 20)
+    assert found["id"].to_list() == families.ids
+    mixed = found.with_columns(kind=kind).group_by("cluster").agg(pl.col("kind").n_unique())
+    assert mixed["kind"].max() == 1
+    distance = found["safe_distance"]
+    assert distance[0] == pytest.approx(0, abs=1e-6)
+    assert distance[:20].max() < distance[20:].min()  # type: ignore[operator]
+    (families.folder / "signals" / "texts" / "manifest.json").unlink()
+    assert prepare(families).equals(found)
+
+
+def test_texts_are_read_once(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what is there for the same data is kept, and made anew for other data
+    prepare(families)
+    read: list[Any] = []
+    real = texts.Space
+    monkeypatch.setattr(texts, "Space", lambda *a, **k: read.append(1) or real(*a, **k))
+    prepare(families)
+    assert not read
+    (families.folder / "data" / "safe.jsonl").write_text("")
+    assert prepare(families)["safe_distance"].is_nan().all() and read
+
+
+def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_rows: Any) -> None:
+    # the error names the setting that stores what is missing
+    from forgetfilter.filter.decide import decide
+
+    for signal, setting in (
+        ("base_loss", "score.base"),
+        ("top_token_rise", "score.tokens"),
+        ("variability", "log_los"),
+    ):
+        with pytest.raises(UserError, match=f"filter.signal={signal} needs .*{setting}"):
+            decide(make_toy(four_rows).run(signal=signal))
+
+
+def test_decides_on_clusters(families: Any) -> None:
+    # a signal over texts makes its columns by itself
+    from forgetfilter.filter.decide import decide
+
+    rises = [(i, 4, 3.0 + (n >= 20) + n / 100) for n, i in enumerate(families.ids)]
+    families.write_losses("after", rises)
+    summary = decide(families.run(signal="pooled_rise", quantile=0.5))
+    assert summary["by_source"] == {"cake": {"kept": 20, "dropped": 0}, "car": {"kept": 0, "dropped": 20}}
+    assert Path(families.folder / "signals" / "texts" / "manifest.json").exists()
+
+
+def test_probes_are_never_dropped(make_toy: Any) -> None:
+    # whatever the rule, they are kept, marked and counted; the calibrated rule needs them
+    from forgetfilter.filter.decide import decide
+
+    rows = [(f"row {n}", "x", None, 1, 0.0, float(n)) for n in range(200)]
+    toy = make_toy(rows)
+    lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
+    (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[1::2]))
+    summary = decide(toy.run(signal="loss_rise", quantile=0.1))
+    assert (summary["dropped"], summary["probes"]) == (10, 100)
+    decisions = toy.decisions()
+    assert decisions["probe"].sum() == 100 and not decisions.filter("probe")["drop"].any()
+    toy.write_losses("after", [(i, 1, 500.0 if n % 20 == 0 else n) for n, i in enumerate(toy.ids)])
+    summary = decide(toy.run(signal="loss_rise", rule="conformal", max_false_drop=0.1))
+    found = toy.decisions()
+    assert summary["note"].startswith("100 probes; at most 10%")
+    assert found.filter(pl.col("score") == 500)["drop"].all() and summary["dropped"] <= 10 + 0.1 * 90
+    assert found.filter(pl.col("score") == 500)["p_value"].to_list() == pytest.approx([1 / 101] * 10)
+    assert found.filter("probe")["reason"].unique().to_list() == ["a probe: trusted, never dropped"]
+
+
+def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
+    # the floor is what the signal shows between two scorings of one model; drops above it are counted
+    from forgetfilter.filter.decide import decide
+
+    toy = make_toy(four_rows)
+    toy.write_losses("noise", [(i, n, loss + 0.5 * n) for i, (*_, n, loss, _) in zip(toy.ids, four_rows)])
+    summary = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))
+    assert summary["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": 0.5}  # rises 1 and 0.25
+
+
+def test_token_rises() -> None:
+    # the worked example; a row without label tokens has none
+    from forgetfilter.token_rises import token_columns
+
+    rows = {
+        "before_losses": [[1.0, 1.0, 1.0], []],
+        "after_losses": [[1.1, 3.0, 0.7], []],
+        "before_correct": [[True, True, False], []],
+        "after_correct": [[False, True, False], []],
+    }
+    lists = {name: pl.List(pl.Boolean if "correct" in name else pl.Float64) for name in rows}
+    found = pl.DataFrame(rows, schema=lists).select(**token_columns())
+    expected = (1 / 3, 2.0, 0.6, 0.6 / (1.0033278 + 0.05))
+    assert found.row(0) == pytest.approx(expected)
+    assert found.row(1) == (None,) * 4
