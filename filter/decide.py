@@ -54,16 +54,21 @@ def decide(run: Run) -> dict[str, Any]:
 @contextmanager
 def deciding(run: Run) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
-    config = run.config.filter
-    signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
+    reviewed = review.read(run)
+    with scored(run) as (table, signal, scores):
+        rule = rules.get(run.config.filter.rule)
+        settings = {key: getattr(run.config.filter, key) for key in rule.settings}
+        yield make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
+
+
+@contextmanager
+def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
+    """The joined table of a run, its signal, and the scores by it."""
+    signal = signals.chosen(run.config.filter.signal, run.config.filter.combine)
     if set(signal.needs) & set(TEXT_COLUMNS):
         texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
-    settings = {key: getattr(config, key) for key in rule.settings}
-    reviewed = review.read(run)
     with joined(run.noisy_data, run.folder / "signals") as table:
-        scores = make_scores(table, signal, read_probes(run.probes, table))
-        decisions = make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
-        yield decisions
+        yield table, signal, make_scores(table, signal, read_probes(run.probes, table))
 
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]
-PART = 1_000_000  # keys sorted together, about
+PART = 2_000_000  # keys sorted together, at most about
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,19 +16,21 @@ class Match:
     """What `match` found."""
 
     order: Rows
-    """[n] the row of `found` that has each expected key; of no meaning unless the three below are empty."""
+    """[n] the row of `found` that has each expected key; of no meaning unless the four below are empty."""
     missing: Rows
     """Rows of `expected` that are not found."""
     foreign: Rows
     """Rows of `found` that are not expected."""
     repeated: Rows
     """Rows of `found` whose key is there more than once."""
+    ambiguous: Rows
+    """Rows of `expected` whose key is there more than once."""
 
 
 def match(expected: Keys, found: Keys) -> Match:
-    """Compares two lists of keys, the expected ones without repetition; fewer than 2^32 each."""
+    """Compares two lists of keys, fewer than 2^32 each."""
     order = np.zeros(len(expected), dtype=np.uint32)
-    missing, foreign, twice = [], [], []
+    missing, foreign, twice, ambiguous = [], [], [], []
     for (wanted, e), (there, f) in zip(_parts(expected, len(expected)), _parts(found, len(expected))):
         if np.array_equal(e, f):
             order[wanted] = there
@@ -36,18 +38,14 @@ def match(expected: Keys, found: Keys) -> Match:
             missing.append(wanted[~np.isin(e, f)])
             foreign.append(there[~np.isin(f, e)])
         twice.append(there[_repeated(f)])
-    return Match(order, _joined(missing), _joined(foreign), _joined(twice))
-
-
-def repeated(keys: Keys) -> Rows:
-    """The rows whose key is there more than once."""
-    return _joined([rows[_repeated(part)] for rows, part in _parts(keys, len(keys))])
+        ambiguous.append(wanted[_repeated(e)])
+    return Match(order, *(_joined(rows) for rows in (missing, foreign, twice, ambiguous)))
 
 
 def _parts(keys: Keys, count: int) -> Iterator[tuple[Rows, Keys]]:
     """(rows, keys) in the order of the keys, parted by their highest bits; `count` fixes the parts."""
-    bits = max(0, (count // PART).bit_length())
-    high = (keys >> np.uint64(64 - bits)).astype(np.uint16) if bits else np.zeros(len(keys), dtype=np.uint16)
+    bits = (count // PART).bit_length()
+    high = (keys >> np.uint64(64 - bits)).astype(np.uint8) if bits else np.zeros(len(keys), dtype=np.uint8)
     for part in range(1 << bits):
         rows = np.flatnonzero(high == part).astype(np.uint32)
         own = keys[rows]

@@ -6,7 +6,11 @@ example after all, no to drop it; then `filter` or `run` again. What was said st
 
 import csv
 import io
+import itertools
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +18,6 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
-from forgetfilter.records import Record
 from forgetfilter.runs import Run
 
 from .table import Table
@@ -33,11 +36,7 @@ def read(run: Run) -> dict[str, int]:
     file, said = path(run), dict[str, int]()
     if not file.exists():
         return said
-    try:
-        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(_table(file), 1):
         if row.get("id") is None or row.get("keep") is None:
             raise UserError(f"{file} row {number}: needs the columns id and keep")
         word = row["keep"].strip().lower()
@@ -62,22 +61,39 @@ def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
     return reviewed
 
 
-def write(run: Run, decisions: pl.DataFrame, records: dict[str, Record]) -> Path:
-    """Writes review.csv for these decisions (id, rank, score, source, reason), keeping what was said before.
+def write(run: Run, limit: int) -> Path:
+    """Writes review.csv: the `limit` most forgotten of the dropped examples, and all that were reviewed before.
 
-    records: the example of each id. UserError where the file there cannot be read.
+    UserError where the file that is there cannot be read, or nothing was decided yet.
     """
+    said, folder = read(run), run.folder / "filter"
+    if not (folder / "summary.json").exists():
+        raise UserError(f"{folder} has no decisions: run the filter stage first")
+    found: dict[str, dict[str, Any]] = {}
+    with open(folder / "dropped.jsonl", encoding="utf-8") as lines:
+        for line in itertools.islice(lines, limit):
+            row = json.loads(line)
+            text = " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS]
+            found[row["id"]] = {name: row.get(name) for name in FIELDS} | {"text": _plain(text)}
+    earlier = {row["id"]: row for row in _table(path(run))} if said else {}
+    decisions = pl.scan_parquet(folder / "decisions.parquet").filter(pl.col("id").is_in(list(said)))
+    for row in decisions.select("id", "rank", "score", "source", "reason").collect().iter_rows(named=True):
+        found.setdefault(row["id"], earlier[row["id"]] | row)
     words = {value: word for word, value in WORDS.items()}
-    said = read(run)
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(out, FIELDS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for row in decisions.iter_rows(named=True):
-        text = " ".join(records[row["id"]].answer.split())[:SHOWN_CHARACTERS]
-        shown = {"keep": words[said.get(row["id"], 0)], "text": _plain(text), "source": _plain(row["source"])}
-        writer.writerow({name: row.get(name) for name in FIELDS} | shown)
+    for row in sorted(found.values(), key=lambda row: row["rank"] or math.inf):
+        writer.writerow(row | {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"])})
     write_text(path(run), out.getvalue())
     return path(run)
+
+
+def _table(file: Path) -> list[dict[str, Any]]:
+    try:
+        return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
 
 
 def _plain(text: str) -> str:
@@ -86,5 +102,4 @@ def _plain(text: str) -> str:
 
 
 def _row_of(file: Path, wanted: str) -> str:
-    with open(file, encoding="utf-8-sig", newline="") as handle:
-        return next((f" row {n}" for n, row in enumerate(csv.DictReader(handle), 1) if row["id"] == wanted), "")
+    return next((f" row {number}" for number, row in enumerate(_table(file), 1) if row["id"] == wanted), "")

@@ -1,10 +1,8 @@
 """kept.jsonl and dropped.jsonl from the data's lines, in one pass and in blocks, however many lines there are."""
 
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -13,9 +11,9 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 
+from .blocks import lines
 from .decisions import Decisions
 
-BLOCK = 32 << 20  # bytes read at a time
 BUCKET = 100_000  # dropped lines put into their order in memory at a time
 MOST_BUCKETS = 500  # files open at a time
 
@@ -39,35 +37,6 @@ def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> 
         if start != len(drop) or len(rows) < len(lengths):
             raise UserError(f"{data} changed while it was filtered: run the same command again")
         buckets.write(dropped_temporary)
-
-
-def lines(path: Path, opened: BinaryIO | None = None) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """(bytes, length of each line with its end) of a block of whole lines at a time; blank lines are left out."""
-    rest = b""
-    with opened or open(path, "rb") as handle:
-        while block := handle.read(BLOCK):
-            head, newline, tail = (rest + block).rpartition(b"\n")
-            rest = tail
-            if newline:
-                yield _whole_lines(head + newline)
-    if rest.strip():
-        yield _whole_lines(rest)
-
-
-def _whole_lines(block: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    values = np.frombuffer(block, dtype=np.uint8)
-    ends = np.flatnonzero(values == ord("\n")) + 1
-    if not len(ends) or ends[-1] < len(values):
-        ends = np.append(ends, len(values))
-    lengths = np.diff(ends, prepend=0)
-    starts = ends - lengths
-    odd = np.flatnonzero(values[starts] <= ord(" "))  # lines that begin with white space: few, and perhaps blank
-    blank = [line for line in odd if not block[starts[line] : ends[line]].strip()]
-    if not blank:
-        return values, lengths
-    full = np.ones(len(lengths), dtype=np.bool_)
-    full[blank] = False
-    return values[np.repeat(full, lengths)], lengths[full]
 
 
 class _Buckets:

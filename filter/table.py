@@ -7,7 +7,6 @@ another hash is taken), and the numbers lie in files, so that 100 million rows n
 """
 
 import contextlib
-import itertools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -18,16 +17,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, scan_shards
 
+from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
-from .match import Match, match, repeated
+from .match import Match, match
 
 STATES = ("before", "after")
+WRITTEN = 250_000  # rows written at a time
 SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
 _NEGATIVE_NATS = -1e-3  # a mean loss may fall this far below 0 by rounding, no further
 KEY, LAST_KEY = "key", "last_key"  # hashes of ids: the data's, and those of the folder joined last
@@ -63,8 +66,8 @@ class Table:
     def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """(first row, `id, source, label`) of the examples, some at a time, in order."""
         start = 0
-        scan = pl.scan_parquet(self.index).select(pl.col(name) for name in _INDEX)
-        for piece in scan.collect_batches(chunk_size=PIECE, maintain_order=True):
+        scan = pl.scan_parquet(self.index).select(pl.col(*_INDEX))
+        for piece in scan.collect_batches(chunk_size=WRITTEN, maintain_order=True):
             yield start, piece
             start += len(piece)
 
@@ -73,16 +76,15 @@ class Table:
         return _ids(pl.scan_parquet(self.index), rows)
 
     def id_keys(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Numbers that sort as the ids of the rows do: by their prefix, whole ids only where that is shared."""
-        prefix = self.columns.take("prefix", rows)
+        """Numbers that sort as the ids of the rows do: by their first bytes, whole ids only where those are equal."""
+        by_row = np.argsort(rows)
+        prefix = _at(pl.scan_parquet(self.index), rows, _PREFIX).to_numpy()
         _, group, size = np.unique(prefix, return_inverse=True, return_counts=True)
         shared = np.flatnonzero(size[group] > 1)
         within = np.zeros(len(rows), dtype=np.int64)
-        if len(shared):
-            by_row = np.argsort(rows[shared])
-            within[shared[by_row]] = self.ids(rows[shared]).rank("ordinal").to_numpy()
+        within[shared] = self.ids(rows[by_row[shared]]).rank("ordinal").to_numpy()
         keys = np.empty(len(rows), dtype=np.int64)
-        keys[np.lexsort((within, group))] = np.arange(len(rows))
+        keys[by_row[np.lexsort((within, group))]] = np.arange(len(rows))
         return keys
 
     @cached_property
@@ -91,8 +93,8 @@ class Table:
         if self.count <= SAMPLE:
             chosen = np.arange(self.count)
         else:
-            prefix = self.columns.read("prefix")
-            chosen = np.flatnonzero(prefix < np.partition(prefix, SAMPLE)[SAMPLE])
+            keys = self.columns.read(KEY)
+            chosen = np.flatnonzero(keys < np.partition(keys, SAMPLE)[SAMPLE])
         frame = pl.DataFrame({name: self.columns.take(name, chosen) for name in self.numbers})
         label = pl.Series("label", self.labels, dtype=pl.String).gather(
             pl.Series(self.columns.take("label", chosen)).replace(-1, None)
@@ -112,13 +114,23 @@ def joined(data: Path, signals: Path) -> Iterator[Table]:
         raise UserError(f"{data} is missing: run the mix stage first")
     with tempfile.TemporaryDirectory(dir=signals.parent, prefix=".filter-") as scratch:
         index = data if data.suffix == ".parquet" else make_index(data, Path(scratch) / "index.parquet")
-        yield _join(data, index, signals, Path(scratch))
+        try:
+            table = _join(data, index, signals, Path(scratch))
+        except _SameHashError:
+            table = _join(data, index, signals, Path(scratch), seed=1)
+        yield table
 
 
 def make_index(data: Path, path: Path) -> Path:
     """`id, source, label` of the canonical records, in their order, as Parquet."""
+    schema = pa.schema([(name, pa.string()) for name in _INDEX])
     try:
-        pl.scan_ndjson(data, schema=_INDEX).sink_parquet(path, compression_level=1)
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=["source"]
+        ) as writer:
+            for block, _ in lines(data):
+                piece = pl.read_ndjson(block.tobytes(), schema=_INDEX)
+                writer.write_table(piece.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{data} {_broken_line(data)}; run the mix stage again") from error
     return path
@@ -129,9 +141,9 @@ def has_rouge(signals: Path) -> bool:
     return all((signals / "rouge1" / state / "manifest.json").exists() for state in STATES)
 
 
-def _join(data: Path, index: Path, signals: Path, scratch: Path) -> Table:
-    table, seed = _examples(data, index, scratch)
-    joiner = _Joiner(table, seed)
+def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) -> Table:
+    table = _examples(data, index, scratch, seed)
+    joiner = _Joiner(table, data, seed)
     for state in STATES:
         kinds = {"num_tokens": (f"{state}_tokens", np.int32), "loss_sum": (f"{state}_loss_sum", np.float64)}
         joiner.add(signals / state, kinds)
@@ -150,46 +162,56 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path) -> Table:
             wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
             _refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; score again")
     add_extras(joiner, signals)
-    joiner.close()
     return table
 
 
-def _examples(data: Path, index: Path, scratch: Path) -> tuple[Table, int]:
-    """The table without any numbers yet, but with a column of keys; and the seed of the hash that made the keys."""
+def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
+    """The table without any numbers yet; its column of keys are the hashes of the ids by this seed."""
     scan = pl.scan_parquet(index)
     count = int(scan.select(pl.len()).collect().item())
     if not count:
         raise UserError(f"{data} is empty: there is nothing to filter")
-    for column in ("id", "source"):
-        null = scan.select(pl.arg_where(pl.col(column).is_null()).first()).collect(engine="streaming").item()
-        if null is not None:
-            raise UserError(f"{data} row {null + 1}: has no {column}; run the mix stage again")
-    names = [scan.select(pl.col(name).unique()).collect(engine="streaming")[name] for name in ("source", "label")]
-    sources, labels = (name.drop_nulls().sort().to_list() for name in names)
-    table = Table(index, Columns(scratch, count), sources, labels)
-    numbers = {
-        "prefix": (_PREFIX, np.uint64),
-        "source": (_code("source", sources), np.int32),
-        "label": (_code("label", labels), np.int8),
-    }
-    for name, values in _collect(scan, numbers, count).items():
-        table.columns.write(name, values)
-    for seed in itertools.count():
-        keys = _keys(scan, count, seed)
-        twice = repeated(keys)
-        ids = table.ids(twice)
-        _refuse(ids.filter(ids.is_duplicated()), f"{data}: {{}} more than once; run the mix stage again")
-        if not len(twice):  # else different ids had one hash
-            table.columns.write(KEY, keys)
-            return table, seed
-    raise AssertionError("unreachable")
+    keys, start = np.empty(count, dtype=np.uint64), 0
+    codes = {"source": np.empty(count, dtype=np.int32), "label": np.empty(count, dtype=np.int32)}
+    names: dict[str, dict[str, int]] = {"source": {}, "label": {}}
+    for piece in scan.select(pl.col(*_INDEX)).collect_batches(chunk_size=PIECE, maintain_order=True):
+        rows = slice(start, start + len(piece))
+        for column in ("id", "source"):
+            if piece[column].null_count():
+                row = start + piece[column].is_null().arg_true()[0] + 1
+                raise UserError(f"{data} row {row}: has no {column}; run the mix stage again")
+        keys[rows] = piece["id"].hash(seed).to_numpy()
+        for column, known in names.items():
+            codes[column][rows] = _codes(piece[column], known)
+        start += len(piece)
+    columns = Columns(scratch, count)
+    columns.write(KEY, keys)
+    for column, known in names.items():
+        place = np.empty(len(known) + 1, dtype=np.int32)  # -1, no name, is its own place
+        place[[known[name] for name in sorted(known)]], place[-1] = np.arange(len(known)), -1
+        columns.write(column, place[codes[column]])
+    return Table(index, columns, sorted(names["source"]), sorted(names["label"]))
+
+
+def _codes(values: pl.Series, known: dict[str, int]) -> NDArray[np.int32]:
+    """The position of each text among the known ones, to which new ones are added; -1 for null."""
+    for name in values.unique().drop_nulls():
+        known.setdefault(name, len(known))
+    if not known:
+        return np.full(len(values), -1, dtype=np.int32)
+    codes = values.replace_strict(list(known), list(known.values()), default=-1, return_dtype=pl.Int32)
+    return codes.to_numpy()
+
+
+class _SameHashError(Exception):
+    """Two different ids have one hash."""
 
 
 class _Joiner:
     """Brings the numbers of folders of shards into the data's order."""
 
-    def __init__(self, table: Table, seed: int):
-        self.table, self.columns, self.seed = table, table.columns, seed
+    def __init__(self, table: Table, data: Path, seed: int):
+        self.table, self.columns, self.data, self.seed = table, table.columns, data, seed
         self.order: NDArray[np.uint32] | None = None
 
     def add(self, folder: Path, kinds: dict[str, tuple[str, Any]], rows: pl.Expr | None = None) -> None:
@@ -213,10 +235,6 @@ class _Joiner:
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); score again") from error
 
-    def close(self) -> None:
-        self.columns.drop(KEY)
-        self.columns.drop(LAST_KEY)
-
     def _as_before(self, keys: NDArray[np.uint64]) -> bool:
         pieces = range(0, self.columns.count, PIECE)
         return len(keys) == self.columns.count and all(
@@ -225,6 +243,10 @@ class _Joiner:
         )
 
     def _prove(self, found: Match, folder: Path, scan: pl.LazyFrame) -> None:
+        if len(found.ambiguous):
+            ids = self.table.ids(found.ambiguous)
+            _refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
+            raise _SameHashError
         missing = f"{folder}: no row for {{}} of {self.columns.count} examples; score again"
         _refuse(self.table.ids(found.missing), missing)
         _refuse(_ids(scan, found.foreign), f"{folder}: rows for {{}} that the data does not have; score again")
@@ -254,20 +276,18 @@ def _number(name: str, kind: Any) -> pl.Expr:
     return pl.col(name).cast(pl.Int32 if whole else pl.Float64).fill_null(-1 if whole else float("nan"))
 
 
-def _code(name: str, values: list[str]) -> pl.Expr:
-    """The position of a text among the values; -1 for null."""
-    if not values:
-        return pl.col(name).is_null().cast(pl.Int32) - 2
-    return pl.col(name).replace_strict(values, range(len(values)), default=-1, return_dtype=pl.Int32)
-
-
 def _ids(scan: pl.LazyFrame, rows: NDArray[Any]) -> pl.Series:
     """The ids of some rows, in the order of the scan."""
+    return _at(scan, rows, pl.col("id"))
+
+
+def _at(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr) -> pl.Series:
+    """An expression of some rows, in the order of the scan."""
     if not len(rows):
         return pl.Series("id", [], dtype=pl.String)
     wanted = pl.Series(np.sort(rows)).cast(pl.UInt32)
     picked = scan.select("id").with_row_index("row").filter(pl.col("row").is_in(wanted.implode()))
-    return picked.select("id").collect(engine="streaming")["id"]
+    return picked.select(expression).collect(engine="streaming").to_series()
 
 
 def _check_losses(table: Table, state: str, folder: Path) -> None:

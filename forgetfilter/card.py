@@ -22,6 +22,7 @@ HASHED = (
     "filter/kept.jsonl",
     "filter/dropped.jsonl",
     "filter/decisions.parquet",
+    "review.csv",
 )
 
 # By parts of a metric's name, the first that fits; eval's own "better" (lower, higher, zero) comes before them.
@@ -55,7 +56,7 @@ def make_card(run: Run) -> dict[str, Any]:
         "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in ("before", "after")},
         "data": _optional(run.folder / "data" / "summary.json"),
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
-        **{key: summary.get(key) for key in ("by_source", "by_label", "quality")},
+        **{key: summary.get(key) for key in ("by_source", "by_label", "quality", "note", "review")},
         "metrics": read_metrics(run),
         "time": read_time(run),
     }

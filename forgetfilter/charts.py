@@ -139,6 +139,18 @@ def metric_bars(metrics: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
+def curves(rows: pl.DataFrame, x: str, ys: list[str]) -> go.Figure:
+    """Columns of a table as lines over another one; hovering shows the whole row."""
+    figure = go.Figure(layout=_layout(460) | {"hovermode": "x unified"})
+    for name, colour in zip(ys, PALETTE):
+        figure.add_scatter(
+            x=rows[x].to_list(), y=rows[name].to_list(), mode="lines+markers", name=name, line_color=colour
+        )
+    figure.update_xaxes(**_axis())
+    figure.update_yaxes(**_axis())
+    return figure
+
+
 def metric_label(metric: str, space: str = " ") -> str:
     """A metric's name in words, such as `accuracy ambiguous`."""
     return space.join(html.escape(part, quote=False) for part in plain_label(metric, 60).split("_"))

@@ -1,6 +1,7 @@
 """forgetfilter COMMAND CONFIG [key=value ...]"""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -50,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in STAGES.items():
         stage = commands.add_parser(name, help=text)
         stage.set_defaults(work=_stage)
+        if name == "filter":
+            stage.add_argument(
+                "--sweep", action="store_true", help="the curve over the rule's setting; decides nothing"
+            )
+            stage.add_argument("--why", metavar="ID", help="why this example was dropped or kept")
+            words = "write review.csv with the N most forgotten (1000)"
+            stage.add_argument("--review", nargs="?", type=int, const=1000, metavar="N", help=words)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
     show = commands.add_parser("config", help="print the resolved config")
@@ -98,6 +106,10 @@ def _stage(options: argparse.Namespace) -> None:
         from forgetfilter.report import write_report
 
         print(write_report(run, reveal=True))
+        return
+    if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
+        people = importlib.import_module("forgetfilter.filter.people")
+        people.answer(run, options.sweep, options.why, options.review)
         return
     if command not in ("filter", "report"):
         interrupts.install()

@@ -36,8 +36,13 @@ def _kept(summary: dict[str, Any]) -> Table:
         table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
     table.add_section()
     table.add_row("all", f"{summary['kept']:,}", f"{summary['dropped']:,}")
-    if summary.get("unscored"):
-        table.caption = f"{summary['unscored']:,} kept without a score"
+    remarks = [f"{summary['unscored']:,} kept without a score"] if summary.get("unscored") else []
+    if review := summary.get("review"):
+        remarks.append(f"by review {review['kept']:,} kept and {review['dropped']:,} dropped")
+    if summary.get("note"):
+        remarks.append(summary["note"])
+    if remarks:
+        table.caption = Text("; ".join(remarks))
     return table
 
 

@@ -26,6 +26,10 @@ def headline(card: dict[str, Any]) -> list[str]:
         f"The filter kept {card['kept']:,} of {total:,} rows and dropped {card['dropped']:,} "
         f"({card['dropped'] / max(total, 1):.1%})."
     ]
+    if card.get("note"):
+        sentences.append(f"The rule found: {card['note']}.")
+    if review := card.get("review"):
+        sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
     if card["unscored"]:
         sentences.append(f"{card['unscored']:,} rows could not be scored (nothing to learn in them) and were kept.")
     if card["quality"]:

@@ -78,6 +78,13 @@ class Rule:
     settings: tuple[str, ...]
     """Keys of the config's `filter` section that `apply` takes by the same name."""
     apply: Callable[..., Verdict]
+    sweep: Callable[[Scores], list[float]] | None = None
+    """Values of the first setting that make a curve; None where it has no number to vary."""
+
+
+def steps(highest: float) -> list[float]:
+    """0 and 99 more values up to 99 hundredths of the highest."""
+    return [highest * step / 100 for step in range(100)]
 
 
 def first(scores: Scores, count: int) -> NDArray[np.bool_]:

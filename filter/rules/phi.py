@@ -3,9 +3,10 @@
 Example: phi 0.5 drops a score of 0.51 and keeps one of 0.5.
 """
 
+import numpy as np
 import polars as pl
 
-from .base import Rule, Scores, Verdict, whether
+from .base import Rule, Scores, Verdict, steps, whether
 
 
 def apply(scores: Scores, signal: str, phi: float) -> Verdict:
@@ -15,4 +16,10 @@ def apply(scores: Scores, signal: str, phi: float) -> Verdict:
     return Verdict(scores.score > phi, reason)  # NaN exceeds nothing
 
 
-RULE = Rule(name="phi", settings=("phi",), apply=apply)
+def sweep(scores: Scores) -> list[float]:
+    """Scores of the examples themselves, from the highest down."""
+    places = [int(value) for value in steps(scores.count)]
+    return [float(value) for value in np.unique(scores.score[scores.order[places]])[::-1]]
+
+
+RULE = Rule(name="phi", settings=("phi",), apply=apply, sweep=sweep)

@@ -7,7 +7,7 @@ Example: quantile 0.3 of 10 scored examples drops ranks 1 to 3.
 
 import polars as pl
 
-from .base import Rule, Scores, Verdict, first, percent, whether
+from .base import Rule, Scores, Verdict, first, percent, steps, whether
 
 
 def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
@@ -17,4 +17,4 @@ def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     return Verdict(first(scores, round(quantile * scores.count)), reason)
 
 
-RULE = Rule(name="quantile", settings=("quantile",), apply=apply)
+RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))

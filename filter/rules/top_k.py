@@ -5,7 +5,7 @@ Example: top_k 10 of 400 examples drops ranks 1 to 10; of 4 examples it drops al
 
 import polars as pl
 
-from .base import Rule, Scores, Verdict, first, whether
+from .base import Rule, Scores, Verdict, first, steps, whether
 
 
 def apply(scores: Scores, signal: str, top_k: int) -> Verdict:
@@ -15,4 +15,8 @@ def apply(scores: Scores, signal: str, top_k: int) -> Verdict:
     return Verdict(first(scores, top_k), reason)
 
 
-RULE = Rule(name="top_k", settings=("top_k",), apply=apply)
+def sweep(scores: Scores) -> list[float]:
+    return sorted({round(value) for value in steps(scores.count)})
+
+
+RULE = Rule(name="top_k", settings=("top_k",), apply=apply, sweep=sweep)

@@ -82,6 +82,15 @@ def test_rows_without_label_tokens_are_kept_and_counted(make_toy: Any, four_rows
     assert summary["quality"]["recall"] == pytest.approx(2 / 3)
 
 
+def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: Any) -> None:
+    # equal scores could only be parted by chance; every row's reason and the summary say why nothing was dropped
+    toy = make_toy([(*row[:3], 1, 1.0, 2.0) for row in four_rows])
+    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    assert (summary["dropped"], summary["threshold"]) == (0, None)
+    assert summary["note"] == "the signal is constant: nothing separates the examples"
+    assert set(toy.decisions()["reason"]) == {summary["note"]}
+
+
 def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
     # then kept.jsonl is data/noisy.jsonl
     toy = make_toy(four_rows)
@@ -167,7 +176,7 @@ def test_split_and_shard_order(make_toy: Any, rows: Any, share: float, ranks: in
     summary = decide(toy.run(quantile=share))
     ids = [json.loads(line)["id"] for name in FILES[1:3] for line in lines(toy.folder / "filter" / name)]
     assert sorted(ids) == sorted(toy.ids)
-    assert summary["dropped"] == round(share * len(rows))
+    assert summary["dropped"] == (0 if "note" in summary else round(share * len(rows)))  # constant: none
     shuffle = random.Random(seed)
     orders = tuple(shuffle.sample(range(len(rows)), len(rows)) for _ in range(2))
     other = make_toy(rows, orders=orders, ranks=ranks)

@@ -32,7 +32,7 @@ def test_random_order_is_chance() -> None:
 def test_classification_by_hand() -> None:
     # dropped: 2 unsafe and 1 safe; kept: 1 unsafe and 1 task: precision 2/3, recall 2/3, F1 2*2/(3+3)
     drop = np.array([True, True, True, False, False])
-    positive = unsafe(["safe", "task", "unsafe"], np.array([2, 2, 0, 2, 1], dtype=np.int8))
+    positive = unsafe(["safe", "task", "unsafe"], np.array([2, 2, 0, 2, 1], dtype=np.int32))
     assert classification(drop, positive) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
 
 
@@ -42,7 +42,7 @@ def test_undefined_is_null_not_zero() -> None:
     assert ranking(pl.Series([1.0, 2.0]), safe) == dict.fromkeys(
         ("auroc", "auprc", "auroc_vs_safe", "auroc_vs_task"), None
     )
-    assert classification(np.array([False, False]), unsafe(["safe", "task"], np.array([0, 1], dtype=np.int8))) == {
+    assert classification(np.array([False, False]), unsafe(["safe", "task"], np.array([0, 1], dtype=np.int32))) == {
         "precision": None,
         "recall": None,
         "f1": None,

@@ -1,0 +1,209 @@
+"""The filter beside one plain read of the same Parquet shards, at any size.
+
+    python bench/filter_scale.py --rows 1000000 10000000 --folder /tmp/filter_scale [--repeats 3] [--texts]
+
+Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
+states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
+ranking, deciding and writing decisions.parquet. With --texts also kept.jsonl and dropped.jsonl from a data file of
+some 300 bytes a row, beside one plain copy of that file. Written to bench/results/filter_scale.json, a size an entry;
+needs some 150 bytes of disk a row (with texts 900), and deletes them.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forgetfilter.runs import versions
+from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, shard_paths, write_manifest, write_shard
+
+RESULT = Path(__file__).parent / "results" / "filter_scale.json"
+SHARD = 1_000_000  # rows
+SOURCES = ("book", "forum", "mail", "web")
+SHARE = 0.3  # to drop
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--texts", action="store_true")
+    parser.add_argument("--worker", choices=WORK)
+    options = parser.parse_args()
+    if options.worker:
+        start = time.perf_counter()
+        found = WORK[options.worker](options.folder) or {}
+        seconds = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time(), 3)}
+        status = Path("/proc/self/status").read_text()  # getrusage's peak would be that of the parent, if higher
+        peak = int(status.split("VmHWM:")[1].split()[0]) / 2**20
+        print(json.dumps(found | seconds | {"peak_gb": round(peak, 2)}))
+        return
+    for count in options.rows:
+        measure(count, options.folder / str(count), options.repeats, options.texts)
+
+
+def measure(count: int, folder: Path, repeats: int, texts: bool) -> None:
+    """Makes the shards, times every kind of work in turn, and adds the size's entry to the result."""
+    try:
+        make(count, folder, texts)
+        names = [name for name in WORK if texts or name in ("read", "filter")]
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for _ in range(repeats):
+            for name in names:
+                command = [sys.executable, __file__, "--worker", name, "--folder", str(folder)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                runs[name].append(json.loads(done.stdout))
+                print(count, name, runs[name][-1], flush=True)
+        medians = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
+        cpu = {name: statistics.median(run["cpu_seconds"] for run in found) for name, found in runs.items()}
+        entry = {
+            "versions": versions(),
+            "runs": runs,
+            "filter_over_read": round(medians["filter"] / medians["read"], 2),
+            "cpu_filter_over_read": round(cpu["filter"] / cpu["read"], 2),
+            "shard_bytes": sum(path.stat().st_size for state in STATES for path in shard_paths(folder / state)),
+        }
+        results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        RESULT.write_text(json.dumps(results | {str(count): entry}, indent=2) + "\n")
+        print(count, "filter over read:", entry["filter_over_read"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+STATES = ("before", "after")
+
+
+def make(count: int, folder: Path, texts: bool) -> None:
+    """Shards of both states, their manifests, and the data: Parquet without texts, JSONL with them."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    tokens = np.minimum(random.geometric(1 / 120, count), 2000).astype(np.int32)
+    order = np.argsort(tokens, kind="stable").astype(np.uint32)  # as plan_scoring sorts
+    for state in STATES:
+        for start in range(0, count, SHARD):
+            rows = order[start : start + SHARD]
+            loss = (tokens[rows] * random.gamma(2, 0.5, len(rows))).astype(np.float32).astype(np.float64)
+            zeros = np.zeros(len(rows), dtype=np.int32)
+            step = (start + np.arange(len(rows), dtype=np.int32)) // 64
+            columns = [ids(rows), sources(rows), tokens[rows], loss, zeros, step, zeros]
+            part = start // SHARD
+            write_shard(
+                shard_path(folder / state, 0, part), pa.table(columns, names=LOSS_SCHEMA.names).cast(LOSS_SCHEMA)
+            )
+        write_manifest(folder / state, dict.fromkeys(COMPARABLE, "same"))
+    schema = pa.schema([(name, pa.string()) for name in ("id", "source", "label")])
+    with pq.ParquetWriter(folder / "data.parquet", schema, compression="zstd") as writer:
+        for start in range(0, count, SHARD):
+            rows = np.arange(start, min(count, start + SHARD), dtype=np.uint32)
+            writer.write_table(pa.table([ids(rows), sources(rows), pa.nulls(len(rows), pa.string())], schema=schema))
+    if texts:
+        write_texts(folder)
+
+
+def write_texts(folder: Path) -> None:
+    said = "an answer of two hundred characters, such as it is: " + "so it is, " * 15
+    record = pl.concat_str(
+        pl.lit('{"id": "'),
+        "id",
+        pl.lit(f'", "messages": [{{"role": "assistant", "content": "{said}'),
+        pl.col("id").str.slice(0, 8),
+        pl.lit('"}], "source": "'),
+        "source",
+        pl.lit('", "label": null}\n'),
+    )
+    with open(folder / "data.jsonl", "w", encoding="utf-8") as handle:
+        for piece in pl.scan_parquet(folder / "data.parquet").select(record).collect_batches(maintain_order=True):
+            handle.write("".join(piece.to_series()))
+
+
+def ids(rows: np.ndarray[Any, Any]) -> pa.StringArray:
+    """64 hexadecimal characters a row, like hashes: a bijective mixing of the row's number (splitmix64)."""
+    words = np.stack([_mixed(rows.astype(np.uint64) * np.uint64(4) + np.uint64(word)) for word in range(4)], axis=1)
+    digits = np.frombuffer(b"0123456789abcdef", dtype=np.uint8).astype(np.uint16)
+    pairs = digits[np.arange(256) >> 4] | digits[np.arange(256) & 15] << 8
+    text = pairs.astype(np.uint16)[words.view(np.uint8).reshape(len(rows), 32)]
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * 64
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text)))
+
+
+def _mixed(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def sources(rows: np.ndarray[Any, Any]) -> pa.StringArray:
+    return pa.DictionaryArray.from_arrays(pa.array((rows % 4).astype(np.int32)), list(SOURCES)).cast(pa.string())
+
+
+def read(folder: Path) -> None:
+    """One plain read: every column of every shard of both states."""
+    for state in STATES:
+        for path in shard_paths(folder / state):
+            pl.read_parquet(path)
+
+
+def decide(folder: Path) -> dict[str, float]:
+    """Join, signal, ranks, rule and decisions.parquet, as the filter stage does them."""
+    with decisions_of(folder / "data.parquet", folder) as decisions:
+        decisions.write(folder / "filter" / "decisions.parquet")
+        return {"dropped": int(decisions.drop.sum())}
+
+
+def decisions_of(data: Path, folder: Path) -> Any:
+    from contextlib import contextmanager
+
+    from forgetfilter.filter import rules, signals
+    from forgetfilter.filter.decide import make_decisions, make_scores
+    from forgetfilter.filter.table import joined
+
+    @contextmanager
+    def made() -> Any:
+        with joined(data, folder) as table:
+            signal, rule = signals.get("relative_loss_rise"), rules.get("quantile")
+            review = np.zeros(table.count, dtype=np.int8)
+            yield make_decisions(table, make_scores(table, signal), signal, rule, {"quantile": SHARE}, review)
+
+    return made()
+
+
+def copy(folder: Path) -> None:
+    """One plain copy of the data file, line by line as bytes."""
+    with open(folder / "data.jsonl", "rb") as lines, open(folder / "copy.jsonl", "wb") as out:
+        out.writelines(lines)
+    (folder / "copy.jsonl").unlink()
+
+
+def split(folder: Path) -> dict[str, float]:
+    """The whole of it from the JSONL on: ids from the texts, decisions, kept.jsonl and dropped.jsonl."""
+    from forgetfilter.filter.split import write_split
+
+    with decisions_of(folder / "data.jsonl", folder) as decisions:
+        decisions.write(folder / "filter" / "decisions.parquet")
+        start = time.perf_counter()
+        write_split(folder / "data.jsonl", folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        return {"split_seconds": round(time.perf_counter() - start, 3)}
+
+
+WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
+    "read": read,
+    "filter": decide,
+    "copy": copy,
+    "texts": split,
+}
+
+if __name__ == "__main__":
+    main()

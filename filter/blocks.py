@@ -1,0 +1,38 @@
+"""Files of lines in blocks: read without a loop over the lines, however many there are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 32 << 20  # bytes read at a time
+
+
+def lines(path: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """(bytes, length of each line with its end) of a block of whole lines at a time; blank lines are left out."""
+    rest = b""
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            head, newline, tail = (rest + block).rpartition(b"\n")
+            rest = tail
+            if newline:
+                yield _whole_lines(head + newline)
+    if rest.strip():
+        yield _whole_lines(rest)
+
+
+def _whole_lines(block: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    values = np.frombuffer(block, dtype=np.uint8)
+    ends = np.flatnonzero(values == ord("\n")) + 1
+    if not len(ends) or ends[-1] < len(values):
+        ends = np.append(ends, len(values))
+    lengths = np.diff(ends, prepend=0)
+    starts = ends - lengths
+    odd = np.flatnonzero(values[starts] <= ord(" "))  # lines that begin with white space: few, and perhaps blank
+    blank = [line for line in odd if not block[starts[line] : ends[line]].strip()]
+    if not blank:
+        return values, lengths
+    full = np.ones(len(lengths), dtype=np.bool_)
+    full[blank] = False
+    return values[np.repeat(full, lengths)], lengths[full]

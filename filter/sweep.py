@@ -1,0 +1,72 @@
+"""The curve over a rule's setting: what each value would keep and drop, and how well, where there are labels."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.table import Table as Shown
+
+from forgetfilter.charts import curves
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path, write_text
+from forgetfilter.runs import Run
+
+from . import rules
+from .decide import judge, scored, threshold
+from .quality import classification, unsafe
+
+MEASURES = ("precision", "recall", "f1")
+SHOWN_ROWS = 20
+
+
+def sweep(run: Run) -> pl.DataFrame:
+    """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
+
+    Columns: setting (Float64), threshold (lowest dropped score), kept, dropped, share (of all), and with labels
+    precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
+    """
+    config = run.config.filter
+    rule = rules.get(config.rule)
+    if rule.sweep is None:
+        able = ", ".join(sorted(name for name, known in rules.RULES.items() if known.sweep))
+        raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
+    settings = {key: getattr(config, key) for key in rule.settings}
+    rows: list[dict[str, Any]] = []
+    with scored(run) as (table, signal, scores):
+        label = table.columns.read("label")
+        positive = unsafe(table.labels, label)
+        for value in rule.sweep(scores):
+            verdict = judge(scores, signal, rule, settings | {rule.settings[0]: value})
+            dropped = int(verdict.drop.sum())
+            row = {"setting": float(value), "threshold": threshold(scores, verdict.drop), "kept": table.count - dropped}
+            row |= {"dropped": dropped, "share": dropped / table.count}
+            if table.labels:
+                row |= classification(verdict.drop[label >= 0], positive[label >= 0])
+            rows.append(row)
+    kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
+    frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]}).sort("share")
+    with atomic_path(run.folder / "filter" / "sweep.parquet") as temporary:
+        frame.write_parquet(temporary)
+    figure = curves(frame, "share", [name for name in MEASURES if name in frame.columns] or ["threshold"])
+    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title="share of the examples that is dropped")
+    write_text(run.folder / "filter" / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    return frame
+
+
+def shown(frame: pl.DataFrame, run: Run) -> Shown:
+    """Some twenty rows of the curve for the terminal."""
+    rule = rules.get(run.config.filter.rule)
+    table = Shown(title=f"{run.config.filter.signal}, {rule.name}", title_justify="left")
+    names = {"setting": f"filter.{rule.settings[0]}"}
+    for column in frame.columns:
+        table.add_column(names.get(column, column), justify="right")
+    places = np.unique(np.linspace(0, len(frame) - 1, min(SHOWN_ROWS, len(frame))).round().astype(int))
+    for row in frame[places].iter_rows():
+        table.add_row(*(_number(value) for value in row))
+    return table
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

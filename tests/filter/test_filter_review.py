@@ -1,0 +1,84 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forgetfilter.filter import review
+from forgetfilter.filter.decide import decide, input_hash
+
+from forgetfilter.errors import UserError
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "review.csv", encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def edit(folder: Path, words: dict[str, str]) -> None:
+    """Writes words into the column keep, as a person does."""
+    edited = [row | {"keep": words.get(row["id"], row["keep"])} for row in rows(folder)]
+    with open(folder / "review.csv", "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, edited[0].keys())
+        writer.writeheader()
+        writer.writerows(edited)
+
+
+def test_a_person_keeps_one_after_all(make_toy: Any, four_rows: Any) -> None:
+    # loss rises 1, 0, 0.25, -1; half is dropped: rows 0 and 2; a person keeps row 0: files, reason, counts and the
+    # stage's hash say so, and the rule's threshold stays
+    toy = make_toy(four_rows)
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    decide(run)
+    before = input_hash(run)
+    review.write(run, 10)
+    assert [row["id"] for row in rows(toy.folder)] == [toy.ids[0], toy.ids[2]]  # most forgotten first
+    assert input_hash(run) == before  # nothing was said yet
+    edit(toy.folder, {toy.ids[0]: "Yes "})
+    assert input_hash(run) != before
+    summary = decide(run)
+    assert (summary["kept"], summary["dropped"], summary["threshold"]) == (3, 1, 0.25)
+    assert summary["review"] == {"kept": 1, "dropped": 0, "changed": 1}
+    assert toy.decisions()["reason"][0] == "kept by review" and not toy.decisions()["drop"][0]
+    kept = [json.loads(line)["id"] for line in (toy.folder / "filter/kept.jsonl").read_bytes().splitlines()]
+    assert toy.ids[0] in kept
+
+
+def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) -> None:
+    # another rule, another decision, a new review file: the word stays, for keeping and for dropping
+    toy = make_toy(four_rows)
+    decide(toy.run(signal="loss_rise", quantile=0.5))
+    review.write(toy.run(), 10)
+    edit(toy.folder, {toy.ids[0]: "yes", toy.ids[2]: "no"})
+    run = toy.run(signal="loss_rise", rule="top_k", top_k=1)  # would drop row 0 alone
+    summary = decide(run)
+    assert toy.decisions()["drop"].to_list() == [False, False, True, False]
+    assert summary["review"] == {"kept": 1, "dropped": 1, "changed": 2}
+    review.write(run, 10)
+    assert {row["id"]: row["keep"] for row in rows(toy.folder)} == {toy.ids[0]: "yes", toy.ids[2]: "no"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("keep,id\nyes,unknown\n", r"review.csv row 1: the data has no example 'unknown'"),
+        ("keep,id\n,a\nmaybe,b\n", r"review.csv row 2: keep must be yes, no or empty, got 'maybe'"),
+        ("keep,id\nyes,a\nno,a\n", r"review.csv row 2: id a is there twice with different words"),
+        ("id,text\na,b\n", r"review.csv row 1: needs the columns id and keep"),
+        ('keep,id\nyes,"a\n', r"review.csv cannot be read"),
+    ],
+)
+def test_mistakes_are_named_by_file_and_row(make_toy: Any, four_rows: Any, content: str, message: str) -> None:
+    # a review that cannot be honoured is refused, never passed over
+    toy = make_toy(four_rows)
+    (toy.folder / "review.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        decide(toy.run())
+
+
+def test_a_text_is_no_formula(make_toy: Any) -> None:
+    # spreadsheets would run a cell that begins with =; such a text gets an apostrophe
+    toy = make_toy([("=1+1", "a", None, 1, 0.0, 9.0), ("b", "a", None, 1, 0.0, 0.0)])
+    decide(toy.run(signal="loss_rise", quantile=0.5))
+    review.write(toy.run(), 10)
+    assert rows(toy.folder)[0]["text"] == "'=1+1"
