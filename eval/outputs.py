@@ -1,7 +1,7 @@
 """A model's outputs on a suite's prompts, to files: greedy answers, and likelihoods of given answers.
 
-eval/MODEL/SUITE/generations/ holds the shards of forgetfilter.generation; eval/MODEL/SUITE/likelihoods/ one shard
-with `id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). Each folder's
+eval/MODEL/SUITE/generations/ holds the shards of forgetfilter.generation; eval/MODEL/SUITE/likelihoods/ shards with
+`id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). Each folder's
 manifest carries the identity of what made it; what is there with the same identity is not made again.
 """
 
@@ -12,19 +12,19 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from forgetfilter import interrupts, tokens
+from forgetfilter import tokens
 from forgetfilter.distributed import World, any_rank, barrier
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.generation import Prompt, generate, identity, is_complete, read_generations
+from forgetfilter.generation import Prompt, begin, generate, identity, is_complete, read_generations
+from forgetfilter.likelihoods import score_groups
 from forgetfilter.records import clean
-from forgetfilter.scoring import score_encoded
-from forgetfilter.shards import scan_shards, shard_path, write_manifest, write_shard
+from forgetfilter.shards import scan_shards, write_manifest
 
 from .prompts import Row
 from .suites import Outputs, Suite
 
-CODE_VERSION = 1  # raise it when the likelihood of an unchanged answer changes
+CODE_VERSION = 2  # raise it when the likelihood of an unchanged answer changes
 LIKELIHOODS = pa.schema(
     [
         ("id", pa.string()),
@@ -34,6 +34,9 @@ LIKELIHOODS = pa.schema(
         ("answer", pa.string()),
         ("num_tokens", pa.int32()),  # of the answer, its EOS included
         ("loss_sum", pa.float64()),  # nats
+        ("rank", pa.int32()),
+        ("step", pa.int32()),  # number of the batch
+        ("epoch", pa.int32()),  # 0: there is but one pass
     ]
 )
 
@@ -75,8 +78,7 @@ def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking,
         options = (asking.max_new_tokens, asking.generation_batch, what, asking.model)
         generate(model, asking.tokenizer, prompts, folder / "generations", *options)
     if any(suite.answers(row) for row in rows):
-        interrupts.stop_if_requested(what)
-        _write_likelihoods(model, suite, rows, folder / "likelihoods", asking)
+        _write_likelihoods(model, suite, rows, folder / "likelihoods", asking, f"{what}, likelihoods")
     barrier()
 
 
@@ -117,37 +119,48 @@ def _likelihood_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
     return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length, asking.packing])
 
 
-def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> None:
-    """One forward pass over all answers.
+def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+    """The loss of every answer, each prompt computed once for all of its answers; to be called by every rank."""
+    wanted = _likelihood_identity(suite, rows, asking)
+    if asking.world.is_main:
+        begin(folder, wanted)
+    barrier()
+    groups, keys, cut = _encode(suite, rows, asking)
+    sizes = (asking.batch_tokens, asking.world, what)
+    shared = score_groups(model, groups, keys, folder, LIKELIHOODS, *sizes, asking.packing)
+    barrier()
+    if asking.world.is_main:
+        made = {"identity": wanted, "batch_tokens": asking.batch_tokens, "max_length": asking.max_length}
+        write_manifest(folder, {**asking.model, **made, "rows": keys.num_rows, "cut": cut, "shared_prompts": shared})
+    barrier()
 
-    Every rank does all of it and rank 0 writes: suites are small, the batches are the same for any world size, and
-    no rank can be left behind in a collective.
-    """
-    pairs = [(row, number, answer) for row in rows for number, answer in enumerate(suite.answers(row))]
-    messages = [[*row["messages"], {"role": "assistant", "content": answer}] for row, _, answer in pairs]
-    encoded = tokens.encode(asking.tokenizer, messages, asking.max_length)
-    plain = [(ids, num_prompt) for ids, num_prompt, _ in encoded]
-    loss_sum, num_tokens = score_encoded(model, plain, asking.batch_tokens, asking.world.device, asking.packing)
-    if not asking.world.is_main:
-        return
-    prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
-    lines = [
-        (row["id"], row["source"], prompts[row["id"]], number, answer, int(count), float(loss))
-        for (row, number, answer), count, loss in zip(pairs, num_tokens, loss_sum)
+
+def _encode(suite: Suite, rows: list[Row], asking: Asking) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
+    """The encoded answers by prompt, what is known of each answer, and how many were cut."""
+    asked = [(row, suite.answers(row)) for row in rows if suite.answers(row)]
+    messages = [
+        [*row["messages"], {"role": "assistant", "content": answer}] for row, answers in asked for answer in answers
     ]
-    (folder / "manifest.json").unlink(missing_ok=True)
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*lines), LIKELIHOODS)]
-    write_shard(shard_path(folder, 0, 0), pa.table(columns, schema=LIKELIHOODS))
-    made = {"identity": _likelihood_identity(suite, rows, asking), "batch_tokens": asking.batch_tokens}
-    cut = sum(was_cut for _, _, was_cut in encoded)
-    write_manifest(folder, {**asking.model, **made, "max_length": asking.max_length, "rows": len(lines), "cut": cut})
+    encoded = iter(coded := tokens.encode(asking.tokenizer, messages, asking.max_length))
+    groups = [[next(encoded)[:2] for _ in answers] for _, answers in asked]
+    prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
+    known = [
+        (row["id"], row["source"], prompts[row["id"]], number, clean(answer))
+        for row, answers in asked
+        for number, answer in enumerate(answers)
+    ]
+    names = LIKELIHOODS.names[: len(known[0])]
+    keys = pa.table({name: pa.array(values, LIKELIHOODS.field(name).type) for name, values in zip(names, zip(*known))})
+    return groups, keys, sum(was_cut for _, _, was_cut in coded)
 
 
 def _read_likelihoods(suite: Suite, rows: list[Row], folder: Path) -> pl.DataFrame:
     """The stored rows in the prompts' order, with `loss`, the mean in nats a token (NaN without a token)."""
-    frame = scan_shards(folder).with_columns(loss=pl.col("loss_sum") / pl.col("num_tokens")).collect()
-    wanted = [(row["id"], number, answer) for row in rows for number, answer in enumerate(suite.answers(row))]
-    if list(frame.select("id", "choice", "answer").iter_rows()) != wanted:
+    wanted = [(row["id"], number, clean(answer)) for row in rows for number, answer in enumerate(suite.answers(row))]
+    order = pl.DataFrame(wanted, schema={"id": pl.String, "choice": pl.Int32, "answer": pl.String}, orient="row")
+    stored = scan_shards(folder).with_columns(loss=pl.col("loss_sum") / pl.col("num_tokens")).collect()
+    frame = order.join(stored, on=["id", "choice", "answer"], how="left", maintain_order="left")
+    if len(stored) != len(frame) or frame["loss_sum"].null_count():
         raise UserError(
             f"{folder} holds other answers than the prompts of suite {suite.name}; run the eval stage again"
         )

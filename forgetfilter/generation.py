@@ -59,7 +59,7 @@ def generate(
     here = world()
     wanted = identity(prompts, max_new_tokens, batch_size, manifest)
     if here.is_main:
-        _begin(folder, wanted)
+        begin(folder, wanted)
     barrier()
     plan = plan_batches(tokenizer, [text for _, _, text in prompts], batch_size)
     done = finished_steps(folder)
@@ -146,7 +146,7 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     return sorted({tokenizer.eos_token_id, *several})
 
 
-def _begin(folder: Path, wanted: str) -> None:
+def begin(folder: Path, wanted: str) -> None:
     """Makes the folder ready for the identity `wanted`: what belongs to another one goes."""
     plan = folder / "plan.json"
     if folder.exists() and not (plan.exists() and read_json(plan) == wanted):

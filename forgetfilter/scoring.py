@@ -1,6 +1,6 @@
 """Scoring: one forward pass over a data set, each example's loss to Parquet shards; resumable, any world size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from forgetfilter import interrupts
 from forgetfilter.batches import Row, collate, layout_for, plan_scoring
-from forgetfilter.distributed import World
+from forgetfilter.distributed import World, barrier
 from forgetfilter.losses import ExampleLosses, attach, check_exact, to_device
 from forgetfilter.progress import progress
 from forgetfilter.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
@@ -75,23 +75,48 @@ def score_prepared(
     signal, with everything scored saved.
     """
     plan = plan_scoring(prepared.lengths(), batch_tokens)
-    done = finished_steps(folder)
-    mine = [step for step in range(len(plan)) if step not in done][world.rank :: world.size]
     schema = TOKEN_SCHEMA if tokenwise else LOSS_SCHEMA
-    writer = ShardWriter(folder, world.rank, shard_rows, schema)
     detach = attach(model, tokenwise=tokenwise)
     try:
-        with progress(what, len(plan), len(done)) as meter:
-            for turn in range(-(-(len(plan) - len(done)) // world.size)):  # the same number of turns on every rank
-                if turn < len(mine):
-                    writer.add(_score_step(model, prepared, plan[mine[turn]], mine[turn], world, packing, schema))
-                if interrupts.requested():
-                    writer.flush()
-                    interrupts.stop_if_requested(what)
-                meter.advance(min(world.size, meter.total - meter.done))
-        writer.flush()
+        write_steps(
+            len(plan),
+            lambda step: _score_step(model, prepared, plan[step], step, world, packing, schema),
+            folder,
+            schema,
+            shard_rows,
+            world,
+            what,
+        )
     finally:
         detach()
+
+
+def write_steps(
+    count: int,
+    compute: Callable[[int], pa.Table],
+    folder: Path,
+    schema: pa.Schema,
+    shard_rows: int,
+    world: World,
+    what: str,
+) -> None:
+    """Writes the tables of steps 0 to count - 1 to shards below `folder`, each exactly once, spread over the ranks.
+
+    `schema` has a column `step`, by which a resume knows what is there. Raises Stopped after a signal, all saved.
+    """
+    done = finished_steps(folder)
+    barrier()  # nobody writes before everybody has read
+    mine = [step for step in range(count) if step not in done][world.rank :: world.size]
+    writer = ShardWriter(folder, world.rank, shard_rows, schema)
+    with progress(what, count, len(done)) as meter:
+        for turn in range(-(-(count - len(done)) // world.size)):  # the same number of turns on every rank
+            if turn < len(mine):
+                writer.add(compute(mine[turn]))
+            if interrupts.requested():
+                writer.flush()
+                interrupts.stop_if_requested(what)
+            meter.advance(min(world.size, meter.total - meter.done))
+    writer.flush()
 
 
 def _score_step(
