@@ -159,7 +159,7 @@ def test_one_two_and_three_ranks_score_the_same_to_the_byte(street: Path, tmp_pa
     for processes in (1, 2, 3):
         copy = score(street, tmp_path / f"ranks{processes}", processes)
         ids = [json.loads(line)["id"] for line in (copy / "data" / "noisy.jsonl").read_text().splitlines()]
-        frames = [merged(copy / "signals" / state, ids).write_csv() for state in ("before", "after")]
+        frames = [merged(copy / "signals" / state, ids).rows() for state in ("before", "after")]
         assert len({path.parent for path in shard_paths(copy / "signals" / "before")}) == processes
         results.append(frames)
     assert results[0] == results[1] == results[2]
@@ -168,7 +168,7 @@ def test_one_two_and_three_ranks_score_the_same_to_the_byte(street: Path, tmp_pa
 def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None:
     # With one shard lost and the manifest not written, only its batches are scored again; by two ranks this time.
     copy = shutil.copytree(street, tmp_path / "half")
-    whole = merged(copy / "signals" / "after").write_csv()
+    whole = merged(copy / "signals" / "after").rows()
     lost, *left = shard_paths(copy / "signals" / "after")
     lost.unlink()
     (copy / "signals" / "after" / "manifest.json").unlink()
@@ -178,4 +178,4 @@ def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None
     launch("forgetfilter.score", [str(copy)], 2, 1)
     assert {path: path.stat().st_mtime_ns for path in left} == times
     again = merged(copy / "signals" / "after")
-    assert again.write_csv() == whole
+    assert again.rows() == whole
