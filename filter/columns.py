@@ -20,7 +20,8 @@ class Columns:
 
     def write(self, name: str, values: NDArray[Any]) -> None:
         assert len(values) == self.count
-        values.tofile(self.folder / name)
+        with open(self.folder / name, "wb") as file:  # ndarray.tofile says nothing of a disk that fills at the end
+            file.write(np.ascontiguousarray(values).data)
         self.types[name] = values.dtype
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:

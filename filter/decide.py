@@ -16,21 +16,24 @@ from forgetfilter.shards import read_manifest
 
 from . import quality, review, rules, signals, texts
 from .decisions import Decisions
-from .extras import TEXT_COLUMNS, missing, read_probes
+from .extras import STORED, TEXT_COLUMNS, missing, read_probes
 from .split import write_split
-from .table import STATES, Table, has_rouge, joined
+from .table import STATES, Table, joined
 
 CONSTANT = "the signal is constant: nothing separates the examples"
 
 
 def input_hash(run: Run) -> str:
-    """The hash of all that the decision depends on: filter settings, the scorings' manifests, the data, a review."""
+    """The hash of all that the decision depends on: filter settings, every scoring's manifest, the data, a review."""
     folder = run.folder / "signals"
-    names = [*STATES, *(f"rouge1/{state}" for state in STATES if has_rouge(folder))]
+    further = [*(f"rouge1/{state}" for state in STATES), *STORED]
+    given = [*STATES, *(name for name in further if (folder / name / "manifest.json").exists())]
+    logged = run.model("noisy") / "losses"
     parts = {
         "filter": asdict(run.config.filter),
-        "manifests": {name: read_manifest(folder / name) for name in names},
-        "data": sha256_file(run.noisy_data),
+        "manifests": {name: read_manifest(folder / name) for name in given},
+        "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
+        "data": [sha256_file(path) for path in (run.noisy_data, run.safe_data, run.probes) if path.exists()],
     }
     reviewed = review.read(run)
     return sha256_value(parts | ({"review": reviewed} if reviewed else {}))

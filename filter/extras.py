@@ -36,6 +36,7 @@ FOLDERS: dict[str, Kinds] = {
     "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
     "texts": TEXT_COLUMNS,
 }
+STORED = tuple(name for name in FOLDERS if name != "texts")  # by the score stage; texts follow from the data
 DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
 ADVICE = {
     **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),

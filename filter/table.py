@@ -35,7 +35,7 @@ SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measu
 _NEGATIVE_NATS = -1e-3  # a mean loss may fall this far below 0 by rounding, no further
 KEY, LAST_KEY = "key", "last_key"  # hashes of ids: the data's, and those of the folder joined last
 _INDEX = {"id": pl.String, "source": pl.String, "label": pl.String}
-_OWN = ("source", "label", KEY, LAST_KEY)
+_OWN = ("source", "label", LAST_KEY)
 # The first eight bytes of an id as a number that sorts as they do.
 _PREFIX = pl.col("id").str.pad_end(8, "\0").cast(pl.Binary).bin.slice(0, 8)
 _PREFIX = _PREFIX.bin.reinterpret(dtype=pl.UInt64, endianness="big")

@@ -141,4 +141,5 @@ def test_every_config_opens_with_its_purpose_and_command(path: Path) -> None:
     # A reader of the file alone knows what it is for and how to run it.
     assert opening(path).startswith("# What for: ")
     command = next(line for line in opening(path).splitlines() if line.startswith("# Command: "))
-    assert f"forgetfilter run {name(path)}" in command
+    verb = "eval" if configs.load(path).only_evaluates else "run"
+    assert f"forgetfilter {verb} {name(path)}" in command

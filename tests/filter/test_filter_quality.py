@@ -65,7 +65,7 @@ def test_measure_gives_every_signal(make_toy: Any) -> None:
     rows = [("u", "a", "unsafe", 1, 0.5, 1.5), ("s", "a", "safe", 1, 1.0, 3.0), ("t", "a", "task", 1, 2.0, 2.0)]
     toy = make_toy([*rows, ("x", "a", None, 1, 0.0, 9.0)])
     out = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))["quality"]
-    table = ("prefix", "num_tokens", "before_loss_sum", "after_loss_sum")
+    table = ("key", "num_tokens", "before_loss_sum", "after_loss_sum")
     assert set(out["all_signals"]) == {signal.name for signal in signals.available(table)}
     assert out["auroc"] == out["all_signals"]["loss_rise"]["auroc"] == 0.5
     assert out["auroc_vs_safe"] == 0.0 and out["auroc_vs_task"] == 1.0

@@ -30,7 +30,7 @@ ROW: dict[str, Any] = {
     "noisy_loss_rises": 1,
     "noisy_variability": 0.2,
     "noisy_confidence": 0.4,
-    "prefix": 2**63,
+    "key": 2**63,
 }
 # what the fitted signals saw: one cell and two clusters, rises 0, 1, 2 and 0.5 nats a token
 SAMPLE = pl.DataFrame([ROW | {"after_loss_sum": a, "cluster": c} for a, c in ((2.0, 7), (6.0, 7), (10.0, 7), (4.0, 1))])

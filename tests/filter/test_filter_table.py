@@ -25,7 +25,7 @@ def test_joined_in_the_order_of_the_data(make_toy: Any, four_rows: Any) -> None:
     # the table has the data's rows in the data's order, whatever the shards' order
     toy = make_toy(four_rows, orders=([3, 1, 0, 2], [2, 3, 1, 0]), ranks=3)
     table = load(toy)
-    assert sorted(table.columns[3:]) == ["after_loss_sum", "before_loss_sum", "num_tokens", "prefix"]
+    assert sorted(table.columns[3:]) == ["after_loss_sum", "before_loss_sum", "key", "num_tokens"]
     assert table["id"].to_list() == toy.ids
     assert table["source"].to_list() == ["forum", "forum", "mail", "book"]
     assert table["num_tokens"].to_list() == [4, 2, 8, 1]
