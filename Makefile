@@ -36,6 +36,7 @@ lint: install
 
 bench: install
 	$(BIN)/python bench/layouts.py
+	$(BIN)/python bench/generation.py
 	$(BIN)/python bench/coverage.py
 
 clean:
