@@ -46,7 +46,8 @@ wait $worker; code=$?
 while kill -0 $worker 2>/dev/null; do wait $worker; code=$?; done   # a trapped signal ends `wait` early
 
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}; job=${job:-$SLURM_JOB_ID}   # one member alone
-if [ $code = 75 ] && [[ $(scontrol show job "$job") == *JobState=CANCELLED* ]]; then   # no pipe: grep -q breaks it
+# running: warned, not yet ended; one that is being cancelled shows as COMPLETING, and so does one at its time limit
+if [ $code = 75 ] && [[ ! $(scontrol show job "$job") =~ JobState=RUNNING|Reason=TimeLimit ]]; then
   echo "== cancelled with everything saved; to go on: scontrol requeue $job, or submit it again"
 elif [ $code = 75 ] && [ "$restart" -lt "$MAX_REQUEUES" ]; then
   echo "== stopped, requeued ($((restart + 1)) of at most $MAX_REQUEUES)"
