@@ -14,7 +14,7 @@ from forgetfilter.config import JudgeConfig
 from forgetfilter.distributed import World, barrier, gathered
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
-from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
+from forgetfilter.models import ModelRef, States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
 from forgetfilter.sampling import Sampling
@@ -42,15 +42,16 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     here = suites_with_prompts(run)
     judged = [name for name in here if suites.get(name).judged]
     wanted = run.config.eval.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
-    judge = open_judge(wanted, run.config.model.dtype, world.device, _cache(run), world.size)
+    judge = open_judge(
+        wanted, compute_dtype(run.config.model.dtype, world.device), world.device, _cache(run), world.size
+    )
     labelled = _calibration(run) if judged else None
     rows = {name: _rows(run, suites.get(name)) for name in here}
     if world.is_main and (without := [name for name in run.config.eval.suites if name not in here]):
         console.print(f"eval: no prompts for {', '.join(without)}: left out")
     base, attention = _base(run), attention_backend(run.config.model.attention, world.device)
     tokenizer = load_tokenizer(base.path, run.config.model.chat_template)
-    four_bit = run.config.train.method == "qlora"
-    states = States(base, run.config.model.dtype, attention, world.device, four_bit)
+    states = States(base, _dtype(run, world), attention, world.device, run.config.train.method == "qlora")
     for name in models:
         asking = _asking(run, name, base, tokenizer, attention, world)
         pending = [s for s in here if is_pending(suites.get(s), rows[s], folder(run, name, s), asking)]
@@ -270,6 +271,10 @@ def _cache(run: Run) -> Path:
     return Path(run.config.cache).expanduser()
 
 
+def _dtype(run: Run, world: World) -> str:
+    return compute_dtype(run.config.model.dtype, world.device, run.config.train.method == "qlora")
+
+
 def _asking(run: Run, model: str, base: ModelRef, tokenizer: Any, attention: str, world: World) -> Asking:
     config = run.config
     trained = _trained(run, model)
@@ -280,7 +285,7 @@ def _asking(run: Run, model: str, base: ModelRef, tokenizer: Any, attention: str
         "tokenizer": tokens.tokenizer_identity(tokenizer),
         "chat_template": sha256_value(tokenizer.chat_template),
         "attention": attention,
-        "dtype": config.model.dtype,
+        "dtype": _dtype(run, world),
         "device": world.device.type,
     }
     settings = (config.eval.max_new_tokens, config.eval.generation_batch)

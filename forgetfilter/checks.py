@@ -61,7 +61,7 @@ def check(config: Config) -> None:
                 raise UserError(f"data.{key} is empty: set data.{key}.NAME.path, or a mixture")
     elif not config.mixture.pools:
         raise UserError("mixture.pools is empty: name at least one source of unsafe and safe examples")
-    if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype != "bfloat16":
+    if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype not in ("auto", "bfloat16"):
         raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
@@ -85,7 +85,7 @@ def _check_scale(scale: ScaleConfig) -> None:
 
 def _check_choices(config: Config) -> None:
     choices: dict[str, tuple[Any, tuple[str, ...]]] = {
-        "model.dtype": (config.model.dtype, ("bfloat16", "float16", "float32")),
+        "model.dtype": (config.model.dtype, ("auto", "bfloat16", "float16", "float32")),
         "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
         "train.method": (config.train.method, ("full", "lora", "qlora")),
         "filter.signal": (config.filter.signal, SIGNALS),

@@ -96,8 +96,9 @@ class ModelConfig:
     """Hub id, local folder, or smollm2-135m-instruct (comes with the installation, needs no hub)."""
     revision: str | None = None
     """Commit or tag on the hub."""
-    dtype: str = "bfloat16"
-    """bfloat16, float16 or float32: of weights and activations."""
+    dtype: str = "auto"
+    """Of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that computes in
+    it, float32 on other CPUs, where bfloat16 takes some nine times as long."""
     attention: str = "auto"
     """auto (flash attention where installed and on a GPU, SDPA otherwise), sdpa, flash_attention_2 or eager."""
     chat_template: str | None = None

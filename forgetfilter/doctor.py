@@ -8,7 +8,7 @@ import shutil
 import socket
 from dataclasses import dataclass
 
-from forgetfilter.models import EMBEDDED, EMBEDDED_PACKAGE
+from forgetfilter.models import EMBEDDED, EMBEDDED_PACKAGE, compute_dtype
 from forgetfilter.tracking import mode
 
 HUB = ("huggingface.co", 443)
@@ -69,12 +69,20 @@ def _torch() -> list[Fact]:
     found = [Fact("torch", True, f"{torch.__version__}, {build}", "everything")]
     gpu, bf16 = "models of 1B and more", "model.dtype=bfloat16 at full speed"
     if not torch.cuda.is_available():
-        return [*found, Fact("GPU", False, "none", gpu), Fact("bf16", False, "on the CPU only, slowly", bf16)]
+        return [*found, Fact("GPU", False, "none", gpu), _cpu_bf16(bf16)]
     for number in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(number)
         found.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
     return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16)]
+
+
+def _cpu_bf16(needed_for: str) -> Fact:
+    import torch
+
+    native = compute_dtype("auto", torch.device("cpu")) == "bfloat16"
+    said = "this CPU computes in it" if native else "not on this CPU: model.dtype=auto takes float32"
+    return Fact("bf16", native, said, needed_for)
 
 
 def _package(module: str, needed_for: str, distribution: str | None = None) -> Fact:

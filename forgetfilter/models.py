@@ -133,6 +133,16 @@ def attention_backend(wanted: str, device: torch.device) -> str:
     return wanted
 
 
+def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> str:
+    """The dtype that `auto` stands for here; a 4-bit base is computed in bfloat16 everywhere."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if four_bit or native else "float32"
+
+
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
     from transformers import AutoTokenizer

@@ -11,7 +11,7 @@ from forgetfilter import interrupts, tokens
 from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
 from forgetfilter.files import sha256_value
-from forgetfilter.models import ModelRef, States, attention_backend, folder_hash, load_tokenizer, resolve
+from forgetfilter.models import ModelRef, States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
@@ -38,9 +38,10 @@ def score(run: Run, world: World) -> None:
     tokenizer = load_tokenizer(base.path, config.model.chat_template)
     prepared = tokens.prepare(run.noisy_data, tokenizer, config.data.max_length, cache)
     attention = attention_backend(config.model.attention, world.device)
-    verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
     four_bit = config.train.method == "qlora"
-    states = States(base, config.model.dtype, attention, world.device, four_bit)
+    dtype = compute_dtype(config.model.dtype, world.device, four_bit)
+    verify_losses(base.path, attention, dtype, world.device, config.train.packing)
+    states = States(base, dtype, attention, world.device, four_bit)
     asked = STATES | {state: trained for state, trained in ONCE_MORE.items() if getattr(config.score, state)}
     for state, trained in asked.items():
         folder = run.signals(state)
@@ -86,7 +87,7 @@ def _manifest(
         "max_length": run.config.data.max_length,
         "cut": prepared.summary["cut"],
         "attention": attention,
-        "dtype": "nf4" if run.config.train.method == "qlora" else run.config.model.dtype,
+        "dtype": "nf4" if run.config.train.method == "qlora" else compute_dtype(run.config.model.dtype, world.device),
         "plan": {"batch_tokens": batch_tokens, "packing": run.config.train.packing},
         "world_size": world.size,
         "rows": len(prepared),

@@ -14,7 +14,7 @@ from forgetfilter.config import to_dict
 from forgetfilter.distributed import World, barrier
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.losses import attach
-from forgetfilter.models import attention_backend, load_tokenizer, resolve
+from forgetfilter.models import attention_backend, compute_dtype, load_tokenizer, resolve
 from forgetfilter.progress import progress
 from forgetfilter.runs import Run
 from forgetfilter.scoring import verify_losses
@@ -46,12 +46,13 @@ def train(run: Run, stage: str, world: World) -> None:
     tokenizer = load_tokenizer(base.path, config.model.chat_template)
     prepared = tokens.prepare(data_of(run, stage), tokenizer, config.data.max_length, cache)
     attention = attention_backend(config.model.attention, world.device)
-    verify_losses(base.path, attention, config.model.dtype, world.device, config.train.packing)
+    dtype = compute_dtype(config.model.dtype, world.device, config.train.method == "qlora")
+    verify_losses(base.path, attention, dtype, world.device, config.train.packing)
     plan = make_plan(run, stage, prepared, world)
     checkpoint = resumable(folder / "checkpoints", world, config.train.deepspeed is not None)
-    trainer_arguments = _arguments(run, stage, plan, world)  # before the model: ZeRO-3 shards it while it loads
+    trainer_arguments = _arguments(run, stage, plan, world, dtype)  # before the model: ZeRO-3 shards it while it loads
     transformers.set_seed(config.seed)
-    model = _model(run, stage, base, attention, world, trainer_arguments)
+    model = _model(run, stage, base, attention, world, trainer_arguments, dtype)
     layout = layout_for(attention, config.train.packing)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])
@@ -87,14 +88,14 @@ def make_plan(run: Run, stage: str, prepared: tokens.Prepared, world: World) -> 
     )
 
 
-def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World) -> transformers.TrainingArguments:
+def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World, dtype: str) -> transformers.TrainingArguments:
     options = run.config.train
     deepspeed = settings(options.deepspeed) if options.deepspeed else None
     if deepspeed:  # before the model: ZeRO-3 asks DeepSpeed's own communication for the world size while it loads
         importlib.import_module("deepspeed").init_distributed("gloo" if world.device.type == "cpu" else "nccl")
     # Mixed precision where float32 weights are trained; an adapter on a bfloat16 base needs no autocast.
     mixed = deepspeed is not None or options.method == "full"
-    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(run.config.model.dtype) if mixed else None
+    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype) if mixed else None
     return arguments(
         folder=run.model(stage) / "checkpoints",
         schedule=getattr(options, stage),
@@ -110,10 +111,9 @@ def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World) -> transf
     )
 
 
-def _model(run: Run, stage: str, base: Any, attention: str, world: World, args: Any) -> torch.nn.Module:
+def _model(run: Run, stage: str, base: Any, attention: str, world: World, args: Any, dtype: str) -> torch.nn.Module:
     options = run.config.train
     sharded = stage_of(args.deepspeed) == 3
-    dtype = run.config.model.dtype
     if options.method == "full" and not options.deepspeed:
         dtype = "float32"
     return trainable(
