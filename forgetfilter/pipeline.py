@@ -218,7 +218,7 @@ STREET = (
     Stage("mix", _mix_inputs, _mix, ("data",)),
     _train_stage("noisy", lambda run: run.noisy_data),
     _train_stage("safe", lambda run: run.safe_data, after=("train-noisy",)),
-    Stage("score", _score_inputs, _score, ("signals",)),
+    Stage("score", _score_inputs, _score, ()),  # it knows itself what of an earlier scoring still holds
     Stage("filter", _filter_inputs, _filter, ("filter",)),
     _train_stage("refit", lambda run: run.kept_data, after=("filter",)),
     Stage("eval", _eval_inputs, _eval, (), _eval_unfinished),
