@@ -106,12 +106,21 @@ class Scorer:
     def parts(self) -> list[Part]:
         """Every part there can be, asked for or not, in the order in which they are made."""
         options = self.config.score
-        parts = []
-        for state, trained in STATES.items():
-            parts += [self.losses(state, trained, tokenwise=options.tokens), self.rouge(state, trained)]
+        before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
         half = options.batch_tokens // 2  # other batches, other rounding
-        parts += [self.losses("base", None, options.base), self.losses("noise", "noisy", options.noise, half)]
-        return [*parts, self.token_rises(parts[0], parts[2])]
+        return [
+            before,
+            self.losses("noise", "noisy", options.noise, half),
+            after,
+            self.losses("control", "control") if self.config.has_control else self.none("control"),
+            self.losses("base", None, options.base),
+            self.token_rises(before, after),
+            *(self.rouge(state, trained) for state, trained in STATES.items()),
+        ]
+
+    def none(self, name: str) -> Part:
+        """No such part: what an earlier config left of it goes."""
+        return Part(self.run.signals(name), {"state": "none"}, lambda: None, asked=False)
 
     def losses(
         self, name: str, trained: str | None, asked: bool = True, batch_tokens: int = 0, tokenwise: bool = False

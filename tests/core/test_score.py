@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from forgetfilter import cli
+from forgetfilter import cli, pipeline
 from forgetfilter.files import read_json, write_json
+from forgetfilter.runs import Run
 from forgetfilter.shards import merged, scan_shards
 
 
@@ -113,3 +114,44 @@ def test_rouge_is_added_too(again: Any) -> None:
     kept = stamps(folder)
     (folder / "base").mkdir()  # nothing of it is whole
     assert stamps(again(*options)) == kept
+
+
+def test_a_control_finetuning_takes_out_what_any_training_forgets(again: Any, trained: Path) -> None:
+    # It starts from M1, is scored beside the others, becomes a signal, and is skipped once done.
+    folder = again()
+    before, state = stamps(folder), read_json(folder.parent / "state.json")
+    control = f"data.control.other.path={trained.parent}/control.jsonl"
+    options = (trained, f"output={folder.parents[1]}", "--resume", control, "train.control.lr=2e-2")
+    for command in (["mix"], ["train", "noisy", "safe", "control"]):
+        assert call(command[0], *options, *command[1:]) == 0
+    made = read_json(folder.parent / "state.json")
+    assert {name: made[name]["input_hash"] for name in ("train-noisy", "train-safe")} == {
+        name: state[name]["input_hash"] for name in ("train-noisy", "train-safe")
+    }
+    again(control, "train.control.lr=2e-2")
+    assert before.items() < stamps(folder).items()
+    lost, held = (merged(folder / name)["loss_sum"].to_list() for name in ("after", "control"))
+    assert lost != held and merged(folder / "before")["loss_sum"].to_list() != held
+    signal = ("filter.signal=relative_contrastive_rise", "filter.rule=top_k", "filter.top_k=2")
+    assert call("filter", *options, *signal) == 0
+    assert read_json(folder.parent / "filter" / "summary.json")["dropped"] == 2
+    assert call("train", *options, "control") == 0
+    assert stamps(folder).keys() == {
+        *before,
+        *(f"control/{name.split('/', 1)[1]}" for name in before if "after" in name),
+    }
+    again()  # without a control set its scores go
+    assert stamps(folder) == before
+
+
+def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path, capsys: Any) -> None:
+    # The stages of a run of before have the hashes that they had, and `train control` says that it has nothing to do.
+    run = Run.open(again().parent)
+    for stage in pipeline.STREET:
+        if stage.name in ("train-noisy", "train-safe", "score"):
+            assert "control" not in json.dumps(stage.inputs(run))
+    assert call("train", trained, f"output={run.folder.parent}", "control") == 0
+    assert "train-control: nothing to do" in "".join(capsys.readouterr())
+    with_signal = ("train", trained, "filter.signal=contrastive_rise", "name=other")
+    assert call(*with_signal) == 2
+    assert "filter.signal=contrastive_rise needs a control set: set data.control" in capsys.readouterr().err
