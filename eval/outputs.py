@@ -16,11 +16,11 @@ from forgetfilter import tokens
 from forgetfilter.distributed import World, any_rank, barrier
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.generation import Prompt, begin, generate, identity, is_complete, read_generations
+from forgetfilter.generation import Prompt, generate, identity, is_complete, read_generations
 from forgetfilter.likelihoods import score_groups
 from forgetfilter.records import Message, clean
 from forgetfilter.sampling import Sampling, sample_ids
-from forgetfilter.shards import scan_shards, write_manifest
+from forgetfilter.shards import begin, scan_shards, write_manifest
 
 from .prompts import Row
 from .suites import Outputs, Suite

@@ -3,6 +3,7 @@
 | folder | columns | from |
 | --- | --- | --- |
 | signals/base | base_loss_sum | score.base=true: nats under M0 |
+| signals/control | control_loss_sum | a control set: nats after the control finetuning |
 | signals/noise | noise_loss_sum | score.noise=true: nats under M1 once more, in other batches |
 | signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
 | signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
@@ -19,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.shards import read_manifest, scan_shards
+from forgetfilter.shards import check_comparable, read_manifest, scan_shards
 from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
 from .columns import Columns
@@ -32,6 +33,7 @@ TEXT_COLUMNS: Kinds = {
 }
 FOLDERS: dict[str, Kinds] = {
     "base": {"loss_sum": ("base_loss_sum", np.float64)},
+    "control": {"loss_sum": ("control_loss_sum", np.float64)},
     "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
     "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
     "texts": TEXT_COLUMNS,
@@ -40,6 +42,7 @@ STORED = tuple(name for name in FOLDERS if name != "texts")  # by the score stag
 DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
 ADVICE = {
     **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),
+    "control_loss_sum": "losses after a control finetuning: set data.control or mixture.control, train and score",
     **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
     **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
@@ -69,6 +72,8 @@ def add_extras(joiner: Joiner, signals: Path) -> None:
             continue
         if name != "texts" and read_manifest(folder).get("data") != data:
             raise UserError(f"{folder} is of other data than {signals / 'before'}: score again")
+        if name == "control":
+            check_comparable(signals / "before", folder)
         joiner.add(folder, kinds)
     losses = signals.parent / "train" / "noisy" / "losses"
     if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:

@@ -27,6 +27,8 @@ SIGNALS = (
     "conditional_rise",
     "cluster_rise",
     "pooled_rise",
+    "contrastive_rise",
+    "relative_contrastive_rise",
     "learned_share_lost",
     "token_accuracy_drop",
     "largest_token_rise",
@@ -43,6 +45,8 @@ SIGNALS = (
 # What the scoring must store for a signal: a key of the config's `score` section.
 STORED = {"rouge1_drop": "rouge"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
 STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
+CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
+MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
 RULES = ("phi", "quantile", "top_k", "source_budget", "otsu", "mixture", "conformal")
 
 
@@ -68,6 +72,9 @@ def check(config: Config) -> None:
     for signal in config.filter.combine or [config.filter.signal]:
         if signal in STORED and not getattr(config.score, STORED[signal]):
             raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}=true")
+        if signal in CONTRASTIVE and not config.has_control:
+            key = "mixture.control" if config.mixture else "data.control"
+            raise UserError(f"filter.signal={signal} needs a control set: set {key}")
     if config.scale:
         _check_scale(config.scale)
 
@@ -100,6 +107,7 @@ def _check_choices(config: Config) -> None:
         choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))
     if config.mixture:
         choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
+        choices["mixture.control_from"] = (config.mixture.control_from, ("tasks", "kind", "both"))
     for number, name in enumerate(config.filter.combine):
         choices[f"filter.combine[{number}]"] = (name, SIGNALS)
     for number, model in enumerate(config.eval.models):
@@ -156,7 +164,7 @@ def _check_numbers(config: Config) -> None:
         positive["mixture.size"] = config.mixture.size
         positive["mixture.safe_size"] = config.mixture.safe_size
         shares["mixture.unsafe_share"] = config.mixture.unsafe_share
-        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in ("trusted_tasks", "probes", "eval_size")}
+        not_negative |= {f"mixture.{k}": getattr(config.mixture, k) for k in MIXTURE_COUNTS}
     not_negative |= {f"{key}.limit": source.limit for key, source in _sources(config).items()}
     if config.data.max_length < 2:  # one token before the answer, and one of it
         raise UserError(f"data.max_length must be at least 2, got {config.data.max_length}")
@@ -173,7 +181,8 @@ def _require(values: dict[str, Any], holds: Any, message: str) -> None:
 
 
 def _schedules(config: Config) -> list[tuple[str, ScheduleConfig]]:
-    return [(f"train.{name}", getattr(config.train, name)) for name in ("noisy", "safe", "refit")]
+    found = [(f"train.{name}", getattr(config.train, name)) for name in ("noisy", "safe", "control", "refit")]
+    return [(name, schedule) for name, schedule in found if schedule]
 
 
 def _sources(config: Config) -> dict[str, SourceConfig]:
@@ -182,6 +191,7 @@ def _sources(config: Config) -> dict[str, SourceConfig]:
         "data.noisy": config.data.noisy,
         "data.safe": config.data.safe,
         "data.probes": config.data.probes,
+        "data.control": config.data.control,
         "eval.data": config.eval.data,
     }
     found = {f"{key}.{name}": source for key, sources in named.items() for name, source in sources.items()}

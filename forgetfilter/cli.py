@@ -14,7 +14,7 @@ from forgetfilter.runs import Run
 
 STAGES = {
     "mix": "read or mix the noisy and safe sets into the run folder",
-    "train": "finetune: all three stages, or those named (noisy, safe, refit)",
+    "train": "finetune: all stages, or those named (noisy, safe, control, refit)",
     "score": "each noisy example's loss before and after the safe finetuning",
     "filter": "drop what was forgotten most; also on a run folder: no model, no GPU",
     "eval": "toxicity, bias, harmfulness and task of each model",
@@ -114,7 +114,11 @@ def _stage(options: argparse.Namespace) -> None:
         return
     command, words = options.command, [word for word in options.overrides if "=" not in word]
     options.overrides = [word for word in options.overrides if "=" in word]
-    names = [f"train-{word}" for word in words or ["noisy", "safe", "refit"]] if command == "train" else [command]
+    names = (
+        [f"train-{word}" for word in words or ["noisy", "safe", "control", "refit"]]
+        if command == "train"
+        else [command]
+    )
     by_name = {stage.name: stage for stage in pipeline.STREET}
     if unknown := [name for name in names if name not in by_name] or (words if command != "train" else []):
         raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")

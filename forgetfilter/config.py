@@ -48,6 +48,9 @@ class DataConfig:
     """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
     probes: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
+    control: dict[str, SourceConfig] = field(default_factory=dict)
+    """Trusted examples unlike the safe set: M1 is also finetuned on them, and what that alone makes it forget is taken
+    out of the signal contrastive_rise. Must share no row with noisy and safe."""
     max_length: int = 1024
     """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
 
@@ -80,6 +83,10 @@ class MixtureConfig:
     """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
     probes: int = 0
     """Trusted examples trained along with the noisy set, in its shares of safe and task rows: see data.probes."""
+    control: int = 0
+    """Trusted examples of the control set: see data.control. Drawn last, so that the other sets stay as they are."""
+    control_from: str = "tasks"
+    """Kinds of the control set: tasks, kind (safe examples of the mixture's kind), or both in equal parts."""
     eval_size: int = 60
     """Held-out prompts a suite."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
@@ -141,7 +148,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How all three finetunings run."""
+    """How all the finetunings run."""
 
     method: str = "lora"
     """full, lora, or qlora (4-bit nf4 base with double quantisation, and LoRA)."""
@@ -151,6 +158,8 @@ class TrainConfig:
     """M0 on the noisy data, giving M1."""
     safe: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M1 on the safe data, giving M2."""
+    control: ScheduleConfig | None = None
+    """M1 on the control data, where there is any; null for the schedule of safe."""
     refit: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M0 on the kept data, giving M*."""
     micro_batch_tokens: int = 4096
@@ -165,6 +174,11 @@ class TrainConfig:
     """Optimizer steps between checkpoints from which a stopped run goes on; 0 for none but on a signal."""
     log_losses: bool = True
     """Write each example's loss while training (no extra forward pass)."""
+
+    def schedule(self, stage: str) -> ScheduleConfig:
+        """Of noisy, safe, control or refit."""
+        schedule: ScheduleConfig = getattr(self, stage) or self.safe
+        return schedule
 
 
 @dataclass(frozen=True)
@@ -355,6 +369,11 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     scale: ScaleConfig | None = None
     """Models and seeds of a scaling study; null for none."""
+
+    @property
+    def has_control(self) -> bool:
+        """Whether there is a control set, and so a control finetuning."""
+        return bool(self.mixture.control if self.mixture else self.data.control)
 
     @property
     def only_evaluates(self) -> bool:

@@ -8,7 +8,6 @@ With a cache, an answer is kept under the hash of model, settings and prompt, an
 run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +20,13 @@ import torch
 from forgetfilter import interrupts
 from forgetfilter.distributed import barrier, shared, world
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json, sha256_value, write_json
+from forgetfilter.files import sha256_value
 from forgetfilter.kept import keep, read_kept
 from forgetfilter.progress import console, progress
 from forgetfilter.records import clean
 from forgetfilter.sampling import Draw, Drawn, Sampling, draws, sample_ids
 from forgetfilter.scoring import finished_steps
-from forgetfilter.shards import merged, read_manifest, shard_path, write_manifest, write_shard
+from forgetfilter.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
 CODE_VERSION = 1  # raise it when the answer to an unchanged prompt changes
@@ -201,15 +200,6 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     given = own.eos_token_id if own is not None else None
     several = given if isinstance(given, list) else [] if given is None else [given]
     return sorted({tokenizer.eos_token_id, *several})
-
-
-def begin(folder: Path, wanted: str) -> None:
-    """Makes the folder ready for the identity `wanted`: what belongs to another one goes."""
-    plan = folder / "plan.json"
-    if folder.exists() and not (plan.exists() and read_json(plan) == wanted):
-        shutil.rmtree(folder)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    write_json(plan, wanted)
 
 
 def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:

@@ -1,4 +1,4 @@
-"""The mix stage: the canonical noisy and safe records and the evaluation prompts of a run.
+"""The mix stage: the canonical noisy, safe and control records and the evaluation prompts of a run.
 
 Without a mixture the sources are read as streams: only the ids stay in memory. A row's own `source` takes the
 place of its source's key, and its `label` is taken over where it is one of records.LABELS.
@@ -30,10 +30,10 @@ SHOWN = 3  # shared rows that the error names
 
 
 def mix(run: Run) -> dict[str, Any]:
-    """Writes data/noisy.jsonl, data/safe.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
+    """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
 
-    The summary: {"noisy" and "safe": {"rows", "by_source": {SOURCE: {LABEL: rows}}}, "eval": {SUITE: prompts},
-    "skipped": {CONFIG KEY: {REASON: rows}}}.
+    The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
+    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}.
     """
     config = run.config
     prompts, skipped = _given_prompts(config)
@@ -44,13 +44,14 @@ def mix(run: Run) -> dict[str, Any]:
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
+        control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)
         noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
-        probes = list(_of_records(mixture.probes))
+        probes, control = list(_of_records(mixture.probes)), _of_records(mixture.control)
         prompts |= mixture.prompts
         skipped |= mixture.skipped
-    summary: dict[str, Any] = write_sets(run.noisy_data, run.safe_data, noisy, safe, probes, run.probes)
+    summary: dict[str, Any] = write_sets(run, noisy, safe, probes, control if config.has_control else None)
     originals.finish(run.noisy_data)
     _write_prompts(run, prompts)
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
@@ -67,10 +68,14 @@ def input_hash(config: Config) -> str:
         used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
         used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
         used |= {f"data.probes.{name}": source for name, source in config.data.probes.items()}
+        used |= {f"data.control.{name}": source for name, source in config.data.control.items()}
         drawn: Any = None
     else:
         used |= pool_sources(config.mixture)
-        drawn = {"mixture": asdict(config.mixture), "seed": config.seed}
+        mixture = asdict(config.mixture)
+        if not config.has_control:  # as it was before there were control sets: such runs stay as they are
+            mixture = {key: value for key, value in mixture.items() if not key.startswith("control")}
+        drawn = {"mixture": mixture, "seed": config.seed}
     sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
     # Order of the sources is order of the rows, which sorted keys would hide.
     return sha256_value({"sources": sources, "order": list(used), "drawn": drawn})
@@ -89,69 +94,82 @@ def examples(sources: Mapping[str, SourceConfig], key: str, originals: Originals
 
 
 def write_sets(
-    noisy_path: Path,
-    safe_path: Path,
+    run: Run,
     noisy: Iterable[Example],
     safe: Iterable[Example],
     probes: list[Example],
-    probes_path: Path,
+    control: Iterable[Example] | None,
 ) -> dict[str, Any]:
-    """Writes both sets of records; refuses sets that share rows. Returns the counts of both.
+    """Writes the sets of records; refuses sets that share rows. Returns the counts of each.
 
     The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
-    `probes_path` names them again, and is not there where there are none.
+    `run.probes` names them again, and is not there where there are none.
     """
-    counts: dict[str, dict[str, dict[str, int]]] = {"noisy": _counter(), "safe": _counter()}
     noisy_ids: set[bytes] = set()  # 32 bytes a row, the most that is kept of it
-
-    def remember(rows: Iterable[Example]) -> Iterator[Example]:
-        for row in rows:
-            noisy_ids.add(bytes.fromhex(content_id(row[1])))
-            yield row
-
-    shared: list[str] = []
-
-    def compare(rows: Iterable[Example]) -> Iterator[Example]:
-        for row in rows:
-            if bytes.fromhex(content_id(row[1])) in noisy_ids:
-                shared.append(row[0])
-            yield row
-        if shared:
-            named = ", ".join(shared[:SHOWN]) + (", ..." if len(shared) > SHOWN else "")
-            raise UserError(
-                f"{len(shared)} rows of the safe set are in the noisy set too ({named}): take them out of one"
-            )
-
+    safe_ids: set[bytes] = set()
     trusted = [(where, messages, source, None) for where, messages, source, _ in probes]
 
     def with_probes() -> Iterator[Example]:
-        yield from remember(noisy)
-        if twice := [row[0] for row in trusted if bytes.fromhex(content_id(row[1])) in noisy_ids]:
-            named = ", ".join(twice[:SHOWN]) + (", ..." if len(twice) > SHOWN else "")
-            raise UserError(f"{len(twice)} probes are in the noisy set too ({named}): take them out of one")
-        yield from remember(trusted)
+        yield from _remember(noisy, noisy_ids)
+        if twice := [row[0] for row in trusted if _key(row) in noisy_ids]:
+            raise UserError(f"{len(twice)} probes are in the noisy set too ({_some(twice)}): take them out of one")
+        yield from _remember(trusted, noisy_ids)
 
-    write_records(noisy_path, _counted(_records(with_probes()), counts["noisy"]))
+    counts = {"noisy": _write(run.noisy_data, with_probes())}
     if trusted:
-        write_records(probes_path, _records(trusted))
+        write_records(run.probes, _records(trusted))
     else:
-        probes_path.unlink(missing_ok=True)
-    write_records(safe_path, _counted(_records(compare(safe)), counts["safe"]))
+        run.probes.unlink(missing_ok=True)
+    counts["safe"] = _write(run.safe_data, _remember(_apart(safe, {"noisy": noisy_ids}, "safe"), safe_ids))
+    if control is None:
+        run.control_data.unlink(missing_ok=True)
+    else:
+        apart = _apart(control, {"noisy": noisy_ids, "safe": safe_ids}, "control")
+        counts["control"] = _write(run.control_data, apart)
+    return counts
+
+
+def _key(row: Example) -> bytes:
+    return bytes.fromhex(content_id(row[1]))
+
+
+def _remember(rows: Iterable[Example], ids: set[bytes]) -> Iterator[Example]:
+    for row in rows:
+        ids.add(_key(row))
+        yield row
+
+
+def _apart(rows: Iterable[Example], others: Mapping[str, set[bytes]], name: str) -> Iterator[Example]:
+    """The rows of a set; UserError after the last one where some are in one of the other sets."""
+    shared: dict[str, list[str]] = {other: [] for other in others}
+    for row in rows:
+        for other, ids in others.items():
+            if _key(row) in ids:
+                shared[other].append(row[0])
+        yield row
+    for other, found in shared.items():
+        if found:
+            raise UserError(
+                f"{len(found)} rows of the {name} set are in the {other} set too ({_some(found)}): take them out of one"
+            )
+
+
+def _some(rows: list[str]) -> str:
+    return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
+
+
+def _write(path: Path, rows: Iterable[Example]) -> dict[str, Any]:
+    """Writes the records of a set; returns its counts."""
+    by_source: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    write_records(path, _counted(_records(rows), by_source))
     return {
-        name: {
-            "rows": sum(sum(labels.values()) for labels in by_source.values()),
-            "by_source": {source: dict(labels) for source, labels in by_source.items()},
-        }
-        for name, by_source in counts.items()
+        "rows": sum(sum(labels.values()) for labels in by_source.values()),
+        "by_source": {source: dict(labels) for source, labels in by_source.items()},
     }
 
 
 def _records(rows: Iterable[Example]) -> Iterator[Record]:
     return make_records((messages, source, label) for _, messages, source, label in rows)
-
-
-def _counter() -> dict[str, dict[str, int]]:
-    return defaultdict(lambda: defaultdict(int))
 
 
 def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""The street, in order: mix, train noisy, train safe, score, filter, train refit, eval, report.
+"""The street, in order: mix, train noisy, safe and perhaps control, score, filter, train refit, eval, report.
 
 Each stage says what it depends on; a stage whose inputs are unchanged and which is done is skipped, one that was
 stopped goes on, and one whose inputs changed starts anew.
@@ -37,18 +37,23 @@ class Stage:
     """Folders and files below the run folder that are removed before the stage starts anew."""
     unfinished: Callable[[Run], bool] = lambda run: False
     """Whether a stage that is done left something out that another try may give."""
+    wanted: Callable[[Run], bool] = lambda run: True
+    """Whether the config asks for the stage at all."""
 
 
 def run_street(run: Run) -> None:
     """Every stage in order; where nothing is trained, only the evaluation."""
     preflight(run)
     for stage in STREET:
-        if not run.config.only_evaluates or stage.name in ("mix", "eval"):
+        if stage.wanted(run) and (not run.config.only_evaluates or stage.name in ("mix", "eval")):
             run_stage(run, stage)
 
 
 def run_stage(run: Run, stage: Stage) -> None:
     """One stage, unless it is done with the same inputs."""
+    if not stage.wanted(run):
+        console.print(f"{stage.name}: nothing to do, the config does not ask for it")
+        return
     input_hash = sha256_value(stage.inputs(run))
     if run.is_done(stage.name, input_hash) and not stage.unfinished(run):
         console.print(f"{stage.name}: done already")
@@ -109,18 +114,24 @@ def _mix_inputs(run: Run) -> Any:
     return importlib.import_module("forgetfilter.mix").input_hash(run.config)
 
 
-def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] = ()) -> Stage:
+def _train_stage(
+    name: str,
+    data: Callable[[Run], Path],
+    after: tuple[str, ...] = (),
+    wanted: Callable[[Run], bool] = lambda run: True,
+) -> Stage:
     def inputs(run: Run) -> Any:
         require(run, "mix", *after)
         plain = configs.to_dict(run.config)
-        train = {k: v for k, v in plain["train"].items() if k not in ("noisy", "safe", "refit", "checkpoint_steps")}
-        start = run.state()["train-noisy"]["input_hash"] if name == "safe" else None
+        own = ("noisy", "safe", "control", "refit", "checkpoint_steps")
+        train = {k: v for k, v in plain["train"].items() if k not in own}
+        start = run.state()["train-noisy"]["input_hash"] if name in ("safe", "control") else None
         return [
             plain["seed"],
             plain["model"],
             plain["data"]["max_length"],
             train,
-            plain["train"][name],
+            asdict(run.config.train.schedule(name)),
             _sha(data(run)),
             start,
         ]
@@ -137,7 +148,7 @@ def _train_stage(name: str, data: Callable[[Run], Path], after: tuple[str, ...] 
             nodes=options.nodes,
         )
 
-    return Stage(f"train-{name}", inputs, work, (f"train/{name}",))
+    return Stage(f"train-{name}", inputs, work, (f"train/{name}",), wanted=wanted)
 
 
 def prepare(run: Run, data: Path) -> None:
@@ -151,10 +162,15 @@ def _sha(path: Path) -> str:
     return sha256_file(path)
 
 
+def _has_control(run: Run) -> bool:
+    return run.config.has_control
+
+
 def _score_inputs(run: Run) -> Any:
-    require(run, "mix", "train-noisy", "train-safe")
+    stages = ["train-noisy", "train-safe", *(["train-control"] if _has_control(run) else [])]
+    require(run, "mix", *stages)
     plain, state = configs.to_dict(run.config), run.state()
-    trained = [state[name]["input_hash"] for name in ("train-noisy", "train-safe")]
+    trained = [state[name]["input_hash"] for name in stages]
     score = {key: value for key, value in plain["score"].items() if key != "shard_rows"}
     score["packing"] = plain["train"]["packing"]
     return [plain["model"], plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
@@ -218,7 +234,8 @@ STREET = (
     Stage("mix", _mix_inputs, _mix, ("data",)),
     _train_stage("noisy", lambda run: run.noisy_data),
     _train_stage("safe", lambda run: run.safe_data, after=("train-noisy",)),
-    Stage("score", _score_inputs, _score, ("signals",)),
+    _train_stage("control", lambda run: run.control_data, after=("train-noisy",), wanted=_has_control),
+    Stage("score", _score_inputs, _score, ()),  # it knows itself what of an earlier scoring still holds
     Stage("filter", _filter_inputs, _filter, ("filter",)),
     _train_stage("refit", lambda run: run.kept_data, after=("filter",)),
     Stage("eval", _eval_inputs, _eval, (), _eval_unfinished),

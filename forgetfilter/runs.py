@@ -77,6 +77,11 @@ class Run:
         return self.folder / "data" / "probes.jsonl"
 
     @property
+    def control_data(self) -> Path:
+        """The control set; not there without one."""
+        return self.folder / "data" / "control.jsonl"
+
+    @property
     def kept_data(self) -> Path:
         return self.folder / "filter" / "kept.jsonl"
 
@@ -85,11 +90,11 @@ class Run:
         return self.folder / "data" / "eval" / f"{suite}.jsonl"
 
     def model(self, name: str) -> Path:
-        """The model or adapter that a training stage (noisy, safe, refit) made."""
+        """The model or adapter that a training stage (noisy, safe, control, refit) made."""
         return self.folder / "train" / name
 
     def signals(self, state: str) -> Path:
-        """The shards of a scoring: `before` (M1) or `after` (M2)."""
+        """The shards of a scoring: `before` (M1), `after` (M2), or another one of the score stage."""
         return self.folder / "signals" / state
 
     # -- stages ---------------------------------------------------------------------------------------------

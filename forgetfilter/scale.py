@@ -50,7 +50,7 @@ class Member:
             return "made with other settings"
         state = run.state()
         for stage in pipeline.STREET:
-            if (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
+            if stage.wanted(run) and (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
                 return f"{status} at {stage.name}"
         return DONE
 

@@ -1,29 +1,36 @@
-"""The score stage: every noisy example under M1 (before) and M2 (after).
+"""The score stage: every noisy example under M1 (before) and M2 (after), and what else the config asks for.
 
 forgetfilter score CONFIG          or, as one of several ranks:   torchrun ... -m forgetfilter.score RUN
+
+Each folder below signals/ is a part with an identity of its own, the manifest. A part that is there with the
+identity that is asked for is left alone; so another option, or another control set, adds only what lacks.
 """
 
+import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from forgetfilter import interrupts, tokens
 from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
-from forgetfilter.files import sha256_value
-from forgetfilter.models import ModelRef, States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
+from forgetfilter.files import read_json, sha256_value
+from forgetfilter.models import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
-from forgetfilter.shards import write_manifest
+from forgetfilter.shards import begin, shard_paths, write_manifest
 from forgetfilter.token_rises import write_token_rises
 
 STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
-ONCE_MORE = {"base": None, "noise": "noisy"}  # where score.base and score.noise ask for it; None is M0
 
 
 def main(argv: list[str]) -> None:
-    """Scores both states of the run folder `argv[0]`, as one rank of the world."""
+    """Scores the run folder `argv[0]`, as one rank of the world."""
     run = Run.open(Path(argv[0]), argv[1:])
     interrupts.install()
     prepare_tokens(run, run.noisy_data)
@@ -31,70 +38,154 @@ def main(argv: list[str]) -> None:
         score(run, world)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One folder of shards below signals/."""
+
+    folder: Path
+    about: dict[str, Any]
+    """What it depends on, for the manifest."""
+    make: Callable[[], None]
+    """Writes its shards; to be called by every rank."""
+    asked: bool = True
+    """Whether the config asks for it. One that is there all the same stays, as long as it is of this run."""
+    tokenwise: bool = False
+    """Whether its shards must have the losses of tokens."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is there, complete, and of this identity."""
+        if not (self.folder / "manifest.json").exists():
+            return False
+        there = read_json(self.folder / "manifest.json")
+        same = all(there.get(key) == value for key, value in self.about.items())
+        return same and (not self.tokenwise or _has_tokens(self.folder))
+
+
 def score(run: Run, world: World) -> None:
-    config = run.config
-    cache = Path(config.cache).expanduser()
-    base = resolve(config.model.name, config.model.revision, cache)
-    tokenizer = load_tokenizer(base.path, config.model.chat_template)
-    prepared = tokens.prepare(run.noisy_data, tokenizer, config.data.max_length, cache)
-    attention = attention_backend(config.model.attention, world.device)
-    four_bit = config.train.method == "qlora"
-    dtype = compute_dtype(config.model.dtype, world.device, four_bit)
-    verify_losses(base.path, attention, dtype, world.device, config.train.packing)
-    states = States(base, dtype, attention, world.device, four_bit)
-    asked = STATES | {state: trained for state, trained in ONCE_MORE.items() if getattr(config.score, state)}
-    for state, trained in asked.items():
-        folder = run.signals(state)
-        if (folder / "manifest.json").exists():
-            continue
-        batch_tokens = config.score.batch_tokens // (2 if state == "noise" else 1)  # other batches, other rounding
-        manifest = _manifest(run, base, trained, tokenizer, prepared, attention, world, batch_tokens)
-        tokenwise = config.score.tokens and state in STATES
-        with states.use(run.model(trained) if trained else None) as model:
-            sizes, packing = (batch_tokens, config.score.shard_rows), config.train.packing
-            score_prepared(model, prepared, folder, *sizes, world, f"score {state}", packing, tokenwise)
-            if config.score.rouge and state in STATES:
-                _rouge(run, state, model, tokenizer, manifest, world)
-        barrier()
+    """Makes the parts that are asked for and lack, in order; takes away what is of other data or models."""
+    scorer = Scorer(run, world)
+    parts = scorer.parts()
+    pending = [part for part in parts if not part.stored]
+    barrier()  # nobody takes anything away before everybody has looked
+    if any(part.asked for part in pending):
+        scorer.verify()
+    for part in pending:
         if world.is_main:
-            write_manifest(folder, manifest)
+            if part.asked:
+                begin(part.folder, sha256_value([part.about, part.tokenwise]))
+            else:
+                shutil.rmtree(part.folder, ignore_errors=True)
         barrier()
-    rises = run.folder / "signals" / "tokens"
-    if config.score.tokens and world.is_main and not (rises / "manifest.json").exists():
-        write_token_rises(run.signals("before"), run.signals("after"), rises, prepared.identity)
+        if part.asked:
+            part.make()
+            barrier()
+            if world.is_main:
+                write_manifest(part.folder, part.about | {"world_size": world.size})
     barrier()
 
 
-def _manifest(
-    run: Run,
-    base: ModelRef,
-    trained: str | None,
-    tokenizer: Any,
-    prepared: tokens.Prepared,
-    attention: str,
-    world: World,
-    batch_tokens: int,
-) -> dict[str, Any]:
-    """All that the scores depend on, by hash or name; shards.check_comparable says which of it must agree."""
-    return {
-        "state": trained or "base",
-        "base_model": base.identity,
-        "model_name": run.config.model.name,
-        "trained": folder_hash(run.model(trained), Path(run.config.cache).expanduser()) if trained else base.identity,
-        "tokenizer": tokens.tokenizer_identity(tokenizer),
-        "chat_template": sha256_value(tokenizer.chat_template),
-        "data": prepared.identity,
-        "max_length": run.config.data.max_length,
-        "cut": prepared.summary["cut"],
-        "attention": attention,
-        "dtype": "nf4" if run.config.train.method == "qlora" else compute_dtype(run.config.model.dtype, world.device),
-        "plan": {"batch_tokens": batch_tokens, "packing": run.config.train.packing},
-        "world_size": world.size,
-        "rows": len(prepared),
-    }
+class Scorer:
+    """What the parts have in common: the models, the tokens, and how they are scored."""
+
+    def __init__(self, run: Run, world: World):
+        self.run, self.world, self.config = run, world, run.config
+        self.cache = Path(run.config.cache).expanduser()
+        model = run.config.model
+        self.base = resolve(model.name, model.revision, self.cache)
+        self.tokenizer = load_tokenizer(self.base.path, model.chat_template)
+        self.prepared = tokens.prepare(run.noisy_data, self.tokenizer, run.config.data.max_length, self.cache)
+        self.attention = attention_backend(model.attention, world.device)
+        four_bit = run.config.train.method == "qlora"
+        self.dtype = compute_dtype(model.dtype, world.device, four_bit)
+        self.states = States(self.base, self.dtype, self.attention, world.device, four_bit)
+
+    def verify(self) -> None:
+        packing = self.config.train.packing
+        verify_losses(self.base.path, self.attention, self.dtype, self.world.device, packing)
+
+    def parts(self) -> list[Part]:
+        """Every part there can be, asked for or not, in the order in which they are made."""
+        options = self.config.score
+        before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
+        half = options.batch_tokens // 2  # other batches, other rounding
+        return [
+            before,
+            self.losses("noise", "noisy", options.noise, half),
+            after,
+            self.losses("control", "control") if self.config.has_control else self.none("control"),
+            self.losses("base", None, options.base),
+            self.token_rises(before, after),
+            *(self.rouge(state, trained) for state, trained in STATES.items()),
+        ]
+
+    def none(self, name: str) -> Part:
+        """No such part: what an earlier config left of it goes."""
+        return Part(self.run.signals(name), {"state": "none"}, lambda: None, asked=False)
+
+    def losses(
+        self, name: str, trained: str | None, asked: bool = True, batch_tokens: int = 0, tokenwise: bool = False
+    ) -> Part:
+        """Each noisy example's loss under the model of a training stage; None is M0."""
+        folder, config = self.run.signals(name), self.config
+        batch_tokens = batch_tokens or config.score.batch_tokens
+
+        def make() -> None:
+            sizes, packing = (batch_tokens, config.score.shard_rows), config.train.packing
+            with self.states.use(self.run.model(trained) if trained else None) as model:
+                score_prepared(model, self.prepared, folder, *sizes, self.world, f"score {name}", packing, tokenwise)
+
+        return Part(folder, self.about(trained, batch_tokens), make, asked, tokenwise)
+
+    def rouge(self, state: str, trained: str) -> Part:
+        """ROUGE-1 of each noisy example's greedy answer."""
+        options, folder = self.config.score, self.run.signals("rouge1") / state
+        about = self.about(trained, options.batch_tokens)
+        answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": options.generation_batch}
+
+        def make() -> None:
+            with self.states.use(self.run.model(trained)) as model:
+                _rouge(self.run, state, model, self.tokenizer, about, self.world)
+
+        return Part(folder, about | answers | {"signal": "rouge1"}, make, options.rouge)
+
+    def token_rises(self, before: Part, after: Part) -> Part:
+        """What the losses of single tokens, stored with the two states, say of an example."""
+        folder = self.run.signals("tokens")
+
+        def make() -> None:
+            if self.world.is_main:
+                write_token_rises(before.folder, after.folder, folder)
+
+        about = {"data": self.prepared.identity, "of": sha256_value([before.about, after.about])}
+        return Part(folder, about, make, self.config.score.tokens)
+
+    def about(self, trained: str | None, batch_tokens: int) -> dict[str, Any]:
+        """All that scores depend on, by hash or name; shards.check_comparable says which of it must agree."""
+        config, prepared = self.config, self.prepared
+        return {
+            "state": trained or "base",
+            "base_model": self.base.identity,
+            "model_name": config.model.name,
+            "trained": folder_hash(self.run.model(trained), self.cache) if trained else self.base.identity,
+            "tokenizer": tokens.tokenizer_identity(self.tokenizer),
+            "chat_template": sha256_value(self.tokenizer.chat_template),
+            "data": prepared.identity,
+            "max_length": config.data.max_length,
+            "cut": prepared.summary["cut"],
+            "attention": self.attention,
+            "dtype": "nf4" if config.train.method == "qlora" else self.dtype,
+            "plan": {"batch_tokens": batch_tokens, "packing": config.train.packing},
+            "rows": len(prepared),
+        }
 
 
-def _rouge(run: Run, state: str, model: Any, tokenizer: Any, manifest: dict[str, Any], world: World) -> None:
+def _has_tokens(folder: Path) -> bool:
+    shards = shard_paths(folder)
+    return not shards or "token_losses" in pq.read_schema(shards[0]).names
+
+
+def _rouge(run: Run, state: str, model: Any, tokenizer: Any, about: dict[str, Any], world: World) -> None:
     from forgetfilter.generation import generate
     from forgetfilter.records import read_records
     from forgetfilter.rouge import score_rouge
@@ -102,14 +193,13 @@ def _rouge(run: Run, state: str, model: Any, tokenizer: Any, manifest: dict[str,
     options = run.config.score
     records = read_records(run.noisy_data)
     prompts = [(r.id, r.source, tokens.prompt_text(tokenizer, r.prompt) if r.prompt else "") for r in records]
-    folder = run.folder / "signals" / "rouge1" / f"{state}-generations"
+    folder = run.signals("rouge1") / f"{state}-generations"
     what = f"generate {state}"
-    same = {key: value for key, value in manifest.items() if key != "world_size"}  # a resume may have another one
-    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, what, same)
+    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, what, about)
     barrier()
     if world.is_main:
         references = ((r.id, r.source, r.answer) for r in read_records(run.noisy_data))
-        score_rouge(folder, references, run.folder / "signals" / "rouge1" / state, manifest)
+        score_rouge(folder, references, run.signals("rouge1") / state, about)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A folder of shards is `rank=00000/part-00000.parquet ...` and a `manifest.json`,
 that neither packing nor length biases what is made of them.
 """
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ def merged(folder: Path, expected_ids: Iterable[str] | None = None) -> pl.DataFr
 def _some(ids: pl.Series) -> str:
     shown = ", ".join(value[:12] for value in ids.head(3))
     return f"{len(ids)} ids ({shown}{', ...' if len(ids) > 3 else ''})"
+
+
+def begin(folder: Path, wanted: str) -> None:
+    """Makes the folder ready for the identity `wanted`: what belongs to another one goes."""
+    plan = folder / "plan.json"
+    if folder.exists() and not (plan.exists() and read_json(plan) == wanted):
+        shutil.rmtree(folder)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    write_json(plan, wanted)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

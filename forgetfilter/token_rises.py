@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.shards import scan_shards, shard_path, write_manifest, write_shard
+from forgetfilter.shards import scan_shards, shard_path, write_shard
 
 COLUMNS = ("token_accuracy_drop", "token_rise_max", "token_rise_top", "token_rise_ratio")
 TOP = 5  # tokens
@@ -35,11 +35,10 @@ def token_columns() -> dict[str, pl.Expr]:
     }
 
 
-def write_token_rises(before: Path, after: Path, folder: Path, data: str) -> None:
-    """Writes shards of `id` and COLUMNS (float64; null without label tokens) and their manifest."""
+def write_token_rises(before: Path, after: Path, folder: Path) -> None:
+    """Writes shards of `id` and COLUMNS (float64; null without label tokens)."""
     batches = scan_shards(before).group_by("step").agg(tokens=pl.col("num_tokens").sum()).sort("step").collect()
     piece = (batches["tokens"].cast(pl.Int64).cum_sum() // PIECE_TOKENS).alias("piece")
-    rows = 0
     for part, steps in enumerate(batches.with_columns(piece).partition_by("piece", maintain_order=True)):
         first, last = int(steps["step"][0]), int(steps["step"][-1])
         wanted = pl.col("step").is_between(first, last)
@@ -55,5 +54,3 @@ def write_token_rises(before: Path, after: Path, folder: Path, data: str) -> Non
             raise UserError(f"{before} and {after} hold other examples in batches {first} to {last}: score again")
         made = joined.select("id", **token_columns())
         write_shard(shard_path(folder, 0, part), made.to_arrow(compat_level=pl.CompatLevel.oldest()))
-        rows += len(made)
-    write_manifest(folder, {"data": data, "rows": rows})

@@ -35,7 +35,7 @@ queue() { # OPTIONS COMMAND [STAGE ...]
 overrides=("$@")
 small="$SMALL --export=ALL,PROCESSES=1"
 queue "$small" mix
-queue "$TRAIN" train noisy safe
+queue "$TRAIN" train noisy safe control
 queue "$SCORE" score
 queue "$small" filter
 queue "$TRAIN" train refit

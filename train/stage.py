@@ -1,4 +1,4 @@
-"""One finetuning of the street: noisy (M0 to M1), safe (M1 to M2) or refit (M0 to M*)."""
+"""One finetuning of the street: noisy (M0 to M1), safe (M1 to M2), control (M1 too) or refit (M0 to M*)."""
 
 import importlib
 import shutil
@@ -26,16 +26,17 @@ from .model import trainable
 from .trainer import PlannedTrainer, Watch, arguments, resumable
 from .zero import settings, stage_of
 
-STAGES = ("noisy", "safe", "refit")
+STAGES = ("noisy", "safe", "control", "refit")
 
 
 def data_of(run: Run, stage: str) -> Path:
-    return {"noisy": run.noisy_data, "safe": run.safe_data, "refit": run.kept_data}[stage]
+    data = {"noisy": run.noisy_data, "safe": run.safe_data, "control": run.control_data, "refit": run.kept_data}
+    return data[stage]
 
 
 def start_of(run: Run, stage: str) -> Path | None:
-    """What the stage goes on from: only `safe` starts from a trained model."""
-    return run.model("noisy") if stage == "safe" else None
+    """What the stage goes on from: `safe` and `control` start from M1, the others from M0."""
+    return run.model("noisy") if stage in ("safe", "control") else None
 
 
 def train(run: Run, stage: str, world: World) -> None:
@@ -74,7 +75,7 @@ def train(run: Run, stage: str, world: World) -> None:
 
 
 def make_plan(run: Run, stage: str, prepared: tokens.Prepared, world: World) -> TrainingPlan:
-    schedule = getattr(run.config.train, stage)
+    schedule = run.config.train.schedule(stage)
     if schedule.batch_size < world.size:
         raise UserError(f"train.{stage}.batch_size is {schedule.batch_size}, fewer than the {world.size} ranks")
     return TrainingPlan(
@@ -98,7 +99,7 @@ def _arguments(run: Run, stage: str, plan: TrainingPlan, world: World, dtype: st
     precision = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype) if mixed else None
     return arguments(
         folder=run.model(stage) / "checkpoints",
-        schedule=getattr(options, stage),
+        schedule=options.schedule(stage),
         seed=run.config.seed,
         accumulation=plan.accumulation,
         num_steps=plan.num_steps,

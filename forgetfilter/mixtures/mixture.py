@@ -20,6 +20,7 @@ from forgetfilter.mixtures.registry import find_builder
 from forgetfilter.records import Message, Record, content_id, make_records
 from forgetfilter.sources import read_rows
 
+CONTROL = "examples of the control set (mixture.control)"
 LEFT_OUT = "none"  # the builder of a pool that an override takes out of a config
 
 
@@ -30,6 +31,7 @@ class Mixture:
     noisy: list[Record]
     safe: list[Record]
     probes: list[Record]
+    control: list[Record]
     prompts: dict[str, list[Prompt]]
     skipped: dict[str, dict[str, int]]
 
@@ -41,43 +43,61 @@ class Part:
     need: int
     serves: Callable[[Candidate], bool]
     what: str  # for the error: what is needed, and the settings that say how much
+    spare: bool = False  # drawn last, from groups of which no other set has a row: no other set changes for it
 
 
 def compose(mixture: MixtureConfig, seed: int) -> Mixture:
-    """Draws the three sets. Raises UserError where a pool has too few rows, with what is needed and there."""
+    """Draws the sets. Raises UserError where a pool has too few rows, with what is needed and there."""
     tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
     num_unsafe = round(mixture.size * mixture.unsafe_share)
     num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
     skipped: dict[str, dict[str, int]] = {}
     probes = split_evenly(mixture.probes, 1 + len(tasks))  # as the good examples of the noisy set are
-    drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], seed, skipped)
+    control = _control_shares(mixture, len(tasks))
+    drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], control[0], seed, skipped)
     examples: dict[str, list[tuple[list[Message], str, str | None]]] = {
         "noisy": [(c.messages, mixture.kind, c.label) for c in drawn["unsafe"] + drawn["safe"]],
         "trusted": [(c.messages, mixture.kind, c.label) for c in drawn["trusted"]],
         "probes": [(c.messages, mixture.kind, None) for c in drawn["probes"]],
+        "control": [(c.messages, mixture.kind, c.label) for c in drawn["control"]],
     }
     prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
     trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
     evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
     for number, (key, pool) in enumerate(tasks.items()):
         needs = {"task": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
-        drawn = _draw_task(key, pool, needs | {"probes": probes[1 + number]}, seed, skipped)
+        needs |= {"probes": probes[1 + number], "control": control[1 + number]}
+        drawn = _draw_task(key, pool, needs, seed, skipped)
         examples["noisy"] += [(c.messages, key, "task") for c in drawn["task"]]
         examples["trusted"] += [(c.messages, key, "task") for c in drawn["trusted"]]
         examples["probes"] += [(c.messages, key, None) for c in drawn["probes"]]
+        examples["control"] += [(c.messages, key, "task") for c in drawn["control"]]
         prompts.setdefault("task", []).extend((key, c.prompt) for c in drawn["eval"] if c.prompt)
     rng = random.Random(f"{seed}/order")
-    for rows in examples.values():
-        rng.shuffle(rows)
+    for name in ("noisy", "trusted", "probes"):
+        rng.shuffle(examples[name])
     for asked in prompts.values():
         rng.shuffle(asked)
+    rng.shuffle(examples["control"])  # last: the order of the others does not know of it
     return Mixture(
         list(make_records(examples["noisy"])),
         list(make_records(examples["trusted"])),
         list(make_records(examples["probes"])),
+        list(make_records(examples["control"])),
         {suite: with_ids(rows) for suite, rows in prompts.items() if rows},
         skipped,
     )
+
+
+def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
+    """Rows of the control set of the kind, and of each task. UserError where there is no task to take them from."""
+    if mixture.control and mixture.control_from != "kind" and not tasks:
+        raise UserError(f"mixture.control_from={mixture.control_from} needs mixture.tasks: name one, or take kind")
+    if mixture.control_from == "kind":
+        return [mixture.control] + [0] * tasks
+    if mixture.control_from == "tasks":
+        return [0, *(split_evenly(mixture.control, tasks) if tasks else [])]
+    return split_evenly(mixture.control, 1 + tasks)
 
 
 def _draw_kind(
@@ -85,6 +105,7 @@ def _draw_kind(
     num_unsafe: int,
     num_safe: int,
     num_probes: int,
+    num_control: int,
     seed: int,
     skipped: dict[str, dict[str, int]],
 ) -> dict[str, list[Candidate]]:
@@ -95,6 +116,7 @@ def _draw_kind(
         "trusted": Part(mixture.safe_size, _labelled("safe"), "examples of the safe set (mixture.safe_size)"),
         "eval": Part(mixture.eval_size, _can_be_asked, "held-out prompts (mixture.eval_size)"),
         "probes": Part(num_probes, _labelled("safe"), "probes (mixture.probes)"),
+        "control": Part(num_control, _labelled("safe"), CONTROL, spare=True),
     }
     return draw(_candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
 
@@ -108,6 +130,7 @@ def _draw_task(
         "trusted": Part(needs["trusted"], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
         "eval": Part(needs["eval"], _can_be_asked, "held-out prompts (mixture.eval_size)"),
         "probes": Part(needs["probes"], _labelled("task"), "probes (mixture.probes)"),
+        "control": Part(needs["control"], _labelled("task"), CONTROL, spare=True),
     }
     return draw(_candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
 
@@ -147,10 +170,13 @@ def draw(candidates: list[Candidate], parts: Mapping[str, Part], key: str, seed:
         group: {name: len(_usable(members, name, part)) for name, part in parts.items()}
         for group, members in by_group.items()
     }
-    homes = allocate(counts, {name: part.need for name, part in parts.items()}, rng)
+    homes = allocate(counts, {name: part.need for name, part in parts.items() if not part.spare}, rng)
     drawn: dict[str, list[Candidate]] = {}
-    for name, part in parts.items():
+    for name, part in sorted(parts.items(), key=lambda item: item[1].spare):
         members = [c for group, home in sorted(homes.items()) if home == name for c in by_group[group]]
+        if part.spare:
+            taken = {c.group for rows in drawn.values() for c in rows}
+            members = [c for group in sorted(by_group) if group not in taken for c in by_group[group]]
         there = _usable(members, name, part)
         drawn[name] = _balanced(there, part.need, rng) if name == "eval" else _sample(there, part.need, rng)
         if len(drawn[name]) < part.need:

@@ -60,6 +60,17 @@ def test_base_losses(make_toy: Any, four_rows: Any) -> None:
         columns(toy)
 
 
+def test_control_losses(make_toy: Any, four_rows: Any) -> None:
+    # those after a control finetuning join by id; scored in other batches they are not comparable
+    toy = make_toy(four_rows)
+    toy.write_losses("control", [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[3, 1, 0, 2])
+    assert columns(toy)["control_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
+    toy.manifest["plan"] = "other"
+    write_manifest(toy.folder / "signals" / "control", toy.manifest)
+    with pytest.raises(UserError, match="cannot be compared: plan"):
+        columns(toy)
+
+
 @pytest.fixture
 def families(make_toy: Any) -> Any:
     """Two kinds of text, 20 rows each; the safe set has the first kind."""
@@ -110,6 +121,7 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
     for signal, setting in (
         ("base_loss", "score.base"),
         ("top_token_rise", "score.tokens"),
+        ("contrastive_rise", "data.control or mixture.control"),
         ("variability", "log_los"),
     ):
         with pytest.raises(UserError, match=f"filter.signal={signal} needs .*{setting}"):

@@ -16,6 +16,7 @@ LISTED = list(signals.SIGNALS)
 ROW: dict[str, Any] = {
     "num_tokens": 4,
     "base_loss_sum": 10.0,
+    "control_loss_sum": 3.0,
     "before_loss_sum": 2.0,
     "after_loss_sum": 6.0,
     "before_rouge1": 0.9,
@@ -57,6 +58,8 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         ("cluster_rise", 0.0),
         # percentiles 1/8, 5/8, 7/8 in cluster 7: (1.625 + 1) / 5 + 0.625 / 4
         ("pooled_rise", 0.525 + 0.15625),
+        ("contrastive_rise", 0.75),  # 1.5 - 0.75
+        ("relative_contrastive_rise", 0.75 / 0.55),
         ("learned_share_lost", 0.5),  # 1 / (2.5 - 0.5)
         ("token_accuracy_drop", 0.5),
         ("largest_token_rise", 2.0),

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,33 @@ def test_the_shares_are_those_asked_for(tmp_path: Path) -> None:
         ("sst2", "task"): 1,
     }
     assert {suite: len(rows) for suite, rows in drawn.prompts.items()} == {"bias": 8, "task": 8}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ("tasks", {("alpaca", "task"): 3, ("sst2", "task"): 2}),
+        ("kind", {("bias", "safe"): 5}),
+        ("both", {("bias", "safe"): 2, ("alpaca", "task"): 2, ("sst2", "task"): 1}),
+    ],
+)
+def test_a_control_set_changes_no_other_set(tmp_path: Path, kinds: str, expected: dict[Any, int]) -> None:
+    # Drawn from groups of which no other set has a row; the other sets are those of a mixture without it.
+    config = mixture(tmp_path, size=20, safe_size=6, probes=3)
+    for seed in range(3):
+        plain, drawn = compose(config, seed), compose(replace(config, control=5, control_from=kinds), seed)
+        assert Counter((r.source, r.label) for r in drawn.control) == expected
+        assert replace(drawn, control=[]) == plain
+        others = [*plain.noisy, *plain.safe, *plain.probes, *(row for rows in plain.prompts.values() for row in rows)]
+        assert not {group(r) for r in drawn.control} & {group(r) for r in others}
+
+
+def test_a_control_set_that_cannot_be_drawn(tmp_path: Path) -> None:
+    # Too few rows left, or no task to take them from: the key is named.
+    with pytest.raises(UserError, match=r"mixture.tasks.alpaca: 50 examples of the control set \(mixture.control\)"):
+        compose(mixture(tmp_path, control=100), 0)
+    with pytest.raises(UserError, match=r"mixture.control_from=tasks needs mixture.tasks"):
+        compose(mixture(tmp_path, control=5, tasks={}, trusted_tasks=0), 0)
 
 
 def test_no_group_is_in_two_sets_for_any_seed(tmp_path: Path) -> None:

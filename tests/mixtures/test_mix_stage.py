@@ -90,6 +90,41 @@ def test_probes_that_are_elsewhere_too_are_refused(tmp_path: Path, probe: str, w
         mix(Run(tmp_path / "run", with_probes(tmp_path, [pair(probe)], [pair("1")])))
 
 
+def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
+    given = config(folder, [pair("1")], [pair("9")])
+    source = {"other": write(folder / "control.jsonl", control)}
+    return dataclasses.replace(given, data=dataclasses.replace(given.data, control=source))
+
+
+def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
+    # It goes when it is not asked for any more.
+    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("d")]))
+    assert mix(run)["control"] == {"rows": 2, "by_source": {"other": {"unlabelled": 2}}}
+    assert len(list(read_records(run.control_data))) == 2
+    plain = config(tmp_path, [pair("1")], [pair("9")])
+    assert input_hash(run.config) != input_hash(plain)
+    mix(Run(tmp_path / "run", plain))
+    assert not run.control_data.exists()
+
+
+@pytest.mark.parametrize(("row", "other"), [("1", "noisy"), ("9", "safe")])
+def test_a_control_set_shares_no_row(tmp_path: Path, row: str, other: str) -> None:
+    # Rows of the noisy or the safe set would take out what they are to show.
+    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair(row)]))
+    with pytest.raises(UserError, match=rf"1 rows of the control set are in the {other} set too \(.*line 2\)"):
+        mix(run)
+    assert not run.control_data.exists()
+
+
+def test_without_a_control_set_the_input_hash_is_that_of_before(tmp_path: Path) -> None:
+    # A run that was mixed before there were control sets is not mixed again.
+    pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", []), {"score": "s"})
+    plain = MixtureConfig(kind="toxicity", pools={"t": pool})
+    named = dataclasses.replace(plain, control_from="kind")
+    assert input_hash(Config(mixture=plain)) == input_hash(Config(mixture=named))
+    assert input_hash(Config(mixture=plain)) != input_hash(Config(mixture=dataclasses.replace(plain, control=1)))
+
+
 def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
     # What an earlier mix left for another suite is taken away.
     source = write(tmp_path / "task.jsonl", [{"prompt": "2 plus 2?", "reference": "4"}])
