@@ -17,11 +17,11 @@ from forgetfilter.progress import console
 from forgetfilter.runs import Run
 
 from . import harness, inputs, suites
-from .compare import gains
 from .intervals import Metric
 from .judges import open_judge
 from .judging import Verdicts, calibration, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
+from .paired import gains
 from .prompts import Row
 
 
