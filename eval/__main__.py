@@ -20,7 +20,9 @@ from forgetfilter.progress import console
 from forgetfilter.runs import Run
 from forgetfilter.tracking import tracked
 
-from .stage import agreement_file, evaluate, folder, measured_names
+from .inputs import folder, measured_names
+from .judging import agreement_file
+from .stage import evaluate
 from .tables import metrics_sheet, terminal, write
 
 TRACKED_ROWS = 1000  # of a suite's scores in W&B

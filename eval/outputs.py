@@ -55,6 +55,8 @@ class Asking:
     batch_tokens: int
     """Tokens of one forward pass of the likelihoods at most."""
     max_length: int
+    backend: str = "transformers"
+    """What makes the answers: transformers or vllm. Likelihoods are transformers' own."""
     packing: bool = True
     """Whether the model keeps packed examples apart."""
     sampling: Sampling | None = None
@@ -69,27 +71,45 @@ class Asking:
 
 def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
     """Whether a part of the outputs is not there yet. A collective: every rank gets the same answer."""
-    missing = False
-    if suite.generates:
-        missing = not is_complete(folder / "generations", _generation_identity(suite, rows, asking))
+    missing = lacks_answers(suite, rows, folder, asking)
     if any(suite.answers(row) for row in rows):
         missing = missing or not is_complete(folder / "likelihoods", _likelihood_identity(suite, rows, asking))
     return any_rank(missing)
 
 
+def lacks_answers(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
+    """Whether a generated answer is not there yet."""
+    return suite.generates and not is_complete(folder / "generations", _generation_identity(suite, rows, asking))
+
+
 def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
-    """Writes the outputs of a model; to be called by every rank. The earlier scores of the suite go first."""
+    """Writes the outputs of a model, without the answers that another backend makes; to be called by every rank."""
+    if suite.generates and asking.backend == "transformers":
+        answer(model, suite, rows, folder, asking, what)
+    if any(suite.answers(row) for row in rows):
+        _drop_scores(folder, asking)
+        _write_likelihoods(model, suite, rows, folder / "likelihoods", asking, f"{what}, likelihoods")
+    barrier()
+
+
+def answer(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+    """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
+    _drop_scores(folder, asking)
+    options = (asking.max_new_tokens, asking.generation_batch, what, _answering(asking))
+    sampling = asking.sampling if suite.sampled else None
+    generate(model, asking.tokenizer, _prompts(rows, asking), folder / "generations", *options, sampling, asking.cache)
+
+
+def _drop_scores(folder: Path, asking: Asking) -> None:
+    """The scores of earlier outputs go before new outputs come."""
     if asking.world.is_main:
         for name in ("metrics.json", "scores.parquet", "generations.parquet"):
             (folder / name).unlink(missing_ok=True)
-    if suite.generates:
-        prompts = _prompts(rows, asking)
-        options = (asking.max_new_tokens, asking.generation_batch, what, asking.model)
-        sampling = asking.sampling if suite.sampled else None
-        generate(model, asking.tokenizer, prompts, folder / "generations", *options, sampling, asking.cache)
-    if any(suite.answers(row) for row in rows):
-        _write_likelihoods(model, suite, rows, folder / "likelihoods", asking, f"{what}, likelihoods")
-    barrier()
+
+
+def _answering(asking: Asking) -> dict[str, Any]:
+    """What makes the answers, for their manifest."""
+    return asking.model if asking.backend == "transformers" else {**asking.model, "backend": asking.backend}
 
 
 def read_outputs(suite: Suite, rows: list[Row], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:
@@ -141,7 +161,7 @@ def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
 
 
 def _generation_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
-    options = (asking.max_new_tokens, asking.generation_batch, asking.model)
+    options = (asking.max_new_tokens, asking.generation_batch, _answering(asking))
     return identity(_prompts(rows, asking), *options, asking.sampling if suite.sampled else None)
 
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from forgetfilter.config import (
+    BACKENDS,
     BIAS_FORMULAS,
     JUDGES,
     SCORERS,
@@ -67,6 +68,8 @@ def check(config: Config) -> None:
         raise UserError("mixture.pools is empty: name at least one source of unsafe and safe examples")
     if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype not in ("auto", "bfloat16"):
         raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
+    if config.eval.backend == "vllm" and config.train.method == "qlora":
+        raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in config.filter.combine or [config.filter.signal]:
@@ -97,6 +100,7 @@ def _check_choices(config: Config) -> None:
         "train.method": (config.train.method, ("full", "lora", "qlora")),
         "filter.signal": (config.filter.signal, SIGNALS),
         "filter.rule": (config.filter.rule, RULES),
+        "eval.backend": (config.eval.backend, BACKENDS),
         "eval.judge.name": (config.eval.judge.name, JUDGES),
         "eval.bias_formula": (config.eval.bias_formula, BIAS_FORMULAS),
         "tracking.mode": (config.tracking.mode, ("auto", "online", "offline", "disabled")),

@@ -15,6 +15,7 @@ from forgetfilter.errors import UserError
 
 SUITES = ("toxicity", "bias", "bias_generation", "crows_pairs", "harmfulness", "over_refusal", "task")
 """What forgetfilter.eval measures; bias_generation asks the prompts of bias."""
+BACKENDS = ("transformers", "vllm")
 BIAS_FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
 JUDGES = ("refusal", "llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier", "endpoint")
 SCORERS = ("profanity-check", "detoxify", "detoxify-unbiased", "detoxify-multilingual")
@@ -286,6 +287,8 @@ class EvalConfig:
     """Which suites; one without prompts is left out and said so."""
     data: dict[str, SourceConfig] = field(default_factory=dict)
     """Suite name: its prompts, where no mixture makes them."""
+    backend: str = "transformers"
+    """What generates answers: transformers, or vllm (pip install 'forgetfilter[vllm]'): one process, all GPUs here."""
     max_new_tokens: int = 48
     """Tokens generated a prompt at most."""
     generation_batch: int = 32

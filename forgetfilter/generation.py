@@ -27,6 +27,7 @@ from forgetfilter.records import clean
 from forgetfilter.sampling import Draw, Drawn, Sampling, draws, sample_ids
 from forgetfilter.scoring import finished_steps
 from forgetfilter.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
+from forgetfilter.vllm_engine import VllmModel
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
 CODE_VERSION = 1  # raise it when the answer to an unchanged prompt changes
@@ -124,19 +125,21 @@ def _kept_folder(
 def generate_batch(
     model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int, drawn: Drawn | None = None
 ) -> list[tuple[str, int]]:
-    """(text, tokens without EOS) of the answer to each prompt, padded on the left to one batch.
+    """(text, tokens without EOS) of the answer to each prompt; a torch model has them padded on the left to one batch.
 
     Greedy, or by the numbers of `drawn`. A prompt that leaves no room for the answer in the model's context loses its
     beginning.
     """
     room = _room(model, max_new_tokens)
     encoded = [ids[-room:] for ids in encode_prompts(tokenizer, texts)]
+    ends = end_tokens(model, tokenizer)
+    if isinstance(model, VllmModel):
+        return [_answer(tokenizer, row, ends) for row in model.new_tokens(encoded, max_new_tokens, ends, drawn)]
     width = max(len(ids) for ids in encoded)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     device = next(model.parameters()).device
     inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
-    ends = end_tokens(model, tokenizer)
     chosen = [Draw(drawn, width, device)] if drawn else []
     with torch.inference_mode():
         output = model.generate(

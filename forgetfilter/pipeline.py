@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter import config as configs
-from forgetfilter import interrupts, tokens
+from forgetfilter import interrupts, tokens, vllm_engine
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.launch import LAUNCHER, launch
@@ -99,6 +99,8 @@ def preflight(run: Run) -> None:
         )
     if config.train.deepspeed:
         importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
+    if config.eval.backend == "vllm":
+        vllm_engine.require()
     tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
     tokens.render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
 
@@ -200,10 +202,10 @@ EVALUATED = {"base": (), "noisy": ("train-noisy",), "safe": ("train-safe",), "re
 
 def _eval_inputs(run: Run) -> Any:
     require(run, "mix", *(stage for model in run.config.eval.models for stage in EVALUATED[model]))
-    measure = importlib.import_module("forgetfilter.eval.stage")
+    inputs = importlib.import_module("forgetfilter.eval.inputs")
     options = run.config.eval
     hashes = [
-        [model, suite, measure.input_hash(run, model, suite)] for model in options.models for suite in options.suites
+        [model, suite, inputs.input_hash(run, model, suite)] for model in options.models for suite in options.suites
     ]
     if not options.lm_eval.tasks:
         return hashes
@@ -213,12 +215,14 @@ def _eval_inputs(run: Run) -> Any:
 
 def _eval(run: Run) -> None:
     options = run.config.launch
+    if run.config.eval.backend == "vllm":
+        importlib.import_module("forgetfilter.eval.ahead").answer_ahead(run, list(run.config.eval.models))
     args = [str(run.folder), *run.config.eval.models]
     launch("forgetfilter.eval.__main__", args, options.processes, options.threads, nodes=options.nodes)
 
 
 def _eval_unfinished(run: Run) -> bool:
-    return bool(importlib.import_module("forgetfilter.eval.stage").unfinished(run))
+    return bool(importlib.import_module("forgetfilter.eval.judging").unfinished(run))
 
 
 def _report_inputs(run: Run) -> Any:

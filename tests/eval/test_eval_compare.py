@@ -135,7 +135,7 @@ def test_several_seeds(make):
 @settings(max_examples=25, deadline=None)
 def test_exchange_negates_whatever_is_missing(pairs):
     # With nulls anywhere: n + missing is the number of prompts, and B - A mirrors A - B.
-    from forgetfilter.eval.compare import paired
+    from forgetfilter.eval.paired import paired
 
     a, b = (refused(list(side)) for side in zip(*pairs))
     one, back = (of(paired("harmfulness", ("a", "b"), [x], [y]), "attack_success_rate") for x, y in ((a, b), (b, a)))

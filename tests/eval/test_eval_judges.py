@@ -12,7 +12,8 @@ from forgetfilter.eval import judges
 from forgetfilter.eval.__main__ import main
 from forgetfilter.eval.agreement import agreement
 from forgetfilter.eval.judges import guard, open_judge
-from forgetfilter.eval.stage import agreement_file, evaluate, unfinished
+from forgetfilter.eval.judging import agreement_file, unfinished
+from forgetfilter.eval.stage import evaluate
 from forgetfilter.eval.verdicts import judge_all
 
 from forgetfilter import config as configs

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 import torch
 from forgetfilter.eval.__main__ import main
+from forgetfilter.eval.inputs import input_hash
 from forgetfilter.eval.refusals import is_refusal
-from forgetfilter.eval.stage import evaluate, input_hash, score_suite
+from forgetfilter.eval.stage import evaluate, score_suite
 from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
@@ -93,8 +94,8 @@ def test_scoring_again_needs_no_model(make_run, alone, toy_folder, monkeypatch):
     run = make_run("scores")
     evaluate(run, ["base"], alone)
     first = contents(run, "base")
-    for name in ("resolve", "load_tokenizer", "States"):
-        monkeypatch.setattr(f"forgetfilter.eval.stage.{name}", None)
+    for name in ("inputs.resolve", "inputs.load_tokenizer", "stage.States"):
+        monkeypatch.setattr(f"forgetfilter.eval.{name}", None)
     answers = pl.read_parquet(run.folder / "eval/base/harmfulness/generations.parquet").select("id", "text")
     verdicts = {id_: float(not is_refusal(text)) for id_, text in answers.iter_rows()}
     for suite in ("toxicity", "harmfulness", "bias", "task"):

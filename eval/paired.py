@@ -1,0 +1,138 @@
+"""Metrics of models on the same prompts: their paired differences with 95% intervals, from stored scores.
+
+Tables of scores are joined by prompt; what cannot be compared (another scorer, judge, formula or version) is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forgetfilter.errors import UserError
+from forgetfilter.progress import console
+
+from . import suites
+from .intervals import Metric, difference, over_seeds
+
+SETTINGS = ("scorer", "judge", "formula")  # columns of scores that say how they were made
+ORDINAL = "_ordinal"  # of the rows of one prompt: a suite may take several samples of it
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B - A of a metric; a and b hold value, low and high. None where no prompt was scored for both."""
+
+    suite: str
+    metric: str
+    models: tuple[str, str]
+    a: tuple[float, float, float] | None
+    b: tuple[float, float, float] | None
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    missing: int
+    better: str
+
+    @property
+    def verdict(self) -> str:
+        """Whether B is better than A; only where the interval excludes 0."""
+        if self.value is None or self.low is None or self.high is None or self.a is None or self.b is None:
+            return "nothing scored"
+        if self.low <= 0 <= self.high:
+            return "no clear difference"
+        if self.better == "zero":
+            return "B nearer to 0" if abs(self.b[0]) < abs(self.a[0]) else "B further from 0"
+        return "B better" if (self.value < 0) == (self.better == "lower") else "B worse"
+
+
+def gains(run: Path, suites_here: list[str], first: str, second: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """{SUITE: {METRIC: {"value", "low", "high", "n"}}}: the second model minus the first one, over the same prompts."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for suite in suites_here:
+        a, b = aligned([read_scores(run / "eval" / model / suite) for model in (first, second)], suite)
+        for one in paired(suite, (first, second), [a], [b]):
+            entry = {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
+            found.setdefault(suite, {})[one.metric] = entry
+    return found
+
+
+def paired(
+    suite: str, models: tuple[str, str], first: list[pl.DataFrame], second: list[pl.DataFrame]
+) -> list[Difference]:
+    """The differences of a suite's metrics from aligned scores, one table a seed and side."""
+    tables = [*first, *second]
+    measure = suites.get(suite).metrics
+    try:
+        whole = [measure(table) for table in tables]
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise UserError(
+            f"{suite} was scored by an earlier version of forgetfilter: run forgetfilter eval again"
+        ) from error
+    # a prompt counts where it was scored in all: the tables then hold their nulls in the same places
+    nulls = [table.select(pl.all().is_null()).to_numpy() for table in tables]
+    same = pl.Series(np.all([(one == nulls[0]).all(axis=1) for one in nulls], axis=0))
+    kept = [measure(table.filter(same)) for table in tables]
+    found = []
+    for name in whole[0]:
+        metrics = [metrics[name] for metrics in kept if name in metrics]
+        if len(metrics) < len(tables) or any(metric.sample is None for metric in metrics):
+            console.print(f"compare: {suite} {name} has no paired prompts: left out")
+            continue
+        total = max(one[name].n + one[name].missing for one in whole if name in one)
+        found.append(_difference(suite, name, models, metrics, total))
+    return found
+
+
+def _difference(suite: str, name: str, models: tuple[str, str], metrics: list[Metric], total: int) -> Difference:
+    samples = [metric.sample for metric in metrics if metric.sample is not None]
+    n, statistic = len(samples[0].columns), samples[0].statistic
+    if n == 0 or len({sample.columns.shape for sample in samples}) > 1:
+        return Difference(suite, name, models, None, None, None, None, None, 0, total, metrics[0].better)
+    columns = np.stack([sample.columns for sample in samples])
+    half = len(samples) // 2
+    a, b = columns[:half], columns[half:]
+    ends = difference(a, b, statistic)
+    values = over_seeds(a, statistic), over_seeds(b, statistic)
+    return Difference(suite, name, models, *values, *ends, n, total - n, metrics[0].better)
+
+
+def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:
+    """The tables' common prompts in the same order. UserError where they cannot be compared."""
+    if len({tuple(table.columns) for table in tables}) > 1:
+        names = sorted(set().union(*(table.columns for table in tables)))
+        odd = [name for name in names if not all(name in table.columns for table in tables)] or ["their order"]
+        raise UserError(
+            f"{suite}: scored by different versions of the suite (columns that differ: {', '.join(odd)}); "
+            "run forgetfilter eval on both again"
+        )
+    for name in SETTINGS:
+        if name in tables[0].columns:
+            used = [set(table[name].drop_nulls().to_list()) for table in tables]
+            if any(one != used[0] for one in used if one and used[0]):
+                shown = ", ".join(sorted(set().union(*used)))
+                raise UserError(f"{suite}: {name} differs ({shown}): score both with the same one, then compare")
+    keys = ["id", ORDINAL]
+    keyed = [table.with_columns(pl.col("id").cum_count().over("id").alias(ORDINAL)) for table in tables]
+    common = keyed[0].select(keys)
+    for other in keyed[1:]:
+        common = common.join(other.select(keys), on=keys, how="semi", maintain_order="left")
+    if not len(common):
+        raise UserError(f"{suite}: the two have no prompt in common: evaluate both on the same prompts")
+    if any(len(table) > len(common) for table in keyed):
+        most = max(len(table) for table in keyed)
+        console.print(f"compare: {suite}: {len(common)} of {most} prompts are in all: only these are compared")
+    return [common.join(table, on=keys, how="left", maintain_order="left").select(tables[0].columns) for table in keyed]
+
+
+def read_scores(folder: Path) -> pl.DataFrame:
+    path = folder / "scores.parquet"
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} is missing or not whole: run forgetfilter eval again") from error
+    if "id" not in table.columns or "source" not in table.columns:
+        raise UserError(f"{path} has no id and source: run forgetfilter eval again")
+    return table.with_columns(pl.col(pl.Float32, pl.Float64).fill_nan(None))
