@@ -1,12 +1,13 @@
 """The filter beside one plain read of the same Parquet shards, at any size.
 
-    python bench/filter_scale.py --rows 1000000 10000000 --folder /tmp/filter_scale [--repeats 3] [--texts]
+    python bench/filter_scale.py --rows 1000000 10000000 --folder /tmp/filter_scale [--repeats 3] [--texts] [--keep]
 
 Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
 ranking, deciding and writing decisions.parquet. With --texts also kept.jsonl and dropped.jsonl from a data file of
 some 300 bytes a row, beside one plain copy of that file. Written to bench/results/filter_scale.json, a size an entry;
-needs some 150 bytes of disk a row (with texts 900), and deletes them.
+needs some 300 bytes of disk a row (with texts 1,100), and deletes them unless told to --keep them for the next time.
+--repeats 0 --keep makes them and times nothing.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--texts", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--worker", choices=WORK)
     options = parser.parse_args()
     if options.worker:
@@ -51,46 +53,57 @@ def main() -> None:
         print(json.dumps(found | seconds | {"peak_gb": round(peak, 2)}))
         return
     for count in options.rows:
-        measure(count, options.folder / str(count), options.repeats, options.texts)
+        folder = options.folder / str(count)
+        try:
+            if not (folder / STATES[-1] / "manifest.json").exists():
+                make(count, folder, options.texts)
+            if options.repeats:
+                measure(count, folder, options.repeats, options.texts)
+        finally:
+            if not options.keep:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def measure(count: int, folder: Path, repeats: int, texts: bool) -> None:
-    """Makes the shards, times every kind of work in turn, and adds the size's entry to the result."""
-    try:
-        make(count, folder, texts)
-        names = [name for name in WORK if texts or name in ("read", "filter")]
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-        for _ in range(repeats):
-            for name in names:
-                command = [sys.executable, __file__, "--worker", name, "--folder", str(folder)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs[name].append(json.loads(done.stdout))
-                print(count, name, runs[name][-1], flush=True)
-        medians = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
-        cpu = {name: statistics.median(run["cpu_seconds"] for run in found) for name, found in runs.items()}
-        entry = {
-            "versions": versions(),
-            "runs": runs,
-            "filter_over_read": round(medians["filter"] / medians["read"], 2),
-            "cpu_filter_over_read": round(cpu["filter"] / cpu["read"], 2),
-            "shard_bytes": sum(path.stat().st_size for state in STATES for path in shard_paths(folder / state)),
-        }
-        results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        RESULT.write_text(json.dumps(results | {str(count): entry}, indent=2) + "\n")
-        print(count, "filter over read:", entry["filter_over_read"])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Times every kind of work in turn, and adds the size's entry to the result."""
+    names = [name for name in WORK if texts or name in ("read", "filter")]
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name in names:
+            command = [sys.executable, __file__, "--worker", name, "--folder", str(folder)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[name].append(json.loads(done.stdout))
+            print(count, name, runs[name][-1], flush=True)
+    medians = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
+    cpu = {name: statistics.median(run["cpu_seconds"] for run in found) for name, found in runs.items()}
+    entry = {
+        "versions": versions(),
+        "runs": runs,
+        "filter_over_read": round(medians["filter"] / medians["read"], 2),
+        "cpu_filter_over_read": round(cpu["filter"] / cpu["read"], 2),
+        "shard_bytes": sum(path.stat().st_size for state in STATES for path in shard_paths(folder / state)),
+    }
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps(results | {str(count): entry}, indent=2) + "\n")
+    print(count, "filter over read:", entry["filter_over_read"])
 
 
 STATES = ("before", "after")
 
 
 def make(count: int, folder: Path, texts: bool) -> None:
-    """Shards of both states, their manifests, and the data: Parquet without texts, JSONL with them."""
-    folder.mkdir(parents=True)
+    """The data, Parquet without texts, JSONL with them; shards of both states and their manifests, the last of all."""
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     tokens = np.minimum(random.geometric(1 / 120, count), 2000).astype(np.int32)
     order = np.argsort(tokens, kind="stable").astype(np.uint32)  # as plan_scoring sorts
+    schema = pa.schema([(name, pa.string()) for name in ("id", "source", "label")])
+    with pq.ParquetWriter(folder / "data.parquet", schema, compression="zstd") as writer:
+        for start in range(0, count, SHARD):
+            rows = np.arange(start, min(count, start + SHARD), dtype=np.uint32)
+            writer.write_table(pa.table([ids(rows), sources(rows), pa.nulls(len(rows), pa.string())], schema=schema))
+    if texts:
+        write_texts(folder)
     for state in STATES:
         for start in range(0, count, SHARD):
             rows = order[start : start + SHARD]
@@ -103,13 +116,6 @@ def make(count: int, folder: Path, texts: bool) -> None:
                 shard_path(folder / state, 0, part), pa.table(columns, names=LOSS_SCHEMA.names).cast(LOSS_SCHEMA)
             )
         write_manifest(folder / state, dict.fromkeys(COMPARABLE, "same"))
-    schema = pa.schema([(name, pa.string()) for name in ("id", "source", "label")])
-    with pq.ParquetWriter(folder / "data.parquet", schema, compression="zstd") as writer:
-        for start in range(0, count, SHARD):
-            rows = np.arange(start, min(count, start + SHARD), dtype=np.uint32)
-            writer.write_table(pa.table([ids(rows), sources(rows), pa.nulls(len(rows), pa.string())], schema=schema))
-    if texts:
-        write_texts(folder)
 
 
 def write_texts(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Columns of numbers in files, one value a row: what is joined once and then read in pieces, however many rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-PIECE = 1_000_000  # rows in memory at a time
+from .ahead import ahead
+
+PIECE = 500_000  # rows in memory at a time
 
 
 class Columns:
@@ -20,17 +22,20 @@ class Columns:
 
     def write(self, name: str, values: NDArray[Any]) -> None:
         assert len(values) == self.count
-        with open(self.folder / name, "wb") as file:  # ndarray.tofile says nothing of a disk that fills at the end
-            file.write(np.ascontiguousarray(values).data)
-        self.types[name] = values.dtype
+        self._write(name, [values], values.dtype)
 
-    def gather(self, name: str, values: NDArray[Any], order: NDArray[Any]) -> None:
-        """Writes the values in this order, without a second copy of them."""
+    def reorder(self, name: str, path: Path, kind: Any, order: NDArray[Any]) -> None:
+        """A column from a file of its values in another order."""
         assert len(order) == self.count
-        with open(self.folder / name, "wb") as file:
-            for start in range(0, self.count, PIECE):
-                file.write(values[order[start : start + PIECE]].data)
-        self.types[name] = values.dtype
+        values = np.fromfile(path, kind)
+        pieces = ahead(lambda start: values.take(order[start : start + PIECE]), range(0, self.count, PIECE))
+        self._write(name, pieces, values.dtype)
+
+    def _write(self, name: str, pieces: Iterable[NDArray[Any]], kind: np.dtype[Any]) -> None:
+        with open(self.folder / name, "wb") as file:  # ndarray.tofile says nothing of a disk that fills at the end
+            for piece in pieces:
+                file.write(np.ascontiguousarray(piece).data)
+        self.types[name] = kind
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """The values of the rows from `start` up to `stop`."""
@@ -38,24 +43,35 @@ class Columns:
         length = (self.count if stop is None else min(stop, self.count)) - start
         return np.fromfile(self.folder / name, kind, length, offset=start * kind.itemsize)
 
+    def frame(self, names: Sequence[str], start: int, stop: int) -> pl.DataFrame:
+        """Columns of the rows from `start` up to `stop`."""
+        return pl.DataFrame({name: self.read(name, start, stop) for name in names})
+
+    def each(self, expression: pl.Expr, names: Sequence[str]) -> Iterator[tuple[int, pl.Series]]:
+        """(first row, an expression of these columns) of every PIECE rows, in order."""
+
+        def one(start: int) -> tuple[int, pl.Series]:
+            return start, self.frame(names, start, start + PIECE).select(expression).to_series()
+
+        return ahead(one, range(0, self.count, PIECE))
+
+    def compute(self, expression: pl.Expr, names: Sequence[str], kind: Any) -> NDArray[Any]:
+        """[n] an expression of these columns."""
+        values = np.empty(self.count, kind)
+        for start, piece in self.each(expression, names):
+            values[start : start + len(piece)] = piece.to_numpy()
+        return values
+
     def where(self, condition: pl.Expr, names: Sequence[str]) -> NDArray[np.int64]:
         """The rows for which a condition on these columns is true or null."""
-        wrong = [
-            start + rows.select(pl.arg_where(condition.fill_null(True))).to_series()
-            for start, rows in self.pieces(names)
-        ]
-        return pl.concat(wrong).to_numpy().astype(np.int64) if wrong else np.empty(0, np.int64)
+        found = [start + rows for start, rows in self.each(pl.arg_where(condition.fill_null(True)), names)]
+        return pl.concat(found).to_numpy().astype(np.int64) if found else np.empty(0, np.int64)
 
     def take(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
         """The values of some rows, in their order."""
         if not self.count:
             return np.empty(0, self.types[name])
         return np.array(np.memmap(self.folder / name, self.types[name], "r")[rows])
-
-    def pieces(self, names: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame]]:
-        """(first row, its columns) of every PIECE rows, in order."""
-        for start in range(0, self.count, PIECE):
-            yield start, pl.DataFrame({name: self.read(name, start, start + PIECE) for name in names})
 
     def rename(self, old: str, new: str) -> None:
         (self.folder / old).rename(self.folder / new)

@@ -93,10 +93,9 @@ def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] |
     """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
     if lacking := missing(signal.needs, table.numbers):
         raise UserError(f"filter.signal={signal.name} needs {lacking}")
-    expression = signal.bind(table.sample.select(signal.needs))
-    score = np.empty(table.count)
-    for start, piece in table.columns.pieces(signal.needs):
-        score[start : start + len(piece)] = piece.select(expression.fill_null(float("nan"))).to_series().to_numpy()
+    expression = signal.expression if signal.fit is None else signal.fit(table.sample.select(signal.needs))
+    assert expression is not None
+    score = table.columns.compute(expression.fill_null(float("nan")), signal.needs, np.float64)
     if np.isinf(score).any():
         raise UserError(
             f"filter.signal={signal.name} is infinite for {int(np.isinf(score).sum())} examples: take another"
@@ -126,7 +125,7 @@ def make_decisions(
 
 def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Verdict:
     """The rule's verdict; of equal scores none is dropped, since only chance could choose among them."""
-    if scores.count > 1 and np.nanmin(scores.score) == np.nanmax(scores.score):
+    if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
         return rules.Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
     verdict = rule.apply(scores, signal.name, **settings)
     return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
@@ -166,13 +165,12 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
 
 def threshold(scores: rules.Scores, drop: NDArray[np.bool_]) -> float | None:
     """The lowest score that was dropped; None where nothing was, or where no one score parts dropped from kept."""
-    ordered = drop[scores.order]
-    count = int(ordered.sum())
-    if not count:
+    ordered = drop.take(scores.order)
+    if not ordered.any():
         return None
-    low = float(scores.score[scores.order[np.flatnonzero(ordered)[-1]]])
-    kept = scores.order[~ordered][:1]
-    return None if len(kept) and scores.score[kept[0]] > low else low
+    last, kept = len(ordered) - 1 - int(ordered[::-1].argmax()), int(ordered.argmin())
+    low, highest = (float(scores.score[scores.order[place]]) for place in (last, kept))
+    return None if not ordered[kept] and highest > low else low
 
 
 def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,7 @@
 """The decisions on all examples: numbers in memory, their texts made in pieces while they are written."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from forgetfilter.files import atomic_path
 
 from . import rules
+from .ahead import ahead
 from .signals import mean_loss
 from .table import Table
 
@@ -32,6 +33,10 @@ COLUMNS = (
 )
 OPTIONAL = ("p_value", "probe")  # where the rule has p-values, where there are probes
 LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
+WRITTEN = 250_000  # rows written at a time
+# Losses and scores hardly shrink, and whole numbers do so by their encoding; the reasons are long and alike.
+COMPRESSION = {"id": "zstd", "source": "zstd", "label": "zstd", "reason": "lz4"}
+ENCODING = {"id": "DELTA_LENGTH_BYTE_ARRAY", "num_tokens": "DELTA_BINARY_PACKED", "rank": "DELTA_BINARY_PACKED"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +58,7 @@ class Decisions:
     def piece(self, start: int, stop: int) -> pl.DataFrame:
         """COLUMNS without id and label, and those of OPTIONAL that there are, of the rows from start up to stop."""
         rows, table = slice(start, stop), self.table
-        frame = pl.DataFrame({name: table.columns.read(name, start, stop) for name in LOSSES})
-        frame = frame.with_columns(
+        frame = table.columns.frame(LOSSES, start, stop).with_columns(
             pl.Series("source", table.sources).gather(pl.Series(self.scores.source[rows])),
             pl.Series("score", self.scores.score[rows]).fill_nan(None),
             pl.Series("rank", self.scores.rank[rows]).cast(pl.Int64).replace(0, None),
@@ -81,34 +85,30 @@ class Decisions:
 
     def tables(self) -> Iterator[pa.Table]:
         """All columns of decisions.parquet, some rows at a time, in the data's order."""
-        for start, known in self.table.rows():
+        self.drop, self.scores.rank  # noqa: B018 - made once, before the threads ask for them
+
+        def one(start: int) -> pa.Table:
+            known = self.table.known(start, start + WRITTEN)
             piece = known.hstack(self.piece(start, start + len(known)).drop("source"))
             names = [name for name in (*COLUMNS, *OPTIONAL) if name in piece.columns]
-            yield piece.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
+            return piece.select(names).to_arrow(compat_level=pl.CompatLevel.newest())
+
+        return ahead(one, range(0, self.table.count, WRITTEN))
 
     def write(self, path: Path) -> None:
-        """decisions.parquet; a piece is made while the one before it is compressed."""
-        with atomic_path(path) as temporary, ThreadPoolExecutor(1) as thread:
-            writer, pending = None, Future[None]()
-            pending.set_result(None)
-            try:
-                for table in self.tables():
-                    writer = writer or pq.ParquetWriter(
+        """decisions.parquet; pieces are made while the ones before them are compressed."""
+        with atomic_path(path) as temporary, ExitStack() as stack:
+            writer = None
+            for table in self.tables():
+                writer = writer or stack.enter_context(
+                    pq.ParquetWriter(
                         temporary,
                         table.schema,
-                        compression={name: _compression(name) for name in table.schema.names},
+                        compression={name: COMPRESSION.get(name, "none") for name in table.schema.names},
                         use_dictionary=["source", "label"],
-                        column_encoding={"id": "DELTA_LENGTH_BYTE_ARRAY"},
+                        column_encoding=ENCODING,
                         write_statistics=False,
+                        store_schema=False,  # texts are texts, whatever Polars holds them as
                     )
-                    pending.result()
-                    pending = thread.submit(writer.write_table, table)
-                pending.result()
-            finally:
-                if writer:
-                    thread.submit(writer.close).result()
-
-
-def _compression(name: str) -> str:
-    """Losses and scores hardly shrink, and take half of the time; the reasons are long and alike."""
-    return {"reason": "lz4"}.get(name, "none" if name in ("before_loss", "after_loss", "score", "p_value") else "zstd")
+                )
+                writer.write_table(table)

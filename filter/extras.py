@@ -10,7 +10,7 @@
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +23,8 @@ from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, read_manifest, scan_shards
 from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
-from .columns import Columns
+from .join import Joiner, Kinds
 
-Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
 TEXT_COLUMNS: Kinds = {
     "cluster": ("cluster", np.int32),
     "safe_distance": ("safe_distance", np.float64),
@@ -47,14 +46,6 @@ ADVICE = {
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
     **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
 }
-
-
-class Joiner(Protocol):
-    """Brings the numbers of a folder of shards into the data's order; filter/table.py has it."""
-
-    columns: Columns
-
-    def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None: ...
 
 
 class Ids(Protocol):
@@ -105,18 +96,12 @@ def _add_dynamics(joiner: Joiner, folder: Path) -> None:
     probability = [(-pl.col(name) / tokens).exp() for name in names]
     mean = pl.sum_horizontal(probability) / epochs
     risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int8) for earlier, later in pairwise(names)]
-    made: dict[str, tuple[pl.Expr, Callable[[int], Any]]] = {
-        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int8), *risen), lambda n: np.empty(n, np.int8)),
-        "noisy_variability": (
-            (pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(),
-            lambda n: np.empty(n),
-        ),
-        "noisy_confidence": (mean, lambda n: np.empty(n)),
+    made: dict[str, tuple[pl.Expr, Any]] = {
+        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int8), *risen), np.int8),
+        "noisy_variability": ((pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(), np.float64),
+        "noisy_confidence": (mean, np.float64),
     }
-    for name, (expression, empty) in made.items():
-        values = empty(joiner.columns.count)
-        for start, piece in joiner.columns.pieces(["num_tokens", *names]):
-            values[start : start + len(piece)] = piece.select(expression).to_series().to_numpy()
-        joiner.columns.write(name, values)
+    for name, (expression, kind) in made.items():
+        joiner.columns.write(name, joiner.columns.compute(expression, ["num_tokens", *names], kind))
     for name in names:
         joiner.columns.drop(name)

@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..sorting import descending, in_order
+
 NO_TOKENS = "no label tokens"  # the reason of an example that has no score: nothing was learned of it
 
 
@@ -30,14 +32,20 @@ class Scores:
     @cached_property
     def order(self) -> NDArray[np.uint32]:
         """The rows that have a score, most forgotten first; equal scores by id, so the input's order has no say."""
-        rows = np.argsort(-self.score)[: np.count_nonzero(~np.isnan(self.score))].astype(np.uint32)
-        ordered = self.score[rows]
-        tied = np.zeros(len(rows) + 1, dtype=np.bool_)  # whether a row equals the one before it
-        tied[1:-1] = ordered[1:] == ordered[:-1]
-        equal = np.flatnonzero(tied[:-1] | tied[1:])
-        if len(equal):
-            group, members = np.cumsum(~tied[equal]), rows[equal]
-            rows[equal] = members[np.lexsort((self.id_keys(members), group))]
+        rows, start = np.empty(np.count_nonzero(~np.isnan(self.score)), dtype=np.uint32), 0
+        equal, first = [np.empty(0, np.int64)], [np.empty(0, np.bool_)]  # places that share a score, new scores among
+        for ((part, keys),) in in_order([descending(self.score)]):
+            part, keys = part[: len(rows) - start], keys[: len(rows) - start]  # without a score: last
+            rows[start : start + len(part)] = part
+            tied = np.zeros(len(part) + 1, dtype=np.bool_)  # whether a row equals the one before it
+            tied[1:-1] = keys[1:] == keys[:-1]
+            shared = np.flatnonzero(tied[:-1] | tied[1:])
+            equal.append(start + shared)
+            first.append(~tied[shared])
+            start += len(part)
+        if len(places := np.concatenate(equal)):
+            members = rows[places]
+            rows[places] = members[np.lexsort((self.id_keys(members), np.cumsum(np.concatenate(first))))]
         return rows
 
     @property
@@ -89,7 +97,8 @@ def steps(highest: float) -> list[float]:
 
 def first(scores: Scores, count: int) -> NDArray[np.bool_]:
     """[n] whether an example is among the `count` most forgotten."""
-    return among(scores.order[:count], len(scores.score))
+    found: NDArray[np.bool_] = scores.rank - np.uint32(1) < count  # without a score 0, and so the highest
+    return found
 
 
 def among(rows: NDArray[Any], count: int) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from forgetfilter.filter import match as module
+from forgetfilter.filter import sorting as module
 from forgetfilter.filter.blocks import lines
 from forgetfilter.filter.match import match
 from hypothesis import given, settings

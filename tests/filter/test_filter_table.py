@@ -145,3 +145,27 @@ def test_missing_data(make_toy: Any, four_rows: Any) -> None:
     (toy.folder / "data" / "noisy.jsonl").unlink()
     with pytest.raises(UserError, match=r"noisy.jsonl is missing: run the mix stage first"):
         load(toy)
+
+
+def test_shards_as_a_whole(make_toy: Any, four_rows: Any) -> None:
+    # a shard that is gone, there twice, of other data or of another kind: each by its own word, never a silent drop
+    toy, other = make_toy(four_rows, ranks=2), make_toy([("else", "x", None, 1, 1.0, 1.0)])
+    folder = toy.folder / "signals" / "after"
+    second, third = shard_path(folder, 1, 0), shard_path(folder, 1, 1)
+    content = second.read_bytes()
+    foreign = shard_path(other.folder / "signals" / "after", 0, 0).read_bytes()
+    second.unlink()
+    with pytest.raises(UserError, match=r"after: no row for 2 ids \(.*\) of 4 examples; score again"):
+        load(toy)
+    second.write_bytes(content)
+    third.write_bytes(content)
+    with pytest.raises(UserError, match=r"after: 2 ids \(.*\) scored more than once; score again"):
+        load(toy)
+    third.write_bytes(foreign)
+    with pytest.raises(UserError, match=rf"after: rows for 1 id \({other.ids[0][:12]}\) that the data does not have"):
+        load(toy)
+    pl.DataFrame({"id": ["a"], "text": ["no losses"]}).write_parquet(third)
+    with pytest.raises(UserError, match=r"signals/after cannot be read .*; score again"):
+        load(toy)
+    third.unlink()
+    assert len(load(toy)) == 4

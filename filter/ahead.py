@@ -1,0 +1,27 @@
+"""Pieces of a table in threads, two at a time: Polars, Arrow and NumPy leave the interpreter free while they work."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+THREADS = 2
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def ahead(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """What `work` makes of each, in the order given; at most THREADS are made or wait while one is looked at."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        made: deque[Future[Made]] = deque()
+        try:
+            for one in given:
+                made.append(threads.submit(work, one))
+                if len(made) > THREADS:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+        finally:
+            for waiting in made:
+                waiting.cancel()

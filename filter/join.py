@@ -1,0 +1,113 @@
+"""Brings the numbers of shards into the data's order, once every id is proven to be there exactly once."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.shards import scan_shards
+
+from .ahead import ahead
+from .columns import PIECE, Columns
+from .match import Match, match
+
+KEY = "key"  # hashes of the data's ids
+Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
+
+
+class SameHashError(Exception):
+    """Two different ids have one hash."""
+
+
+class Joiner:
+    """Adds columns to those that hold KEY, the hashes by `seed` of the ids in `index`."""
+
+    def __init__(self, columns: Columns, index: Path, data: Path, seed: int):
+        self.columns, self.data, self.seed = columns, data, seed
+        self.ids = pl.scan_parquet(index)
+        self.order: NDArray[np.uint32] | None = None
+        self.last = columns.folder / "last"  # hashes of the ids of the folder for which `order` was found
+
+    def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None:
+        """Columns of a folder. UserError where its ids are not exactly the data's.
+
+        `rows` says which of its rows, where it has more than one an example.
+        """
+        scan = scan_shards(folder)
+        wanted = {KEY: pl.col("id").hash(self.seed)} | {name: _number(name, kind) for name, (_, kind) in kinds.items()}
+        files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
+        try:
+            _spool(scan, rows, wanted, files)
+            if self.order is None or not _equal(files[KEY], self.last):  # states are mostly scored in one order
+                found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
+                self._prove(found, folder, scan if rows is None else scan.filter(rows))
+                self.order = found.order
+                files[KEY].replace(self.last)
+        except pl.exceptions.PolarsError as error:
+            raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); score again") from error
+        for name, (new, kind) in kinds.items():
+            self.columns.reorder(new, files[name], kind, self.order)
+            files[name].unlink()
+
+    def _prove(self, found: Match, folder: Path, scan: pl.LazyFrame) -> None:
+        if len(found.ambiguous):
+            ids = pick(self.ids, found.ambiguous)
+            refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
+            raise SameHashError
+        missing = f"{folder}: no row for {{}} of {self.columns.count} examples; score again"
+        refuse(pick(self.ids, found.missing), missing)
+        refuse(pick(scan, found.foreign), f"{folder}: rows for {{}} that the data does not have; score again")
+        refuse(pick(scan, found.repeated), f"{folder}: {{}} scored more than once; score again")
+
+
+def pick(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008
+    """An expression of some rows, in the order of the scan."""
+    ordered = np.sort(rows)
+
+    def one(start: int) -> pl.Series:
+        own = ordered[slice(*np.searchsorted(ordered, [start, start + PIECE]))] - start
+        return scan.slice(start, PIECE).select(expression.gather(pl.Series(own))).collect().to_series()
+
+    pieces = np.unique(ordered // PIECE) * PIECE
+    return pl.concat([pl.Series("id", [], dtype=pl.String)] if not len(rows) else ahead(one, pieces.tolist()))
+
+
+def refuse(ids: pl.Series, message: str) -> None:
+    """UserError with the number of the wrong ids and the first of them at `{}`, if there is one."""
+    if len(ids):
+        ids = ids.unique().sort()
+        shown = ", ".join(str(value)[:12] for value in ids.head(3))
+        counted = "1 id" if len(ids) == 1 else f"{len(ids)} ids"
+        raise UserError(message.replace("{}", f"{counted} ({shown}{', ...' if len(ids) > 3 else ''})"))
+
+
+def _spool(scan: pl.LazyFrame, rows: pl.Expr | None, wanted: dict[str, pl.Expr], files: dict[str, Path]) -> None:
+    """Writes the columns into files, as they come."""
+
+    def one(start: int) -> pl.DataFrame:
+        piece = scan.slice(start, PIECE)
+        return (piece if rows is None else piece.filter(rows)).select(**wanted).collect()
+
+    with ExitStack() as stack:
+        out = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
+        for piece in ahead(one, range(0, int(scan.select(pl.len()).collect().item()), PIECE)):
+            for name, file in out.items():
+                file.write(np.ascontiguousarray(piece[name].to_numpy()).data)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    with open(one, "rb") as first, open(other, "rb") as second:
+        while piece := first.read(PIECE):
+            if piece != second.read(PIECE):
+                return False
+        return not second.read(1)
+
+
+def _number(name: str, kind: Any) -> pl.Expr:
+    """A column as numbers; null as what no check lets pass."""
+    whole = np.issubdtype(kind, np.integer)
+    return pl.col(name).cast(pl.Int32 if whole else pl.Float64).fill_null(-1 if whole else float("nan"))
