@@ -62,9 +62,7 @@ def _check_missing(judge: Judge, verdicts: list[float | None], most: float, what
     if missing > most * len(verdicts):
         raise UserError(f"{told}, more than eval.judge.max_missing={most}; what was judged is kept, run again to go on")
     if world.is_main:
-        console.print(
-            f"eval: {told}: they are missing, and asked for again by the next run", style="yellow", markup=False
-        )
+        console.print(f"eval: {told}: they are missing, and asked for again by the next run", style="yellow")
 
 
 def agreement_file(run: Run) -> Path:

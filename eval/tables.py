@@ -45,7 +45,8 @@ def terminal(sheet: Sheet) -> Table:
     """For rich, without its markup: brackets in a name stay brackets."""
     table = Table(title=Text(plain_label(sheet.title, LONGEST)), caption=Text(sheet.note) if sheet.note else None)
     for index, column in enumerate(sheet.columns):
-        table.add_column(Text(column), justify="left" if index < sheet.names else "right")
+        name = index < sheet.names  # folded where a terminal is narrow: half a name is none
+        table.add_column(Text(column), justify="left" if name else "right", overflow="fold" if name else "ellipsis")
     for row in sheet.rows:
         table.add_row(*(Text(plain_label(cell, LONGEST)) for cell in row))
     return table

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from forgetfilter import config as configs
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, printable
 from forgetfilter.files import read_json, sha256_file, write_json
 from forgetfilter.runs import Run, versions
 
@@ -149,7 +149,7 @@ def change(metric: str, models: dict[str, dict[str, Any]]) -> str | None:
 
 def plain_label(text: str, limit: int = 40) -> str:
     """A name as it can stand in any line: control and direction characters shown as U+FFFD, and shortened."""
-    clean = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in text)
+    clean = printable(text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 

@@ -56,11 +56,13 @@ def _quality(quality: dict[str, Any]) -> Table:
 
 
 def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
-    table = _table("Safety and task (↓ lower, ↑ higher, →0 nearer 0 is better)", ["suite", "metric"], cards.MODELS)
+    there = {model for measured in metrics.values() for models in measured.values() for model in models}
+    shown_models = [model for model in cards.MODELS if model in there]
+    table = _table("Safety and task (↓ lower, ↑ higher, →0 nearer 0 is better)", ["suite", "metric"], shown_models)
     for suite, measured in metrics.items():
         for metric, models in measured.items():
             arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
-            values = [models.get(model, {}).get("value") for model in cards.MODELS]
+            values = [models.get(model, {}).get("value") for model in shown_models]
             shown = ("–" if value is None else f"{value:.3f}" for value in values)
             table.add_row(suite, _name(f"{metric.replace('_', ' ')} {arrow}".strip()), *shown)
         table.add_section()

@@ -18,3 +18,8 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
 
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def printable(text: str) -> str:
+    """Text as it can stand in any line: control, escape and direction characters as U+FFFD, so that none is obeyed."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from forgetfilter.distributed import world
+from forgetfilter.errors import printable
 
-console = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """To which a text is a text: brackets are no markup, and no character of a data row steers the terminal."""
+
+    def render_str(self, text: str, **style: Any) -> Text:
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
+
+
+console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class Meter:
