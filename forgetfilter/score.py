@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from forgetfilter import interrupts, tokens
 from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
-from forgetfilter.files import read_json, sha256_value
+from forgetfilter.files import read_json, sha256_file, sha256_value
 from forgetfilter.models import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
+from forgetfilter.nearest import write_distances
 from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
@@ -34,6 +35,8 @@ def main(argv: list[str]) -> None:
     run = Run.open(Path(argv[0]), argv[1:])
     interrupts.install()
     prepare_tokens(run, run.noisy_data)
+    if run.config.score.gradients:
+        prepare_tokens(run, run.safe_data)
     with process_group() as world:
         score(run, world)
 
@@ -116,6 +119,8 @@ class Scorer:
             self.losses("control", "control") if self.config.has_control else self.none("control"),
             self.losses("base", None, options.base),
             self.token_rises(before, after),
+            self.gradients() if self.config.train.method != "full" else self.none("gradients"),
+            self.embeddings(options.encoder),
             *(self.rouge(state, trained) for state, trained in STATES.items()),
         ]
 
@@ -159,6 +164,43 @@ class Scorer:
 
         about = {"data": self.prepared.identity, "of": sha256_value([before.about, after.about])}
         return Part(folder, about, make, self.config.score.tokens)
+
+    def gradients(self) -> Part:
+        """How unlike the safe set's gradients each noisy example's is, under M1."""
+        folder, options = self.run.signals("gradients"), self.config.score
+        batch_tokens = self.config.train.micro_batch_tokens
+
+        def make() -> None:
+            from forgetfilter.gradients import Sketcher, side
+
+            safe = tokens.prepare(self.run.safe_data, self.tokenizer, self.config.data.max_length, self.cache)
+            with self.states.use(self.run.model("noisy")) as model:
+                sketcher = Sketcher(model, options.gradient_dimensions)
+                noisy, trusted = (side(sketcher, data, batch_tokens) for data in (self.prepared, safe))
+                size, column = options.shard_rows, "gradient_distance"
+                write_distances(noisy, trusted, folder, column, size, self.world, "gradients")
+                sketcher.close()
+
+        about = self.about("noisy", batch_tokens) | {"safe": sha256_file(self.run.safe_data)}
+        return Part(folder, about | {"dimensions": options.gradient_dimensions}, make, options.gradients)
+
+    def embeddings(self, name: str) -> Part:
+        """How unlike the safe set's texts each noisy row's is, by a sentence encoder."""
+        from forgetfilter.encoder import Encoder, find_encoder, side
+
+        folder = self.run.signals("embeddings")
+        about = {"data": self.prepared.identity, "safe": sha256_file(self.run.safe_data)}
+        if not name:
+            return Part(folder, about, lambda: None, asked=False)
+        source = find_encoder(name)
+
+        def make() -> None:
+            encoder = Encoder(source, self.world.device)
+            noisy, safe = (side(encoder, data) for data in (self.run.noisy_data, self.run.safe_data))
+            size, column = self.config.score.shard_rows, "embedding_distance"
+            write_distances(noisy, safe, folder, column, size, self.world, "embeddings")
+
+        return Part(folder, about | {"encoder": folder_hash(source, self.cache)}, make)
 
     def about(self, trained: str | None, batch_tokens: int) -> dict[str, Any]:
         """All that scores depend on, by hash or name; shards.check_comparable says which of it must agree."""

@@ -10,7 +10,9 @@ from . import (
     cluster_rise,
     conditional_rise,
     contrastive_rise,
+    embedding_distance,
     forgetting_events,
+    gradient_distance,
     largest_token_rise,
     learned_share_lost,
     log_loss_ratio,
@@ -67,6 +69,8 @@ SIGNALS: dict[str, Signal] = {
         unlearnable,
         base_loss,
         safe_distance,
+        embedding_distance,
+        gradient_distance,
         text_toxicity,
         chance,
     )

@@ -9,8 +9,9 @@ import pytest
 
 from forgetfilter import cli, pipeline
 from forgetfilter.files import read_json, write_json
+from forgetfilter.launch import launch
 from forgetfilter.runs import Run
-from forgetfilter.shards import merged, scan_shards
+from forgetfilter.shards import merged, scan_shards, shard_paths
 
 
 def pair(text: str, number: int) -> dict[str, str]:
@@ -155,3 +156,38 @@ def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path,
     with_signal = ("train", trained, "filter.signal=contrastive_rise", "name=other")
     assert call(*with_signal) == 2
     assert "filter.signal=contrastive_rise needs a control set: set data.control" in capsys.readouterr().err
+
+
+def test_gradients_are_added_resumed_and_the_same_on_two_ranks(again: Any, trained: Path) -> None:
+    # A shard that is lost is made again, by two ranks, with the same numbers; the losses are left alone.
+    before = stamps(again())
+    small = ("train.micro_batch_tokens=100", "score.shard_rows=3")  # several batches, and several shards
+    folder = again("score.gradients=true", "score.gradient_dimensions=64", *small)
+    assert before.items() < stamps(folder).items()
+    found = scan_shards(folder / "gradients").sort("id").collect()
+    assert len(found) == 14 and found["gradient_distance"].is_between(0, 2).all()
+    lost, *left = shard_paths(folder / "gradients")
+    assert left
+    lost.unlink()
+    (folder / "gradients" / "manifest.json").unlink()
+    kept = stamps(folder / "gradients" / "safe")
+    launch("forgetfilter.score", [str(folder.parent)], 2, 1)
+    assert stamps(folder / "gradients" / "safe") == kept
+    second = scan_shards(folder / "gradients").sort("id").collect()
+    assert second["gradient_distance"].to_list() == pytest.approx(found["gradient_distance"].to_list(), abs=1e-6)
+
+
+def test_embeddings_are_added(again: Any, tiny_model: Path) -> None:
+    # Any encoder by its folder; what is there stays when it is not asked for any more.
+    before = stamps(again())
+    folder = again(f"score.encoder={tiny_model}")
+    assert before.items() < stamps(folder).items()
+    assert scan_shards(folder / "embeddings").collect()["embedding_distance"].is_between(-1e-6, 2).all()
+    kept = stamps(folder)
+    assert stamps(again()) == kept
+
+
+def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
+    # There is no LoRA space in a full finetuning.
+    assert call("score", trained, "name=full", "train.method=full", "score.gradients=true") == 2
+    assert "score.gradients needs train.method=lora or qlora" in capsys.readouterr().err

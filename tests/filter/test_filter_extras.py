@@ -121,6 +121,8 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
     for signal, setting in (
         ("base_loss", "score.base"),
         ("top_token_rise", "score.tokens"),
+        ("gradient_distance", "score.gradients"),
+        ("embedding_distance", "score.encoder"),
         ("contrastive_rise", "data.control or mixture.control"),
         ("variability", "log_los"),
     ):

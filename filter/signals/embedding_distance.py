@@ -1,0 +1,19 @@
+"""A rival that looks at texts alone: 1 less the cosine to the most alike row of the safe set, by a sentence encoder.
+
+safe_distance in the space of a trained encoder (forgetfilter/encoder.py) instead of word counts. Needs a scoring with
+score.encoder, such as all-minilm-l6-v2.
+
+Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
+"""
+
+import polars as pl
+
+from .base import Signal
+
+SIGNAL = Signal(
+    name="embedding_distance",
+    needs=("num_tokens", "embedding_distance"),
+    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("embedding_distance")),
+    unit="1 - cosine",
+    doc="rival on texts alone: distance to the most alike safe row by a sentence encoder",
+)
