@@ -117,6 +117,7 @@ def _load(folder: Path, dtype: str, rank: int) -> Any:
             tensor_parallel_size=tensor_parallel(heads, kv_heads, torch.cuda.device_count()),
             generation_config="vllm",  # the model's own sampling settings have no say
             disable_log_stats=True,
+            enforce_eager=not torch.cuda.is_available(),  # its CPU build compiles for minutes, and may fail to
             **lora,
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
