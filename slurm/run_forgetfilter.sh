@@ -2,52 +2,52 @@
 # The whole street as one job over all its nodes:   sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]
 # One stage of it:                                  sbatch slurm/run_forgetfilter.sh train CONFIG noisy safe
 #
-# What a site changes; each can also be given to sbatch (--partition=..., --nodes=...).
-#SBATCH --job-name=forgetfilter
+# What a site changes; each can also be given to sbatch (--partition=..., --nodes=...). Lines with ## are off.
+##SBATCH --partition=gpu --account=NAME
 #SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1
+##SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --requeue
-#SBATCH --signal=B:USR1@180
-#SBATCH --open-mode=append
-#SBATCH --output=%x-%j.log
-##SBATCH --partition=gpu --account=NAME --gpus-per-node=8
-set -uo pipefail
-PROCESSES=${PROCESSES:-${SLURM_GPUS_ON_NODE:-1}}   # ranks a node: its GPUs; on CPU nodes say how many
-MAX_REQUEUES=${MAX_REQUEUES:-20}                   # a job that is stopped more often stays stopped
+#SBATCH --ntasks-per-node=1 --requeue --signal=B:USR1@180
+#SBATCH --job-name=forgetfilter --output=%x-%j.log --open-mode=append
+# module load cuda; export NCCL_SOCKET_IFNAME=ib0  # what the nodes need: here, or before sbatch
 VENV=${VENV:-$SLURM_SUBMIT_DIR/.venv}              # on every node
 SRUN_OPTIONS=${SRUN_OPTIONS:-}                     # such as --container-image=...; see slurm/README.md
+gpus=${SLURM_GPUS_ON_NODE:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}
+PROCESSES=${PROCESSES:-$((gpus > 0 ? gpus : 1))}   # ranks a node: its GPUs; on CPU nodes say how many
+MAX_REQUEUES=${MAX_REQUEUES:-20}                   # a job that is stopped more often stays stopped
 LOGS=${LOGS:-$PWD/logs}                            # the ranks' output again, a file a job, node and restart
+set -uo pipefail
+warned=; trap 'warned=1' USR1 TERM                 # ahead of the time limit, or to make room for another job
 restart=${SLURM_RESTART_COUNT:-0}
 echo "== job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, restart $restart"
+export SLURM_EXPORT_ENV=ALL SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"   # srun takes neither over by itself
 
 fail() { echo "forgetfilter: $1" >&2; exit 2; }
-case ${1:-} in
-  run | mix | train | score | filter | eval | report | scale) command=$1; shift ;;
-  *) command=run ;;
-esac
+case ${1:-} in run | mix | train | score | filter | eval | report | scale) command=$1; shift ;; *) command=run ;; esac
 [ -e "${1:-}" ] || fail "${1:-CONFIG} is missing: sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]"
 [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || set -- "$@" --member "$SLURM_ARRAY_TASK_ID"   # slurm/scale.sh
 # shellcheck disable=SC2086  # options are several words
 srun $SRUN_OPTIONS --ntasks-per-node=1 test -x "$VENV/bin/torchrun" \
   || fail "a node of $SLURM_JOB_NODELIST has no $VENV/bin/torchrun: set VENV to an installation that all nodes see"
+mkdir -p "$LOGS" || fail "$LOGS cannot be made: set LOGS to a folder that all nodes can write to"
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-mkdir -p "$LOGS" || fail "$LOGS cannot be made: set LOGS to a folder that all nodes can write to"
-export RANK_LOG="$LOGS/$SLURM_JOB_NAME-$SLURM_JOB_ID-%s-$restart.log"
+export TORCHRUN="$VENV/bin/torchrun" RANK_LOG="$LOGS/${SLURM_JOB_NAME//\//-}-$SLURM_JOB_ID"
 # torchrun ignores the warning that USR1 is (its ranks do not); TERM it must not pass on, since Slurm itself tells all
 export FORGETFILTER_LAUNCHER="srun $SRUN_OPTIONS --ntasks-per-node=1 --kill-on-bad-exit=1 \
-  bash -c 'trap \"\" USR1 TERM; log=\${RANK_LOG/\%s/\$SLURMD_NODENAME}
-  exec \"\$@\" > >(tee -a \"\$log\") 2> >(tee -a \"\$log\" >&2)' - $VENV/bin/torchrun --signals-to-handle=SIGINT,SIGHUP,SIGQUIT \
+  bash -c 'trap \"\" USR1 TERM; log=\$RANK_LOG-\$SLURMD_NODENAME-$restart.log
+  exec \"\$TORCHRUN\" \"\$@\" > >(tee -a \"\$log\") 2> >(tee -a \"\$log\" >&2)' - --signals-to-handle=SIGINT,SIGHUP,SIGQUIT \
   --nnodes=$SLURM_JOB_NUM_NODES --nproc-per-node=$PROCESSES --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID \
-  --rdzv-endpoint=$head:$((20000 + SLURM_JOB_ID % 20000))"
+  --rdzv-endpoint=$head:$((10000 + SLURM_JOB_ID % 20000))"   # a port below those that systems give away
 
-"$VENV/bin/forgetfilter" "$command" "$@" "launch.nodes=$SLURM_JOB_NUM_NODES" "launch.processes=$PROCESSES" &
+(trap '' USR1; exec "$VENV/bin/forgetfilter" "$command" "$@" "launch.nodes=$SLURM_JOB_NUM_NODES" "launch.processes=$PROCESSES") &
 worker=$!
-trap 'kill -USR1 $worker 2>/dev/null' USR1 TERM
+while kill -0 $worker 2>/dev/null; do   # a signal ends `wait` early; warned again and again, as it may still be starting
+  if [ -z "$warned" ]; then wait $worker; else kill -USR1 $worker 2>/dev/null; sleep 1; fi
+done
 wait $worker; code=$?
-while kill -0 $worker 2>/dev/null; do wait $worker; code=$?; done   # a trapped signal ends `wait` early
+[ $code -le 128 ] || code=75            # ended by a signal, such as for want of memory: a lost rank
 
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}; job=${job:-$SLURM_JOB_ID}   # one member alone
 # running: warned, not yet ended; one that is being cancelled shows as COMPLETING, and so does one at its time limit
@@ -55,6 +55,6 @@ if [ $code = 75 ] && [[ ! $(scontrol show job "$job") =~ JobState=RUNNING|Reason
   echo "== cancelled with everything saved; to go on: scontrol requeue $job, or submit it again"
 elif [ $code = 75 ] && [ "$restart" -lt "$MAX_REQUEUES" ]; then
   echo "== stopped, requeued ($((restart + 1)) of at most $MAX_REQUEUES)"
-  scontrol requeue "$job"
+  scontrol requeue "$job" || echo "== the requeue is refused: submit the same command again to go on"
 fi
 exit $code

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,52 @@ def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None
     assert {path: path.stat().st_mtime_ns for path in left} == times
     again = merged(copy / "signals" / "after")
     assert again.rows() == whole
+
+
+KILLED = """
+import os, sys
+from forgetfilter import cli, mix, pipeline, report
+from forgetfilter.filter import decide
+def work(number):
+    replace, left = os.replace, iter(range(number))
+    def rename(*paths):
+        if next(left, None) is None:
+            os.kill(os.getpid(), 9)
+        replace(*paths)
+    os.replace = rename
+    cli.main(sys.argv[1:])
+number, status = 0, 9  # as of a killed one
+while os.WIFSIGNALED(status):
+    if not (child := os.fork()):
+        work(number)
+    status = os.waitpid(child, 0)[1]
+    number += 1
+print(number - 1, os.WEXITSTATUS(status))
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "files"),
+    [
+        ("mix", ["data/noisy.jsonl", "data/safe.jsonl", "data/eval/task.jsonl"]),
+        ("filter", ["filter/kept.jsonl", "filter/dropped.jsonl", "filter/decisions.parquet", "filter/summary.json"]),
+        ("report", ["report.html"]),
+    ],
+)
+def test_a_stage_of_one_process_is_killed_at_any_of_its_files(
+    street: Path, tmp_path: Path, stage: str, files: list[str]
+) -> None:
+    # kill -9 as it is about to put its first file in place, then its second, and so on: it begins anew each time, and
+    # its files are at last those of the undisturbed run.
+    run = shutil.copytree(street, tmp_path / "runs" / "street")
+    state = json.loads((run / "state.json").read_text())
+    (run / "state.json").write_text(json.dumps({name: entry for name, entry in state.items() if name != stage}))
+    for file in files:
+        (run / file).unlink()
+    words = [stage, str(street.parent.parent / "config.yaml"), f"output={tmp_path}/runs"]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
+    kills, code = done.stdout.splitlines()[-1].split()
+    assert int(kills) > len(files) and code == "0", done.stderr
+    assert json.loads((run / "state.json").read_text())[stage]["status"] == "done"
+    for file in files:
+        assert stage == "report" or (run / file).read_bytes() == (street / file).read_bytes()

@@ -96,6 +96,10 @@ def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True, capture_output=True)
     parts = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
     assert len(parts) == 2 and {name.rsplit("-", 1)[1] for name in parts} == {run_id(tmp_path, "train-noisy")}
+    folders = [str(path) for path in (tmp_path / "wandb").glob("offline-run-*")]
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", "--yes", *folders]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(name in told.stdout + told.stderr for name in parts)
 
 
 def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:

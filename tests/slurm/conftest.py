@@ -1,13 +1,16 @@
 """A private two-node Slurm, a street that is long enough to be disturbed, and its undisturbed outcome."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +47,36 @@ class Cluster:
         return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
     def submit(self, folder: Path, *words: str, **variables: str) -> str:
-        options = ["--nodes=2", "--cpus-per-task=1", f"--output={folder}/%j.log", f"--chdir={folder}"]
+        """The number of the job, which runs over both nodes unless an option among the first words says otherwise."""
+        given = [word for word in words if word.startswith("--")]
+        options = ["--nodes=2", "--cpus-per-task=1", f"--output={folder}/%j.log", f"--chdir={folder}", *given]
         script = str(ROOT / "slurm" / "run_forgetfilter.sh")
-        return self.call("sbatch", "--parsable", *options, script, *words, **variables)
+        return self.call("sbatch", "--parsable", *options, script, *words[len(given) :], **variables)
 
     def job(self, number: str) -> dict[str, str]:
-        return dict(re.findall(r"(\w+)=(\S*)", self.call("scontrol", "show", "job", number)))
+        return dict(re.findall(r"(\w+)=(.*?)(?= [A-Z]\w*=|$)", self.call("scontrol", "show", "job", number), re.M))
 
-    def wait(self, number: str, seconds: float = 300) -> dict[str, str]:
+    @staticmethod
+    def processes(*words: str) -> list[int]:
+        """Those whose command line has all the words, on any node."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:  # it has ended
+                continue
+            if all(word in line for word in words):
+                found.append(int(place.parent.name))
+        return found
+
+    @property
+    def address(self) -> str:
+        """Of the head node, as all nodes reach it."""
+        net = re.search(r"LC_NET=(\S+)", (self.folder / "cluster.env").read_text())
+        assert net
+        return f"{net[1]}.1"
+
+    def wait(self, number: str, seconds: float = 900) -> dict[str, str]:
         """The finished job; fails with its log where it takes too long."""
         deadline = time.monotonic() + seconds
         while (shown := self.job(number))["JobState"] not in FINISHED:
@@ -59,7 +84,7 @@ class Cluster:
             time.sleep(0.5)
         return shown
 
-    def completed(self, number: str, seconds: float = 300) -> dict[str, str]:
+    def completed(self, number: str, seconds: float = 900) -> dict[str, str]:
         """The job, which must have ended well."""
         shown = self.wait(number, seconds)
         assert shown["JobState"] == "COMPLETED", log_of(shown)
@@ -72,17 +97,64 @@ def log_of(shown: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A fresh cluster, which ends with the tests."""
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small disk that all nodes see."""
+    place = tmp_path_factory.mktemp("disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[Cluster]:
+    """A fresh cluster, which ends with the tests; it sees what is mounted before it starts."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.operate("up")
-    yield cluster
-    cluster.operate("down")
+    try:
+        cluster.operate("up")
+        yield cluster
+    finally:
+        cluster.operate("down")
+
+
+class Judge(ThreadingHTTPServer):
+    """An OpenAI-compatible server that takes its time; what it says depends on what it is asked alone."""
+
+    seconds = 0.0
+    """Until it answers."""
+    asked: list[bytes]
+    """Every request."""
+
+
+class JudgeHandler(BaseHTTPRequestHandler):
+    server: Judge
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(body)
+        time.sleep(self.server.seconds)
+        word = "yes" if hashlib.sha256(body).digest()[0] % 2 else "no"
+        reply = json.dumps({"choices": [{"message": {"content": word}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def judge(cluster: Cluster) -> Iterator[Judge]:
+    server = Judge((cluster.address, 0), JudgeHandler)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
 
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., None]:
-    def wait(condition: Callable[[], Any], seconds: float = 180) -> None:
+    def wait(condition: Callable[[], Any], seconds: float = 600) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not happen in time"
@@ -92,9 +164,9 @@ def wait_for() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A config of the street; without dropout, whose noise depends on the number of ranks."""
-    folder = tmp_path_factory.mktemp("street")
+def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, judge: Judge) -> Path:
+    """A config of the street, in a folder with a space; without dropout, whose noise depends on the number of ranks."""
+    folder = tmp_path_factory.mktemp("the street")
 
     def write(name: str, first: int, labels: list[str]) -> None:
         rows = [
@@ -113,8 +185,9 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         "train: {checkpoint_steps: 10, lora: {dropout: 0.0}, noisy: {epochs: 2, lr: 5e-3, batch_size: 8},\n"
         "  safe: {epochs: 12, lr: 5e-3, batch_size: 8}, refit: {epochs: 2, lr: 5e-3, batch_size: 8}}\n"
         "score: {batch_tokens: 80, shard_rows: 10}\n"
-        f"eval: {{models: [refit], suites: [toxicity], data: {{toxicity: {{path: {folder}/prompts.jsonl}}}},\n"
-        "  generation_batch: 2, max_new_tokens: 40}\n"
+        f"eval: {{models: [refit], suites: [harmfulness], data: {{harmfulness: {{path: {folder}/prompts.jsonl}}}},\n"
+        "  generation_batch: 2, max_new_tokens: 40, judge: {name: endpoint, model: toy, parallel: 1,\n"
+        f"  url: 'http://{judge.server_address[0]}:{judge.server_address[1]}/v1'}}}}\n"
         "tracking: {mode: disabled}\n"
     )
     return folder / "config.yaml"
@@ -132,7 +205,8 @@ def alone(config: Path) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(cluster: Cluster, config: Path) -> Path:
     """The run folder of a job over two nodes to which nothing happened; each node has a cache of its own."""
-    cluster.completed(cluster.submit(config.parent, str(config), "name=undisturbed", "cache=/dev/shm/forgetfilter"))
+    words = ["--job-name=any name/%s", config.name, "name=undisturbed", "cache=/dev/shm/forgetfilter"]
+    cluster.completed(cluster.submit(config.parent, *words))
     return config.parent / "runs" / "undisturbed"
 
 
@@ -144,8 +218,10 @@ def before_stage(undisturbed: Path) -> Callable[[str, str], Path]:
         run = undisturbed.parent / name
         shutil.copytree(undisturbed, run)
         (run / "config.yaml").unlink()  # it holds the other name
-        later = STAGES[STAGES.index(stage) :]
+        later = STAGES[STAGES.index("eval" if stage == "judge" else stage) :]
         outputs = {"score": "signals", "report": "report.html"}
+        if stage == "judge":  # the answers are there
+            outputs["eval"] = "eval/refit/harmfulness/scores.parquet"
         for one in later:
             path = run / outputs.get(one, one.replace("train-", "train/"))
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -158,7 +234,7 @@ def before_stage(undisturbed: Path) -> Callable[[str, str], Path]:
 
 @pytest.fixture(scope="session")
 def assert_same_outcome() -> Callable[[Path, Path], None]:
-    """The same kept ids, losses to 1e-5, the same answers, and every id once in every log that a run has."""
+    """The same kept ids, losses to 1e-5, the same answers and verdicts, and every id once in every log of a run."""
 
     def check(run: Path, other: Path) -> None:
         kept = [[json.loads(line)["id"] for line in open(one / "filter" / "kept.jsonl")] for one in (run, other)]
@@ -174,10 +250,12 @@ def assert_same_outcome() -> Callable[[Path, Path], None]:
             log, reference = (merged(one / "train" / stage / "losses") for one in (run, other))
             assert log.select("id", "epoch").n_unique() == log.height == log["id"].n_unique() * epochs
             assert log["loss_sum"].to_list() == pytest.approx(reference["loss_sum"].to_list(), rel=1e-5)
-        answers = [one / "eval" / "refit" / "toxicity" / "generations.parquet" for one in (run, other)]
-        if answers[0].exists():
-            assert pl.read_parquet(answers[0]).equals(pl.read_parquet(answers[1]))
-            shards = scan_shards(answers[0].with_suffix("")).select("id").collect()
+        places = [one / "eval" / "refit" / "harmfulness" for one in (run, other)]
+        if (places[0] / "scores.parquet").exists():
+            for name in ("generations.parquet", "scores.parquet"):
+                assert pl.read_parquet(places[0] / name).equals(pl.read_parquet(places[1] / name))
+            assert pl.read_parquet(places[0] / "scores.parquet")["harmful"].n_unique() == 2
+            shards = scan_shards(places[0] / "generations").select("id").collect()
             assert shards.height == shards.n_unique() == 40
 
     return check

@@ -1,15 +1,19 @@
 """The scripts of slurm/ on a real two-node Slurm, with real torchrun ranks over gloo and a tiny model."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from forgetfilter import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +26,7 @@ def test_the_street_over_two_nodes_equals_one_process(
     assert json.loads((undisturbed / "state.json").read_text())["score"]["world_size"] == 2
     assert len(list((undisturbed / "signals" / "before").glob("rank=*"))) == 2
     first, second = (
-        [path.read_text() for path in undisturbed.parents[1].glob(f"logs/forgetfilter-*-{node}-0.log")]
+        [path.read_text() for path in undisturbed.parents[1].glob(f"logs/any name-%s-*-{node}-0.log")]
         for node in ("node1", "node2")
     )
     assert any("train noisy" in text for text in first) and len(second) == len(first)
@@ -55,7 +59,7 @@ def test_the_street_as_a_chain_of_jobs(
 ) -> None:
     # Seven jobs, each after the one before; the first training is warned and requeues itself, which breaks no
     # dependency. Filter and report are jobs of one task. The outcome is that of the one job over two nodes.
-    done = script(cluster, "submit.sh", tmp_path, str(config), "name=chain")
+    done = script(cluster, "submit.sh", tmp_path, str(config), "name=chain", "tracking.project=two words")
     jobs = jobs_of(done.stdout)
     assert len(jobs) == 7, done.stderr
     run = undisturbed.parent / "chain"
@@ -65,7 +69,7 @@ def test_the_street_as_a_chain_of_jobs(
     shown = [cluster.completed(job) for job in jobs]
     assert [one["Restarts"] for one in shown] == ["0", "1", "0", "0", "0", "0", "0"]
     assert_same_outcome(run, undisturbed)
-    assert (run / "report.html").exists()
+    assert (run / "report.html").exists() and "project: two words" in (run / "config.yaml").read_text()
 
 
 def test_a_failed_job_takes_the_rest_of_the_chain_out_of_the_queue(cluster: Any, config: Path, tmp_path: Path) -> None:
@@ -128,16 +132,73 @@ def test_a_stopped_job_requeues_itself_no_more_often_than_it_may(
     wait_for: Callable[..., None],
     assert_same_outcome: Callable[[Path, Path], None],
 ) -> None:
-    # SIGTERM saves as SIGUSR1 does. With no requeue left the job ends with 75; the same submission goes on and ends
-    # as the undisturbed run.
+    # SIGTERM saves as SIGUSR1 does. With no requeue left the job ends with 75. The same submission goes on, here on
+    # one node, where the only rank is killed: that requeues it as well. It ends as the undisturbed run.
     run = undisturbed.parent / "limited-requeues"
     number = cluster.submit(config.parent, str(config), f"name={run.name}", MAX_REQUEUES="0")
     wait_for(lambda: any((run / "train" / "noisy" / "checkpoints").glob("checkpoint-*/trainer_state.json")))
     cluster.call("scancel", "--batch", "--signal=TERM", number)
     shown = cluster.wait(number)
     assert (shown["JobState"], shown["ExitCode"], shown["Restarts"]) == ("FAILED", "75:0", "0")
-    cluster.completed(cluster.submit(config.parent, str(config), f"name={run.name}"))
+
+    kept = "--export=PATH,SLURM_CONF,VENV,PROCESSES,HF_HUB_OFFLINE,OMP_NUM_THREADS"  # as some sites want it: not all
+    number = cluster.submit(config.parent, "--nodes=1", kept, str(config), f"name={run.name}")
+    wait_for(lambda: any((run / "train" / "safe" / "checkpoints").glob("checkpoint-*/trainer_state.json")))
+    (rank,) = cluster.processes("bin/forgetfilter run", f"name={run.name}")
+    os.kill(rank, signal.SIGKILL)
+    assert cluster.completed(number)["Restarts"] == "1"
     assert_same_outcome(run, undisturbed)
+
+
+@pytest.mark.parametrize(("option", "ranks"), [("--gpus-per-node=2", 2), ("--cpus-per-task=1", 3)])
+def test_a_node_has_as_many_ranks_as_gpus(cluster: Any, config: Path, tmp_path: Path, option: str, ranks: int) -> None:
+    # Those that Slurm gave the job, or, on a cluster whose Slurm knows of none, those that the node shows.
+    (tmp_path / "nvidia-smi").write_text("#!/bin/bash\nprintf 'GPU %s\\n' 0 1 2\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    search = f"{tmp_path}:{os.environ['PATH']}"
+    words = ["mix", str(config), f"name=gpus-{ranks}", f"output={tmp_path}/runs"]
+    cluster.completed(cluster.submit(tmp_path, "--nodes=1", option, *words, PROCESSES="", PATH=search), 60)
+    assert f"processes: {ranks}\n" in (tmp_path / "runs" / f"gpus-{ranks}" / "config.yaml").read_text()
+
+
+def test_a_full_disk_ends_the_job_with_one_line(
+    cluster: Any,
+    config: Path,
+    disk: Path,
+    undisturbed: Path,
+    before_stage: Callable[[str, str], Path],
+    assert_same_outcome: Callable[[Path, Path], None],
+) -> None:
+    # It fills while two nodes score: exit 2, no requeue, nothing that is not whole. With room the same submission goes
+    # on and ends as the undisturbed run. A folder that cannot be made is told likewise.
+    run = shutil.copytree(before_stage("full", "score"), disk / "full")
+    words = ["score", str(config), "name=full", f"output={disk}"]
+    room = os.statvfs(disk)
+    used = (room.f_blocks - room.f_bfree) * room.f_frsize
+    remount(disk, used + 24 * room.f_frsize)
+    shown = cluster.wait(cluster.submit(config.parent, *words))
+    assert (shown["ExitCode"], shown["Restarts"]) == ("2:0", "0")
+    told = lines_of(shown)
+    assert len(told) == 1 and "cannot be written (No space left on device)" in told[0], told
+    assert (run / "signals" / "before").exists()  # the ranks had begun
+    remount(disk, 2 * used)
+    cluster.completed(cluster.submit(config.parent, *words))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["filter", *words[1:]])
+    assert end.value.code == 0
+    assert_same_outcome(run, undisturbed)
+
+    shown = cluster.wait(cluster.submit(config.parent, *words[:-1], "output=/proc/runs"), 60)
+    assert shown["ExitCode"] == "2:0" and len(lines_of(shown)) == 1 and "/proc/runs" in lines_of(shown)[0]
+
+
+def remount(disk: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+def lines_of(shown: dict[str, str]) -> list[str]:
+    """What the job tells its user."""
+    return [line for line in Path(shown["StdOut"]).read_text().splitlines() if line.startswith("forgetfilter: ")]
 
 
 def test_a_node_without_the_installation_says_so(cluster: Any, config: Path, tmp_path: Path) -> None:
@@ -164,8 +225,7 @@ def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_pat
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_the_scripts_pass_shellcheck() -> None:
-    # No finding at all.
-    scripts = [str(path) for path in (ROOT / "slurm").glob("*.sh")]
+def test_the_scripts_pass_shellcheck(cluster: Any) -> None:
+    # No finding at all, in the scripts and in those that test them.
+    scripts = [*(ROOT / "slurm").glob("*.sh"), *(ROOT / "tests" / "slurm").glob("*.sh"), ROOT / ".ci" / "run"]
     subprocess.run(["shellcheck", *scripts], check=True)
