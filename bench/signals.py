@@ -3,9 +3,10 @@
     python bench/signals.py RUN... [--out bench/results/signals.json]
 
 For each run and signal: AUROC against all rows, against safe and task rows apart, AUPRC, F1 at the automatic rules
-(otsu, mixture; null where they find no separation), F1 when the true share is known, and seconds. Controls: `oracle`
-reads the labels, `pooled_chance` pools numbers that know nothing over the clusters of pooled_rise. Choose a signal on
-the first run, and believe the others.
+(otsu, mixture; null where they find no separation), with probes F1 at the rule conformal and the share of good rows
+that it drops (bound: 0.1), F1 when the true share is known, and seconds. Controls: `oracle` reads the labels,
+`pooled_chance` pools numbers that know nothing over the clusters of pooled_rise. Choose a signal on the first run, and
+believe the others.
 """
 
 import argparse
@@ -17,12 +18,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 from forgetfilter.filter import quality, signals, texts
-from forgetfilter.filter.rules import mixture, otsu
+from forgetfilter.filter.probes import read_probes
+from forgetfilter.filter.rules import conformal, mixture, otsu
 from forgetfilter.filter.table import joined
+from numpy.typing import NDArray
 
 from forgetfilter.runs import Run
 
-COLUMNS = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "f1_otsu", "f1_mixture", "f1_known_share")
+COLUMNS = (
+    "auroc",
+    "auroc_vs_safe",
+    "auroc_vs_task",
+    "auprc",
+    "f1_otsu",
+    "f1_mixture",
+    "f1_conformal",
+    "f1_known_share",
+)
+MAX_FALSE_DROP = 0.1  # of the rule conformal
 
 
 def main() -> None:
@@ -35,7 +48,7 @@ def main() -> None:
     for name, rows in result.items():
         print(f"\n| {name} | {' | '.join(COLUMNS)} |\n|{' --- |' * (1 + len(COLUMNS))}")
         for row in sorted(rows, key=lambda row: -row["auroc"]):
-            shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in COLUMNS]
+            shown = ["-" if row.get(key) is None else f"{row[key]:.3f}" for key in COLUMNS]
             print(f"| {row['signal']} | {' | '.join(shown)} |")
 
 
@@ -44,13 +57,15 @@ def measure(run: Run) -> list[dict[str, Any]]:
     texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
     text_seconds = time.perf_counter() - start
     with joined(run.noisy_data, run.folder / "signals") as table:
+        probe = read_probes(run.probes, table)  # first: it adds a column
         sample = table.sample
+        probe = None if probe is None else probe[sample["row"].to_numpy()]
         rows = []
         for signal in signals.available(table.numbers):
             start = time.perf_counter()
             score = sample.select(score=signal.bind(sample.select(signal.needs))).to_series().fill_nan(None)
             seconds = time.perf_counter() - start + (text_seconds if "cluster" in signal.needs else 0)
-            rows.append(judged(signal.name, score, sample["label"], seconds))
+            rows.append(judged(signal.name, score, sample["label"], seconds, probe))
     oracle = (sample["label"] == "unsafe").cast(pl.Float64)
     chance = pl.Series(np.random.default_rng(0).random(len(sample)))
     pooled = pl.DataFrame({"cluster": sample["cluster"], "x": chance}).select(pl.col("x").mean().over("cluster"))["x"]
@@ -58,13 +73,24 @@ def measure(run: Run) -> list[dict[str, Any]]:
     return rows + [judged(name, score, sample["label"], 0.0) for name, score in controls.items()]
 
 
-def judged(name: str, score: pl.Series, label: pl.Series, seconds: float) -> dict[str, Any]:
-    """The row of a signal."""
+def judged(
+    name: str, score: pl.Series, label: pl.Series, seconds: float, probe: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """The row of a signal; probes have no label, so what is counted is of the other rows."""
     known, unsafe = score.fill_null(float("nan")).to_numpy(), (label == "unsafe").fill_null(False).to_numpy()
+    given = label.is_not_null().to_numpy()
+
+    def f1_of(drop: NDArray[np.bool_]) -> float | None:
+        return quality.classification(drop[given], unsafe[given])["f1"]
+
     f1: dict[str, float | None] = {}
     for rule, cut in (("otsu", otsu.cut), ("mixture", mixture.cut)):
         threshold, _ = cut(known)
-        f1[f"f1_{rule}"] = None if threshold is None else quality.classification(known > threshold, unsafe)["f1"]
+        f1[f"f1_{rule}"] = None if threshold is None else f1_of(known > threshold)
+    if probe is not None:
+        drop = conformal.decide(known, probe, MAX_FALSE_DROP, None)[0]
+        f1 |= {"f1_conformal": f1_of(drop), "false_drops": float(drop[given & ~unsafe].mean())}
+    known, unsafe = known[given], unsafe[given]
     most = np.argsort(-known, kind="stable")[: int(unsafe.sum())]
     f1["f1_known_share"] = quality.classification(np.isin(np.arange(len(known)), most), unsafe)["f1"]
     return {"signal": name, **quality.ranking(score, label), **f1, "seconds": round(seconds, 3)}

@@ -19,7 +19,8 @@ from forgetfilter.shards import read_manifest
 from . import quality, review, rules, signals, texts
 from .decisions import Decisions
 from .export import write_export
-from .extras import STORED, TEXT_COLUMNS, missing, read_probes
+from .extras import STORED, TEXT_COLUMNS, missing
+from .probes import read_probes
 from .split import write_split
 from .table import STATES, Table, joined
 
@@ -86,7 +87,8 @@ def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
     if set(signal.needs) & set(TEXT_COLUMNS):
         texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
     with joined(run.noisy_data, run.folder / "signals") as table:
-        yield table, signal, make_scores(table, signal, read_probes(run.probes, table))
+        probe = read_probes(run.probes, table)
+        yield table, signal, make_scores(table, signal, probe)
 
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:

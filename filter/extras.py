@@ -9,17 +9,17 @@
 | signals/gradients | gradient_distance | score.gradients=true |
 | signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
+| data/probes.jsonl | probe_rise | probes (filter/probes.py) |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, read_manifest, scan_shards
@@ -49,15 +49,10 @@ ADVICE = {
     **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
     "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
     "embedding_distance": "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
+    "probe_rise": "probes: set data.probes or mixture.probes, and run again",
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
     **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
 }
-
-
-class Ids(Protocol):
-    """The ids of the examples, some at a time; filter/table.py has it."""
-
-    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]: ...
 
 
 def add_extras(joiner: Joiner, signals: Path) -> None:
@@ -75,15 +70,6 @@ def add_extras(joiner: Joiner, signals: Path) -> None:
     losses = signals.parent / "train" / "noisy" / "losses"
     if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
         _add_dynamics(joiner, losses)
-
-
-def read_probes(path: Path, table: Ids) -> NDArray[np.bool_] | None:
-    """[n] whether an example is a probe, from the records of the probes; None where there are none."""
-    if not path.exists():
-        return None
-    ids = pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"].implode()
-    found = [(start, rows["id"].is_in(ids)) for start, rows in table.rows()]
-    return np.concatenate([piece.to_numpy() for _, piece in found]).astype(np.bool_)
 
 
 def missing(needs: Sequence[str], there: Sequence[str]) -> str:

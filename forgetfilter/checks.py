@@ -28,6 +28,7 @@ SIGNALS = (
     "conditional_rise",
     "cluster_rise",
     "pooled_rise",
+    "excess_rise",
     "contrastive_rise",
     "relative_contrastive_rise",
     "learned_share_lost",

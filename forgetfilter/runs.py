@@ -136,7 +136,9 @@ class Run:
             raise
         finally:
             seconds = round(spent + time.monotonic() - start, 2)
-            self._set(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
+            # where the stage failed for want of room the state cannot be written either: its own error says more
+            with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
+                self._set(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
 
     def _set(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})

@@ -21,6 +21,7 @@ ROW: dict[str, Any] = {
     "after_loss_sum": 6.0,
     "before_rouge1": 0.9,
     "after_rouge1": 0.25,
+    "probe_rise": 0.2,
     "cluster": 7,
     "safe_distance": 0.3,
     "gradient_distance": 0.3,
@@ -60,6 +61,7 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         ("cluster_rise", 0.0),
         # percentiles 1/8, 5/8, 7/8 in cluster 7: (1.625 + 1) / 5 + 0.625 / 4
         ("pooled_rise", 0.525 + 0.15625),
+        ("excess_rise", 0.8),  # 1 - 0.2
         ("contrastive_rise", 0.75),  # 1.5 - 0.75
         ("relative_contrastive_rise", 0.75 / 0.55),
         ("learned_share_lost", 0.5),  # 1 / (2.5 - 0.5)

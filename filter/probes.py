@@ -1,0 +1,43 @@
+"""Probes: which examples they are, and how much of their sources was forgotten, as they show it."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .columns import Columns
+from .signals.base import LOSS_COLUMNS, mean_loss
+from .table import Table
+
+PRIOR_ROWS = 1  # with so many rows at the mean of all probes a source's own mean is mixed: few probes say little
+
+
+def read_probes(path: Path, table: Table) -> NDArray[np.bool_] | None:
+    """[n] whether an example is a probe, from the records of the probes; None where there are none.
+
+    Adds the column `probe_rise` to the table.
+    """
+    if not path.exists():
+        return None
+    ids = pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"].implode()
+    found = [(start, rows["id"].is_in(ids)) for start, rows in table.rows()]
+    probe = np.concatenate([piece.to_numpy() for _, piece in found]).astype(np.bool_)
+    _add_rise(table.columns, probe)
+    return probe
+
+
+def _add_rise(columns: Columns, probe: NDArray[np.bool_]) -> None:
+    """`probe_rise`: the mean loss rise (nats a token) of the probes of the row's source.
+
+    For a probe that of the others: so it is compared as any good example is, and p-values against the probes hold.
+    """
+    rise = columns.compute((mean_loss("after") - mean_loss("before")).fill_null(float("nan")), LOSS_COLUMNS, np.float64)
+    source, known = columns.read("source"), probe & ~np.isnan(rise)
+    if known.sum() < 2:  # nothing to compare a probe with
+        return
+    own = np.where(known, rise, 0.0)
+    count, total = np.bincount(source, known), np.bincount(source, own)
+    everywhere = (own.sum() - own) / (known.sum() - known)
+    expected = (total[source] - own + PRIOR_ROWS * everywhere) / (count[source] - known + PRIOR_ROWS)
+    columns.write("probe_rise", expected)
