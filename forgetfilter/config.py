@@ -106,7 +106,7 @@ class ModelConfig:
     """Commit or tag on the hub."""
     dtype: str = "auto"
     """Of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that computes in
-    it, float32 on other CPUs, where bfloat16 takes some nine times as long."""
+    it, float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
     attention: str = "auto"
     """auto (flash attention where installed and on a GPU, SDPA otherwise), sdpa, flash_attention_2 or eager."""
     chat_template: str | None = None
