@@ -32,12 +32,16 @@ def _add_rise(columns: Columns, probe: NDArray[np.bool_]) -> None:
 
     For a probe that of the others: so it is compared as any good example is, and p-values against the probes hold.
     """
-    rise = columns.compute((mean_loss("after") - mean_loss("before")).fill_null(float("nan")), LOSS_COLUMNS, np.float64)
-    source, known = columns.read("source"), probe & ~np.isnan(rise)
-    if known.sum() < 2:  # nothing to compare a probe with
+    rows = np.flatnonzero(probe)
+    losses = pl.DataFrame({name: columns.take(name, rows) for name in LOSS_COLUMNS})
+    rise = losses.select((mean_loss("after") - mean_loss("before")).fill_null(float("nan"))).to_series().to_numpy()
+    rows, rise = rows[~np.isnan(rise)], rise[~np.isnan(rise)]
+    if len(rows) < 2:  # nothing to compare a probe with
         return
-    own = np.where(known, rise, 0.0)
-    count, total = np.bincount(source, known), np.bincount(source, own)
-    everywhere = (own.sum() - own) / (known.sum() - known)
-    expected = (total[source] - own + PRIOR_ROWS * everywhere) / (count[source] - known + PRIOR_ROWS)
+    own, source = columns.take("source", rows), columns.read("source")
+    size = int(source.max()) + 1
+    count, total = np.bincount(own, minlength=size), np.bincount(own, rise, minlength=size)
+    expected = ((total + PRIOR_ROWS * rise.mean()) / (count + PRIOR_ROWS)).take(source)
+    others = (rise.sum() - rise) / (len(rise) - 1)
+    expected[rows] = (total[own] - rise + PRIOR_ROWS * others) / (count[own] - 1 + PRIOR_ROWS)
     columns.write("probe_rise", expected)
