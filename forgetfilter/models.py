@@ -137,10 +137,8 @@ def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> 
     """The dtype that `auto` stands for here; a 4-bit base is computed in bfloat16 everywhere."""
     if wanted != "auto":
         return wanted
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if four_bit or native else "float32"
+    fast = device.type == "cuda" or four_bit or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if fast else "float32"
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
