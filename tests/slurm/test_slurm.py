@@ -182,7 +182,7 @@ def test_a_full_disk_ends_the_job_with_one_line(
     told = lines_of(shown)
     assert len(told) == 1 and "cannot be written" in told[0] and "No space left on device" in told[0], told
     assert (run / "signals" / "before").exists()  # the ranks had begun
-    remount(disk, 2 * used)
+    remount(disk, used + 2**26)
     cluster.completed(cluster.submit(config.parent, *words))
     with pytest.raises(SystemExit) as end:
         cli.main(["filter", *words[1:]])
