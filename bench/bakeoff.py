@@ -4,7 +4,7 @@
 
 DATA holds the published files that the headers of configs/paper/*.yaml name. A cell of the grid is a run
 KIND-SHARE-SEED with the settings below, or a VARIANT of one, which goes on from its noisy finetuning with another safe
-set or other steps. Every cell is measured as bench/signals.py does, and written to bench/results/bakeoff.json as soon
+set or other steps; KIND-SHARE-SEED-large has three times the rows. Every cell is measured as bench/signals.py does, and written to bench/results/bakeoff.json as soon
 as it is done; finished cells are not done again unless --score asks for further scorings. A reduced grid for CPU
 cores: 120 noisy rows and 40 probes, the embedded 135M model in float32, prompts without its system prompt.
 """
@@ -54,6 +54,11 @@ VARIANTS = {
     "no-tasks": "",  # the safe rows of the kind alone
     "other-kind": "",  # safe rows of another kind, and the trusted tasks
 }
+# as many rows as the paper's mixtures have, and the safe set that docs/findings.md found to be enough
+LARGE = [
+    "mixture.size=400", "mixture.probes=100", "mixture.safe_size=600", "mixture.trusted_tasks=200",
+    "train.noisy.epochs=4", "train.noisy.batch_size=16", "train.safe.batch_size=16",
+]  # fmt: skip
 OTHER = {"bias": "harmfulness", "toxicity": "bias", "harmfulness": "bias"}
 
 
@@ -77,6 +82,7 @@ GRID = [
     *(Cell(kind, share, 0) for share in (0.3, 0.1, 0.5, 0.05) for kind in KINDS),
     *(Cell(kind, 0.3, seed) for seed in (1, 2) for kind in KINDS),
     *(Cell(kind, 0.3, 0, variant) for variant in VARIANTS for kind in KINDS),
+    *(Cell(kind, 0.3, seed, "large") for kind in KINDS for seed in (0, 1, 2)),
 ]
 
 
@@ -98,12 +104,13 @@ def main() -> None:
 
 def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
     """The run of a cell, mixed, finetuned and scored; what is there is not done again."""
-    if cell.variant:
+    if cell.variant in VARIANTS:
         config, settings = vary(cell, folder)
     else:
         config = CONFIGS / f"{cell.kind}.yaml"
         local = [setting.replace("DATA", str(data)) for setting in KINDS[cell.kind] + TASKS]
-        settings = [*COMMON, *local, f"mixture.unsafe_share={cell.share}"]
+        size = LARGE if cell.variant == "large" else []
+        settings = [*COMMON, *size, *local, f"mixture.unsafe_share={cell.share}"]
     settings += [f"name={cell.name}", f"output={folder}", f"seed={cell.seed}", *further]
     for words in (["mix"], ["train"], ["score"]):
         stages = ["noisy", "safe"] if words == ["train"] else []
