@@ -4,9 +4,10 @@
 
 DATA holds the published files that the headers of configs/paper/*.yaml name. A cell of the grid is a run
 KIND-SHARE-SEED with the settings below, or a VARIANT of one, which goes on from its noisy finetuning with another safe
-set or other steps; KIND-SHARE-SEED-large has three times the rows. Every cell is measured as bench/signals.py does, and written to bench/results/bakeoff.json as soon
-as it is done; finished cells are not done again unless --score asks for further scorings. A reduced grid for CPU
-cores: 120 noisy rows and 40 probes, the embedded 135M model in float32, prompts without its system prompt.
+set or other steps; KIND-SHARE-SEED-large has three times the rows. Every cell is measured as bench/signals.py does, and
+written to bench/results/bakeoff.json as soon as it is done; finished cells are not done again unless --score asks for
+further scorings. A reduced grid for CPU cores: 120 noisy rows and 40 probes, the embedded 135M model in float32,
+prompts without its system prompt.
 """
 
 import argparse

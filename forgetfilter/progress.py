@@ -1,5 +1,6 @@
 """Progress with time left, on rank 0 and a terminal; a line now and then where the output is a file."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ class Meter:
 
     def __init__(self, what: str, total: int, bar: Progress | None):
         self.what, self.total, self.done, self.bar = what, total, 0, bar
+        self.started, self.before = time.monotonic(), 0
         self.task = bar.add_task(what, total=total) if bar else None
 
     def advance(self, pieces: int = 1) -> None:
@@ -35,7 +37,17 @@ class Meter:
         if self.bar is not None and self.task is not None:
             self.bar.advance(self.task, pieces)
         elif world().is_main and 10 * self.done // max(1, self.total) > tenth:
-            console.print(f"{self.what}: {self.done} of {self.total}")
+            console.print(f"{self.what}: {self.done} of {self.total}{self._left()}")
+
+    def begin_at(self, done: int) -> None:
+        """Of the work, `done` pieces were finished by an earlier run: no line, and no part in the time left."""
+        self.before = self.done = done
+        if self.bar is not None and self.task is not None:
+            self.bar.advance(self.task, done)
+
+    def _left(self) -> str:
+        seconds = (time.monotonic() - self.started) / max(1, self.done - self.before) * (self.total - self.done)
+        return f", {duration(seconds)} left" if self.done < self.total else ""
 
 
 @contextmanager
@@ -43,12 +55,21 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
     """A meter for `total` pieces of work, of which `done` were finished by an earlier run."""
     if not (world().is_main and console.is_terminal):
         meter = Meter(what, total, None)
-        meter.done = done
+        meter.begin_at(done)
         yield meter
         return
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
         meter = Meter(what, total, bar)
-        if done:
-            meter.advance(done)
+        meter.begin_at(done)
         yield meter
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words, such as `2 min 5 s`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

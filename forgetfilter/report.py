@@ -20,8 +20,9 @@ from forgetfilter import card as cards
 from forgetfilter import charts
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
+from forgetfilter.progress import duration
 from forgetfilter.runs import Run
-from forgetfilter.wording import DIRECTION_WORDS, captions, duration, headline, number, visible, words, written_value
+from forgetfilter.wording import DIRECTION_WORDS, captions, headline, number, visible, words, written_value
 
 MOST_FORGOTTEN = 20
 SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds

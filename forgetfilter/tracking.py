@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,45 @@ from forgetfilter.progress import console
 
 
 class Tracker:
-    """Logs to a W&B run, or to nowhere."""
+    """Logs to a W&B run, or to nowhere. Tracking must never cost a training: W&B's own process may die at any time, and
+    does when Slurm preempts the job, which sends the signal to all there is; what it lacks is in metrics.jsonl."""
 
     def __init__(self, run: Any = None):
         self.run = run
 
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
-        if self.run is not None:
-            self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
+        with self._or_without():
+            if self.run is not None:
+                self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
 
     def table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A W&B table; None stays an empty cell."""
-        if self.run is not None:
+        with self._or_without():
+            if self.run is not None:
+                import wandb
+
+                self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def finish(self) -> None:
+        with self._or_without():
+            if self.run is not None:
+                self.run.finish()
+
+    @contextmanager
+    def _or_without(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.run = None
+            _without(error)
             import wandb
 
-            self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+            with suppress(Exception):
+                wandb.teardown()  # else it tries again when Python ends, and prints a traceback
+
+
+def _without(error: Exception) -> None:
+    console.print(f"W&B is not reachable, going on without it: {(str(error) or type(error).__name__).splitlines()[0]}")
 
 
 def mode(wanted: str) -> str:
@@ -62,16 +86,15 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
             mode=chosen,  # type: ignore[arg-type]
             resume="allow",
         )
-    except Exception as error:  # tracking must never cost a training run
-        console.print(
-            f"W&B is not reachable, going on without it: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
+    except Exception as error:
+        _without(error)
         yield Tracker()
         return
+    tracker = Tracker(run)
     try:
-        yield Tracker(run)
+        yield tracker
     finally:
-        run.finish()
+        tracker.finish()
 
 
 def run_id(folder: Path, stage: str) -> str:

@@ -77,16 +77,6 @@ def number(value: Any) -> str:
     return f"{value:.3f}" if abs(value) < 1000 and (value == 0 or abs(value) >= 0.001) else f"{value:.3g}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in words, such as `2 min 5 s`."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
 def visible(text: str) -> str:
     """Text with its control characters as pictures (U+2400 on) and direction overrides as U+FFFD; lines stay."""
     return "".join(_visible(character) for character in text)

@@ -51,7 +51,7 @@ class Watch(TrainerCallback):
         self.stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.meter.advance(state.global_step)
+        self.meter.begin_at(state.global_step)
         if state.is_world_process_zero and self.metrics.exists():  # steps that are done again log again
             lines = self.metrics.read_text().splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]

@@ -23,9 +23,10 @@ from forgetfilter.closing import closing_table
 from forgetfilter.config import Config, DataConfig, SourceConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, write_json
+from forgetfilter.progress import duration
 from forgetfilter.report import forgotten_rows, script_json, write_report
 from forgetfilter.runs import Run
-from forgetfilter.wording import duration, number, visible
+from forgetfilter.wording import number, visible
 
 HOSTILE_TEXT = (
     "</script><script>alert(1)</script> \"quotes\" 'single' \x00\x07\x1b[31m 🙂 שלום \u202eabc <!-- {{ 7*7 }}"

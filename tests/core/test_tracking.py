@@ -109,3 +109,23 @@ def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
     (file,) = tmp_path.rglob("*.table.json")
     assert json.loads(file.read_text())["data"] == [["bias", 0.25], ["task", None]]
     Tracker().table("metrics", ("suite",), [("bias",)])
+
+
+def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
+    # As when Slurm preempts a job: W&B's own process gets the signal too, and dies. The work goes on to its end, exit
+    # 0, with one line and no traceback, also at Python's end.
+    code = (
+        "import psutil, sys, time; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.tracking import tracked\n"
+        "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
+        "    tracker.log({'loss': 1.0}, step=1)\n"
+        "    core, = [one for one in psutil.Process().children(recursive=True) if 'wandb-core' in one.name()]\n"
+        "    core.terminate()\n"
+        "    for step in range(2, 40):\n"
+        "        tracker.log({'loss': 1.0}, step=step)\n"
+        "        time.sleep(0.05)\n"
+        "    print('done', tracker.run)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "done None\n"), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "going on without it" in done.stderr
