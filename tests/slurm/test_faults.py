@@ -26,7 +26,7 @@ STAGES: dict[str, tuple[tuple[str, ...], str, tuple[tuple[str, ...], ...]]] = {
     "judge": (("eval",), "cache/verdicts", ()),
 }
 FAULTS = ("warning", "preempted", "scancel", "worker", "node", "first-node", "batch-script")
-CHOSEN = [("warning", "judge"), ("preempted", "score"), ("scancel", "eval"), ("worker", "train-noisy")]
+CHOSEN = [("warning", "judge"), ("preempted", "train-refit"), ("scancel", "eval"), ("worker", "score")]
 CHOSEN += [("node", "train-refit")]
 ROUND = 8  # answers that two ranks judge together, four each
 EVERYTHING = bool(os.environ.get("FORGETFILTER_ALL_FAULTS"))
