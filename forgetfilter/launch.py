@@ -10,7 +10,6 @@ import importlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+import torch.distributed as dist
 
 from forgetfilter import interrupts
 from forgetfilter.entry import OUTCOMES
@@ -45,13 +45,14 @@ def launch(
     if os.environ.get(LAUNCHER):
         _launch_everywhere(module, args, threads)
         return
-    port = _free_port()
+    # The ranks meet at a store of this process. A free port given to rank 0 could be taken by the time it has started.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     # files, not pipes: a rank that says much would wait for a reader
     said: list[IO[str] | None] = [None, *(tempfile.TemporaryFile("w+") for _ in range(processes - 1))]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, *args],
-            env=_environment(rank, processes, port, threads),
+            env=_environment(rank, processes, store.port, threads),
             stderr=said[rank],
             process_group=0,  # a terminal's Ctrl-C must reach a rank once, forwarded: a second one ends it unsaved
         )
@@ -163,11 +164,6 @@ def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str
         "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # torch's name for a store that a launcher holds
         "OMP_NUM_THREADS": str(threads or max(1, cores // processes)),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -47,6 +47,19 @@ def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ig
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["0 0 2 3", "1 1 2 3"]
 
 
+def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # It is in use from before they start, though no rank has joined; then they join through it.
+    body = (
+        "import socket\nfrom forgetfilter.distributed import gathered, process_group\n"
+        "try:\n    socket.create_server(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
+        "    taken = False\nexcept OSError:\n    taken = True\n"
+        "with process_group():\n    everyone = gathered(taken)\n"
+        "open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n"
+    )
+    launch(module("toy_port", body), [str(tmp_path / "rank")], 2, 1)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["[True, True]"] * 2
+
+
 def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: ignore[no-untyped-def]
     # The line of rank 1, without its prefix.
     with pytest.raises(UserError) as caught:
