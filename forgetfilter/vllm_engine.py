@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from forgetfilter.errors import UserError
+from forgetfilter import interrupts
+from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models import ModelRef, is_adapter
 from forgetfilter.sampling import Drawn
 
@@ -57,7 +58,12 @@ class VllmModel:
         else:
             wanted = [vllm.SamplingParams(temperature=0.0, **plain)] * len(prompts)
         asked = [{"prompt_token_ids": ids} for ids in prompts]
-        outputs = self.llm.generate(asked, wanted, use_tqdm=False, lora_request=self.adapter)
+        try:
+            outputs = self.llm.generate(asked, wanted, use_tqdm=False, lora_request=self.adapter)
+        except Exception as error:
+            if interrupts.noted():  # Slurm tells every process of a job to end, vLLM's own too
+                raise Stopped("vLLM stopped by a signal; run the same command again to go on") from error
+            raise
         return [list(output.outputs[0].token_ids) for output in outputs]
 
 

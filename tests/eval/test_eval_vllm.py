@@ -136,6 +136,20 @@ def test_it_stops_between_calls_and_goes_on(make_run, toy_vllm, monkeypatch):
     assert ToyLLM.made[1].calls == [2, 1] and (place / "manifest.json").exists()
 
 
+def test_an_engine_that_gets_the_signal_too_is_a_stop(make_run, toy_vllm, monkeypatch):
+    # Slurm's preemption ends vLLM's own process in the middle of a call: no crash. Without a signal it is one.
+    def dies(llm, *_, **__):
+        raise RuntimeError("EngineCore encountered an issue")
+
+    monkeypatch.setattr(ToyLLM, "generate", dies)
+    run = by_vllm(make_run("died"), "eval.suites=[harmfulness]")
+    with pytest.raises(RuntimeError, match="EngineCore"):
+        answer_ahead(run, ["base"])
+    monkeypatch.setattr(interrupts, "_received", [15])
+    with pytest.raises(Stopped):
+        answer_ahead(run, ["base"])
+
+
 def test_samples_have_seeds_of_their_own(make_run, alone, toy_vllm):
     # Three samples a prompt differ, and come again the same in another run without the cache.
     texts = []
