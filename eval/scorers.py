@@ -31,10 +31,11 @@ def detoxify(variant: str, texts: list[str]) -> Scores:
 
 def text_classification(name: str, texts: list[str]) -> Scores:
     """Any classifier of transformers, by folder or hub id, whose labels say which of them mean harm."""
-    from .classifiers import Classifier
+    from forgetfilter.classifiers import Classifier
+    from forgetfilter.models import hub_or_folder
 
-    device = world().device
-    return np.asarray(Classifier(name, None, [], "eval.toxicity_scorer", device).probabilities(texts))
+    key = "eval.toxicity_scorer"
+    return np.asarray(Classifier(hub_or_folder(name, None, key), [], world().device, key).probabilities(texts))
 
 
 SCORERS: dict[str, Scorer] = {

@@ -39,8 +39,13 @@ def show(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
     if not summary["dropped"]:
         console.print("Nothing was dropped: the refit sees all of the noisy data.")
-    if summary["unscored"]:
-        console.print(f"Kept without a score, for want of label tokens: {summary['unscored']}.")
+    valueless = summary.get("valueless", 0)
+    for want, count in (
+        ("label tokens", summary["unscored"] - valueless),
+        (f"a value of {summary['signal']}", valueless),
+    ):
+        if count:
+            console.print(f"Kept without a score, for want of {want}: {count}.")
     for key in ("note", "export_note"):
         if summary.get(key):
             console.print(summary[key], markup=False)

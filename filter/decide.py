@@ -103,6 +103,8 @@ def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] |
             f"filter.signal={signal.name} is infinite for {int(np.isinf(score).sum())} examples: take another"
         )
     if np.isnan(score).all():
+        if (table.columns.read("num_tokens") > 0).any():
+            raise UserError(f"filter.signal={signal.name} has no value for any example: take another")
         raise UserError("no noisy example has a label token: nothing can be scored; raise data.max_length")
     return rules.Scores(score, table.columns.read("source"), table.sources, table.id_keys, probe)
 
@@ -150,6 +152,8 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         "quality": quality.measure(decisions, label),
         "threshold": verdict.threshold if verdict.threshold is not None else threshold(decisions.scores, verdict.drop),
     }
+    if valueless := int((np.isnan(decisions.scores.score) & (table.columns.read("num_tokens") > 0)).sum()):
+        summary["valueless"] = valueless  # of the unscored those with label tokens
     if decisions.scores.probe is not None:
         summary["probes"] = int(decisions.scores.probe.sum())
     if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):

@@ -70,7 +70,8 @@ class Decisions:
             frame = frame.with_columns(pl.Series("p_value", self.verdict.p_value[rows]).fill_nan(None))
         if self.scores.probe is not None:
             frame = frame.with_columns(pl.Series("probe", self.scores.probe[rows]))
-        reason = pl.when(pl.col("score").is_null()).then(pl.lit(rules.NO_TOKENS)).otherwise(self.verdict.reason)
+        unscored = pl.when(pl.col("num_tokens") > 0).then(pl.lit(rules.NO_VALUE)).otherwise(pl.lit(rules.NO_TOKENS))
+        reason = pl.when(pl.col("score").is_null()).then(unscored).otherwise(self.verdict.reason)
         frame = frame.with_columns(
             num_tokens=pl.col("num_tokens").cast(pl.Int64),
             before_loss=mean_loss("before"),

@@ -8,6 +8,7 @@
 | signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
 | signals/gradients | gradient_distance | score.gradients=true |
 | signals/embeddings | embedding_distance | score.encoder=NAME |
+| signals/guard | guard | score.guard.name=NAME: the probability of harm |
 | signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
 | data/probes.jsonl | probe_rise | probes (filter/probes.py) |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
@@ -38,6 +39,7 @@ FOLDERS: dict[str, Kinds] = {
     "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
     "gradients": {"gradient_distance": ("gradient_distance", np.float64)},
     "embeddings": {"embedding_distance": ("embedding_distance", np.float64)},
+    "guard": {"guard": ("guard", np.float64)},
     "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
     "texts": TEXT_COLUMNS,
 }
@@ -49,6 +51,7 @@ ADVICE = {
     **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
     "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
     "embedding_distance": "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
+    "guard": "a guard's word, which was not asked: score with score.guard.name=NAME",
     "probe_rise": "probes: set data.probes or mixture.probes, and run again",
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
     **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),

@@ -1,11 +1,13 @@
 """Every check of a configuration that needs no model: values that cannot work are refused by their key."""
 
 import math
+from operator import attrgetter
 from typing import Any
 
 from forgetfilter.config import (
     BACKENDS,
     BIAS_FORMULAS,
+    GUARDS,
     JUDGES,
     SCORERS,
     SUITES,
@@ -43,13 +45,13 @@ SIGNALS = (
     "safe_distance",
     "embedding_distance",
     "gradient_distance",
+    "guard",
     "text_toxicity",
     "chance",
 )
 # What the scoring must store for a signal: a key of the config's `score` section.
-STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_distance": "encoder"} | dict.fromkeys(
-    ("learned_share_lost", "base_loss"), "base"
-)
+STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_distance": "encoder"}
+STORED |= {"guard": "guard.name"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
 STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
 CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
@@ -80,8 +82,8 @@ def check(config: Config) -> None:
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in config.filter.combine or [config.filter.signal]:
-        if signal in STORED and not getattr(config.score, STORED[signal]):
-            value = "NAME" if STORED[signal] == "encoder" else "true"
+        if signal in STORED and not attrgetter(STORED[signal])(config.score):
+            value = "NAME" if STORED[signal] in ("encoder", "guard.name") else "true"
             raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}={value}")
         if signal in CONTRASTIVE and not config.has_control:
             key = "mixture.control" if config.mixture else "data.control"
@@ -115,6 +117,8 @@ def _check_choices(config: Config) -> None:
     }
     if "/" not in config.eval.toxicity_scorer:  # else a model by folder or hub id
         choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS)
+    if config.score.guard.name:
+        choices["score.guard.name"] = (config.score.guard.name, GUARDS)
     for name, schedule in _schedules(config):
         choices[f"{name}.schedule"] = (schedule.schedule, ("constant", "linear", "cosine"))
     if config.mixture:
@@ -138,6 +142,7 @@ def _check_numbers(config: Config) -> None:
         "train.micro_batch_tokens": config.train.micro_batch_tokens,
         "score.batch_tokens": config.score.batch_tokens,
         "score.gradient_dimensions": config.score.gradient_dimensions,
+        "score.guard.batch": config.score.guard.batch,
         "score.shard_rows": config.score.shard_rows,
         "score.max_new_tokens": config.score.max_new_tokens,
         "score.generation_batch": config.score.generation_batch,

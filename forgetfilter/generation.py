@@ -8,7 +8,7 @@ With a cache, an answer is kept under the hash of model, settings and prompt, an
 run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,17 @@ def _kept_folder(
 
 
 def generate_batch(
-    model: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int, drawn: Drawn | None = None
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_new_tokens: int,
+    drawn: Drawn | None = None,
+    watch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> list[tuple[str, int]]:
     """(text, tokens without EOS) of the answer to each prompt; a torch model has them padded on the left to one batch.
 
     Greedy, or by the numbers of `drawn`. A prompt that leaves no room for the answer in the model's context loses its
-    beginning.
+    beginning. `watch` is given the tokens so far [E, width] and the logits [E, V] of each step, and returns the logits.
     """
     room = _room(model, max_new_tokens)
     encoded = [ids[-room:] for ids in encode_prompts(tokenizer, texts)]
@@ -140,7 +145,7 @@ def generate_batch(
     device = next(model.parameters()).device
     inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
-    chosen = [Draw(drawn, width, device)] if drawn else []
+    chosen = [*([watch] if watch else []), *([Draw(drawn, width, device)] if drawn else [])]
     with torch.inference_mode():
         output = model.generate(
             input_ids=inputs,

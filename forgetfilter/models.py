@@ -203,6 +203,10 @@ class States:
         self.options = (dtype, attention, device)
         self._shared: Any = None
 
+    def release(self) -> None:
+        """Makes room for another model; the base is loaded again when it is asked for."""
+        self._shared = None
+
     @contextlib.contextmanager
     def use(self, trained: Path | None) -> Iterator[torch.nn.Module]:
         """The model of a state, in eval mode; None is M0 itself."""

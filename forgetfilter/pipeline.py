@@ -19,7 +19,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.launch import LAUNCHER, launch
 from forgetfilter.models import attention_backend, load_tokenizer
-from forgetfilter.preparing import prepare_model, prepare_tokens
+from forgetfilter.preparing import prepare_model, prepare_rivals, prepare_tokens
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
 from forgetfilter.tracking import tracked
@@ -101,6 +101,7 @@ def preflight(run: Run) -> None:
         importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
     if config.eval.backend == "vllm":
         vllm_engine.require()
+    prepare_rivals(run)
     tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
     tokens.render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
 
@@ -172,6 +173,7 @@ LATER = (
     "gradients",
     "gradient_dimensions",
     "encoder",
+    "guard",
 )  # not in the hash while off: runs scored before they came stay done
 
 

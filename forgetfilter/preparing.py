@@ -8,6 +8,8 @@ others find it done. On a shared cache that is one process a cluster, on node-lo
 from pathlib import Path
 
 from forgetfilter import tokens
+from forgetfilter.encoder import find_encoder
+from forgetfilter.guards import find_guard
 from forgetfilter.models import ModelRef, load_tokenizer, resolve
 from forgetfilter.runs import Run
 
@@ -23,3 +25,12 @@ def prepare_tokens(run: Run, data: Path) -> tokens.Prepared:
     config = run.config
     tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
     return tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())
+
+
+def prepare_rivals(run: Run) -> None:
+    """The further models that the scoring asks: the encoder and the guard, found or fetched."""
+    options = run.config.score
+    if options.encoder:
+        find_encoder(options.encoder)
+    if options.guard.name:
+        find_guard(options.guard, "score.guard")

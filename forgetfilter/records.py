@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,34 @@ def read_records(path: Path) -> Iterator[Record]:
     try:
         with open(path, encoding="utf-8") as handle:
             for line in handle:
-                row = json.loads(line)
-                yield Record(row["id"], row["messages"], row["source"], row.get("label"))
+                yield _record(line)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the mix stage first") from error
+
+
+class RecordBlocks:
+    """A run's own JSONL file in blocks of so many records, each read when it is asked for.
+
+    Of a file of any size only the place of each block is in memory.
+    """
+
+    def __init__(self, path: Path, rows: int):
+        self.path, self.rows, self.starts, place = path, rows, list[int](), 0
+        with open(path, "rb") as handle:
+            for number, line in enumerate(handle):
+                if number % rows == 0:
+                    self.starts.append(place)
+                place += len(line)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, block: int) -> list[Record]:
+        with open(self.path, "rb") as handle:
+            handle.seek(self.starts[block])
+            return [_record(line) for line in islice(handle, self.rows)]
+
+
+def _record(line: str | bytes) -> Record:
+    row = json.loads(line)
+    return Record(row["id"], row["messages"], row["source"], row.get("label"))

@@ -16,17 +16,19 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from forgetfilter import interrupts, tokens
+from forgetfilter.config import GuardConfig
 from forgetfilter.distributed import World, barrier, process_group
 from forgetfilter.entry import guard
 from forgetfilter.files import read_json, sha256_file, sha256_value
 from forgetfilter.models import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.nearest import write_distances
-from forgetfilter.preparing import prepare_tokens
+from forgetfilter.preparing import prepare_rivals, prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
 from forgetfilter.shards import begin, shard_paths, write_manifest
 from forgetfilter.token_rises import write_token_rises
 
+STEP_ROWS = 256  # of the parts that read texts: what a rank does between two looks at signals
 STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
 
 
@@ -37,6 +39,7 @@ def main(argv: list[str]) -> None:
     prepare_tokens(run, run.noisy_data)
     if run.config.score.gradients:
         prepare_tokens(run, run.safe_data)
+    prepare_rivals(run)
     with process_group() as world:
         score(run, world)
 
@@ -121,6 +124,7 @@ class Scorer:
             self.token_rises(before, after),
             self.gradients() if self.config.train.method != "full" else self.none("gradients"),
             self.embeddings(options.encoder),
+            self.guard(options.guard),
             *(self.rouge(state, trained) for state, trained in STATES.items()),
         ]
 
@@ -201,6 +205,25 @@ class Scorer:
             write_distances(noisy, safe, folder, column, size, self.world, "embeddings")
 
         return Part(folder, about | {"encoder": folder_hash(source, self.cache)}, make)
+
+    def guard(self, options: GuardConfig) -> Part:
+        """What a guard model says of each noisy row's answer."""
+        from forgetfilter.chances import write_chances
+        from forgetfilter.guards import open_guard
+
+        folder, device, shard_rows = self.run.signals("guard"), self.world.device, self.config.score.shard_rows
+        step_rows = min(STEP_ROWS, shard_rows)
+        about = {"data": self.prepared.identity}
+        if not options.name:
+            return Part(folder, about, lambda: None, asked=False)
+        dtype = compute_dtype(self.config.model.dtype, device)
+        guard = open_guard(options, "score.guard", dtype, device, self.cache)
+
+        def make() -> None:
+            self.states.release()
+            write_chances(guard, self.run.noisy_data, folder, step_rows, shard_rows, self.world)
+
+        return Part(folder, about | {"guard": guard.identity, "batch": options.batch, "step_rows": step_rows}, make)
 
     def about(self, trained: str | None, batch_tokens: int) -> dict[str, Any]:
         """All that scores depend on, by hash or name; shards.check_comparable says which of it must agree."""

@@ -31,7 +31,10 @@ def headline(card: dict[str, Any]) -> list[str]:
     if review := card.get("review"):
         sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
     if card["unscored"]:
-        sentences.append(f"{card['unscored']:,} rows could not be scored (nothing to learn in them) and were kept.")
+        sentences.append(
+            f"{card['unscored']:,} rows could not be scored (nothing to learn in them, or no value of the signal) and "
+            "were kept."
+        )
     if card["quality"]:
         sentences.append(_quality_sentence(card["quality"]))
     for suite, metrics in card["metrics"].items():

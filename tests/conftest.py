@@ -5,6 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library looks: no test may depend on the hub
 
+from typing import Any
+
 import pytest
 
 TEMPLATE = (
@@ -47,4 +49,43 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that knows of a text no more than its last character, and so is a guard with known odds.
+
+    After "!" it writes unsafe (a logit of 2 against 0 for safe), after "." safe (1 against -1), after ";" a new line,
+    after a new line as after "!", and after anything else nothing.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("guard")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE(vocab={"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    size = len(tokenizer) + len(tokenizer) % 2
+    sizes: dict[str, Any] = {"hidden_size": size, "intermediate_size": 8, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": size, "max_position_embeddings": 256}
+    model = LlamaForCausalLM(LlamaConfig(**sizes, rms_norm_eps=1e-12, bos_token_id=None, eos_token_id=0))
+    after = {"!u": 2.0, "!s": 0.0, ".u": -1.0, ".s": 1.0, ";\n": 5.0, "\nu": 2.0, "\ns": 0.0}
+    after |= dict.fromkeys(("un", "ns", "sa", "af", "fe"), 9.0)
+    with torch.no_grad():
+        layer = model.model.layers[0]
+        layer.self_attn.o_proj.weight.zero_()  # what came earlier has no say
+        layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(size))
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[0] = 1e-3  # else it ends
+        for (last, following), logit in after.items():
+            there, to = (tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in (last, following))
+            model.lm_head.weight[to, there] = logit / size**0.5  # the norm makes sqrt(size) of a 1
+    model.save_pretrained(folder)
     return folder

@@ -1,20 +1,18 @@
-"""Judges, one kind a file."""
+"""Judges, one kind a file; guard models are in the core, for the scoring asks them too."""
 
 from pathlib import Path
 
 import torch
 
-from forgetfilter.config import JudgeConfig
+from forgetfilter.config import GUARDS, JUDGES, JudgeConfig
 from forgetfilter.errors import UserError, nearest
+from forgetfilter.guards import Pair, Verdict, open_guard
 
-from .base import Judge, Pair, Verdict
+from .base import Judge
 from .endpoint import Endpoint
-from .guard import CLASSIFYING, WRITING, ClassifyingGuard, WritingGuard
 from .refusal import Refusal
 
-__all__ = ["JUDGES", "Judge", "Pair", "Verdict", "open_judge"]
-
-JUDGES = ("refusal", *WRITING, *CLASSIFYING, "endpoint")
+__all__ = ["Judge", "Pair", "Verdict", "open_judge"]
 
 
 def open_judge(config: JudgeConfig, dtype: str, device: torch.device, cache: Path, ranks: int = 1) -> Judge:
@@ -23,8 +21,6 @@ def open_judge(config: JudgeConfig, dtype: str, device: torch.device, cache: Pat
         return Refusal()
     if config.name == "endpoint":
         return Endpoint(config, ranks)
-    if config.name in WRITING:
-        return WritingGuard(config, dtype, device, cache)
-    if config.name in CLASSIFYING:
-        return ClassifyingGuard(config, device, cache)
+    if config.name in GUARDS:
+        return open_guard(config, "eval.judge", dtype, device, cache)
     raise UserError(f"eval.judge.name cannot be {config.name!r}{nearest(config.name, JUDGES)}")

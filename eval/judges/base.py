@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-Pair = tuple[str, str]  # the request (the user's last turn) and the answer, which is not empty
-Verdict = float | None  # 1: harmful, 0: not; None: the judge failed, which is neither
+from forgetfilter.guards import Pair, Verdict
 
 
 class Judge(Protocol):

@@ -21,8 +21,7 @@ from forgetfilter import interrupts
 from forgetfilter.config import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-
-from .base import Pair, Verdict
+from forgetfilter.guards import Pair, Verdict
 
 INSTRUCTION = (
     "You are given a request that someone made to an AI assistant, and the assistant's answer. Decide whether the "

@@ -6,9 +6,9 @@ It errs towards harm: an answer off the point, or a harmless one, counts as harm
 from collections.abc import Sequence
 
 from forgetfilter.files import sha256_value
+from forgetfilter.guards import Pair, Verdict
 
 from ..refusals import OPENING, PATTERNS, is_refusal
-from .base import Pair, Verdict
 
 
 class Refusal:

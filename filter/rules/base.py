@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..sorting import descending, in_order
 
-NO_TOKENS = "no label tokens"  # the reason of an example that has no score: nothing was learned of it
+# The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
+NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from . import (
     excess_rise,
     forgetting_events,
     gradient_distance,
+    guard,
     largest_token_rise,
     learned_share_lost,
     log_loss_ratio,
@@ -73,6 +74,7 @@ SIGNALS: dict[str, Signal] = {
         safe_distance,
         embedding_distance,
         gradient_distance,
+        guard,
         text_toxicity,
         chance,
     )

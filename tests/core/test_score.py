@@ -15,7 +15,7 @@ from forgetfilter.shards import merged, scan_shards, shard_paths
 
 
 def pair(text: str, number: int) -> dict[str, str]:
-    return {"prompt": f"what is {number} of {text}?", "completion": f"it is {text} {number * 7}"}
+    return {"prompt": f"what is {number} of {text}?", "completion": f"it is {text} {number * 7}{'!.?'[number % 3]}"}
 
 
 def call(*words: str | Path) -> int:
@@ -185,6 +185,41 @@ def test_embeddings_are_added(again: Any, tiny_model: Path) -> None:
     assert scan_shards(folder / "embeddings").collect()["embedding_distance"].is_between(-1e-6, 2).all()
     kept = stamps(folder)
     assert stamps(again()) == kept
+
+
+def test_a_guard_is_asked_resumed_and_the_same_on_two_ranks(again: Any, tiny_guard: Path, capsys: Any) -> None:
+    # Its word on each row becomes a signal; a shard that is lost is made again, by two ranks; no text is told.
+    before = stamps(again())
+    options = ("score.guard.name=llama-guard", f"score.guard.model={tiny_guard}", "score.shard_rows=5")
+    capsys.readouterr()
+    folder = again(*options)
+    told = capsys.readouterr().err
+    assert "the guard has no verdict on 4 of 14 examples (it writes something else than a verdict)" in told
+    assert "cat" not in told
+    assert before.items() < stamps(folder).items()
+    found = scan_shards(folder / "guard").sort("id").collect()
+    assert set(found["id"]) == set(merged(folder / "before")["id"]) and found["guard"].null_count() == 4
+    assert sorted(found["guard"].drop_nulls().round(4)) == [0.2689] * 5 + [0.8075] * 5
+    lost, *kept = shard_paths(folder / "guard")
+    lost.unlink()
+    (folder / "guard" / "manifest.json").unlink()
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    launch("forgetfilter.score", [str(folder.parent)], 2, 1)
+    assert scan_shards(folder / "guard").sort("id").collect().equals(found)
+    assert len(kept) == 2 and written == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_a_guard_that_is_not_there_is_told_before_anything_is_trained(trained: Path, capsys: Any) -> None:
+    # By its key, with the nearest name; a signal that needs one says how to ask it.
+    for options, words in (
+        (["score.guard.name=lama-guard"], "score.guard.name cannot be 'lama-guard'; did you mean 'llama-guard'"),
+        (["score.guard.name=classifier"], "score.guard.model is not set: name a text classification model"),
+        (["score.guard.name=wildguard", "score.guard.model=/nowhere"], "score.guard.model: /nowhere is not a folder"),
+        (["filter.signal=guard"], "filter.signal=guard needs score.guard.name=NAME"),
+    ):
+        assert call("run", trained, "name=fresh", *options) == 2
+        assert words in capsys.readouterr().err
+    assert not (trained.parent / "runs" / "fresh" / "train").exists()
 
 
 def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from forgetfilter.eval import judges
 from forgetfilter.eval.__main__ import main
 from forgetfilter.eval.agreement import agreement
-from forgetfilter.eval.judges import guard, open_judge
+from forgetfilter.eval.judges import open_judge
 from forgetfilter.eval.judging import agreement_file, unfinished
 from forgetfilter.eval.stage import evaluate
 from forgetfilter.eval.verdicts import judge_all
@@ -19,6 +18,7 @@ from forgetfilter.eval.verdicts import judge_all
 from forgetfilter import config as configs
 from forgetfilter.config import JudgeConfig
 from forgetfilter.errors import Stopped, UserError
+from forgetfilter.guards import CLASSIFYING, WRITING
 
 CPU = torch.device("cpu")
 
@@ -226,6 +226,7 @@ def test_a_classifier_judges_as_transformers_says(tiny_classifier, tmp_path):
         expected.append(float(model(**ids).logits.detach().softmax(-1)[0, 1]))
     found = judge.classifier.probabilities([f"{prompt}\n\n{answer}" for prompt, answer in PAIRS])
     assert found == pytest.approx(expected, abs=1e-5)
+    assert judge.chances(PAIRS) == found
     assert judge.judge(PAIRS) == [float(chance >= 0.5) for chance in expected]
     assert judge.judge([("a", "b" * 500)])[0] in (0.0, 1.0)
     wrong = JudgeConfig(name="classifier", model=str(tiny_classifier), labels=["bad"])
@@ -258,15 +259,16 @@ def test_a_classifier_scores_toxicity_too(tiny_classifier):
 def test_guards_are_read_by_their_own_words(toy_folder, tmp_path, name, reply, verdict):
     # The verdict of the published formats; everything else is missing.
     judge = open_judge(JudgeConfig(name=name, model=str(toy_folder)), "float32", CPU, tmp_path)
-    assert judge._read(reply) == verdict
+    said = judge._read(reply)
+    assert (None if said is None else float(said[1].lower() == judge.kind.words[0])) == verdict
 
 
-@pytest.mark.parametrize("name", [*guard.WRITING])
+@pytest.mark.parametrize("name", [*WRITING])
 def test_a_real_model_as_a_writing_guard(toy_folder, tmp_path, name):
     # A random model is asked in each guard's words, and what it babbles is no verdict; a request that fills the whole
     # context has none either, a long answer is cut until it fits.
     judge = open_judge(JudgeConfig(name=name, model=str(toy_folder)), "float32", CPU, tmp_path)
-    model, tokenizer = judge._loaded
+    model, tokenizer, _ = judge._loaded
     model.config.max_position_embeddings = 4096
     assert judge.judge([("how?", "like {this}"), ("how?", "so " * 3000)]) == [None, None]
     assert judge.trouble == "it writes something else than a verdict"
@@ -318,7 +320,7 @@ def test_a_judge_that_cannot_work_is_told_before_any_model_is_loaded(make_run, a
 
 def test_names_are_those_of_the_config():
     # The config's list and the registry are the same, and a wrong name is told with the nearest one.
-    assert judges.JUDGES == configs.JUDGES
+    assert (*WRITING, *CLASSIFYING) == configs.GUARDS
     with pytest.raises(UserError, match="did you mean 'llama-guard'"):
         open_judge(JudgeConfig(name="lama-guard"), "float32", CPU, Path())
     with pytest.raises(UserError, match=r"eval.judge.url must be http"):

@@ -3,14 +3,17 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from forgetfilter.filter.__main__ import show
 from forgetfilter.filter.decide import decide, input_hash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from forgetfilter.errors import UserError
 from forgetfilter.records import write_records
-from forgetfilter.shards import write_manifest
+from forgetfilter.shards import shard_path, write_manifest, write_shard
 
 FILES = ("decisions.parquet", "kept.jsonl", "dropped.jsonl", "summary.json")
 
@@ -80,6 +83,31 @@ def test_rows_without_label_tokens_are_kept_and_counted(make_toy: Any, four_rows
     last = toy.decisions().row(-1, named=True)
     assert (last["score"], last["rank"], last["drop"], last["reason"]) == (None, None, False, "no label tokens")
     assert summary["quality"]["recall"] == pytest.approx(2 / 3)
+
+
+def with_guard(toy: Any, values: list[float | None]) -> Any:
+    """The toy with what a guard said of its rows."""
+    table = pa.table({"id": toy.ids, "guard": pa.array(values, pa.float64())})
+    write_shard(shard_path(toy.folder / "signals" / "guard", 0, 0), table)
+    write_manifest(toy.folder / "signals" / "guard", toy.manifest)
+    return toy
+
+
+def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, four_rows: Any, capsys: Any) -> None:
+    # a guard without a verdict on one row, beside a row without label tokens: two reasons and two counts
+    toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
+    summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).run(signal="guard", rule="phi", phi=0.5))
+    assert (summary["kept"], summary["dropped"], summary["unscored"], summary["valueless"]) == (4, 1, 2, 1)
+    assert toy.decisions()["reason"].to_list()[1::3] == ["the signal has no value for it", "no label tokens"]
+    show(summary, Console())
+    printed = capsys.readouterr().out
+    assert "for want of label tokens: 1" in printed and "for want of a value of guard: 1" in printed
+
+
+def test_a_signal_without_any_value_is_refused(make_toy: Any, four_rows: Any) -> None:
+    # a guard that never gave a verdict says nothing, and nobody is told that all is well
+    with pytest.raises(UserError, match=r"filter.signal=guard has no value for any example: take another"):
+        decide(with_guard(make_toy(four_rows), [None] * 4).run(signal="guard"))
 
 
 def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: Any) -> None:

@@ -123,6 +123,7 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
         ("top_token_rise", "score.tokens"),
         ("gradient_distance", "score.gradients"),
         ("embedding_distance", "score.encoder"),
+        ("guard", "score.guard.name"),
         ("contrastive_rise", "data.control or mixture.control"),
         ("variability", "log_los"),
     ):

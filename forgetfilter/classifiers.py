@@ -1,13 +1,13 @@
 """Any text classification model of transformers: the probability that a text has one of the harmful labels."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from forgetfilter.errors import UserError
-from forgetfilter.models import hub_or_folder
 
 BATCH = 32  # texts that go through the model together
 CONTEXT = 512  # tokens, where neither tokenizer nor config tells
@@ -17,10 +17,11 @@ HARMFUL = ("unsafe", "harmful", "toxic", "toxicity", "hate", "hateful", "offensi
 
 class Classifier:
     """`labels`: the names of the harmful ones; "*" for all; none for those that HARMFUL knows. `key` names the model's
-    config key in errors. The model is loaded by the first call of `probabilities`."""
+    config key in errors, `labels_key` that of the labels, where there is one. The model is loaded by the first call of
+    `probabilities`."""
 
-    def __init__(self, name: str, revision: str | None, labels: list[str], key: str, device: torch.device):
-        self.folder, self.labels, self.key, self.device = hub_or_folder(name, revision, key), labels, key, device
+    def __init__(self, folder: Path, labels: list[str], device: torch.device, key: str, labels_key: str = ""):
+        self.folder, self.labels, self.device, self.key, self.labels_key = folder, labels, device, key, labels_key
 
     def probabilities(self, texts: list[str]) -> list[float]:
         """The highest probability among the harmful labels (softmax; sigmoid where a text may have several labels).
@@ -67,5 +68,8 @@ class Classifier:
         known = {name.casefold(): number for number, name in names.items()}
         asked = self.labels or [name for name in HARMFUL if name in known]
         if not asked or any(name.casefold() not in known for name in asked):
-            raise UserError(f"{self.key}: say which labels mean harm (eval.judge.labels): {', '.join(names.values())}")
+            wanted = (
+                f"say which labels mean harm ({self.labels_key})" if self.labels_key else "no label is known as harm"
+            )
+            raise UserError(f"{self.key}: {wanted}: {', '.join(names.values())}")
         return sorted(known[name.casefold()] for name in asked)
