@@ -21,13 +21,13 @@ quickstart: install
 test: install
 	$(BIN)/python -m pytest -q tests --ignore=tests/slurm
 
-# a real two-node Slurm of Debian's packages, in a temporary folder; needs root
+# a real two-node Slurm of Debian's packages, in a temporary folder; needs root. The first test waits for whole streets
 test-slurm: install
-	$(BIN)/python -m pytest -q tests/slurm
+	$(BIN)/python -m pytest -q --timeout 1800 tests/slurm
 
 # every fault in every stage (docs/faults.md); half an hour or more
 test-slurm-full: install
-	FORGETFILTER_ALL_FAULTS=1 $(BIN)/python -m pytest -v tests/slurm
+	FORGETFILTER_ALL_FAULTS=1 $(BIN)/python -m pytest -v --timeout 1800 tests/slurm
 
 lint: install
 	$(BIN)/ruff check .
