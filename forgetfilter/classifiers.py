@@ -1,6 +1,7 @@
 """Any text classification model of transformers: the probability that a text has one of the harmful labels."""
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,32 @@ HARMFUL = ("unsafe", "harmful", "toxic", "toxicity", "hate", "hateful", "offensi
 
 class Classifier:
     """`labels`: the names of the harmful ones; "*" for all; none for those that HARMFUL knows. `key` names the model's
-    config key in errors, `labels_key` that of the labels, where there is one. The model is loaded by the first call of
+    config key in errors, `labels_key` that of the labels, where there is one; `longest`: tokens of a text that are read
+    at most; `closed`: a text ends with the end-of-sequence token. The model is loaded by the first call of
     `probabilities`."""
 
-    def __init__(self, folder: Path, labels: list[str], device: torch.device, key: str, labels_key: str = ""):
+    def __init__(
+        self,
+        folder: Path,
+        labels: list[str],
+        device: torch.device,
+        key: str,
+        labels_key: str = "",
+        longest: int | None = None,
+        closed: bool = False,
+    ):
         self.folder, self.labels, self.device, self.key, self.labels_key = folder, labels, device, key, labels_key
+        self.longest, self.closed = longest, closed
 
     def probabilities(self, texts: list[str]) -> list[float]:
-        """The highest probability among the harmful labels (softmax; sigmoid where a text may have several labels).
+        """The probability of a harmful label: by softmax; the highest by sigmoid where a text may have several.
 
         A text that is too long loses its end. NaN where the model gives no number.
         """
         model, tokenizer, wanted = self._loaded
-        limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", CONTEXT) or CONTEXT)
-        context = min(int(limit) for limit in limits)
-        several = model.config.problem_type == "multi_label_classification"
+        context = min(_context(model), int(tokenizer.model_max_length), self.longest or sys.maxsize)
+        texts = [text + tokenizer.eos_token for text in texts] if self.closed else texts
+        several = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
         found: list[float] = []
         with torch.inference_mode():
             for start in range(0, len(texts), BATCH):
@@ -56,10 +68,10 @@ class Classifier:
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{self.key}: {self.folder} is no text classification model ({reason})") from error
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        if model.config.pad_token_id is None:  # a decoder finds the last token of a text by it
-            model.config.pad_token_id = tokenizer.pad_token_id
+        if tokenizer.pad_token is None:  # one of its own: a decoder takes the last token that is no padding
+            tokenizer.add_special_tokens({"pad_token": "<pad>"})
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.config.pad_token_id = tokenizer.pad_token_id
         return model.to(self.device).eval(), tokenizer, self._wanted(model.config.id2label)
 
     def _wanted(self, names: dict[int, str]) -> list[int]:
@@ -73,3 +85,11 @@ class Classifier:
             )
             raise UserError(f"{self.key}: {wanted}: {', '.join(names.values())}")
         return sorted(known[name.casefold()] for name in asked)
+
+
+def _context(model: Any) -> int:
+    """Tokens that the model has positions for; RoBERTa's begin after its padding's."""
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    positions = int(getattr(model.config, "max_position_embeddings", None) or CONTEXT)
+    return positions if padding is None else positions - padding - 1
