@@ -38,13 +38,16 @@ def guard(work: Callable[[], Any]) -> int:
         if not _lost_a_peer(error):  # then it is no fault of this rank's
             _leave(1)
         raise
-    return 0
+    return _leave(0)
 
 
 def _leave(code: int) -> int:
     """The exit code; under a launcher a stop is a success, else it would end the ranks that are still saving."""
-    if "RANK" in os.environ and (folder := os.environ.get(OUTCOMES)):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # warnings go on; Python's own end would let one kill it
+    if "RANK" not in os.environ:
+        return code
+    for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on; Python's own end would let one kill the rank
+        signal.signal(number, signal.SIG_IGN)
+    if code and (folder := os.environ.get(OUTCOMES)):
         with contextlib.suppress(OSError):
             (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # its name says all: a full disk takes it
         return 0 if code == EXIT_STOPPED else code

@@ -39,6 +39,8 @@ class Stage:
     """Whether a stage that is done left something out that another try may give."""
     wanted: Callable[[Run], bool] = lambda run: True
     """Whether the config asks for the stage at all."""
+    scratch: str | None = None
+    """The folder from which a stopped stage goes on: removed once the stage is recorded as done, never before."""
 
 
 def run_street(run: Run) -> None:
@@ -57,6 +59,7 @@ def run_stage(run: Run, stage: Stage) -> None:
     input_hash = sha256_value(stage.inputs(run))
     if run.is_done(stage.name, input_hash) and not stage.unfinished(run):
         console.print(f"{stage.name}: done already")
+        _remove_scratch(run, stage)
         return
     if not run.started_with(stage.name, input_hash):
         for output in stage.outputs:
@@ -66,7 +69,13 @@ def run_stage(run: Run, stage: Stage) -> None:
     options = run.config.launch
     with run.stage(stage.name, input_hash, options.nodes * options.processes):
         stage.work(run)
+    _remove_scratch(run, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
+
+
+def _remove_scratch(run: Run, stage: Stage) -> None:
+    if stage.scratch:
+        shutil.rmtree(run.folder / stage.scratch, ignore_errors=True)
 
 
 def require(run: Run, *stages: str) -> None:
@@ -151,7 +160,8 @@ def _train_stage(
             nodes=options.nodes,
         )
 
-    return Stage(f"train-{name}", inputs, work, (f"train/{name}",), wanted=wanted)
+    folder = f"train/{name}"
+    return Stage(f"train-{name}", inputs, work, (folder,), wanted=wanted, scratch=f"{folder}/checkpoints")
 
 
 def prepare(run: Run, data: Path) -> None:
@@ -169,12 +179,8 @@ def _has_control(run: Run) -> bool:
     return run.config.has_control
 
 
-LATER = (
-    "gradients",
-    "gradient_dimensions",
-    "encoder",
-    "guard",
-)  # not in the hash while off: runs scored before they came stay done
+# not in the hash while off: runs scored before they came stay done
+LATER = ("gradients", "gradient_dimensions", "encoder", "guard")
 
 
 def _score_inputs(run: Run) -> Any:

@@ -1,7 +1,6 @@
 """One finetuning of the street: noisy (M0 to M1), safe (M1 to M2), control (M1 too) or refit (M0 to M*)."""
 
 import importlib
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,10 @@ def _model(run: Run, stage: str, base: Any, attention: str, world: World, args: 
 
 
 def _finish(run: Run, stage: str, prepared: Any, tokenizer: Any, plan: TrainingPlan, world: World) -> None:
-    """The marker of the loss log, the tokenizer beside a full model, and no checkpoints: nobody resumes from here."""
+    """The marker of the loss log, and the tokenizer beside a full model.
+
+    The checkpoints stay until the stage is recorded as done: a rank that is killed before that must not cost all of it.
+    """
     barrier()
     folder = run.model(stage)
     if world.is_main:
@@ -141,6 +143,5 @@ def _finish(run: Run, stage: str, prepared: Any, tokenizer: Any, plan: TrainingP
                 folder / "losses",
                 {"data": prepared.identity, "epochs": plan.epochs, "rows": len(prepared), "world_size": world.size},
             )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: only safetensors come out
     barrier()

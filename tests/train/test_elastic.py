@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from forgetfilter.train.trainer import resumable
+from forgetfilter.train.trainer import PlannedTrainer, resumable
 from safetensors.torch import load_file
 
 from forgetfilter import config as configs
@@ -127,3 +127,28 @@ def test_deepspeeds_checkpoint_is_refused_to_another_number_of_ranks(tmp_path: P
         resumable(tmp_path, World(0, 3, 0), True)
     for world, deepspeed in ((World(0, 2, 0), True), (World(0, 3, 0), False)):
         assert resumable(tmp_path, world, deepspeed) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_kill_before_the_end_is_recorded_costs_no_step(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All steps are done and the model is saved, but not that the stage is done: the same command takes no step again,
+    # ends with the undisturbed run's weights and losses, and leaves no checkpoints behind.
+    whole, run = make_run("whole"), make_run("killed")
+    train(whole, 1)
+
+    class Killed(BaseException):
+        pass
+
+    def record(run: Run, name: str, entry: dict[str, Any]) -> None:
+        if entry["status"] != "running":
+            raise Killed
+        original(run, name, entry)
+
+    original = Run._set
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "_set", record)
+        train(run, 1)
+    assert run.state()["train-noisy"]["status"] == "running"
+    monkeypatch.setattr(PlannedTrainer, "training_step", None)  # a step would fail
+    train(run, 1)
+    assert run.state()["train-noisy"]["status"] == "done" and not (run.model("noisy") / "checkpoints").exists()
+    assert_same(whole, run, "lora", 0)
