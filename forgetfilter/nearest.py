@@ -1,10 +1,10 @@
 """Distance of each noisy example to the safe set, in any space: 1 less the largest cosine to a safe row.
 
-The safe rows' vectors go to shards first, then the noisy rows' distances; both are spread over the ranks by a plan and
-go on from whole shards.
+The safe rows' vectors go to shards first, then the noisy rows' distances; both are spread over the ranks by steps and
+go on from whole shards. The safe set's vectors are in memory, of the noisy data one step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from forgetfilter.scoring import write_steps
 from forgetfilter.shards import scan_shards
 
 _STEP = pa.field("step", pa.int32())
+SAFE_ROWS = 65_536  # compared at a time
 VECTORS = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32())), _STEP])
 
 
@@ -25,11 +26,10 @@ VECTORS = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32())), _S
 class Side:
     """One of the two sets."""
 
-    ids: pa.ChunkedArray
-    plan: Sequence[np.ndarray[Any, Any]]
-    """Row numbers by batch, the same for any world size."""
-    unit: Callable[[np.ndarray[Any, Any]], torch.Tensor]
-    """Unit vectors [E, dimensions] of some rows, float32; NaN for a row that has none."""
+    steps: int
+    """Parts in which it is gone through, the same for any world size."""
+    unit: Callable[[int], tuple[Any, torch.Tensor]]
+    """(ids [E], unit vectors [E, dimensions]) of a step's rows, float32; NaN for a row that has none."""
 
 
 def write_distances(
@@ -43,11 +43,10 @@ def write_distances(
 
     def walk(side: Side, to: Path, schema: pa.Schema, values: Callable[[torch.Tensor], pa.Array], name: str) -> None:
         def compute(step: int) -> pa.Table:
-            rows = side.plan[step]
-            columns = [side.ids.take(pa.array(rows)), values(side.unit(rows)), np.full(len(rows), step)]
-            return pa.table(columns, names=schema.names).cast(schema)
+            ids, unit = side.unit(step)
+            return pa.table([ids, values(unit), np.full(len(ids), step)], names=schema.names).cast(schema)
 
-        write_steps(len(side.plan), compute, to, schema, shard_rows, world, f"{what} {name}")
+        write_steps(side.steps, compute, to, schema, shard_rows, world, f"{what} {name}")
         barrier()
 
     walk(safe, folder / "safe", VECTORS, lambda unit: pa.array(list(unit.float().cpu().numpy())), "safe")
@@ -62,12 +61,14 @@ def distance(unit: torch.Tensor, trusted: torch.Tensor) -> np.ndarray[Any, Any]:
     """
     if not len(trusted):
         return np.full(len(unit), np.nan)
-    found: np.ndarray[Any, Any] = (1 - (unit @ trusted.T).max(dim=1).values.double()).cpu().numpy()
+    parts = [(unit @ part.T).max(dim=1).values for part in torch.split(trusted, SAFE_ROWS)]
+    nearest = torch.stack(parts).max(dim=0).values
+    found: np.ndarray[Any, Any] = (1 - nearest.double()).cpu().numpy()
     return found
 
 
 def _trusted(folder: Path) -> torch.Tensor:
     """The safe rows' vectors, of those that have one, in the order of their ids."""
     found = scan_shards(folder).sort("id").select("vector").collect()["vector"]
-    values = torch.from_numpy(np.array(found.to_list(), dtype=np.float32))
+    values = torch.from_numpy(found.explode().to_numpy(writable=True).reshape(len(found), -1))
     return values[~values.isnan().any(dim=1)]

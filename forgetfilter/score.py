@@ -192,7 +192,8 @@ class Scorer:
         """How unlike the safe set's texts each noisy row's is, by a sentence encoder."""
         from forgetfilter.encoder import Encoder, find_encoder, side
 
-        folder = self.run.signals("embeddings")
+        folder, shard_rows = self.run.signals("embeddings"), self.config.score.shard_rows
+        step_rows = min(STEP_ROWS, shard_rows)
         about = {"data": self.prepared.identity, "safe": sha256_file(self.run.safe_data)}
         if not name:
             return Part(folder, about, lambda: None, asked=False)
@@ -200,11 +201,10 @@ class Scorer:
 
         def make() -> None:
             encoder = Encoder(source, self.world.device)
-            noisy, safe = (side(encoder, data) for data in (self.run.noisy_data, self.run.safe_data))
-            size, column = self.config.score.shard_rows, "embedding_distance"
-            write_distances(noisy, safe, folder, column, size, self.world, "embeddings")
+            noisy, safe = (side(encoder, data, step_rows) for data in (self.run.noisy_data, self.run.safe_data))
+            write_distances(noisy, safe, folder, "embedding_distance", shard_rows, self.world, "embeddings")
 
-        return Part(folder, about | {"encoder": folder_hash(source, self.cache)}, make)
+        return Part(folder, about | {"encoder": folder_hash(source, self.cache), "step_rows": step_rows}, make)
 
     def guard(self, options: GuardConfig) -> Part:
         """What a guard model says of each noisy row's answer."""
