@@ -61,9 +61,8 @@ def distance(unit: torch.Tensor, trusted: torch.Tensor) -> np.ndarray[Any, Any]:
     """
     if not len(trusted):
         return np.full(len(unit), np.nan)
-    nearest = (
-        torch.stack([(unit @ part.T).max(dim=1).values for part in torch.split(trusted, SAFE_ROWS)]).max(dim=0).values
-    )
+    parts = [(unit @ part.T).max(dim=1).values for part in torch.split(trusted, SAFE_ROWS)]
+    nearest = torch.stack(parts).max(dim=0).values
     found: np.ndarray[Any, Any] = (1 - nearest.double()).cpu().numpy()
     return found
 

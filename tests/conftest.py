@@ -54,6 +54,22 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with rows of 32 and more: bitsandbytes' CPU kernels want them."""
+    import shutil
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    wide = shutil.copytree(tiny_model, tmp_path_factory.mktemp("wide") / "wide-llama")
+    shape = LlamaConfig.from_pretrained(tiny_model, hidden_size=128, intermediate_size=128, num_key_value_heads=4)
+    shape.head_dim = 32
+    torch.manual_seed(0)
+    LlamaForCausalLM(shape).save_pretrained(wide)
+    return wide
+
+
+@pytest.fixture(scope="session")
 def tiny_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama that knows of a text no more than its last character, and so is a guard with known odds.
 

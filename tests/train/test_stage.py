@@ -9,16 +9,17 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetfilter import config as configs
 from forgetfilter import interrupts, pipeline
+from forgetfilter.distributed import World
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models import States, resolve
 from forgetfilter.records import make_records, write_records
 from forgetfilter.runs import Run
+from forgetfilter.score import Scorer
 from forgetfilter.scoring import score_encoded
-from forgetfilter.shards import merged, shard_paths
+from forgetfilter.shards import merged, scan_shards, shard_paths
 
 LAYERS = ["train.lora.target_modules=[q_proj,v_proj]", "model.dtype=float32"]
 
@@ -94,13 +95,28 @@ def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
     assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
 
 
-@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def gradient_distances(run: Run) -> list[float]:
+    """The score stage's gradients of the noisy rows against two of them, by the adapter that was saved."""
+    lines = run.noisy_data.read_text().splitlines(keepends=True)
+    run.safe_data.write_text("".join(lines[3:5]))
+    part = Scorer(run, World(0, 1, 0)).gradients()
+    part.make()
+    found = scan_shards(part.folder).sort("id").collect()
+    near = found.filter(found["id"].is_in([json.loads(line)["id"] for line in lines[3:5]]))
+    assert len(found) == len(lines) and near["gradient_distance"].to_list() == pytest.approx([0, 0], abs=2e-3)
+    return [float(value) for value in found["gradient_distance"]]
+
+
+@pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2", "zero3"])
 def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
-    # Real DeepSpeed over two gloo ranks, in float32: same losses (1e-3) and adapter (1e-3) as without it.
+    # Real DeepSpeed over two gloo ranks, in float32: same losses (1e-3) and adapter (1e-3) as without it, and so the
+    # gradients by which the scoring compares the rows.
     plain = train(make_run("plain", "train.lora.dropout=0"))
     sharded = train(make_run(zero, "train.lora.dropout=0", f"train.deepspeed={zero}", "launch.processes=2"))
     assert logged(sharded)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
     assert close(adapter(plain), adapter(sharded), 1e-3)
+    distances = gradient_distances(plain)
+    assert gradient_distances(sharded) == pytest.approx(distances, abs=2e-2) and max(distances) > 0.1
 
 
 def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
@@ -116,23 +132,15 @@ def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
     assert sums[1] < sums[0]
 
 
-@pytest.fixture
-def wide_model(tiny_model: Path, tmp_path: Path) -> Path:
-    """The tiny model with rows of 32 and more: bitsandbytes' CPU kernels want them."""
-    wide = shutil.copytree(tiny_model, tmp_path / "wide")
-    shape = LlamaConfig.from_pretrained(tiny_model, hidden_size=128, intermediate_size=128, num_key_value_heads=4)
-    shape.head_dim = 32
-    LlamaForCausalLM(shape).save_pretrained(wide)
-    return wide
-
-
 @pytest.mark.parametrize("zero", ["zero2", "zero3"])
 def test_qlora_trains_under_deepspeed(make_run: Any, wide_model: Path, zero: str) -> None:
-    # A 4-bit base and DeepSpeed over two gloo ranks: learns, and logs each example once an epoch.
+    # A 4-bit base and DeepSpeed over two gloo ranks: learns, logs each example once an epoch, and the adapter gives
+    # gradients on the 4-bit base.
     options = ["train.method=qlora", "model.dtype=bfloat16", f"train.deepspeed={zero}", "launch.processes=2"]
     run = train(make_run("qlora", *options, f"model.name={wide_model}"))
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
     assert sums[1] < sums[0]
+    assert max(gradient_distances(run)) > 0.1
 
 
 def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Path) -> None:
@@ -147,6 +155,7 @@ def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Pa
         assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
         loss_sum, num_tokens = score_encoded(model, [([5, 6, 7, 8], 2)], 64, torch.device("cpu"))
     assert num_tokens.tolist() == [2] and 0 < loss_sum[0] < 40
+    assert max(gradient_distances(run)) > 0.1
 
 
 def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
