@@ -1,6 +1,7 @@
 """Judges: a real local server as the endpoint, tiny real models as guards, verdicts kept by content."""
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -303,6 +304,35 @@ def test_guards_are_read_by_their_own_words(toy_folder, tmp_path, name, reply, v
     # The verdict of the published formats; everything else is missing.
     judge = open_judge(JudgeConfig(name=name, model=str(toy_folder)), "float32", CPU, tmp_path)
     assert judge._read(reply) == verdict
+
+
+GUARD_START = "Task: Check the last Agent message.\n<BEGIN CONVERSATION>\n"
+GUARD_TEXT = (
+    "{% for m in messages %}{{ {'user': 'User', 'assistant': 'Agent'}[m['role']] }}: {{ m['content'].strip() }}\n"
+    "{% endfor %}<END CONVERSATION>"
+)
+GUARD_PARTS = (
+    "{% for m in messages %}{% for c in m['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ m['role'] }}: {{ c['text'] | trim }}\n{% endfor %}{% endfor %}<END CONVERSATION>"
+)
+
+
+@pytest.mark.parametrize("template", [GUARD_TEXT, GUARD_PARTS])
+def test_llama_guard_is_shown_the_answer_by_its_own_template(toy_folder, tmp_path, template):
+    # Templates of either form (a turn is a text, or a list of parts) hold request and answer; one that shows no
+    # answer, and a guard without a template, are refused in one line.
+    folder = shutil.copytree(toy_folder, tmp_path / "guard")
+    (folder / "chat_template.jinja").write_text(GUARD_START + template)
+    judge = open_judge(JudgeConfig(name="llama-guard", model=str(folder)), "float32", CPU, tmp_path)
+    model, tokenizer = judge._loaded
+    model.config.max_position_embeddings = 4096
+    text = judge._text(tokenizer, model, ("how?", " like {this} "))
+    assert text.startswith("Task: Check") and "how?" in text and "like {this}\n<END" in text
+    assert judge.judge([("how?", "so")]) == [None]
+    for wrong in ("{{ messages[0]['content'] }}", None):
+        tokenizer.chat_template = wrong
+        with pytest.raises(UserError, match=r"eval.judge.model: the chat template of .*guard does not take a request"):
+            judge.judge([("how?", "so")])
 
 
 @pytest.mark.parametrize("name", [*guard.WRITING])
