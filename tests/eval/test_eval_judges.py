@@ -253,7 +253,7 @@ def test_a_text_never_outgrows_the_positions_of_a_classifier(toy_folder, tmp_pat
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=34, id2label={0: "toxic"}, **sizes)
     RobertaForSequenceClassification(config).save_pretrained(tmp_path)
-    (chance,) = scorers.score_texts(str(tmp_path), ["a" * 100])
+    (chance,) = scorers.open_scorer(str(tmp_path))(["a" * 100])
     assert 0 < chance < 1
 
 
@@ -275,15 +275,17 @@ def test_a_classifier_judges_as_transformers_says(tiny_classifier, tmp_path):
     assert judge.judge([("a", "b" * 500)])[0] in (0.0, 1.0)
     wrong = JudgeConfig(name="classifier", model=str(tiny_classifier), labels=["bad"])
     with pytest.raises(UserError, match=r"eval.judge.labels.: fine, unsafe"):
-        open_judge(wrong, "float32", CPU, tmp_path).judge(PAIRS)
+        open_judge(wrong, "float32", CPU, tmp_path)
 
 
 def test_a_classifier_scores_toxicity_too(tiny_classifier):
     # eval.toxicity_scorer takes any text classification model by its folder.
-    from forgetfilter.eval.scorers import score_texts
-
-    scores = score_texts(str(tiny_classifier), ["one", "two words"])
+    scores = scorers.open_scorer(str(tiny_classifier))(["one", "two words"])
     assert scores.shape == (2,) and ((scores > 0) & (scores < 1)).all() and scores[0] != scores[1]
+    other = scorers.open_scorer(str(tiny_classifier), ("fine",))(["one", "two words"])
+    assert other == pytest.approx(1 - scores)
+    with pytest.raises(UserError, match=r"eval.toxicity_scorer: .*mean harm \(eval.toxicity_labels\): fine, unsafe"):
+        scorers.open_scorer(str(tiny_classifier), ("bad",))
 
 
 @pytest.mark.parametrize(
