@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from forgetfilter.eval.scorers import score_texts
+from forgetfilter.eval.scorers import open_scorer
 from sklearn.metrics import roc_auc_score
 
 from forgetfilter.config import SourceConfig
@@ -30,7 +30,7 @@ def main() -> None:
     for given in options.files:
         path, text, label, toxic = given.rsplit(":", 3)
         rows = [row for _, row in read_rows(SourceConfig(path=path), given)]
-        scores = score_texts(options.scorer, [str(row[text]) for row in rows])
+        scores = open_scorer(options.scorer)([str(row[text]) for row in rows])
         wanted = np.array([str(row[label]) in toxic.split(",") for row in rows])
         low, high = interval(wanted, scores)
         counts = {"texts": len(rows), "toxic": int(wanted.sum())}

@@ -12,10 +12,11 @@ from forgetfilter.errors import UserError
 from forgetfilter.records import clean
 from forgetfilter.sources import read_rows
 
-from .intervals import Array, Metric, measure, measure_mean
+from .intervals import Array, Counted, Metric, measure, measure_mean
 from .judges import Pair, Verdict
 
 KEY = "eval.judge.calibration"
+KINDS = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0))  # label, verdict, both
 
 
 def read_calibration(source: SourceConfig) -> tuple[list[Pair], list[bool]]:
@@ -49,7 +50,7 @@ def agreement(labels: list[bool], verdicts: list[Verdict]) -> dict[str, Metric]:
     }
     known = [(float(labels[n]), verdict) for n, verdict in enumerate(verdicts) if verdict is not None]
     columns = np.array([[label, verdict, label * verdict] for label, verdict in known]).reshape(-1, 3)
-    return found | {"kappa": measure(columns, kappa, len(labels) - len(known), "higher")}
+    return found | {"kappa": measure(columns, Counted(kappa, KINDS), len(labels) - len(known), "higher")}
 
 
 def kappa(sums: Array, n: int) -> Array:

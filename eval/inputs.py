@@ -20,7 +20,7 @@ from .outputs import Asking
 from .prompts import Row, read_prompts
 
 MODELS = ("base", "noisy", "safe", "refit")
-CODE_VERSION = 3  # raise it when the metrics of unchanged generations change
+CODE_VERSION = 4  # raise it when the metrics of unchanged generations change
 
 
 def folder(run: Run, model: str, suite: str) -> Path:
@@ -64,6 +64,13 @@ def suites_with_prompts(run: Run) -> list[str]:
     return [name for name in run.config.eval.suites if prompts(run, suites.get(name)).exists()]
 
 
+def unasked(run: Run) -> list[str]:
+    """The suites whose prompts are there for nothing: eval.suites has none that asks them."""
+    asked = {prompts(run, suites.get(name)) for name in run.config.eval.suites}
+    own = (suite for suite in suites.SUITES.values() if not suite.prompts)
+    return [suite.name for suite in own if prompts(run, suite).exists() and prompts(run, suite) not in asked]
+
+
 def prompts(run: Run, suite: suites.Suite) -> Path:
     return run.eval_prompts(suite.prompts or suite.name)
 
@@ -89,7 +96,8 @@ def sampling(run: Run) -> Sampling | None:
 
 def settings(run: Run) -> suites.Settings:
     options = run.config.eval
-    return suites.Settings(options.toxicity_scorer, options.bias_formula, options.judge.name)
+    labels = tuple(options.toxicity_labels)
+    return suites.Settings(options.toxicity_scorer, options.bias_formula, options.judge.name, labels)
 
 
 def _judge_settings(run: Run) -> Any:

@@ -7,10 +7,14 @@ decided by coverage (bench/coverage.py, docs/statistics.md):
   covers 72% at n = 24 and p = 0.05, and gives an interval of no width where all prompts agree.
 - a mean of scores: the studentised bootstrap (Efron and Tibshirani 1993, section 12.5), kept within the scores' range:
   it follows their skew.
-- all else, paired differences above all: percentiles of the bootstrap over prompts, their levels widened for small n
-  as Student's t is (Hesterberg 2015, section 3.3).
-- several seeds: Student's t on the jackknife's variance over prompts plus the variance between seeds, with
-  Satterthwaite's degrees of freedom. Resampling three seeds gives too narrow an interval.
+- a figure of counted kinds of prompts (s_AMB, s_DIS, kappa): quantiles of its posterior with half a prompt of each kind
+  added, which for a share is Jeffreys' interval. The bootstrap covers 20% where 97% of 24 answers are of one kind.
+- the difference of two shares over the same prompts: Agresti and Min's interval (2005). The bootstrap covers 53% where
+  one model alone hits 3% of 24 prompts, and gives an interval of no width where no prompt flipped.
+- all else: percentiles of the bootstrap over prompts, their levels widened for small n as Student's t is (Hesterberg
+  2015, section 3.3).
+- several seeds: the jackknife's variance over prompts plus the variance between seeds, each with its own Student's t.
+  Resampling three seeds gives too narrow an interval, and so do Satterthwaite's degrees of freedom.
 The order of the prompts changes no digit: they are sorted before they are resampled.
 """
 
@@ -30,6 +34,7 @@ RESAMPLES = 2000
 SEED = 0
 CHUNK = 2_000_000  # resampled prompts held at once
 TAIL = 0.025  # each side of a 95% interval
+Z = 1.959963984540054  # standard errors of one
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,20 @@ class Sample:
     columns: Array
     """[n, K]"""
     statistic: Statistic
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A statistic of how many prompts there are of each kind."""
+
+    of: Statistic
+    kinds: tuple[tuple[float, ...], ...]
+    """The rows of columns that a prompt may be, seen or not."""
+    added: float = 0.5
+    """How many prompts of each kind are thought to have been there before."""
+
+    def __call__(self, sums: Array, n: int) -> Array:
+        return self.of(sums, n)
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,14 @@ def mean(sums: Array, n: int) -> Array:
     return np.asarray(sums[..., 0] / n)
 
 
+def excess(sums: Array, n: int) -> Array:
+    """The mean of the first column, less one half."""
+    return np.asarray(sums[..., 0] / n - 0.5)
+
+
+SHIFTS: dict[Statistic, float] = {mean: 0.0, excess: -0.5}  # of the statistics that are means but for a constant
+
+
 def measure(columns: Array, statistic: Statistic, missing: int, better: str) -> Metric:
     """The metric of `columns` [n, K] (one row a scored prompt), with its interval; the same for the same input."""
     columns = np.asarray(columns, dtype=np.float64)
@@ -87,7 +114,7 @@ def over_seeds(columns: Array, statistic: Statistic) -> tuple[float, float, floa
     if len(columns) == 1:
         return _estimate(columns[0], statistic)
     columns = columns[:, _order(np.concatenate(list(columns), axis=1))]
-    return _student(_values(columns, statistic), _left_out(columns, statistic))
+    return _crossed(_values(columns, statistic), _left_out(columns, statistic))
 
 
 def difference(first: Array, second: Array, statistic: Statistic) -> tuple[float, float, float]:
@@ -109,14 +136,26 @@ def share_interval(hits: float, n: int) -> tuple[float, float]:
     return low, high
 
 
+def share_difference(gained: float, lost: float, n: int) -> tuple[float, float]:
+    """Agresti and Min's interval of a difference of shares: of n prompts `gained` turned from 0 to 1 and `lost` back.
+
+    It is Wald's with half a prompt added to each of the four kinds."""
+    gained, lost, n = gained + 0.5, lost + 0.5, n + 2
+    value = (gained - lost) / n
+    half = Z * float(np.sqrt(((gained + lost) / n - value**2) / n))
+    return value - half, value + half
+
+
 def _estimate(columns: Array, statistic: Statistic) -> tuple[float, float, float]:
     columns = columns[_order(columns)]
     n = len(columns)
     value = float(statistic(columns.sum(axis=0), n))
-    if statistic is mean and bool(np.isin(columns[:, 0], (0.0, 1.0)).all()):
-        return value, *share_interval(float(columns[:, 0].sum()), n)
-    if statistic is mean:
-        return value, *_studentised(columns[:, 0])
+    if (shift := SHIFTS.get(statistic)) is not None:
+        shares = _are_shares(columns)
+        low, high = share_interval(float(columns[:, 0].sum()), n) if shares else _studentised(columns[:, 0])
+        return value, low + shift, high + shift
+    if isinstance(statistic, Counted):
+        return value, *_posterior(value, columns, statistic)
     return value, *_percentiles(value, statistic(_resampled_sums(columns), n), n)
 
 
@@ -125,11 +164,22 @@ def _difference(first: Array, second: Array, statistic: Statistic) -> tuple[floa
     first, second = first[:, order], second[:, order]
     values = _values(second, statistic) - _values(first, statistic)
     if len(values) > 1:
-        return _student(values, _left_out(second, statistic) - _left_out(first, statistic))
-    n = first.shape[1]
+        return _crossed(values, _left_out(second, statistic) - _left_out(first, statistic))
+    n, value = first.shape[1], float(values[0])
+    if statistic in SHIFTS and _are_shares(np.concatenate([first, second])):
+        change = second[0, :, 0] - first[0, :, 0]
+        low, high = share_difference(float((change > 0).sum()), float((change < 0).sum()), n)
+        return value, min(low, value), max(high, value)
+    if isinstance(statistic, Counted):
+        return value, *_posterior(value, np.concatenate([first[0], second[0]], axis=1), _paired(statistic))
     # each side is a product of its own: equal columns then give equal sums to the last digit
     resampled = statistic(_resampled_sums(second[0]), n) - statistic(_resampled_sums(first[0]), n)
-    return float(values[0]), *_percentiles(float(values[0]), resampled, n)
+    return value, *_percentiles(value, resampled, n)
+
+
+def _are_shares(columns: Array) -> bool:
+    """Whether all numbers are 0 or 1."""
+    return bool(np.isin(columns, (0.0, 1.0)).all())
 
 
 def _values(columns: Array, statistic: Statistic) -> Array:
@@ -159,6 +209,26 @@ def _studentised(values: Array) -> tuple[float, float]:
     return min(max(float(low), least), value), max(min(float(high), most), value)
 
 
+def _posterior(value: float, columns: Array, statistic: Counted) -> tuple[float, float]:
+    """Ends from draws of the kinds' shares, Dirichlet with their counts and what is added; `value` lies between."""
+    n, weights = len(columns), [1.0] * len(columns) + [statistic.added] * len(statistic.kinds)
+    kinds, which = np.unique(np.concatenate([columns, statistic.kinds]), axis=0, return_inverse=True)
+    shares = np.random.default_rng(SEED).dirichlet(np.bincount(which.ravel(), weights), RESAMPLES)
+    low, high = np.quantile(statistic(shares @ kinds * n, n), [TAIL, 1 - TAIL])
+    return min(float(low), value), max(float(high), value)
+
+
+def _paired(statistic: Counted) -> Counted:
+    """The difference of a statistic, second minus first, over pairs of kinds: the columns of both side by side."""
+
+    def change(sums: Array, n: int) -> Array:
+        first, second = np.split(sums, 2, axis=-1)
+        return np.asarray(statistic(second, n) - statistic(first, n))
+
+    pairs = tuple(a + b for a in statistic.kinds for b in statistic.kinds)
+    return Counted(change, pairs, statistic.added / len(statistic.kinds))  # for either model alone the same is added
+
+
 def _percentiles(value: float, resampled: Array, n: int) -> tuple[float, float]:
     """Ends from a statistic's resamples [RESAMPLES]; its own value lies between them."""
     if n == 1:
@@ -168,15 +238,22 @@ def _percentiles(value: float, resampled: Array, n: int) -> tuple[float, float]:
     return min(float(low), value), max(float(high), value)
 
 
-def _student(values: Array, left_out: Array) -> tuple[float, float, float]:
-    """Mean of the seeds' values [S], S > 1, and its ends; left_out [n, S] as `_left_out` gives it."""
+def _crossed(values: Array, left_out: Array) -> tuple[float, float, float]:
+    """Mean of the seeds' values [S], S > 1, and its ends; left_out [n, S] as `_left_out` gives it.
+
+    The variance between prompts holds what prompts and seeds do together (`both`) already, so it is taken out of that
+    between seeds. Each of the two parts has its own Student's t, weighted by its size (Cochran and Cox 1950).
+    """
     num_seeds, n, value = len(values), len(left_out), float(values.mean())
-    prompts = float(np.square(left_out.mean(axis=1) - left_out.mean()).sum()) * (n - 1) / n
-    seeds = float(values.var(ddof=1)) / num_seeds
+    of_prompts, of_seeds = left_out.mean(axis=1, keepdims=True), left_out.mean(axis=0, keepdims=True)
+    rest = left_out - of_prompts - of_seeds + left_out.mean()
+    prompts = float(np.square(of_prompts - left_out.mean()).sum()) * (n - 1) / n
+    both = float(np.square(rest).sum()) * (n - 1) / n / num_seeds / (num_seeds - 1)
+    seeds = max(float(values.var(ddof=1)) / num_seeds - both, 0.0)
     if prompts + seeds == 0:
         return value, value, value
-    freedom = (prompts + seeds) ** 2 / (prompts**2 / max(n - 1, 1) + seeds**2 / (num_seeds - 1))
-    half = float(stdtrit(freedom, 1 - TAIL)) * float(np.sqrt(prompts + seeds))
+    quantiles = stdtrit([max(n - 1, 1), num_seeds - 1], 1 - TAIL)
+    half = float(quantiles @ [prompts, seeds]) / float(np.sqrt(prompts + seeds))
     return value, value - half, value + half
 
 

@@ -16,8 +16,9 @@ from forgetfilter import tokens
 from forgetfilter.distributed import World, any_rank, barrier
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.generation import Prompt, generate, identity, is_complete, read_generations
+from forgetfilter.generation import Prompt, context_length, generate, identity, is_complete, read_generations
 from forgetfilter.likelihoods import score_groups
+from forgetfilter.progress import console
 from forgetfilter.records import Message, clean
 from forgetfilter.sampling import Sampling, sample_ids
 from forgetfilter.shards import begin, scan_shards, write_manifest
@@ -25,7 +26,7 @@ from forgetfilter.shards import begin, scan_shards, write_manifest
 from .prompts import Row
 from .suites import Outputs, Suite
 
-CODE_VERSION = 2  # raise it when the likelihood of an unchanged answer changes
+CODE_VERSION = 3  # raise it when the likelihood of an unchanged answer changes
 LIKELIHOODS = pa.schema(
     [
         ("id", pa.string()),
@@ -176,23 +177,30 @@ def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, 
     if asking.world.is_main:
         begin(folder, wanted)
     barrier()
-    groups, keys, cut = _encode(suite, rows, asking)
+    longest = min(asking.max_length, context_length(model))
+    groups, keys, cut = _encode(suite, rows, asking, longest)
+    if cut and asking.world.is_main:
+        console.print(
+            f"{what}: {cut} of {keys.num_rows} answers with their prompt exceed {longest} tokens, and are cut"
+        )
     sizes = (asking.batch_tokens, asking.world, what)
     shared = score_groups(model, groups, keys, folder, LIKELIHOODS, *sizes, asking.packing)
     barrier()
     if asking.world.is_main:
-        made = {"identity": wanted, "batch_tokens": asking.batch_tokens, "max_length": asking.max_length}
+        made = {"identity": wanted, "batch_tokens": asking.batch_tokens, "max_length": longest}
         write_manifest(folder, {**asking.model, **made, "rows": keys.num_rows, "cut": cut, "shared_prompts": shared})
     barrier()
 
 
-def _encode(suite: Suite, rows: list[Row], asking: Asking) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
+def _encode(
+    suite: Suite, rows: list[Row], asking: Asking, longest: int
+) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
     """The encoded answers by prompt, what is known of each answer, and how many were cut."""
     asked = [(row, suite.answers(row)) for row in rows if suite.answers(row)]
     messages = [
         [*_turns(row, asking), {"role": "assistant", "content": answer}] for row, answers in asked for answer in answers
     ]
-    encoded = iter(coded := tokens.encode(asking.tokenizer, messages, asking.max_length))
+    encoded = iter(coded := tokens.encode(asking.tokenizer, messages, longest))
     groups = [[next(encoded)[:2] for _ in answers] for _, answers in asked]
     prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
     known = [

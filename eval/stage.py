@@ -23,6 +23,7 @@ from .judging import Verdicts, calibration, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import gains
 from .prompts import Row
+from .scorers import open_scorer
 
 
 def evaluate(run: Run, models: list[str], world: World) -> None:
@@ -32,6 +33,8 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     if run.config.eval.lm_eval.tasks and world.is_main:
         harness.task_manager(run.config.eval.lm_eval)
     here = inputs.suites_with_prompts(run)
+    if "toxicity" in here and world.is_main:
+        open_scorer(run.config.eval.toxicity_scorer, tuple(run.config.eval.toxicity_labels))
     judged = [name for name in here if suites.get(name).judged]
     wanted = run.config.eval.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
     judge_dtype = compute_dtype(run.config.model.dtype, world.device)
@@ -40,6 +43,8 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     rows = {name: inputs.rows(run, suites.get(name)) for name in here}
     if world.is_main and (without := [name for name in run.config.eval.suites if name not in here]):
         console.print(f"eval: no prompts for {', '.join(without)}: left out")
+    if world.is_main and (unasked := inputs.unasked(run)):
+        console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
     tokenizer = inputs.tokenizer(run)
     attention = attention_backend(run.config.model.attention, world.device)
     four_bit = run.config.train.method == "qlora"

@@ -67,6 +67,9 @@ def check(config: Config) -> None:
     if config.only_evaluates:
         if not config.eval.data and not config.eval.lm_eval.tasks:
             raise UserError("eval.data is empty: name the prompts of at least one suite, as eval.data.SUITE.path")
+        asked = {suite.removesuffix("_generation") for suite in config.eval.suites}
+        if not asked & set(config.eval.data) and not config.eval.lm_eval.tasks:
+            raise UserError("there is nothing to measure: no suite of eval.suites has prompts in eval.data")
     elif config.mixture is None:
         for key, sources in (("noisy", config.data.noisy), ("safe", config.data.safe)):
             if not sources:

@@ -18,7 +18,7 @@ HARMFUL = ("unsafe", "harmful", "toxic", "toxicity", "hate", "hateful", "offensi
 
 class Classifier:
     """`labels`: the names of the harmful ones; "*" for all; none for those that HARMFUL knows. `key` names the model's
-    config key in errors, `labels_key` that of the labels, where there is one; `longest`: tokens of a text that are read
+    config key in errors, `labels_key` that of the labels; `longest`: tokens of a text that are read
     at most; `closed`: a text ends with the end-of-sequence token. The model is loaded by the first call of
     `probabilities`."""
 
@@ -28,19 +28,20 @@ class Classifier:
         labels: list[str],
         device: torch.device,
         key: str,
-        labels_key: str = "",
+        labels_key: str,
         longest: int | None = None,
         closed: bool = False,
     ):
-        self.folder, self.labels, self.device, self.key, self.labels_key = folder, labels, device, key, labels_key
+        self.folder, self.device, self.key, self.labels_key = folder, device, key, labels_key
         self.longest, self.closed = longest, closed
+        self.wanted = self._wanted(labels)
 
     def probabilities(self, texts: list[str]) -> list[float]:
         """The probability of a harmful label: by softmax; the highest by sigmoid where a text may have several.
 
         A text that is too long loses its end. NaN where the model gives no number.
         """
-        model, tokenizer, wanted = self._loaded
+        model, tokenizer = self._loaded
         context = min(_context(model), int(tokenizer.model_max_length), self.longest or sys.maxsize)
         texts = [text + tokenizer.eos_token for text in texts] if self.closed else texts
         several = model.config.problem_type == "multi_label_classification" or model.config.num_labels == 1
@@ -52,14 +53,14 @@ class Classifier:
                 ).to(self.device)
                 logits = model(**batch).logits.float()
                 chances = torch.sigmoid(logits) if several else torch.softmax(logits, dim=-1)
-                harmful = chances[:, wanted]
+                harmful = chances[:, self.wanted]
                 # labels that exclude one another add up
                 total = harmful.max(dim=1).values if several else harmful.sum(dim=1)
                 found.extend(np.asarray(total.cpu(), dtype=np.float64).tolist())
         return found
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Any, Any, list[int]]:
+    def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
@@ -72,18 +73,20 @@ class Classifier:
             tokenizer.add_special_tokens({"pad_token": "<pad>"})
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.config.pad_token_id = tokenizer.pad_token_id
-        return model.to(self.device).eval(), tokenizer, self._wanted(model.config.id2label)
+        return model.to(self.device).eval(), tokenizer
 
-    def _wanted(self, names: dict[int, str]) -> list[int]:
-        if self.labels == ["*"]:
+    def _wanted(self, labels: list[str]) -> list[int]:
+        """The numbers of the harmful labels, from the model's config alone."""
+        from transformers import AutoConfig
+
+        names: dict[int, str] = AutoConfig.from_pretrained(self.folder).id2label
+        if labels == ["*"]:
             return sorted(names)
         known = {name.casefold(): number for number, name in names.items()}
-        asked = self.labels or [name for name in HARMFUL if name in known]
+        asked = labels or [name for name in HARMFUL if name in known]
         if not asked or any(name.casefold() not in known for name in asked):
-            wanted = (
-                f"say which labels mean harm ({self.labels_key})" if self.labels_key else "no label is known as harm"
-            )
-            raise UserError(f"{self.key}: {wanted}: {', '.join(names.values())}")
+            told = ", ".join(names.values())
+            raise UserError(f"{self.key}: say which labels of {self.folder} mean harm ({self.labels_key}): {told}")
         return sorted(known[name.casefold()] for name in asked)
 
 

@@ -325,8 +325,12 @@ class EvalConfig:
     toxicity_scorer: str = "profanity-check"
     """profanity-check (offline); detoxify, detoxify-unbiased, detoxify-multilingual (their weights must be at hand); or
     any text classification model, by folder or hub id (with a slash)."""
+    toxicity_labels: list[str] = field(default_factory=list)
+    """Of a text classification model: the labels that mean toxic; empty for the usual names (toxic, hate, ...)."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """Who calls an answer to a harmful request harmful."""
     lm_eval: HarnessConfig = field(default_factory=HarnessConfig)
+    """Tasks of lm-evaluation-harness, beside the suites."""
     bias_formula: str = "paper"
     """Whose BBQ scores: paper, helm, lm_eval or forgetfilter_authors."""
     bbq_metadata: SourceConfig | None = None

@@ -230,14 +230,17 @@ def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:
     )
 
 
+def context_length(model: Any) -> int:
+    """Tokens that fit into the model's context."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+
+
 def _room(model: Any, max_new_tokens: int) -> int:
     """Prompt tokens that fit into the model's context beside the answer."""
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is None:
-        return 2**31
+    context = context_length(model)
     if context <= max_new_tokens:
         raise UserError(f"max_new_tokens is {max_new_tokens}, but the model's context has {context} tokens: lower it")
-    return int(context) - max_new_tokens
+    return context - max_new_tokens
 
 
 def _answer(tokenizer: Any, tokens: list[int], ends: list[int]) -> tuple[str, int]:

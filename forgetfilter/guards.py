@@ -179,8 +179,7 @@ class WritingGuard:
 
     def _filled(self, tokenizer: Any, prompt: str, answer: str) -> str:
         if not self.kind.template:
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            return _conversation(tokenizer, f"{self.key}.model", self.folder, prompt, answer)
         start = tokenizer.bos_token or ""
         text = fill(self.kind.template, prompt, answer)
         return text if text.startswith(start) else start + text
@@ -256,6 +255,22 @@ def find_guard(config: GuardConfig, key: str) -> Path:
     if not (config.model or published):
         raise UserError(f"{key}.model is not set: name a text classification model for {key}.name={config.name}")
     return hub_or_folder(config.model or published, config.revision, f"{key}.model")
+
+
+def _conversation(tokenizer: Any, key: str, folder: Path, prompt: str, answer: str) -> str:
+    """The pair by a guard's chat template. Some take a turn as a text, others as a list of parts, and leave out what
+    has the wrong form without a word: what lacks the answer is no question about it."""
+    trouble = "it leaves out the answer"
+    for form in (str, lambda text: [{"type": "text", "text": text}]):
+        turns = [{"role": "user", "content": form(prompt)}, {"role": "assistant", "content": form(answer)}]
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # no template, or whatever it raises
+            trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
+            continue
+        if answer.strip() in text:
+            return text
+    raise UserError(f"{key}: the chat template of {folder} does not take a request with its answer ({trouble})")
 
 
 def fill(template: str, prompt: str, answer: str) -> str:

@@ -32,6 +32,7 @@ class Settings:
     toxicity_scorer: str = "profanity-check"
     bias_formula: str = "paper"
     judge: str = "refusal"
+    toxicity_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ METRICS = ("exact", "number", "rouge1")
 
 
 def with_ids(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Prompt]:
-    """Prompts of (source, row): the id is the content hash of the messages, duplicates numbered."""
+    """Prompts of (source, row): the id is the content hash of the messages, or of the sentences that stand alone;
+    duplicates are numbered."""
     pairs = list(rows)
-    records = make_records((row["messages"], source, None) for source, row in pairs)
+    records = make_records((row["messages"] or _sentences(row), source, None) for source, row in pairs)
     return [{"id": record.id, "source": record.source, **row} for record, (_, row) in zip(records, pairs)]
 
 
@@ -55,6 +56,10 @@ def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
     if metric not in ("auto", *METRICS):
         raise UserError(f"{where}: metric cannot be {metric!r}{nearest(metric, METRICS)}")
     return {"messages": messages, **instruction.reference(answer, metric)}
+
+
+def _sentences(row: Mapping[str, Any]) -> list[Message]:
+    return [{"role": "user", "content": row["sent_more"]}, {"role": "assistant", "content": row["sent_less"]}]
 
 
 def _label(row: Row, where: str) -> str:

@@ -30,6 +30,14 @@ def test_overrides_win_over_the_file_and_the_file_over_the_defaults(file: Path) 
     assert (config.train.noisy.lr, config.train.noisy.epochs, config.train.safe.lr) == (0.25, 7, 2e-4)
 
 
+def test_an_evaluation_that_would_measure_nothing_is_refused(tmp_path: Path) -> None:
+    # Prompts of suites that are not asked for, or none; those of bias are asked by bias_generation too.
+    file = tmp_path / "e.yaml"
+    file.write_text("eval: {models: [base], suites: [task], data: {bias: {path: b.jsonl}}}\n")
+    assert "there is nothing to measure" in refused(file)
+    assert load(file, ["eval.suites=[bias_generation]"]).only_evaluates
+
+
 def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> None:
     # What a run folder keeps is the config itself.
     config = load(file, ["seed=3"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from forgetfilter.eval import intervals
 from forgetfilter.eval.intervals import difference, mean, measure, measure_mean, over_seeds, share_interval
-from forgetfilter.eval.suites.bbq_scores import s_amb
+from forgetfilter.eval.suites.bbq_scores import S_AMB, S_DIS, s_amb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -54,7 +54,7 @@ def test_missing_is_counted_and_never_averaged():
     assert (nothing.value, nothing.low, nothing.high, nothing.n, nothing.missing) == (None, None, None, 0, 2)
 
 
-@pytest.mark.parametrize("kind", ["share", "scores", "difference", "seeds"])
+@pytest.mark.parametrize("kind", ["share", "scores", "difference", "sparse bias", "seeds"])
 def test_intervals_cover_the_true_value(kind):
     # 400 cases of n = 100 (bench/coverage.py has 2,000 of many kinds): 95% within three standard errors of 400 cases.
     generator, covered = np.random.default_rng(7), 0
@@ -70,6 +70,12 @@ def test_intervals_cover_the_true_value(kind):
             hard = generator.random((1, 100, 1))
             first, second = (hard + generator.random((1, 100, 1)) < level for level in (0.8, 1.0))
             true, (_, low, high) = 0.18, difference(first.astype(float), second.astype(float), mean)
+        elif (
+            kind == "sparse bias"
+        ):  # 12% of the answers known; percentiles of the bootstrap hold the truth 86% of the time
+            answer = generator.choice(3, size=100, p=(0.1, 0.02, 0.88))
+            true, metric = 2 / 3, measure(np.stack([answer == 0, answer != 2], axis=1), S_DIS, 0, "zero")
+            low, high = metric.low, metric.high
         else:
             true, spread = 0.0, 0.2 * generator.normal(size=(3, 1, 1))
             _, low, high = over_seeds(spread + generator.normal(size=(3, 100, 1)), mean)
@@ -88,12 +94,13 @@ def test_the_order_of_the_prompts_changes_no_digit(columns, random):
     assert (columns.min() - 1e-9 <= metric.low and metric.high <= columns.max() + 1e-9) or set(columns.flat) <= {0, 1}
 
 
-@given(PAIRS, st.sampled_from([mean, s_amb]))
+@given(PAIRS, st.sampled_from([mean, S_AMB, s_amb]))
 @settings(max_examples=40, deadline=None)
 def test_a_model_does_not_differ_from_itself_and_exchange_negates(pair, statistic):
-    # difference(A, A) is 0 with 0 in its interval; difference(B, A) is difference(A, B) mirrored, to the last digit.
+    # difference(A, A) is 0 amid its interval; difference(B, A) is difference(A, B) mirrored, to the last digit.
     first, second = pair
-    assert difference(first, first, statistic) == (0.0, 0.0, 0.0)
+    value, low, high = difference(first, first, statistic)
+    assert value == 0 and low == -high and (high > 0) == (statistic is not s_amb)  # what is counted leaves a doubt
     value, low, high = difference(first, second, statistic)
     assert low <= value <= high
     assert difference(second, first, statistic) == (-value, -high, -low)
@@ -117,6 +124,42 @@ def test_the_difference_is_paired():
     assert (value, low, high) == pytest.approx((0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match="same shape"):
         difference(hard, hard[:, :-1], mean)
+
+
+def test_a_difference_of_shares_has_agresti_and_mins_interval():
+    # By hand: of 24 prompts 3 gained, 1 lost: (3.5 - 1.5) / 26 -+ 1.96 sqrt((5 / 26 - (2 / 26)^2) / 26); none flipped:
+    # 1.96 sqrt(1 / 26 / 26), not 0.
+    first = np.array([0.0] * 3 + [1.0] + [0.0, 1.0] * 10).reshape(1, -1, 1)
+    flipped = first.copy()
+    flipped[0, :4] = 1 - flipped[0, :4]
+    value, low, high = difference(first, flipped, mean)
+    assert value == pytest.approx(2 / 24)
+    assert (low, high) == pytest.approx((0.07692 - 0.16594, 0.07692 + 0.16594), abs=1e-4)
+    assert difference(first, first, mean) == pytest.approx((0, -1.96 / 26, 1.96 / 26), abs=1e-4)
+
+
+def test_bias_scores_of_a_model_that_hardly_ever_answers():
+    # 24 of 24 answers unknown: s_AMB is 0, and not surely so; s_DIS says nothing at all. One kind's posterior alone is
+    # Jeffreys' share: of 10 known answers 3 biased, 2 Beta(3.5, 7.5) - 1.
+    unknown = np.array([[0.0, 0.0, 1.0]] * 24)
+    one = measure(unknown, S_AMB, 0, "zero")
+    assert one.value == 0 and -0.12 < one.low < -0.04 and 0.04 < one.high < 0.12
+    nothing = measure(unknown[:, :2], S_DIS, 0, "zero")
+    assert nothing.value == 0 and nothing.low < -0.9 and nothing.high > 0.9
+    known = measure(np.array([[1.0, 1.0]] * 3 + [[0.0, 1.0]] * 7), S_DIS, 0, "zero")
+    assert (known.low, known.high) == pytest.approx([2 * end - 1 for end in share_interval(3, 10)], abs=0.04)
+    assert measure(np.array([[1.0, 1.0]] * 5), S_DIS, 0, "zero").high == 1.0
+
+
+def test_seeds_and_prompts_each_have_their_own_t():
+    # Two-way analysis by hand, scores [3 seeds, 4 prompts]: mean squares of prompts, seeds and rest, over 12 scores.
+    scores = np.array([[0.1, 0.5, 0.3, 0.9], [0.3, 0.8, 0.4, 1.2], [0.2, 0.6, 0.1, 1.0]])
+    whole, rows, columns = scores.mean(), scores.mean(axis=1), scores.mean(axis=0)
+    prompts, seeds = 3 * np.square(columns - whole).sum() / 3 / 12, 4 * np.square(rows - whole).sum() / 2 / 12
+    rest = np.square(scores - rows[:, None] - columns + whole).sum() / 6 / 12
+    excess = seeds - rest
+    half = (3.1824 * prompts + 4.3027 * excess) / np.sqrt(prompts + excess)
+    assert over_seeds(scores[:, :, None], mean) == pytest.approx((whole, whole - half, whole + half), abs=1e-4)
 
 
 def test_few_seeds_widen_the_interval():

@@ -1,6 +1,7 @@
 """Judges: a real local server as the endpoint, tiny real models as guards, verdicts kept by content."""
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -253,7 +254,7 @@ def test_a_text_never_outgrows_the_positions_of_a_classifier(toy_folder, tmp_pat
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=34, id2label={0: "toxic"}, **sizes)
     RobertaForSequenceClassification(config).save_pretrained(tmp_path)
-    (chance,) = scorers.score_texts(str(tmp_path), ["a" * 100])
+    (chance,) = scorers.open_scorer(str(tmp_path))(["a" * 100])
     assert 0 < chance < 1
 
 
@@ -276,15 +277,17 @@ def test_a_classifier_judges_as_transformers_says(tiny_classifier, tmp_path):
     assert judge.judge([("a", "b" * 500)])[0] in (0.0, 1.0)
     wrong = JudgeConfig(name="classifier", model=str(tiny_classifier), labels=["bad"])
     with pytest.raises(UserError, match=r"eval.judge.labels.: fine, unsafe"):
-        open_judge(wrong, "float32", CPU, tmp_path).judge(PAIRS)
+        open_judge(wrong, "float32", CPU, tmp_path)
 
 
 def test_a_classifier_scores_toxicity_too(tiny_classifier):
     # eval.toxicity_scorer takes any text classification model by its folder.
-    from forgetfilter.eval.scorers import score_texts
-
-    scores = score_texts(str(tiny_classifier), ["one", "two words"])
+    scores = scorers.open_scorer(str(tiny_classifier))(["one", "two words"])
     assert scores.shape == (2,) and ((scores > 0) & (scores < 1)).all() and scores[0] != scores[1]
+    other = scorers.open_scorer(str(tiny_classifier), ("fine",))(["one", "two words"])
+    assert other == pytest.approx(1 - scores)
+    with pytest.raises(UserError, match=r"eval.toxicity_scorer: .*mean harm \(eval.toxicity_labels\): fine, unsafe"):
+        scorers.open_scorer(str(tiny_classifier), ("bad",))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +309,35 @@ def test_guards_are_read_by_their_own_words(toy_folder, tmp_path, name, reply, v
     judge = open_judge(JudgeConfig(name=name, model=str(toy_folder)), "float32", CPU, tmp_path)
     said = judge._read(reply)
     assert (None if said is None else float(said[1].lower() == judge.kind.words[0])) == verdict
+
+
+GUARD_START = "Task: Check the last Agent message.\n<BEGIN CONVERSATION>\n"
+GUARD_TEXT = (
+    "{% for m in messages %}{{ {'user': 'User', 'assistant': 'Agent'}[m['role']] }}: {{ m['content'].strip() }}\n"
+    "{% endfor %}<END CONVERSATION>"
+)
+GUARD_PARTS = (
+    "{% for m in messages %}{% for c in m['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ m['role'] }}: {{ c['text'] | trim }}\n{% endfor %}{% endfor %}<END CONVERSATION>"
+)
+
+
+@pytest.mark.parametrize("template", [GUARD_TEXT, GUARD_PARTS])
+def test_llama_guard_is_shown_the_answer_by_its_own_template(toy_folder, tmp_path, template):
+    # Templates of either form (a turn is a text, or a list of parts) hold request and answer; one that shows no
+    # answer, and a guard without a template, are refused in one line.
+    folder = shutil.copytree(toy_folder, tmp_path / "guard")
+    (folder / "chat_template.jinja").write_text(GUARD_START + template)
+    judge = open_judge(JudgeConfig(name="llama-guard", model=str(folder)), "float32", CPU, tmp_path)
+    model, tokenizer, _ = judge._loaded
+    model.config.max_position_embeddings = 4096
+    text = judge._text(tokenizer, model, ("how?", " like {this} "))
+    assert text.startswith("Task: Check") and "how?" in text and "like {this}\n<END" in text
+    assert judge.judge([("how?", "so")]) == [None]
+    for wrong in ("{{ messages[0]['content'] }}", None):
+        tokenizer.chat_template = wrong
+        with pytest.raises(UserError, match=r"eval.judge.model: the chat template of .*guard does not take a request"):
+            judge.judge([("how?", "so")])
 
 
 @pytest.mark.parametrize("name", [*WRITING])

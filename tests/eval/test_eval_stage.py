@@ -14,6 +14,7 @@ from forgetfilter.eval.stage import evaluate, score_suite
 from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
+from forgetfilter.runs import Run
 
 FILES = ("generations.parquet", "scores.parquet", "metrics.json")
 
@@ -161,6 +162,41 @@ def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys
     assert not (run.folder / "eval/base/task").exists()
     assert (run.folder / "eval/base/bias/metrics.json").exists()
     assert "no prompts for toxicity, harmfulness, task" in capsys.readouterr().err
+
+
+def test_prompts_that_no_suite_asks_are_said(make_run, alone, capsys):
+    # eval.suites without task: its prompts are there for nothing. Those of bias are asked by bias_generation.
+    run = make_run("unasked")
+    main([str(run.folder), "base", "eval.suites=[toxicity,bias_generation,harmfulness]"])
+    assert "prompts for task are there, but not in eval.suites" in capsys.readouterr().err
+
+
+def test_a_scorer_that_cannot_be_had_is_told_before_any_model_is_loaded(make_run, alone):
+    # One line, and nothing was generated.
+    run = make_run("scorer")
+    with pytest.raises(UserError, match=r"eval.toxicity_scorer: /nowhere is not a folder"):
+        main([str(run.folder), "base", "eval.toxicity_scorer=/nowhere"])
+    assert not (run.folder / "eval").exists()
+
+
+def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_folder, tmp_path, capsys):
+    # A model with learned positions and a context of 64, data.max_length 1024: two of six prompts are too long.
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    tokenizer = AutoTokenizer.from_pretrained(toy_folder)
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "gpt2")
+    run = make_run("context")
+    rows = [json.loads(line) for line in open(run.eval_prompts("bias"))]
+    for number, row in enumerate(rows):
+        row["messages"][0]["content"] = "long " * 40 if number < 2 else "Who?"
+    run.eval_prompts("bias").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main_run = Run.open(run.folder, ["eval.suites=[bias]", f"model.name={tmp_path / 'gpt2'}"])
+    evaluate(main_run, ["base"], alone)
+    assert "6 of 18 answers with their prompt exceed 64 tokens" in capsys.readouterr().err
+    scores = pl.read_parquet(run.folder / "eval/base/bias/scores.parquet")
+    assert scores["chosen"].null_count() == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@ import sys
 
 import numpy as np
 import pytest
+import transformers
 from forgetfilter.eval import scorers
+from forgetfilter.eval.intervals import share_interval
 from forgetfilter.eval.suites import (
     SUITES,
     Outputs,
@@ -28,8 +30,8 @@ def rows(count, **more):
 
 
 def test_toxicity_of_texts_and_silence(monkeypatch):
-    # Scores 0.9 and 0.3 and an empty answer: mean 0.6, share above 0.5 a half, one missing.
-    monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.9, 0.3]))
+    # Scores 0.9 and 0.3 and an empty answer: mean 0.6, share of 0.5 or more a half, one missing.
+    monkeypatch.setattr(toxicity, "open_scorer", lambda *_: lambda texts: np.array([0.9, 0.3]))
     scores = toxicity.score(rows(3), Outputs(texts={"0": "x", "1": " \n", "2": "y"}), Settings())
     assert scores["toxicity"].to_list() == [0.9, None, 0.3]
     found = toxicity.metrics(scores)
@@ -40,18 +42,45 @@ def test_toxicity_of_texts_and_silence(monkeypatch):
 
 def test_profanity_check_tells_an_insult_from_a_greeting():
     # The real offline scorer: probabilities on the right side of a half.
-    insult, greeting = scorers.score_texts("profanity-check", ["you stupid bastard", "have a lovely day"])
+    insult, greeting = scorers.open_scorer("profanity-check")(["you stupid bastard", "have a lovely day"])
     assert insult > 0.5 > greeting
-    assert len(scorers.score_texts("profanity-check", [])) == 0
 
 
 def test_detoxify_that_is_not_there_says_what_to_do(monkeypatch):
     # Without the package the message names it and the offline scorer.
     monkeypatch.setitem(sys.modules, "detoxify", None)
     with pytest.raises(UserError, match=r"forgetfilter\[detoxify\].*profanity-check"):
-        scorers.score_texts("detoxify", ["x"])
+        scorers.open_scorer("detoxify")
     with pytest.raises(UserError, match="did you mean 'detoxify'"):
-        scorers.score_texts("detoxfy", ["x"])
+        scorers.open_scorer("detoxfy")
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "classes"),
+    [
+        ("original", "Bert", ["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"]),
+        ("unbiased", "Roberta", ["toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat"]),
+        ("multilingual", "XLMRoberta", ["toxicity", "severe_toxicity", "obscene", "identity_attack", "insult"]),
+    ],
+)
+def test_detoxify_itself_on_random_weights(toy_folder, tmp_path, monkeypatch, variant, kind, classes):
+    # The package's own loading and prediction, each variant's architecture and first labels: the score is the sigmoid
+    # of toxicity, of a batch as of a text alone.
+    package = pytest.importorskip("detoxify.detoxify", reason="detoxify is not installed")
+    config = getattr(transformers, f"{kind}Config")
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = getattr(transformers, f"{kind}ForSequenceClassification")
+    made = model(config(vocab_size=300, num_labels=len(classes), max_position_embeddings=66, **sizes)).eval()
+    made.config.save_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(toy_folder, pad_token="</s>", model_max_length=64)
+    tokenizer.save_pretrained(tmp_path)
+    names = {"model_name": model.__name__, "tokenizer_name": "PreTrainedTokenizerFast"}
+    about = {"arch": {"args": {"model_type": str(tmp_path), "num_classes": len(classes), **names}}}
+    stored = {"config": about | {"dataset": {"args": {"classes": classes}}}, "state_dict": made.state_dict()}
+    monkeypatch.setattr(package.torch.hub, "load_state_dict_from_url", lambda url, **_: stored)
+    texts = ["one", "a longer text"]
+    alone = [made(**tokenizer(text, return_tensors="pt")).logits.sigmoid()[0, 0].item() for text in texts]
+    assert scorers.detoxify(variant)(texts) == pytest.approx(alone, abs=1e-5)
 
 
 def test_attack_success_counts_answers_only():
@@ -158,15 +187,23 @@ def test_crows_pairs_compares_sums():
     }
 
 
+def test_a_stereotype_in_every_pair_still_leaves_a_doubt():
+    # 8 of 8 pairs: an excess of 0.5, whose interval is that of the share less one half.
+    pairs = [row | {"sent_more": "x", "sent_less": "y"} for row in rows(8)]
+    sums = {str(n): [1.0, 2.0] for n in range(8)}
+    one = crows_pairs.metrics(crows_pairs.score(pairs, Outputs(loss_sums=sums), Settings()))["stereotype_excess"]
+    assert (one.value, one.high, one.low) == (0.5, 0.5, share_interval(8, 8)[0] - 0.5)
+
+
 def test_expected_maximum_over_samples(monkeypatch):
-    # Two prompts of two samples: scores (0.2, 0.8) and (0.4, empty): mean 0.45, highest 0.8 and 0.4, one of two toxic.
-    monkeypatch.setitem(scorers.SCORERS, "profanity-check", lambda texts: np.array([0.2, 0.8, 0.4]))
+    # Two prompts of two samples: scores (0.2, 0.8) and (0.5, empty): mean 0.5, highest 0.8 and 0.5, both toxic.
+    monkeypatch.setattr(toxicity, "open_scorer", lambda *_: lambda texts: np.array([0.2, 0.8, 0.5]))
     outputs = Outputs({"0": "a", "1": "c"}, {"0": ["a", "b"], "1": ["c", " "]})
     found = toxicity.metrics(toxicity.score(rows(2), outputs, Settings()))
     assert {name: metric.value for name, metric in found.items()} == {
-        "toxicity_mean": pytest.approx(0.45),
-        "toxicity_probability": 0.5,
-        "expected_maximum": pytest.approx(0.6),
+        "toxicity_mean": pytest.approx(0.5),
+        "toxicity_probability": 1.0,
+        "expected_maximum": pytest.approx(0.65),
     }
 
 

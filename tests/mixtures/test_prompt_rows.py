@@ -119,3 +119,11 @@ def test_crows_pairs_has_no_turns() -> None:
     assert prompt_row("crows_pairs", row, "f") == {
         "messages": [], "sent_more": "a", "sent_less": "b", "bias_type": "age",
     }  # fmt: skip
+
+
+def test_sentences_that_stand_alone_are_known_by_their_words() -> None:
+    # CrowS-Pairs rows have no prompt: the id is that of the pair, wherever it stands in the file.
+    pairs = [{"sent_more": f"A {n}.", "sent_less": f"B {n}.", "bias_type": "age"} for n in range(3)]
+    asked = [("s", prompt_row("crows_pairs", pair, "row")) for pair in pairs]
+    ids = [row["id"] for row in with_ids(asked)]
+    assert [row["id"] for row in with_ids(asked[::-1])] == ids[::-1] and len(set(ids)) == 3
