@@ -31,6 +31,7 @@ SIGNALS = (
     "cluster_rise",
     "pooled_rise",
     "excess_rise",
+    "pooled_excess",
     "contrastive_rise",
     "relative_contrastive_rise",
     "learned_share_lost",

@@ -17,24 +17,24 @@ from .relative_loss_rise import SIGNAL as RELATIVE
 PRIOR_ROWS, PRIOR_PERCENTILE, OWN_WEIGHT = 2, 0.5, 0.25
 
 
-def fit(sample: pl.DataFrame) -> pl.Expr:
-    """The score by the clusters of the sample."""
-    own = percentile(RELATIVE.bind(sample), sample)
+def pooled(score: pl.Expr, sample: pl.DataFrame, own_weight: float) -> pl.Expr:
+    """A score's percentile, pooled over the clusters of the sample, and `own_weight` times the row's own."""
+    own = percentile(score, sample)
     rows = sample.select("cluster", own=own).drop_nulls()
     total = pl.col("own").sum() + PRIOR_ROWS * PRIOR_PERCENTILE
-    pooled = rows.group_by("cluster").agg(mean=total / (pl.len() + PRIOR_ROWS)).sort("cluster")
+    means = rows.group_by("cluster").agg(mean=total / (pl.len() + PRIOR_ROWS)).sort("cluster")
     family: pl.Expr = pl.lit(PRIOR_PERCENTILE)
-    if len(pooled):
+    if len(means):
         family = pl.col("cluster").replace_strict(
-            pooled["cluster"], pooled["mean"], default=PRIOR_PERCENTILE, return_dtype=pl.Float64
+            means["cluster"], means["mean"], default=PRIOR_PERCENTILE, return_dtype=pl.Float64
         )
-    return family + OWN_WEIGHT * own
+    return family + own_weight * own
 
 
 SIGNAL = Signal(
     name="pooled_rise",
     needs=(*LOSS_COLUMNS, "cluster"),
-    fit=fit,
+    fit=lambda sample: pooled(RELATIVE.bind(sample), sample, OWN_WEIGHT),
     unit="percentile, 0 to 1.25",
     doc="relative loss rise, pooled over rows that look alike",
 )

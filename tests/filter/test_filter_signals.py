@@ -63,6 +63,7 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         # percentiles 1/8, 5/8, 7/8 in cluster 7: (1.625 + 1) / 5 + 0.625 / 4
         ("pooled_rise", 0.525 + 0.15625),
         ("excess_rise", 0.8),  # 1 - 0.2
+        ("pooled_excess", 0.525 + 0.625),  # the same percentiles, as all rows have the same probes
         ("contrastive_rise", 0.75),  # 1.5 - 0.75
         ("relative_contrastive_rise", 0.75 / 0.55),
         ("learned_share_lost", 0.5),  # 1 / (2.5 - 0.5)
