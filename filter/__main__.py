@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from forgetfilter.card import unscored
 from forgetfilter.errors import EXIT_USER, UserError
 from forgetfilter.runs import Run
 
@@ -39,13 +40,8 @@ def show(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
     if not summary["dropped"]:
         console.print("Nothing was dropped: the refit sees all of the noisy data.")
-    valueless = summary.get("valueless", 0)
-    for want, count in (
-        ("label tokens", summary["unscored"] - valueless),
-        (f"a value of {summary['signal']}", valueless),
-    ):
-        if count:
-            console.print(f"Kept without a score, for want of {want}: {count}.")
+    for remark in unscored(summary):
+        console.print(f"{remark}.", markup=False)
     for key in ("note", "export_note"):
         if summary.get(key):
             console.print(summary[key], markup=False)

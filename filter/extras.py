@@ -26,7 +26,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, read_manifest, scan_shards
 from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
-from .join import Joiner, Kinds
+from .join import AGAIN, Joiner, Kinds
 
 TEXT_COLUMNS: Kinds = {
     "cluster": ("cluster", np.int32),
@@ -66,7 +66,7 @@ def add_extras(joiner: Joiner, signals: Path) -> None:
         if not (folder / "manifest.json").exists():
             continue
         if name != "texts" and read_manifest(folder).get("data") != data:
-            raise UserError(f"{folder} is of other data than {signals / 'before'}: score again")
+            raise UserError(f"{folder} is of other data than {signals / 'before'}: {AGAIN}")
         if name == "control":
             check_comparable(signals / "before", folder)
         joiner.add(folder, kinds)

@@ -15,6 +15,7 @@ from .ahead import ahead
 from .columns import PIECE, Columns
 from .match import Match, match
 
+AGAIN = "delete this folder and score again"  # what is done and looks whole is not scored again while it is there
 KEY = "key"  # hashes of the data's ids
 Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
 
@@ -48,7 +49,7 @@ class Joiner:
                 self.order = found.order
                 files[KEY].replace(self.last)
         except pl.exceptions.PolarsError as error:
-            raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); score again") from error
+            raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
         for name, (new, kind) in kinds.items():
             self.columns.reorder(new, files[name], kind, self.order)
             files[name].unlink()
@@ -58,10 +59,10 @@ class Joiner:
             ids = pick(self.ids, found.ambiguous)
             refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
             raise SameHashError
-        missing = f"{folder}: no row for {{}} of {self.columns.count} examples; score again"
+        missing = f"{folder}: no row for {{}} of {self.columns.count} examples; {AGAIN}"
         refuse(pick(self.ids, found.missing), missing)
-        refuse(pick(scan, found.foreign), f"{folder}: rows for {{}} that the data does not have; score again")
-        refuse(pick(scan, found.repeated), f"{folder}: {{}} scored more than once; score again")
+        refuse(pick(scan, found.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
+        refuse(pick(scan, found.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
 
 
 def pick(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008

@@ -38,7 +38,7 @@ def read(run: Run) -> dict[str, int]:
         return said
     for number, row in enumerate(_table(file), 1):
         if row.get("id") is None or row.get("keep") is None:
-            raise UserError(f"{file} row {number}: needs the columns id and keep")
+            raise UserError(f"{file} row {number}: needs the columns id and keep, parted by commas")
         word = row["keep"].strip().lower()
         if word not in WORDS:
             raise UserError(f"{file} row {number}: keep must be yes, no or empty, got {row['keep']!r}")
@@ -91,7 +91,10 @@ def write(run: Run, limit: int) -> Path:
 
 def _table(file: Path) -> list[dict[str, Any]]:
     try:
-        return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True))
+        rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        if not rows.fieldnames:
+            raise UserError(f"{file} is empty: delete it to take back what it said")
+        return list(rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
 

@@ -28,7 +28,7 @@ from .ahead import ahead
 from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
-from .join import KEY, Joiner, SameHashError, pick, refuse
+from .join import AGAIN, KEY, Joiner, SameHashError, pick, refuse
 
 STATES = ("before", "after")
 SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
@@ -148,7 +148,7 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) 
         joiner.add(signals / state, kinds)
         _check_losses(table, state, signals / state)
     unequal = table.columns.where(pl.col("before_tokens") != pl.col("after_tokens"), ["before_tokens", "after_tokens"])
-    message = f"{signals}: num_tokens differs between before and after for {{}}; score both again"
+    message = f"{signals}: num_tokens differs between before and after for {{}}; delete both and score again"
     refuse(table.ids(unequal), message)
     table.columns.rename("before_tokens", "num_tokens")
     table.columns.drop("after_tokens")
@@ -159,7 +159,7 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) 
             name = f"{state}_rouge1"
             joiner.add(folder / state, {"rouge1": (name, np.float64)})
             wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
-            refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; score again")
+            refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
     add_extras(joiner, signals)
     return table
 
@@ -207,7 +207,7 @@ def _check_losses(table: Table, state: str, folder: Path) -> None:
     refuse(
         table.ids(wrong),
         f"{folder}: the loss is NaN, infinite or negative for {{}}: "
-        "the training diverged (lower train.noisy.lr or train.safe.lr) or the scoring broke; score again",
+        f"the training diverged (lower train.noisy.lr or train.safe.lr), or the scoring broke ({AGAIN})",
     )
 
 

@@ -88,7 +88,7 @@ def shown(found: dict[str, Any]) -> Group:
     """The answer for the terminal."""
     decision = "dropped" if found["drop"] else "kept"
     facts = {
-        "decision": f"{decision}: {found['reason']}",
+        "decision": found["reason"] if found["reason"].startswith(decision) else f"{decision}: {found['reason']}",
         "source": found["source"],
         "signal": f"{found['signal']} {_number(found['score'])}",
         "forgotten more than": "-" if found["percentile"] is None else f"{found['percentile']:.1f}% of the examples",

@@ -52,14 +52,30 @@ def make_card(run: Run) -> dict[str, Any]:
         "versions": made,
         "config": configs.to_dict(run.config),
         "hashes": {name: sha256_file(run.folder / name) for name in HASHED if (run.folder / name).exists()},
-        "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in ("before", "after")},
+        "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in _scored(run)},
         "data": _optional(run.folder / "data" / "summary.json"),
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
-        **{key: summary.get(key) for key in ("by_source", "by_label", "quality", "note", "review")},
+        **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
+        **{key: summary.get(key) for key in ("quality", "note", "review")},
         "metrics": read_metrics(run),
         "time": read_time(run),
     }
     return card | {"missing": _missing(card)}
+
+
+def unscored(summary: dict[str, Any]) -> list[str]:
+    """How many rows were kept without a score, and for want of what; of summary.json or the card."""
+    valueless = summary.get("valueless") or 0
+    counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"a value of {summary['signal']}": valueless}
+    return [f"{count:,} kept without a score, for want of {want}" for want, count in counts.items() if count]
+
+
+def _scored(run: Run) -> list[str]:
+    """Names of the scorings: before, after, and what a signal may need beside them."""
+    folder = run.signals("")
+    there = (path.parent.relative_to(folder) for path in folder.rglob("manifest.json"))
+    further = sorted(str(name) for name in there if name.name not in ("before-generations", "after-generations"))
+    return ["before", "after", *(name for name in further if name not in ("before", "after", "texts"))]
 
 
 def read_summary(run: Run) -> dict[str, Any]:

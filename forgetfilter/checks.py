@@ -55,6 +55,7 @@ STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_d
 STORED |= {"guard": "guard.name"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
 STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
 CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
+FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
 RULES = ("phi", "quantile", "top_k", "source_budget", "otsu", "mixture", "conformal")
 
@@ -83,6 +84,11 @@ def check(config: Config) -> None:
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.score.gradients and config.train.method == "full":
         raise UserError("score.gradients needs train.method=lora or qlora: it compares gradients of the adapter")
+    if config.filter.rule == "conformal":  # how many rows data.probes has, the mix stage finds
+        enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
+        if not enough and not config.only_evaluates:
+            key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
+            raise UserError(f"filter.rule=conformal needs at least {FEWEST_PROBES} probes: set {key}, and run again")
     if config.filter.rule == "source_budget" and not config.filter.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in config.filter.combine or [config.filter.signal]:

@@ -38,7 +38,7 @@ def _kept(summary: dict[str, Any]) -> Table:
         table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
     table.add_section()
     table.add_row("all", f"{summary['kept']:,}", f"{summary['dropped']:,}")
-    remarks = [f"{summary['unscored']:,} kept without a score"] if summary.get("unscored") else []
+    remarks = cards.unscored(summary)
     if review := summary.get("review"):
         remarks.append(f"by review {review['kept']:,} kept and {review['dropped']:,} dropped")
     if summary.get("note"):

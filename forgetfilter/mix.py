@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from forgetfilter.checks import FEWEST_PROBES
 from forgetfilter.config import Config, SourceConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_value, write_json, write_text
@@ -44,6 +45,8 @@ def mix(run: Run) -> dict[str, Any]:
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
+        if config.filter.rule == "conformal" and len(probes) < FEWEST_PROBES:
+            raise UserError(f"data.probes: {len(probes)} rows, filter.rule=conformal needs at least {FEWEST_PROBES}")
         control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)

@@ -201,6 +201,10 @@ def _score(run: Run) -> None:
     launch("forgetfilter.score", [str(run.folder)], options.processes, options.threads, nodes=options.nodes)
 
 
+def _score_unfinished(run: Run) -> bool:
+    return bool(importlib.import_module("forgetfilter.score").unfinished(run))
+
+
 def _filter_inputs(run: Run) -> Any:
     require(run, "mix", "score")
     return importlib.import_module("forgetfilter.filter.decide").input_hash(run)
@@ -256,7 +260,7 @@ STREET = (
     _train_stage("noisy", lambda run: run.noisy_data),
     _train_stage("safe", lambda run: run.safe_data, after=("train-noisy",)),
     _train_stage("control", lambda run: run.control_data, after=("train-noisy",), wanted=_has_control),
-    Stage("score", _score_inputs, _score, ()),  # it knows itself what of an earlier scoring still holds
+    Stage("score", _score_inputs, _score, (), _score_unfinished),  # it knows itself what of an earlier one still holds
     Stage("filter", _filter_inputs, _filter, ("filter",)),
     _train_stage("refit", lambda run: run.kept_data, after=("filter",)),
     Stage("eval", _eval_inputs, _eval, (), _eval_unfinished),

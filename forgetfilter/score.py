@@ -17,18 +17,19 @@ import pyarrow.parquet as pq
 
 from forgetfilter import interrupts, tokens
 from forgetfilter.config import GuardConfig
-from forgetfilter.distributed import World, barrier, process_group
+from forgetfilter.distributed import World, barrier, process_group, shared
 from forgetfilter.entry import guard
-from forgetfilter.files import read_json, sha256_file, sha256_value
+from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.nearest import write_distances
 from forgetfilter.preparing import prepare_rivals, prepare_tokens
 from forgetfilter.runs import Run
 from forgetfilter.scoring import score_prepared, verify_losses
-from forgetfilter.shards import begin, shard_paths, write_manifest
+from forgetfilter.shards import begin, shard_paths, whole, write_manifest
 from forgetfilter.token_rises import write_token_rises
 
 STEP_ROWS = 256  # of the parts that read texts: what a rank does between two looks at signals
+PARTS = "parts.json"  # the names of the parts that the last scoring was asked for
 STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
 
 
@@ -58,10 +59,9 @@ class Part:
     tokenwise: bool = False
     """Whether its shards must have the losses of tokens."""
 
-    @property
-    def stored(self) -> bool:
-        """Whether it is there, complete, and of this identity."""
-        if not (self.folder / "manifest.json").exists():
+    def stored(self, rows: int) -> bool:
+        """Whether it is there, whole, and of this identity."""
+        if not whole(self.folder, rows):
             return False
         there = read_json(self.folder / "manifest.json")
         same = all(there.get(key) == value for key, value in self.about.items())
@@ -72,8 +72,8 @@ def score(run: Run, world: World) -> None:
     """Makes the parts that are asked for and lack, in order; takes away what is of other data or models."""
     scorer = Scorer(run, world)
     parts = scorer.parts()
-    pending = [part for part in parts if not part.stored]
-    barrier()  # nobody takes anything away before everybody has looked
+    stored = [part.stored(len(scorer.prepared)) for part in parts] if world.is_main else []  # one rank reads for all
+    pending = [part for part, there in zip(parts, shared(stored)) if not there]
     if any(part.asked for part in pending):
         scorer.verify()
     for part in pending:
@@ -89,6 +89,18 @@ def score(run: Run, world: World) -> None:
             if world.is_main:
                 write_manifest(part.folder, part.about | {"world_size": world.size})
     barrier()
+    if world.is_main:
+        asked = [str(part.folder.relative_to(run.signals(""))) for part in parts if part.asked]
+        write_json(run.signals(PARTS), asked)
+
+
+def unfinished(run: Run) -> bool:
+    """Whether a finished scoring lacks a part or a shard by now, or has one that cannot be read."""
+    first, parts = run.signals("before") / "manifest.json", run.signals(PARTS)
+    if not first.exists():
+        return True
+    rows = read_json(first)["rows"]
+    return not all(whole(run.signals(name), rows) for name in (read_json(parts) if parts.exists() else STATES))
 
 
 class Scorer:

@@ -101,6 +101,19 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_json(folder / "manifest.json", manifest)
 
 
+def whole(folder: Path, rows: int) -> bool:
+    """Whether the folder is complete: its manifest is there, and its shards can be read and hold so many rows.
+
+    Looks at the end of each shard only: 10^5 shards take seconds.
+    """
+    if not (folder / "manifest.json").exists():
+        return False
+    try:
+        return rows == sum(int(pq.read_metadata(path).num_rows) for path in shard_paths(folder))
+    except (pa.ArrowInvalid, OSError):
+        return False
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").exists():
         raise UserError(f"{folder} has no manifest.json: the stage that writes it has not finished")
@@ -118,6 +131,11 @@ def check_comparable(before: Path, after: Path) -> None:
     for key in COMPARABLE:
         if first.get(key) != second.get(key):
             raise UserError(
-                f"{before} and {after} cannot be compared: {key} is {first.get(key)!r} and {second.get(key)!r}; "
-                "score both again"
+                f"{before} and {after} cannot be compared: {key} is {_short(first.get(key))} and "
+                f"{_short(second.get(key))}; delete both and score again"
             )
+
+
+def _short(value: Any) -> str:
+    """A value for an error; of a hash its beginning."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)

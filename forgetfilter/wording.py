@@ -30,11 +30,7 @@ def headline(card: dict[str, Any]) -> list[str]:
         sentences.append(f"The rule found: {card['note']}.")
     if review := card.get("review"):
         sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
-    if card["unscored"]:
-        sentences.append(
-            f"{card['unscored']:,} rows could not be scored (nothing to learn in them, or no value of the signal) and "
-            "were kept."
-        )
+    sentences += [f"{remark}." for remark in cards.unscored(card)]
     if card["quality"]:
         sentences.append(_quality_sentence(card["quality"]))
     for suite, metrics in card["metrics"].items():

@@ -23,11 +23,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import beta, betabinom
 
+from forgetfilter.checks import FEWEST_PROBES
 from forgetfilter.errors import UserError
 
 from .base import Rule, Scores, Verdict, percent, whether
 
-FEWEST_PROBES = 20
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop
 

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from forgetfilter import charts
-from forgetfilter.card import direction, make_card, plain_label
+from forgetfilter.card import direction, make_card, plain_label, unscored
 from forgetfilter.closing import closing_table
 from forgetfilter.config import Config, DataConfig, SourceConfig
 from forgetfilter.errors import UserError
@@ -273,9 +273,22 @@ def test_card_says_what_made_the_kept_data(toy_run: Run, page: str) -> None:
     assert card["rule"] == {"name": "quantile", "quantile": 0.3} and card["dropped"] == 27
     assert card["by_source"][HOSTILE_SOURCE]["kept"] + card["by_source"][HOSTILE_SOURCE]["dropped"] == 30
     assert card["manifests"]["after"] == {"base_model": "toy-135m", "adapter": "hash-after", "rows": 90}
+    assert sorted(card["manifests"]) == ["after", "before"]
     assert card["metrics"]["toxicity"]["mean_toxicity"]["refit"]["value"] == 0.08
     assert card["project"]["version"] == card["versions"]["forgetfilter"] and card["config"]["name"] == "toy"
     assert list(card["time"]) and card["missing"] == []
+
+
+def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
+    # A guard's identity stands beside the two scorings; a row that it had no verdict on is told by its want.
+    run = make_toy_run(tmp_path, rows=6)
+    write_json(run.signals("guard") / "manifest.json", {"guard": "hash-of-guard", "batch": 16})
+    summary = json.loads((run.folder / "filter" / "summary.json").read_text())
+    write_json(run.folder / "filter" / "summary.json", summary | {"signal": "guard", "unscored": 3, "valueless": 2})
+    card = make_card(run)
+    assert card["manifests"]["guard"] == {"guard": "hash-of-guard", "batch": 16}
+    told = ["1 kept without a score, for want of label tokens", "2 kept without a score, for want of a value of guard"]
+    assert unscored(card) == told
 
 
 def test_card_is_the_same_when_made_again(toy_run: Run) -> None:

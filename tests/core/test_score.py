@@ -105,6 +105,26 @@ def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:
     assert before.items() < stamps(again("score.base=true")).items()
 
 
+def test_a_shard_that_is_lost_after_all_is_made_again(again: Any, capsys: Any) -> None:
+    # The stage is done, but a shard of a part was cut: the error says to delete it, and then the same command makes it
+    # again and leaves the others alone. So with a whole folder; with everything there nothing is done.
+    folder = again("score.base=true")
+    before, held = stamps(folder), merged(folder / "base")
+    lost = shard_paths(folder / "base")[0]
+    lost.write_bytes(lost.read_bytes()[:100])
+    command = ("score", folder.parent / "config.yaml", f"output={folder.parents[1]}", "--resume")
+    assert call(*command) == 2
+    assert f"{lost} is truncated or not Parquet; delete it and run the stage again" in capsys.readouterr().err
+    lost.unlink()
+    assert call(*command) == 0
+    after = stamps(folder)
+    assert merged(folder / "base").equals(held) and len({*before.items()} & {*after.items()}) == len(before) - 1
+    shutil.rmtree(folder / "base")
+    assert call(*command) == 0 and stamps(folder).keys() == before.keys()
+    capsys.readouterr()
+    assert call(*command) == 0 and "score: done already" in capsys.readouterr().err
+
+
 def test_rouge_is_added_too(again: Any) -> None:
     # Answers are generated for a run that was scored without them.
     before = stamps(again())

@@ -65,6 +65,8 @@ def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) 
         ("keep,id\n,a\nmaybe,b\n", r"review.csv row 2: keep must be yes, no or empty, got 'maybe'"),
         ("keep,id\nyes,a\nno,a\n", r"review.csv row 2: id a is there twice with different words"),
         ("id,text\na,b\n", r"review.csv row 1: needs the columns id and keep"),
+        ("keep;id\nyes;a\n", r"review.csv row 1: needs the columns id and keep, parted by commas"),
+        ("", r"review.csv is empty: delete it"),
         ('keep,id\nyes,"a\n', r"review.csv cannot be read"),
     ],
 )

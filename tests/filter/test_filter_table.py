@@ -72,7 +72,9 @@ def test_mixed_manifests(make_toy: Any, four_rows: Any) -> None:
     # two scorings that differ in more than the model's state are not subtracted
     toy = make_toy(four_rows)
     write_manifest(toy.folder / "signals" / "after", toy.manifest | {"dtype": "float32"})
-    with pytest.raises(UserError, match=r"cannot be compared: dtype is 'same' and 'float32'; score both again"):
+    with pytest.raises(
+        UserError, match=r"cannot be compared: dtype is 'same' and 'float32'; delete both and score again"
+    ):
         load(toy)
 
 
@@ -117,7 +119,9 @@ def test_token_counts_must_agree(make_toy: Any, four_rows: Any) -> None:
     # unequal token counts mean that not the same text was scored
     toy = make_toy(four_rows)
     toy.write_losses("after", losses(toy, [(5, 2.0), *GOOD[1:]]))
-    with pytest.raises(UserError, match=rf"num_tokens differs .* 1 id \({toy.ids[0][:12]}\); score both again"):
+    with pytest.raises(
+        UserError, match=rf"num_tokens differs .* 1 id \({toy.ids[0][:12]}\); delete both and score again"
+    ):
         load(toy)
 
 
@@ -155,17 +159,21 @@ def test_shards_as_a_whole(make_toy: Any, four_rows: Any) -> None:
     content = second.read_bytes()
     foreign = shard_path(other.folder / "signals" / "after", 0, 0).read_bytes()
     second.unlink()
-    with pytest.raises(UserError, match=r"after: no row for 2 ids \(.*\) of 4 examples; score again"):
+    with pytest.raises(
+        UserError, match=r"after: no row for 2 ids \(.*\) of 4 examples; delete this folder and score again"
+    ):
         load(toy)
     second.write_bytes(content)
     third.write_bytes(content)
-    with pytest.raises(UserError, match=r"after: 2 ids \(.*\) scored more than once; score again"):
+    with pytest.raises(
+        UserError, match=r"after: 2 ids \(.*\) scored more than once; delete this folder and score again"
+    ):
         load(toy)
     third.write_bytes(foreign)
     with pytest.raises(UserError, match=rf"after: rows for 1 id \({other.ids[0][:12]}\) that the data does not have"):
         load(toy)
     pl.DataFrame({"id": ["a"], "text": ["no losses"]}).write_parquet(third)
-    with pytest.raises(UserError, match=r"signals/after cannot be read .*; score again"):
+    with pytest.raises(UserError, match=r"signals/after cannot be read .*; delete this folder and score again"):
         load(toy)
     third.unlink()
     assert len(load(toy)) == 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forgetfilter.config import Config, DataConfig, EvalConfig, MixtureConfig, PoolConfig, SourceConfig
+from forgetfilter.config import Config, DataConfig, EvalConfig, FilterConfig, MixtureConfig, PoolConfig, SourceConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.mix import input_hash, mix
@@ -79,6 +79,16 @@ def test_probes_are_trained_along(tmp_path: Path) -> None:
     assert input_hash(run.config) != input_hash(config(tmp_path, [pair("1", label="safe")], [pair("9")]))
     mix(Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("9")])))
     assert not run.probes.exists()
+
+
+def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    # The rule that is calibrated on probes needs twenty; any other takes what there is.
+    config = with_probes(tmp_path, [pair(f"p{n}") for n in range(19)], [pair("1")])
+    calibrated = dataclasses.replace(config, filter=FilterConfig(rule="conformal"))
+    with pytest.raises(UserError, match=r"data.probes: 19 rows, filter.rule=conformal needs at least 20"):
+        mix(Run(tmp_path / "run", calibrated))
+    assert not (tmp_path / "run" / "data" / "noisy.jsonl").exists()
+    mix(Run(tmp_path / "run", config))
 
 
 @pytest.mark.parametrize(
