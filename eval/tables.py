@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -43,10 +44,13 @@ class Sheet:
 
 def terminal(sheet: Sheet) -> Table:
     """For rich, without its markup: brackets in a name stay brackets."""
-    table = Table(title=Text(plain_label(sheet.title, LONGEST)), caption=Text(sheet.note) if sheet.note else None)
+    title, note = Text(plain_label(sheet.title, LONGEST)), Text(sheet.note) if sheet.note else None
+    table = Table(title=title, title_justify="left", caption=note, caption_justify="left", box=SIMPLE_HEAD)
     for index, column in enumerate(sheet.columns):
-        name = index < sheet.names  # folded where a terminal is narrow: half a name is none
-        table.add_column(Text(column), justify="left" if name else "right", overflow="fold" if name else "ellipsis")
+        if index < sheet.names:  # folded where a terminal is narrow: half a name is none
+            table.add_column(Text(column), overflow="fold")
+        else:
+            table.add_column(Text(column), justify="right", no_wrap=True)
     for row in sheet.rows:
         table.add_row(*(Text(plain_label(cell, LONGEST)) for cell in row))
     return table

@@ -374,7 +374,17 @@ def test_closing_table_shows_the_run(toy_run: Run) -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(closing_table(toy_run))
     text = console.export_text()
-    for shown in ("63", "27", "0.910", "mean toxicity ↓", "0.310", "0.080", "accuracy ambiguous ↑", "train_noisy"):
+    for shown in (
+        "63",
+        "27",
+        "0.910",
+        "mean toxicity ↓",
+        "0.310",
+        "0.26 to 0.36",
+        "0.080",
+        "accuracy ambiguous ↑",
+        "train_noisy",
+    ):
         assert shown in text
     assert "[b]</script>" in text and "\x01" not in text
 
