@@ -57,6 +57,7 @@ def make_card(run: Run) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("by_source", "by_label", "quality", "note", "review")},
         "metrics": read_metrics(run),
+        "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
     }
     return card | {"missing": _missing(card)}
