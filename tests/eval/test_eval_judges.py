@@ -31,6 +31,7 @@ class Server:
         self.replies: Any = lambda asked: "no"
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.words = ""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +46,7 @@ class Server:
                     if reply == 302:
                         self.send_header("Location", "/v1/elsewhere")
                     self.end_headers()
+                    self.wfile.write(json.dumps({"error": {"message": outer.words}}).encode())
                     return
                 data = reply if isinstance(reply, bytes) else json.dumps(_completion(reply)).encode()
                 self.send_response(200)
@@ -106,6 +108,15 @@ def test_a_server_in_trouble_is_asked_again_a_few_times(server):
     server.replies = lambda asked: 302
     judge = endpoint(server, retries=0)
     assert judge.judge(PAIRS[:1]) == [None] and "302" in judge.trouble
+
+
+def test_what_a_server_says_of_a_request_that_it_does_not_take_is_told(server, monkeypatch):
+    # A parameter that it does not know, say: in its own words, without steering the terminal or telling the key.
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    server.replies, server.words = lambda asked: 400, "max_tokens\x1b[31m is not known, sk-very-secret"
+    judge = endpoint(server)
+    assert judge.judge(PAIRS[:1]) == [None] and len(server.requests) == 1
+    assert judge.trouble == "it answers with HTTP 400: max_tokens\ufffd[31m is not known, ***"
 
 
 def test_the_budget_is_kept(server):
