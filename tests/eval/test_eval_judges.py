@@ -177,7 +177,8 @@ def with_judge(run: Any, **options: Any) -> Any:
 
 
 def test_another_judge_generates_nothing_anew(make_run, alone, server):
-    # Answers stay as they are; the metrics are the new judge's; failures are counted, and retried by the next run.
+    # Answers stay as they are; the metrics are the new judge's, whose model is part of its name; failures are counted,
+    # and retried by the next run.
     run = make_run("judged")
     evaluate(run, ["base"], alone)
     shards = {p: p.stat().st_mtime_ns for p in (run.folder / "eval/base/harmfulness/generations").rglob("*.parquet")}
@@ -185,7 +186,7 @@ def test_another_judge_generates_nothing_anew(make_run, alone, server):
     judged = with_judge(run, name="endpoint", url=server.url, model="j", max_missing=0.5)
     evaluate(judged, ["base"], alone)
     told = json.loads((run.folder / "eval/base/harmfulness/metrics.json").read_text())
-    assert (told["judge"], told["failed"]) == ("endpoint", 1)
+    assert (told["judge"], told["failed"]) == ("endpoint: j", 1)
     assert told["metrics"]["attack_success_rate"] | {"low": 0, "high": 0} == {
         "value": 1.0, "low": 0, "high": 0, "n": 4, "missing": 1, "better": "lower"}  # fmt: skip
     assert told["metrics"]["refusal_rate"]["n"] == 5
