@@ -29,7 +29,7 @@ TRACKED_ROWS = 1000  # of a suite's scores in W&B
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates and prints the metrics. UserError without a run folder, or for a model that a run does not have."""
+    """Evaluates and writes the tables. UserError without a run folder, or for a model that a run does not have."""
     if not argv or "=" in argv[0]:
         raise UserError("name a run folder first, such as: eval runs/quickstart refit")
     overrides = [given for given in argv[1:] if "=" in given]
@@ -46,18 +46,21 @@ def main(argv: list[str]) -> None:
 
 
 def show(run: Run, models: list[str]) -> None:
-    """Value, 95% interval, prompts scored and missing: to the terminal, eval/metrics.md, .tex and W&B (no texts)."""
+    """Value, 95% interval, prompts scored and missing: to eval/metrics.md, .tex and W&B (no texts).
+
+    The terminal gets the judge's agreement here, and the metrics in the closing table.
+    """
     found = {
         (suite, model): read_json(folder(run, model, suite) / "metrics.json")["metrics"]
         for suite in measured_names(run)
         for model in models
     }
     sheet = metrics_sheet(f"Evaluation of {run.config.name}", found)
-    console.print(terminal(sheet))
     if agreement_file(run).exists():
         told = read_json(agreement_file(run))
         console.print(terminal(metrics_sheet("Judge beside labels", {("judge", told["judge"]): told["metrics"]})))
     write(sheet, run.folder / "eval", "metrics")
+    console.print(f"eval: every metric, by category too, is in {run.folder / 'eval' / 'metrics.md'} and .tex")
     with tracked(run.config.tracking, run.folder, "eval", to_dict(run.config)) as tracker:
         entries = [(suite, model, name, one) for (suite, model), of in found.items() for name, one in of.items()]
         tracker.log({f"{suite}/{name}/{model}": one["value"] for suite, model, name, one in entries})

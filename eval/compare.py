@@ -22,7 +22,7 @@ from .tables import Sheet, interval, terminal, write
 SHOWN = 5  # flipped prompts in the terminal, of each suite and score
 COLUMNS = ("suite", "metric", "models", "A", "B", "B - A", "95% interval", "n", "missing", "verdict")
 NOTE = (
-    "95% intervals over prompts, resampled in pairs; missing: prompts of both that one could not be scored on. Each "
+    "95% intervals over prompts, in pairs; missing: prompts of both that one could not be scored on. Each "
     "interval holds alone: of twenty metrics that did not change, one is expected to exclude 0."
 )
 
@@ -58,7 +58,10 @@ def main(given: tuple[str, str], within: str | None) -> Path:
     runs = {"a": [str(run) for run in first.runs], "b": [str(run) for run in second.runs]}
     differences_written = [asdict(one) | {"verdict": one.verdict} for one in found]
     write_json(folder / "comparison.json", {"runs": runs, "differences": differences_written})
-    console.print(terminal(sheet))
+    brief = _brief(sheet, with_models=len(pairs) > 1)
+    console.print(terminal(brief))
+    if len(brief.rows) < len(sheet.rows):
+        console.print(f"compare: by category in {folder / 'comparison.md'}")
     console.print(terminal(flips(changed)))
     return folder
 
@@ -181,6 +184,17 @@ def _row(one: Difference) -> tuple[str, ...]:
     values = [f"{end[0]:.3f} ({end[1]:.3f} to {end[2]:.3f})" if end else "-" for end in (one.a, one.b)]
     models = one.models[0] if one.models[0] == one.models[1] else " to ".join(one.models)
     return one.suite, one.metric, models, *values, *interval(entry), str(one.n), str(one.missing), one.verdict
+
+
+def _brief(sheet: Sheet, with_models: bool) -> Sheet:
+    """The sheet for a terminal: fewer columns, and no metrics of parts of the prompts."""
+    rows = []
+    for suite, metric, models, a, b, value, ends, n, missing, verdict in sheet.rows:
+        if not metric.endswith("]"):
+            names = (suite, metric, models) if with_models else (suite, metric)
+            rows.append((*names, a, b, f"{value} ({ends})" if value != "-" else "-", f"{n} ({missing})", verdict))
+    columns = (*COLUMNS[: 3 if with_models else 2], "A", "B", "B - A", "n (missing)", "verdict")
+    return Sheet(sheet.title, columns, rows, 3 if with_models else 2, sheet.note)
 
 
 def _names(runs: tuple[Path, ...]) -> str:

@@ -97,7 +97,13 @@ def sampling(run: Run) -> Sampling | None:
 def settings(run: Run) -> suites.Settings:
     options = run.config.eval
     labels = tuple(options.toxicity_labels)
-    return suites.Settings(options.toxicity_scorer, options.bias_formula, options.judge.name, labels)
+    return suites.Settings(options.toxicity_scorer, options.bias_formula, judge_name(run), labels)
+
+
+def judge_name(run: Run) -> str:
+    """The judge with its model where that is named: another model is another judge."""
+    judge = run.config.eval.judge
+    return ": ".join(part for part in (judge.name, judge.model, *judge.labels) if part)
 
 
 def _judge_settings(run: Run) -> Any:

@@ -143,7 +143,7 @@ def share_difference(gained: float, lost: float, n: int) -> tuple[float, float]:
     gained, lost, n = gained + 0.5, lost + 0.5, n + 2
     value = (gained - lost) / n
     half = Z * float(np.sqrt(((gained + lost) / n - value**2) / n))
-    return value - half, value + half
+    return max(value - half, -1.0), min(value + half, 1.0)
 
 
 def _estimate(columns: Array, statistic: Statistic) -> tuple[float, float, float]:

@@ -26,7 +26,7 @@ def calibration(run: Run) -> tuple[list[Pair], list[bool]] | None:
 
 def measure_judge(run: Run, judge: Judge, pairs: list[Pair], labels: list[bool], world: World) -> None:
     """Writes the judge's agreement with labelled answers; to be called by every rank."""
-    name = run.config.eval.judge.name
+    name = inputs.judge_name(run)
     agreed = agreement(labels, judge_all(judge, pairs, inputs.cache(run), f"{name} on labelled answers"))
     if world.is_main:
         values = {metric: asdict(measured) for metric, measured in agreed.items()}

@@ -19,7 +19,7 @@ from forgetfilter.runs import Run
 from . import harness, inputs, suites
 from .intervals import Metric
 from .judges import open_judge
-from .judging import Verdicts, calibration, judge_answers, measure_judge
+from .judging import Verdicts, agreement_file, calibration, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import gains
 from .prompts import Row
@@ -67,6 +67,8 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     del states  # room for a judge
     if labelled:
         measure_judge(run, judge, *labelled, world)
+    elif world.is_main:  # perhaps of an earlier judge
+        agreement_file(run).unlink(missing_ok=True)
     verdicts = judge_answers(run, judge, models, judged, world)
     if world.is_main:
         for name in models:

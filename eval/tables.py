@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from forgetfilter.card import plain_label
 from forgetfilter.files import write_text
 
 LONGEST = 80  # characters of a cell
+NARROW = 8  # columns of a name at least
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -43,10 +45,16 @@ class Sheet:
 
 def terminal(sheet: Sheet) -> Table:
     """For rich, without its markup: brackets in a name stay brackets."""
-    table = Table(title=Text(plain_label(sheet.title, LONGEST)), caption=Text(sheet.note) if sheet.note else None)
-    for index, column in enumerate(sheet.columns):
-        name = index < sheet.names  # folded where a terminal is narrow: half a name is none
-        table.add_column(Text(column), justify="left" if name else "right", overflow="fold" if name else "ellipsis")
+    title, note = Text(plain_label(sheet.title, LONGEST)), Text(sheet.note) if sheet.note else None
+    table = Table(title=title, caption=note, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.caption_justify = "left"
+    for index, column in enumerate(sheet.columns):  # where a terminal is narrow names are folded, numbers stay whole
+        cells = [column, *(plain_label(row[index], LONGEST) for row in sheet.rows)]
+        least = max(len(word) for cell in cells for word in cell.split() or [""])
+        if index < sheet.names:
+            table.add_column(Text(column), overflow="fold", min_width=NARROW)
+        else:
+            table.add_column(Text(column), overflow="fold", justify="right", min_width=least)
     for row in sheet.rows:
         table.add_row(*(Text(plain_label(cell, LONGEST)) for cell in row))
     return table

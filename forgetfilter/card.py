@@ -58,6 +58,7 @@ def make_card(run: Run) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "note", "review")},
         "metrics": read_metrics(run),
+        "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
     }
     return card | {"missing": _missing(card)}

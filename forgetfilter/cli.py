@@ -159,6 +159,7 @@ def _scale(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from forgetfilter import curve, interrupts, scale
+    from forgetfilter.progress import width_of
 
     config = configs.load(options.target, options.overrides)
     study = scale.members(config)
@@ -166,7 +167,7 @@ def _scale(options: argparse.Namespace) -> None:
         print(config.name, ",".join(str(one.number) for one in study if one.status() != scale.DONE))
         return
     if options.list:
-        Console(highlight=False).print(curve.status_table(study))
+        Console(highlight=False, width=width_of(sys.stdout)).print(curve.status_table(study))
         return
     interrupts.install()
     if options.member is not None:
@@ -175,7 +176,7 @@ def _scale(options: argparse.Namespace) -> None:
     if not options.gather:
         scale.run_pending(config, options.resume)
     gathered = scale.gather(config)
-    Console(highlight=False).print(curve.study_table(gathered))
+    Console(highlight=False, width=width_of(sys.stdout)).print(curve.study_table(gathered))
     print(scale.study_folder(config))
     if failed := gathered["members"] - gathered["done"]:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
@@ -185,8 +186,9 @@ def _close(run: Run) -> None:
     from rich.console import Console
 
     from forgetfilter.closing import closing_table
+    from forgetfilter.progress import width_of
 
-    Console(highlight=False).print(closing_table(run))
+    Console(highlight=False, width=width_of(sys.stdout)).print(closing_table(run))
     print(run.folder)
 
 

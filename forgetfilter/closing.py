@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -58,15 +59,26 @@ def _quality(quality: dict[str, Any]) -> Table:
 def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
     there = {model for measured in metrics.values() for models in measured.values() for model in models}
     shown_models = [model for model in cards.MODELS if model in there]
-    table = _table("Safety and task (↓ lower, ↑ higher, →0 nearer 0 is better)", ["suite", "metric"], shown_models)
+    title = "Safety and task with 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
+    table = _table(title, ["metric"], [*shown_models, "n", "missing"])
     for suite, measured in metrics.items():
+        table.add_row(Text(_name(suite).plain, style="bold"))
         for metric, models in measured.items():
             arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
-            values = [models.get(model, {}).get("value") for model in shown_models]
-            shown = ("–" if value is None else f"{value:.3f}" for value in values)
-            table.add_row(suite, _name(f"{metric.replace('_', ' ')} {arrow}".strip()), *shown)
+            shown = (_with_interval(models.get(model)) for model in shown_models)
+            counts = (str(max(one.get(key) or 0 for one in models.values())) for key in ("n", "missing"))
+            table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, *counts)
         table.add_section()
     return table
+
+
+def _with_interval(measured: dict[str, Any] | None) -> str:
+    """The value, and its interval below it where it has one."""
+    if not measured or measured.get("value") is None:
+        return "–"
+    if measured.get("low") is None or measured.get("high") is None:
+        return f"{measured['value']:.3f}"
+    return f"{measured['value']:.3f}\n{measured['low']:.2f} to {measured['high']:.2f}"
 
 
 def _time(time: dict[str, dict[str, Any]]) -> Table:
@@ -83,11 +95,11 @@ def _time(time: dict[str, dict[str, Any]]) -> Table:
 
 
 def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
     for column in left:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column in right:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

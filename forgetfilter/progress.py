@@ -1,9 +1,11 @@
 """Progress with time left, on rank 0 and a terminal; a line now and then where the output is a file."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -11,6 +13,8 @@ from rich.text import Text
 
 from forgetfilter.distributed import world
 from forgetfilter.errors import printable
+
+WIDE = 160  # columns of a log, which has no edge
 
 
 class PlainConsole(Console):
@@ -20,7 +24,12 @@ class PlainConsole(Console):
         return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
 
 
-console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False)
+def width_of(stream: TextIO) -> int | None:
+    """The columns that rich is to take; None for those of a terminal, or of COLUMNS."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+
+
+console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False, width=width_of(sys.stderr))
 
 
 class Meter:

@@ -22,7 +22,16 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
 from forgetfilter.progress import duration
 from forgetfilter.runs import Run
-from forgetfilter.wording import DIRECTION_WORDS, captions, headline, number, visible, words, written_value
+from forgetfilter.wording import (
+    DIRECTION_WORDS,
+    captions,
+    headline,
+    instruments,
+    number,
+    visible,
+    words,
+    written_value,
+)
 
 MOST_FORGOTTEN = 20
 SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
@@ -51,6 +60,7 @@ def write_report(run: Run, reveal: bool = False) -> Path:
             card=card,
             headline=headline(card),
             safety=safety_rows(card["metrics"]),
+            instruments=instruments(card),
             signals=signal_rows(card),
             forgotten=forgotten_rows(run, decisions),
             captions=captions(card, decisions),

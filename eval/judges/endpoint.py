@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from forgetfilter import interrupts
+from forgetfilter.card import plain_label
 from forgetfilter.config import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
@@ -82,7 +83,7 @@ class Endpoint:
             except urllib.error.HTTPError as error:
                 if error.code in FINAL:
                     raise UserError(self._final(error.code)) from None
-                self.trouble = f"it answers with HTTP {error.code}"
+                self.trouble = f"it answers with HTTP {error.code}{self._reason(error)}"
                 if error.code != 429 and error.code < 500:
                     return None
                 wait = _retry_after(error, wait)
@@ -119,6 +120,16 @@ class Endpoint:
             self.trouble = "it answers neither yes nor no"
             return None
         return float(word[1].lower() == "yes")
+
+    def _reason(self, error: urllib.error.HTTPError) -> str:
+        """The server's words, such as for a parameter that it does not know, without the key."""
+        try:
+            said = str(json.loads(error.read(100_000))["error"]["message"])
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+            return ""
+        if key := os.environ.get(self.config.key_variable):
+            said = said.replace(key, "***")
+        return f": {plain_label(said, 160)}" if said else ""
 
     def _final(self, code: int) -> str:
         variable = self.config.key_variable

@@ -1,10 +1,11 @@
 """The downstream task: the greedy answer against a reference, and the reference's own likelihood.
 
 Each row names its metric: squad (Rajpurkar et al. 2016: exact_match and f1 over the words, the best over all answers;
-case, punctuation, articles and spaces do not count), exact (the same match, for closed answers such as SST-2's and AG
-News's labels), number (the answer's last number, or the one after ####, equals the reference's, as GSM8K's) or rouge1
-(rouge1 and rougeL, see forgetfilter.rouge). answer_loss is the mean over all rows of the reference's loss in nats a
-token. An empty answer is a wrong one, not a missing one: a model that falls silent has lost the task.
+case, punctuation, articles and spaces do not count), exact (the same match, for closed answers such as the labels of
+SST-2, Socher et al. 2013, and AG News, Zhang et al. 2015), number (the answer's last number, or the one after ####,
+equals the reference's, as in GSM8K, Cobbe et al. 2021) or rouge1 (rouge1 and rougeL, Lin 2004: see forgetfilter.rouge).
+answer_loss is the mean over all rows of the reference's loss in nats a token. An empty answer is a wrong one, not a
+missing one: a model that falls silent has lost the task.
 
 Example: reference "The Nile", answer "nile." matches; "the river Nile" does not, and has f1 2/3.
 """

@@ -107,8 +107,8 @@ def _prompt_and_answer(suite: str, row: Row, where: str) -> tuple[list[Message],
         return _asked(parts[0] if parts else text, where), parts[1] if parts else ""
     for name in ASKED:
         if row.get(name) is not None:
-            context = str(row.get("ContextString") or "")  # HarmBench's contextual behaviours
-            return _asked(f"{context}\n\n{row[name]}" if context else str(row[name]), where), ""
+            context = str(row.get("ContextString") or "")  # HarmBench's contextual behaviours, as it asks them
+            return _asked(f"{context}\n\n---\n\n{row[name]}" if context else str(row[name]), where), ""
     found = ", ".join(sorted(key for key, value in row.items() if value is not None)) or "none"
     needs = f"messages, prompt, instruction, text, {', '.join(ASKED)}"
     raise UserError(f"{where}: a prompt needs one of {needs}; fields found: {found}")

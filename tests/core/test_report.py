@@ -383,12 +383,36 @@ def test_words_for_numbers_and_names() -> None:
     assert script_json("</script><!--") == '"\\u003c/script\\u003e\\u003c!--"'
 
 
+def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) -> None:
+    # Scorer, formula and judge by name, and the judge's agreement with labels where eval/judge.json has it.
+    run = make_toy_run(tmp_path)
+    entry = {"value": 0.85, "low": 0.77, "high": 0.91, "n": 96, "missing": 0}
+    write_json(run.folder / "eval" / "judge.json", {"judge": "<b>judge</b>", "metrics": {"accuracy": entry}})
+    page = write_report(run).read_text()
+    assert (
+        "Toxicity by profanity-check, bias scores by the formula of paper, attack success in the eyes of refusal."
+        in page
+    )
+    told = "Beside people&#39;s labels the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)."
+    assert told in page and make_card(run)["judge"]["metrics"]["accuracy"] == entry
+
+
 def test_closing_table_shows_the_run(toy_run: Run) -> None:
     # Kept, dropped, quality, safety of all four models and time, with brackets in a source's name kept as they are.
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(closing_table(toy_run))
     text = console.export_text()
-    for shown in ("63", "27", "0.910", "mean toxicity ↓", "0.310", "0.080", "accuracy ambiguous ↑", "train_noisy"):
+    for shown in (
+        "63",
+        "27",
+        "0.910",
+        "mean toxicity ↓",
+        "0.310",
+        "0.26 to 0.36",
+        "0.080",
+        "accuracy ambiguous ↑",
+        "train_noisy",
+    ):
         assert shown in text
     assert "[b]</script>" in text and "\x01" not in text
 

@@ -1,4 +1,6 @@
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,16 @@ def test_squad_scores(references, answer, exact, f1):
     # As the official v1.1 script gives them, worked out by hand: normalisation, best over the answers, repeated words.
     found = grade({"reference": references[0], "references": references, "metric": "squad"}, answer)
     assert found == {"exact_match": exact, "f1": pytest.approx(f1)}
+
+
+def test_squad_scores_of_random_pairs_are_the_official_ones():
+    # tests/golden/squad.json: 60 random answers beside 1 to 3 references, with the exact match and F1 that the official
+    # v1.1 script's rules give, computed apart from this code.
+    pairs = json.loads((Path(__file__).parents[1] / "golden" / "squad.json").read_text())
+    for references, answer, exact, f1 in pairs:
+        found = grade({"reference": references[0], "references": references, "metric": "squad"}, answer)
+        assert found == {"exact_match": exact, "f1": pytest.approx(f1)}
+    assert len(pairs) == 60
 
 
 WORDS = st.text(alphabet="ab the.,!\u2019 X", max_size=12)

@@ -97,9 +97,9 @@ def test_published_shapes_are_read_as_they_are(suite: str, row: dict[str, Any]) 
 
 
 def test_a_contextual_behaviour_has_its_context_first() -> None:
-    # HarmBench's ContextString, a blank line, the behaviour.
+    # HarmBench's ContextString, its rule between them, the behaviour.
     row = {"Behavior": "q", "ContextString": "c"}
-    assert prompt_row("harmfulness", row, "f")["messages"][0]["content"] == "c\n\nq"
+    assert prompt_row("harmfulness", row, "f")["messages"][0]["content"] == "c\n\n---\n\nq"
 
 
 def test_over_refusal_needs_to_know_which_prompts_are_safe() -> None:
