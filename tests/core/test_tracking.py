@@ -121,8 +121,10 @@ def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
         "    tracker.log({'loss': 1.0}, step=1)\n"
         "    core, = [one for one in psutil.Process().children(recursive=True) if 'wandb-core' in one.name()]\n"
         "    core.terminate()\n"
-        "    for step in range(2, 40):\n"
+        "    core.wait(60)\n"
+        "    for step in range(2, 1000):\n"
         "        tracker.log({'loss': 1.0}, step=step)\n"
+        "        if tracker.run is None: break\n"
         "        time.sleep(0.05)\n"
         "    print('done', tracker.run)\n"
     )
