@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,8 @@ def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
         "        time.sleep(0.05)\n"
         "    print('done', tracker.run)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    own = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # not that of these tests
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=own)
     assert (done.returncode, done.stdout) == (0, "done None\n"), done.stderr
     assert len(done.stderr.splitlines()) == 1 and "going on without it" in done.stderr
