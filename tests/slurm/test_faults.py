@@ -26,8 +26,7 @@ STAGES: dict[str, tuple[tuple[str, ...], str, tuple[tuple[str, ...], ...]]] = {
     "judge": (("eval",), "cache/verdicts", ()),
 }
 FAULTS = ("warning", "preempted", "scancel", "worker", "node", "first-node", "batch-script")
-CHOSEN = [("warning", "judge"), ("preempted", "train-refit"), ("scancel", "eval"), ("worker", "score")]
-CHOSEN += [("node", "train-refit")]
+CHOSEN = [("warning", "judge"), ("preempted", "train-refit"), ("scancel", "eval"), ("node", "score")]
 ROUND = 8  # answers that two ranks judge together, four each
 EVERYTHING = bool(os.environ.get("FORGETFILTER_ALL_FAULTS"))
 ALL = [(fault, stage) for stage in STAGES for fault in FAULTS]
