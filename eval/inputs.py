@@ -9,7 +9,15 @@ from forgetfilter import tokens
 from forgetfilter.distributed import World
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_file, sha256_value
-from forgetfilter.models import ModelRef, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
+from forgetfilter.models import (
+    ModelRef,
+    attention_backend,
+    compute_dtype,
+    folder_hash,
+    load_tokenizer,
+    resolve,
+    template_hash,
+)
 from forgetfilter.runs import Run
 from forgetfilter.sampling import Sampling
 from forgetfilter.sources import fingerprint
@@ -36,7 +44,6 @@ def input_hash(run: Run, model: str, suite: str) -> str:
     """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
     config = run.config
     file, adapted = prompts(run, suites.get(suite)), trained(run, model)
-    template = config.model.chat_template
     return sha256_value(
         {
             "code": CODE_VERSION,
@@ -44,7 +51,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
             "prompts": sha256_file(file) if file.exists() else None,
             "base": base(run).identity,
             "trained": folder_hash(adapted, cache(run)) if adapted else None,
-            "template": sha256_file(Path(template)) if template else None,
+            "template": template_hash(config.model.chat_template),
             "model": [config.model.dtype, config.model.attention],
             "eval": [config.eval.max_new_tokens, config.eval.generation_batch, asdict(settings(run))],
             "asked": [

@@ -141,6 +141,17 @@ def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> 
     return "bfloat16" if fast else "float32"
 
 
+def template_hash(chat_template: str | None) -> str | None:
+    """sha256 of the user's chat template, None without one: work depends on what it says, not on where it lies."""
+    return sha256_file(_template_file(chat_template)) if chat_template else None
+
+
+def _template_file(chat_template: str) -> Path:
+    if not Path(chat_template).is_file():
+        raise UserError(f"model.chat_template: {chat_template} is missing")
+    return Path(chat_template)
+
+
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
     from transformers import AutoTokenizer
@@ -150,9 +161,7 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"model.name: {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from error
     if chat_template:
-        if not Path(chat_template).is_file():
-            raise UserError(f"model.chat_template: {chat_template} is missing")
-        tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+        tokenizer.chat_template = _template_file(chat_template).read_text(encoding="utf-8")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.name: the tokenizer of {folder} has no end-of-sequence token")
     if tokenizer.pad_token_id is None:

@@ -18,7 +18,7 @@ from forgetfilter import interrupts, tokens, vllm_engine
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.launch import LAUNCHER, launch
-from forgetfilter.models import attention_backend, load_tokenizer
+from forgetfilter.models import attention_backend, load_tokenizer, template_hash
 from forgetfilter.preparing import prepare_model, prepare_rivals, prepare_tokens
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
@@ -140,7 +140,7 @@ def _train_stage(
         start = run.state()["train-noisy"]["input_hash"] if name in ("safe", "control") else None
         return [
             plain["seed"],
-            plain["model"],
+            _model_inputs(run),
             plain["data"]["max_length"],
             train,
             asdict(run.config.train.schedule(name)),
@@ -171,6 +171,11 @@ def prepare(run: Run, data: Path) -> None:
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
 
 
+def _model_inputs(run: Run) -> dict[str, Any]:
+    model = run.config.model
+    return asdict(model) | {"chat_template": template_hash(model.chat_template)}
+
+
 def _sha(path: Path) -> str:
     return sha256_file(path)
 
@@ -192,7 +197,7 @@ def _score_inputs(run: Run) -> Any:
     later = {key for key in LATER if plain["score"][key] == off[key]}
     score = {key: value for key, value in plain["score"].items() if key not in {"shard_rows", *later}}
     score["packing"] = plain["train"]["packing"]
-    return [plain["model"], plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
+    return [_model_inputs(run), plain["data"]["max_length"], score, _sha(run.noisy_data), trained]
 
 
 def _score(run: Run) -> None:

@@ -206,6 +206,23 @@ def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
     assert (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns != before
 
 
+def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -> None:
+    # Moved it is the same stage, edited another one; one that is not there is named with its key.
+    run, place = make_run("template"), tmp_path / "one.jinja"
+    (stage,) = (stage for stage in pipeline.STREET if stage.name == "train-noisy")
+
+    def inputs(template: Path) -> Any:
+        config = configs.load(run.folder / "config.yaml", [f"model.chat_template={template}"])
+        return stage.inputs(Run(run.folder, config))
+
+    place.write_text("{{ messages }}")
+    first, moved = inputs(place), inputs(shutil.copy(place, tmp_path / "two.jinja"))
+    place.write_text("{{ messages }}!")
+    assert first == moved != inputs(place)
+    with pytest.raises(UserError, match=r"model.chat_template: .*absent is missing"):
+        inputs(tmp_path / "absent")
+
+
 def test_wrong_layer_names_are_told_with_the_models_own(make_run: Any) -> None:
     # One line that names the key and the layers there are.
     run = make_run("layers", "train.lora.target_modules=[query]")
