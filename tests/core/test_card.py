@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forgetfilter.card import change
+from forgetfilter.card import change, direction
 
 
 def at(value: float) -> dict[str, Any]:
@@ -25,3 +25,11 @@ def test_prompts_in_pairs_decide_where_they_are_known() -> None:
     assert change("mean_toxicity", {"noisy": at(0.3), "refit": paired}) == "better"
     across = at(0.1) | {"gain": {"value": -0.2, "low": -0.41, "high": 0.01, "n": 9}}
     assert change("mean_toxicity", {"noisy": at(0.3), "refit": across}) == "no clear difference"
+
+
+def test_direction_of_a_metric() -> None:
+    # By its name, or by what eval says itself; a name that nobody knows has none.
+    assert direction("mean_toxicity") == "lower" and direction("accuracy_ambiguous") == "higher"
+    assert direction("bias_score_disambiguated") == "zero" and direction("over_refusal_rate") == "lower"
+    assert direction("refusal_rate") == "higher" and direction("wug") is None
+    assert direction("wug", {"better": "lower"}) == "lower"

@@ -3,7 +3,7 @@
 import pytest
 
 from forgetfilter import progress as module
-from forgetfilter.progress import progress
+from forgetfilter.progress import duration, progress
 
 
 def test_a_line_each_tenth_tells_the_time_left(
@@ -18,3 +18,8 @@ def test_a_line_each_tenth_tells_the_time_left(
             meter.advance()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "score: 50 of 100, 25.0 s left" and lines[-1] == "score: 100 of 100" and len(lines) == 6
+
+
+def test_seconds_in_words() -> None:
+    # A dash where they are not known.
+    assert [duration(None), duration(5), duration(125), duration(7260)] == ["–", "5.0 s", "2 min 5 s", "2 h 1 min"]

@@ -5,7 +5,6 @@ import dataclasses
 import html.parser
 import io
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -18,12 +17,11 @@ import pytest
 from rich.console import Console
 
 from forgetfilter import charts
-from forgetfilter.card import direction, make_card, plain_label, unscored
+from forgetfilter.card import make_card, plain_label, unscored
 from forgetfilter.closing import closing_table
 from forgetfilter.config import Config, DataConfig, SourceConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, write_json
-from forgetfilter.progress import duration
 from forgetfilter.report import forgotten_rows, script_json, write_report
 from forgetfilter.runs import Run
 from forgetfilter.wording import number, visible
@@ -311,30 +309,6 @@ def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
     assert rows[0]["before_loss"] == decisions.filter(pl.col("rank") == 1)["before_loss"][0]
 
 
-@pytest.mark.parametrize("signal", ["relative_loss_rise", "loss_rise", "log_loss_ratio", "probability_drop"])
-def test_threshold_curve_is_where_the_signal_equals_the_threshold(signal: str) -> None:
-    # The signal's own formula, at (before, curve(before)), gives the threshold back.
-    def score(l1: float, l2: float) -> float:
-        return {
-            "relative_loss_rise": (l2 - l1) / (l1 + 0.05),
-            "loss_rise": l2 - l1,
-            "log_loss_ratio": math.log((l2 + 0.01) / (l1 + 0.01)),
-            "probability_drop": math.exp(-l1) - math.exp(-l2),
-        }[signal]
-
-    before = np.array([0.05, 0.3, 0.8])
-    after = charts.threshold_curve(signal, 0.3, before)
-    assert after is not None
-    assert [score(l1, l2) for l1, l2 in zip(before, after)] == pytest.approx([0.3] * 3)
-
-
-def test_threshold_curve_where_there_is_none() -> None:
-    # exp(-3) = 0.0498 cannot fall by 0.3; ROUGE is no function of the losses.
-    curve = charts.threshold_curve("probability_drop", 0.3, np.array([3.0]))
-    assert curve is not None and math.isnan(curve[0])
-    assert charts.threshold_curve("rouge1_drop", 0.3, np.array([3.0])) is None
-
-
 def test_sample_keeps_the_dropped_rows_first() -> None:
     # 27 of 90 are dropped: a sample of 40 holds all of them, one of 10 only such; the seed fixes it.
     rows = toy_decisions(90, True)
@@ -361,14 +335,6 @@ def test_distribution_counts_every_row_once() -> None:
         assert sum(trace.y) == pytest.approx(1)
 
 
-def test_direction_of_a_metric() -> None:
-    # By its name, or by what eval says itself; a name that nobody knows has none.
-    assert direction("mean_toxicity") == "lower" and direction("accuracy_ambiguous") == "higher"
-    assert direction("bias_score_disambiguated") == "zero" and direction("over_refusal_rate") == "lower"
-    assert direction("refusal_rate") == "higher" and direction("wug") is None
-    assert direction("wug", {"better": "lower"}) == "lower"
-
-
 def test_words_for_numbers_and_names() -> None:
     # Dashes for the unknown; control and direction characters are shown, not obeyed.
     assert [number(None), number(0.12345), number(0.00001234), number(12345.0)] == [
@@ -377,7 +343,6 @@ def test_words_for_numbers_and_names() -> None:
         "1.23e-05",
         "1.23e+04",
     ]
-    assert [duration(None), duration(5), duration(125), duration(7260)] == ["–", "5.0 s", "2 min 5 s", "2 h 1 min"]
     assert plain_label("a\x00\u202eb" + "c" * 60) == "a\ufffd\ufffdb" + "c" * 35 + "…"
     assert visible("a\x00\n\u202e🙂") == "a\u2400\n\ufffd🙂"
     assert script_json("</script><!--") == '"\\u003c/script\\u003e\\u003c!--"'
