@@ -4,12 +4,12 @@ Every metric here is a function of the sums of a few columns over the prompts (a
 resample is a row of counts times the columns, and all 2000 are one product of matrices. Which interval is taken was
 decided by coverage (bench/coverage.py, docs/statistics.md):
 - a share of prompts: Jeffreys' interval (Brown, Cai and DasGupta 2001). The bootstrap of a share is a binomial: it
-  covers 72% at n = 24 and p = 0.05, and gives an interval of no width where all prompts agree.
+  covers 71% at n = 24 and p = 0.05, and gives an interval of no width where all prompts agree.
 - a mean of scores: the studentised bootstrap (Efron and Tibshirani 1993, section 12.5), kept within the scores' range:
   it follows their skew.
 - a figure of counted kinds of prompts (s_AMB, s_DIS, kappa): quantiles of its posterior with half a prompt of each kind
-  added, which for a share is Jeffreys' interval. The bootstrap covers 20% where 97% of 24 answers are of one kind.
-- the difference of two shares over the same prompts: Agresti and Min's interval (2005). The bootstrap covers 53% where
+  added, which for a share is Jeffreys' interval. The bootstrap covers 78% for s_DIS where 12% of 24 answers are known.
+- the difference of two shares over the same prompts: Agresti and Min's interval (2005). The bootstrap covers 51% where
   one model alone hits 3% of 24 prompts, and gives an interval of no width where no prompt flipped.
 - all else: percentiles of the bootstrap over prompts, their levels widened for small n as Student's t is (Hesterberg
   2015, section 3.3).
