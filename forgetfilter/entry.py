@@ -1,5 +1,6 @@
 """What every process of the project does with an error: one line and exit 2, 75 or, for our own bugs, a traceback."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -35,18 +36,31 @@ def guard(work: Callable[[], Any]) -> int:
         if trouble := disk_trouble(error):
             print(f"forgetfilter: {trouble}; make room or set output, and run the same command again", file=sys.stderr)
             return _leave(EXIT_USER)
-        if not _lost_a_peer(error):  # then it is no fault of this rank's
-            _leave(1)
+        if "RANK" in os.environ and not _lost_a_peer(error):  # then it is no fault of this rank's
+            _recorded(1)
         raise
     return _leave(0)
 
 
 def _leave(code: int) -> int:
-    """The exit code; under a launcher a stop is a success, else it would end the ranks that are still saving."""
+    """The exit code; a rank of several ends here, and does not return."""
     if "RANK" not in os.environ:
         return code
-    for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on; Python's own end would let one kill the rank
+    for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on, and its work is done
         signal.signal(number, signal.SIG_IGN)
+    code = _recorded(code)
+    # Not by Python's own end: it destroys the libraries' threads while they run, which now and then aborts the rank
+    # (SIGABRT, "terminate called without an active exception") after all is saved.
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _recorded(code: int) -> int:
+    """The exit code, left as a file for a launcher that loses it; to that a stop is a success, else it would end the
+    ranks that are still saving."""
     if code and (folder := os.environ.get(OUTCOMES)):
         with contextlib.suppress(OSError):
             (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # its name says all: a full disk takes it

@@ -80,6 +80,21 @@ def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) 
         launch(module("toy_both", body), [str(tmp_path / "pid")], 2, 1)
 
 
+def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # What is registered for the end runs and what was printed arrives, but a library's thread cannot abort the rank.
+    body = (
+        "import atexit\n"
+        "from forgetfilter.entry import guard\n"
+        "class Library:\n    def __del__(self):\n        os.abort()\n"
+        "held = Library()\n"
+        "def main():\n"
+        "    atexit.register(lambda: open(sys.argv[1] + str(rank), 'w').write('ended'))\n"
+        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    )
+    launch(module("toy_end", body), [str(tmp_path / "rank")], 2, 1)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["ended"] * 2
+
+
 def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]
     # 75 on every rank: saved, run again.
     with pytest.raises(Stopped, match="run the same command again"):
