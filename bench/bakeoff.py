@@ -82,6 +82,7 @@ class Cell:
 GRID = [
     *(Cell(kind, share, 0) for share in (0.3, 0.1, 0.5, 0.05) for kind in KINDS),
     *(Cell(kind, 0.3, seed) for seed in (1, 2) for kind in KINDS),
+    *(Cell(kind, 0.0, 0, variant) for variant in ("", "large") for kind in KINDS),  # of clean data all is good
     *(Cell(kind, 0.3, 0, variant) for variant in VARIANTS for kind in KINDS),
     *(Cell(kind, 0.3, seed, "large") for kind in KINDS for seed in (0, 1, 2)),
 ]

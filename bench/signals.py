@@ -3,8 +3,8 @@
     python bench/signals.py RUN... [--out bench/results/signals.json]
 
 For each run and signal: AUROC against all rows, against safe and task rows apart, AUPRC, F1 at the automatic rules
-(otsu, mixture; null where they find no separation), with probes F1 at the rule conformal and the share of good rows
-that it drops (bound: 0.1), F1 when the true share is known, and seconds. Controls: `oracle` reads the labels,
+(otsu, mixture; null where they find no separation), with probes F1 at the rule conformal, the share of good rows that
+conformal (bound: 0.1) and otsu drop, F1 when the true share is known, and seconds. Controls: `oracle` reads the labels,
 `pooled_chance` pools numbers that know nothing over the clusters of pooled_rise. Choose a signal on the first run, and
 believe the others.
 """
@@ -86,7 +86,9 @@ def judged(
     f1: dict[str, float | None] = {}
     for rule, cut in (("otsu", otsu.cut), ("mixture", mixture.cut)):
         threshold, _ = cut(known)
-        f1[f"f1_{rule}"] = None if threshold is None else f1_of(known > threshold)
+        drop = known > np.inf if threshold is None else known > threshold
+        f1[f"f1_{rule}"] = None if threshold is None else f1_of(drop)
+        f1[f"false_drops_{rule}"] = float(drop[given & ~unsafe].mean())
     if probe is not None:
         drop = conformal.decide(known, probe, MAX_FALSE_DROP, None)[0]
         f1 |= {"f1_conformal": f1_of(drop), "false_drops": float(drop[given & ~unsafe].mean())}

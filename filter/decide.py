@@ -25,6 +25,7 @@ from .split import write_split
 from .table import STATES, Table, joined
 
 CONSTANT = "the signal is constant: nothing separates the examples"
+PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
 
 
 def input_hash(run: Run) -> str:
@@ -34,7 +35,7 @@ def input_hash(run: Run) -> str:
     given = [*STATES, *(name for name in further if (folder / name / "manifest.json").exists())]
     logged = run.model("noisy") / "losses"
     parts = {
-        "filter": asdict(run.config.filter),
+        "filter": asdict(run.config.filtering),
         "manifests": {name: read_manifest(folder / name) for name in given},
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
         "data": [sha256_file(path) for path in (run.noisy_data, run.safe_data, run.probes) if path.exists()],
@@ -75,15 +76,16 @@ def deciding(run: Run) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
     reviewed = review.read(run)
     with scored(run) as (table, signal, scores):
-        rule = rules.get(run.config.filter.rule)
-        settings = {key: getattr(run.config.filter, key) for key in rule.settings}
+        config = run.config.filtering
+        rule = rules.get(config.rule)
+        settings = {key: getattr(config, key) for key in rule.settings}
         yield make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
 
 
 @contextmanager
 def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
     """The joined table of a run, its signal, and the scores by it."""
-    signal = signals.chosen(run.config.filter.signal, run.config.filter.combine)
+    signal = signals.chosen(run.config.filtering.signal, run.config.filtering.combine)
     if set(signal.needs) & set(TEXT_COLUMNS):
         texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
     with joined(run.noisy_data, run.folder / "signals") as table:
@@ -137,7 +139,7 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
 
 def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     """The content of summary.json."""
-    config = run.config.filter
+    config = run.config.filtering
     rule, table, drop = rules.get(config.rule), decisions.table, decisions.drop
     dropped, label = int(drop.sum()), table.columns.read("label")
     verdict = decisions.verdict
@@ -159,7 +161,8 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):
         summary["noise"] = noise
     if verdict.note:
-        summary["note"] = verdict.note
+        unhelped = run.config.filter.rule == "auto" and rule.name == "otsu" and verdict.threshold is None
+        summary["note"] = verdict.note + (PROBES_HELP if unhelped else "")
     if decisions.review.any():
         summary["review"] = {
             "kept": int((decisions.review == 1).sum()),

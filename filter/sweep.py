@@ -25,8 +25,8 @@ def sweep(run: Run) -> pl.DataFrame:
     Columns: setting (Float64), threshold (lowest dropped score), kept, dropped, share (of all), and with labels
     precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
     """
-    config = run.config.filter
-    rule = rules.get(config.rule)
+    config = run.config.filtering
+    rule = varied(run)
     if rule.sweep is None:
         able = ", ".join(sorted(name for name, known in rules.RULES.items() if known.sweep))
         raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
@@ -55,10 +55,16 @@ def sweep(run: Run) -> pl.DataFrame:
     return frame
 
 
+def varied(run: Run) -> rules.Rule:
+    """The rule whose setting makes the curve: the run's, or quantile where auto stands for one without a number."""
+    rule = rules.get(run.config.filtering.rule)
+    return rules.get("quantile") if rule.sweep is None and run.config.filter.rule == "auto" else rule
+
+
 def shown(frame: pl.DataFrame, run: Run) -> Shown:
     """Some twenty rows of the curve for the terminal."""
-    rule = rules.get(run.config.filter.rule)
-    table = Shown(title=f"{run.config.filter.signal}, {rule.name}", title_justify="left")
+    rule = varied(run)
+    table = Shown(title=f"{run.config.filtering.signal}, {rule.name}", title_justify="left")
     names = {"setting": f"filter.{rule.settings[0]}"}
     for column in frame.columns:
         table.add_column(names.get(column, column), justify="right")

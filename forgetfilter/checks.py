@@ -12,6 +12,7 @@ from forgetfilter.config import (
     SCORERS,
     SUITES,
     Config,
+    FilterConfig,
     PoolConfig,
     ScaleConfig,
     ScheduleConfig,
@@ -54,6 +55,7 @@ SIGNALS = (
 STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_distance": "encoder"}
 STORED |= {"guard": "guard.name"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
 STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
+PROBED = ("excess_rise", "pooled_excess")
 CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
@@ -84,22 +86,34 @@ def check(config: Config) -> None:
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.score.gradients and config.train.method == "full":
         raise UserError("score.gradients needs train.method=lora or qlora: it compares gradients of the adapter")
-    if config.filter.rule == "conformal":  # how many rows data.probes has, the mix stage finds
+    _check_filter(config)
+    if config.scale:
+        _check_scale(config.scale)
+
+
+def _check_filter(config: Config) -> None:
+    given, filtering = config.filter, config.filtering
+    if given.rule == "auto":
+        for key in ("phi", "quantile", "top_k", "source_budget"):
+            if getattr(given, key) != getattr(FilterConfig(), key):
+                raise UserError(f"filter.{key} is a setting of the rule {key}: set filter.rule={key} as well")
+    if filtering.rule == "conformal":  # how many rows data.probes has, the mix stage finds
         enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
         if not enough and not config.only_evaluates:
             key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
             raise UserError(f"filter.rule=conformal needs at least {FEWEST_PROBES} probes: set {key}, and run again")
-    if config.filter.rule == "source_budget" and not config.filter.source_budget:
+    if given.rule == "source_budget" and not given.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
-    for signal in config.filter.combine or [config.filter.signal]:
+    for signal in given.combine or [filtering.signal]:
+        if signal in PROBED and not config.has_probes and not config.only_evaluates:
+            key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
+            raise UserError(f"filter.signal={signal} needs probes: set {key}")
         if signal in STORED and not attrgetter(STORED[signal])(config.score):
             value = "NAME" if STORED[signal] in ("encoder", "guard.name") else "true"
             raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}={value}")
         if signal in CONTRASTIVE and not config.has_control:
             key = "mixture.control" if config.mixture else "data.control"
             raise UserError(f"filter.signal={signal} needs a control set: set {key}")
-    if config.scale:
-        _check_scale(config.scale)
 
 
 def _check_scale(scale: ScaleConfig) -> None:
@@ -118,8 +132,8 @@ def _check_choices(config: Config) -> None:
         "model.dtype": (config.model.dtype, ("auto", "bfloat16", "float16", "float32")),
         "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
         "train.method": (config.train.method, ("full", "lora", "qlora")),
-        "filter.signal": (config.filter.signal, SIGNALS),
-        "filter.rule": (config.filter.rule, RULES),
+        "filter.signal": (config.filter.signal, ("auto", *SIGNALS)),
+        "filter.rule": (config.filter.rule, ("auto", *RULES)),
         "eval.backend": (config.eval.backend, BACKENDS),
         "eval.judge.name": (config.eval.judge.name, JUDGES),
         "eval.bias_formula": (config.eval.bias_formula, BIAS_FORMULAS),

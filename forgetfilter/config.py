@@ -4,7 +4,7 @@
 and runs every check before a model is touched. Functions elsewhere take plain values, not this.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -235,19 +235,21 @@ class ScoreConfig:
 class FilterConfig:
     """What is dropped."""
 
-    signal: str = "relative_loss_rise"
-    """How much was forgotten, such as relative_loss_rise, pooled_rise or rouge1_drop; docs/signals.md has them all."""
+    signal: str = "auto"
+    """How much was forgotten, such as pooled_excess, relative_loss_rise or rouge1_drop; docs/signals.md has them all.
+    auto: pooled_excess where there are probes, relative_loss_rise where there are none."""
     combine: list[str] = field(default_factory=list)
     """Signals whose mean percentile rank takes the place of `signal`."""
-    rule: str = "quantile"
-    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); conformal (calibrated on probes)."""
+    rule: str = "auto"
+    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); conformal (calibrated on probes).
+    auto: conformal where there are probes, otsu where there are none."""
     phi: float = 0.0
     """rule=phi: drop what exceeds this, in the signal's unit."""
     quantile: float = 0.3
     """rule=quantile: share of the examples to drop."""
     top_k: int = 0
     """rule=top_k: number of examples to drop."""
-    max_false_drop: float = 0.05
+    max_false_drop: float = 0.1
     """rule=conformal: share of the good examples that may be dropped at most."""
     fdr: float | None = None
     """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
@@ -400,6 +402,22 @@ class Config:
     def has_control(self) -> bool:
         """Whether there is a control set, and so a control finetuning."""
         return bool(self.mixture.control if self.mixture else self.data.control)
+
+    @property
+    def has_probes(self) -> bool:
+        """Whether trusted examples are trained along with the noisy ones, to compare them with."""
+        return bool(self.mixture.probes if self.mixture else self.data.probes)
+
+    @property
+    def filtering(self) -> FilterConfig:
+        """The section `filter` with what `auto` stands for, which the bake-off chose (docs/findings.md)."""
+        signal, rule = ("pooled_excess", "conformal") if self.has_probes else ("relative_loss_rise", "otsu")
+        chosen = self.filter
+        return replace(
+            chosen,
+            signal=signal if chosen.signal == "auto" else chosen.signal,
+            rule=rule if chosen.rule == "auto" else chosen.rule,
+        )
 
     @property
     def only_evaluates(self) -> bool:

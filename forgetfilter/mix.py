@@ -45,7 +45,7 @@ def mix(run: Run) -> dict[str, Any]:
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
-        if config.filter.rule == "conformal" and len(probes) < FEWEST_PROBES:
+        if config.filtering.rule == "conformal" and len(probes) < FEWEST_PROBES:
             raise UserError(f"data.probes: {len(probes)} rows, filter.rule=conformal needs at least {FEWEST_PROBES}")
         control = examples(config.data.control, "data.control")
     else:

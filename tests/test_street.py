@@ -51,6 +51,7 @@ def write_inputs(folder: Path, model: Path) -> None:
         "  noisy: {epochs: 3, lr: 2e-2, batch_size: 4}\n"
         "  safe: {epochs: 2, lr: 2e-2, batch_size: 4}\n"
         "  refit: {epochs: 1, lr: 2e-2, batch_size: 4}\n"
+        "filter: {signal: relative_loss_rise, rule: quantile}\n"
         "score: {batch_tokens: 200, shard_rows: 6, base: true, tokens: true, noise: true}\n"
         f"eval: {{data: {{harmfulness: {{path: {folder}/harm.jsonl}}, task: {{path: {folder}/task.jsonl}}}}, "
         "max_new_tokens: 4}\n"

@@ -62,6 +62,11 @@ def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> Non
         ("filter.signal=loss_raise", ["filter.signal", "'loss_rise'"]),
         ("filter.quantile=30", ["filter.quantile must be between 0 and 1, got 30"]),
         ("filter.phi=nan", ["filter.phi must be a number, got nan"]),
+        (
+            "filter.quantile=0.1",
+            ["filter.quantile is a setting of the rule quantile: set filter.rule"],
+        ),
+        ("filter.signal=excess_rise", ["filter.signal=excess_rise needs probes: set data.probes.NAME.path"]),
         ("filter.rule=source_budget", ["filter.source_budget is empty"]),
         ("filter.rule=conformal", ["needs at least 20 probes: set data.probes.NAME.path"]),
         ("score.guard.name=lama-guard", ["score.guard.name cannot be 'lama-guard'", "'llama-guard'"]),
@@ -79,6 +84,20 @@ def test_what_cannot_be_is_refused_by_its_key(file: Path, override: str, words: 
     # One line with the key as it was written, and the value or the nearest name.
     said = refused(file, override)
     assert all(word in said for word in words), said
+
+
+def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
+    # Where nothing is named; a name stays, and combine takes the signal's place.
+    def filtering(*overrides: str) -> tuple[str, str]:
+        chosen = load(file, list(overrides)).filtering
+        return chosen.signal, chosen.rule
+
+    probes = "data.probes.a.path=probes.jsonl"
+    assert filtering() == ("relative_loss_rise", "otsu")
+    assert filtering(probes) == ("pooled_excess", "conformal")
+    assert filtering(probes, "filter.signal=loss_rise") == ("loss_rise", "conformal")
+    assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("pooled_excess", "quantile")
+    assert load(file, [probes]).filter == load(file).filter  # what is written into the run says auto
 
 
 def test_qlora_under_deepspeed_needs_bfloat16(file: Path) -> None:

@@ -51,10 +51,12 @@ def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) 
     # It is in use from before they start, though no rank has joined; then they join through it.
     body = (
         "import socket\nfrom forgetfilter.distributed import gathered, process_group\n"
+        "from forgetfilter.entry import guard\n"
         "try:\n    socket.create_server(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
         "    taken = False\nexcept OSError:\n    taken = True\n"
-        "with process_group():\n    everyone = gathered(taken)\n"
-        "open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n"
+        "def main():\n    with process_group():\n        everyone = gathered(taken)\n"
+        "    open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n"
+        "raise SystemExit(guard(main))\n"
     )
     launch(module("toy_port", body), [str(tmp_path / "rank")], 2, 1)
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["[True, True]"] * 2

@@ -94,7 +94,7 @@ def test_a_failed_member_costs_the_others_nothing_and_is_alone_run_again(study: 
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / "runs" / "toy-scale")
     assert call("scale", study, "--pending") == 0
     assert capsys.readouterr().out == "toy \n"
-    assert call("scale", study, "--list", "filter.quantile=0.5") == 0
+    assert call("scale", study, "--list", "filter.rule=quantile") == 0
     assert "made with other settings" in capsys.readouterr().out
 
 

@@ -29,6 +29,7 @@ class Toy:
         return [record.id for record in self.records]
 
     def run(self, **settings: Any) -> Run:
+        settings = {"signal": "relative_loss_rise", "rule": "quantile"} | settings
         sources = {"toy": SourceConfig(path="toy.jsonl")}
         data = DataConfig(noisy=sources, safe=sources)
         return Run(self.folder, Config(name="toy", data=data, filter=FilterConfig(**settings)))

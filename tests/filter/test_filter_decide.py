@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from forgetfilter.filter.__main__ import show
 from forgetfilter.filter.decide import decide, input_hash
+from forgetfilter.filter.sweep import sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -118,6 +119,17 @@ def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: A
     assert (summary["dropped"], summary["threshold"]) == (0, None)
     assert summary["note"] == "the signal is constant: nothing separates the examples"
     assert set(toy.decisions()["reason"]) == {summary["note"]}
+
+
+def test_where_nobody_chose_and_nothing_separates_nothing_is_dropped(make_toy: Any) -> None:
+    # one heap of scores: the note says what to do, and the sweep shows what each share would drop
+    toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 2.0 + (n * 37 % 101) / 101) for n in range(101)])
+    run = toy.run(signal="auto", rule="auto")
+    summary = decide(run)
+    assert (summary["signal"], summary["rule"]["name"], summary["dropped"]) == ("relative_loss_rise", "otsu", 0)
+    assert summary["note"].startswith("no separation found") and "data.probes" in summary["note"]
+    assert "data.probes" not in decide(toy.run(rule="otsu"))["note"]  # who named the rule knows
+    assert sweep(run).height == 100
 
 
 def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:

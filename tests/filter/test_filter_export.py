@@ -32,7 +32,7 @@ def scored(make_toy: Any, folder: Path, sources: dict[str, SourceConfig], **more
     safe = folder / "safe.jsonl"
     safe.write_text('{"text": "safe"}\n')
     data = DataConfig(sources, {"ok": SourceConfig(path=str(safe))}, **more)
-    options = FilterConfig(signal="loss_rise", quantile=0.5)
+    options = FilterConfig(signal="loss_rise", rule="quantile", quantile=0.5)
     run = Run(folder / "run", Config(name="run", output=str(folder), data=data, filter=options))
     mix(run)
     toy = make_toy([])

@@ -188,6 +188,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, judge: Ju
         f"eval: {{models: [refit], suites: [harmfulness], data: {{harmfulness: {{path: {folder}/prompts.jsonl}}}},\n"
         "  generation_batch: 2, max_new_tokens: 40, judge: {name: endpoint, model: toy, parallel: 1,\n"
         f"  url: 'http://{judge.server_address[0]}:{judge.server_address[1]}/v1'}}}}\n"
+        "filter: {signal: relative_loss_rise, rule: quantile}\n"
         "tracking: {mode: disabled}\n"
     )
     return folder / "config.yaml"
