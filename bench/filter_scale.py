@@ -1,10 +1,11 @@
 """The filter beside one plain read of the same Parquet shards, at any size.
 
-    python bench/filter_scale.py --rows 1000000 10000000 --folder /tmp/filter_scale [--repeats 3] [--texts] [--keep]
+    python bench/filter_scale.py --rows 1000000 10000000 --folder FOLDER [--repeats 3] [--rules] [--texts] [--keep]
 
 Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
-ranking, deciding and writing decisions.parquet. With --texts also kept.jsonl and dropped.jsonl from a data file of
+ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, and by excess_rise and conformal
+with 1,000 probes. With --texts also kept.jsonl and dropped.jsonl from a data file of
 some 300 bytes a row, beside one plain copy of that file. Written to bench/results/filter_scale.json, a size an entry;
 needs some 300 bytes of disk a row (with texts 1,100), and deletes them unless told to --keep them for the next time.
 --repeats 0 --keep makes them and times nothing.
@@ -17,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ RESULT = Path(__file__).parent / "results" / "filter_scale.json"
 SHARD = 1_000_000  # rows
 SOURCES = ("book", "forum", "mail", "web")
 SHARE = 0.3  # to drop
+PROBES = 1_000
 
 
 def main() -> None:
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rules", action="store_true")
     parser.add_argument("--texts", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--worker", choices=WORK)
@@ -58,15 +62,15 @@ def main() -> None:
             if not (folder / STATES[-1] / "manifest.json").exists():
                 make(count, folder, options.texts)
             if options.repeats:
-                measure(count, folder, options.repeats, options.texts)
+                names = ["read", "filter", *(RULES if options.rules else []), *(TEXTS if options.texts else [])]
+                measure(count, folder, options.repeats, names)
         finally:
             if not options.keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(count: int, folder: Path, repeats: int, texts: bool) -> None:
+def measure(count: int, folder: Path, repeats: int, names: list[str]) -> None:
     """Times every kind of work in turn, and adds the size's entry to the result."""
-    names = [name for name in WORK if texts or name in ("read", "filter")]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
@@ -164,26 +168,43 @@ def read(folder: Path) -> None:
 
 def decide(folder: Path) -> dict[str, float]:
     """Join, signal, ranks, rule and decisions.parquet, as the filter stage does them."""
-    with decisions_of(folder / "data.parquet", folder) as decisions:
+    return decided(folder, "relative_loss_rise", "quantile", {"quantile": SHARE})
+
+
+def otsu(folder: Path) -> dict[str, float]:
+    """The same by the rule for data without probes."""
+    return decided(folder, "relative_loss_rise", "otsu", {})
+
+
+def conformal(folder: Path) -> dict[str, float]:
+    """The same by a signal and a rule for data with probes, each row's p-value among the decisions."""
+    probes = folder / "probes.jsonl"
+    pl.scan_parquet(folder / "data.parquet").select("id").head(PROBES).collect().write_ndjson(probes)
+    return decided(folder, "excess_rise", "conformal", {"max_false_drop": 0.1, "fdr": None}, probes)
+
+
+def decided(
+    folder: Path, signal: str, rule: str, settings: dict[str, Any], probes: Path | None = None
+) -> dict[str, float]:
+    with decisions_of(folder / "data.parquet", folder, signal, rule, settings, probes) as decisions:
         decisions.write(folder / "filter" / "decisions.parquet")
         return {"dropped": int(decisions.drop.sum())}
 
 
-def decisions_of(data: Path, folder: Path) -> Any:
-    from contextlib import contextmanager
-
+@contextmanager
+def decisions_of(
+    data: Path, folder: Path, signal: str, rule: str, settings: dict[str, Any], probes: Path | None = None
+) -> Iterator[Any]:
     from forgetfilter.filter import rules, signals
     from forgetfilter.filter.decide import make_decisions, make_scores
+    from forgetfilter.filter.probes import read_probes
     from forgetfilter.filter.table import joined
 
-    @contextmanager
-    def made() -> Any:
-        with joined(data, folder) as table:
-            signal, rule = signals.get("relative_loss_rise"), rules.get("quantile")
-            review = np.zeros(table.count, dtype=np.int8)
-            yield make_decisions(table, make_scores(table, signal), signal, rule, {"quantile": SHARE}, review)
-
-    return made()
+    with joined(data, folder) as table:
+        probe = read_probes(probes, table) if probes else None
+        known, review = signals.get(signal), np.zeros(table.count, dtype=np.int8)
+        scores = make_scores(table, known, probe)
+        yield make_decisions(table, scores, known, rules.get(rule), settings, review)
 
 
 def copy(folder: Path) -> None:
@@ -197,7 +218,8 @@ def split(folder: Path) -> dict[str, float]:
     """The whole of it from the JSONL on: ids from the texts, decisions, kept.jsonl and dropped.jsonl."""
     from forgetfilter.filter.split import write_split
 
-    with decisions_of(folder / "data.jsonl", folder) as decisions:
+    rule = ("relative_loss_rise", "quantile", {"quantile": SHARE})
+    with decisions_of(folder / "data.jsonl", folder, *rule) as decisions:
         decisions.write(folder / "filter" / "decisions.parquet")
         start = time.perf_counter()
         write_split(folder / "data.jsonl", folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
@@ -207,9 +229,12 @@ def split(folder: Path) -> dict[str, float]:
 WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "read": read,
     "filter": decide,
+    "otsu": otsu,
+    "conformal": conformal,
     "copy": copy,
     "texts": split,
 }
+RULES, TEXTS = ("otsu", "conformal"), ("copy", "texts")
 
 if __name__ == "__main__":
     main()

@@ -54,6 +54,11 @@ class Scores:
         """Examples that have a score."""
         return len(self.order)
 
+    def evenly(self, most: int = 1_000_000) -> NDArray[np.float64]:
+        """At most so many of the scores that there are, evenly by rank, the highest first: all where they are fewer."""
+        places = np.linspace(0, self.count - 1, min(most, self.count)).round().astype(np.int64)
+        return self.score.take(self.order.take(places))
+
     @cached_property
     def rank(self) -> NDArray[np.uint32]:
         """[n] place in `order` from 1 on; 0 without a score."""

@@ -22,7 +22,7 @@ def cut(score: NDArray[np.float64]) -> tuple[float | None, str]:
 
 def apply(scores: Scores, signal: str) -> Verdict:
     """Drops scores above the threshold."""
-    return above(scores, *cut(scores.score))
+    return above(scores, *cut(scores.evenly()))
 
 
 RULE = Rule(name="mixture", settings=(), apply=apply)

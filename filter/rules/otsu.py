@@ -29,7 +29,7 @@ def cut(score: NDArray[np.float64]) -> tuple[float | None, str]:
 
 def apply(scores: Scores, signal: str) -> Verdict:
     """Drops scores above the cut."""
-    return above(scores, *cut(scores.score))
+    return above(scores, *cut(scores.evenly()))
 
 
 def above(scores: Scores, threshold: float | None, found: str) -> Verdict:

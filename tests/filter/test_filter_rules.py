@@ -71,6 +71,16 @@ def test_top_k() -> None:
     assert reasons(out)["e"] == "rank 4 of 4: not among the 3 most forgotten"
 
 
+def test_scores_evenly_by_rank() -> None:
+    # all of them where they are few, without the absent; else their quantiles, the highest and the lowest among them
+    scores = make_scores([(f"{n:03}", "x", None if n % 5 == 0 else float(n * 37 % 101)) for n in range(101)])
+    known = np.sort(scores.score[~np.isnan(scores.score)])[::-1]
+    assert scores.evenly().tolist() == known.tolist()
+    thin = scores.evenly(9)
+    assert thin.tolist() == known[np.linspace(0, len(known) - 1, 9).round().astype(int)].tolist()
+    assert (thin[0], thin[-1]) == (known[0], known[-1]) and len(make_scores([("a", "x", None)]).evenly()) == 0
+
+
 def test_source_budget() -> None:
     # forum has two scored rows, half of them is 1: c; book is not named and keeps all
     out = apply("source_budget", ROWS, source_budget={"forum": 0.5})
