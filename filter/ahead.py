@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 THREADS = 2
+PIECE = 1_000_000  # numbers of an array at a time
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -25,3 +26,9 @@ def ahead(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Mad
         finally:
             for waiting in made:
                 waiting.cancel()
+
+
+def by_pieces(work: Callable[[slice], None], count: int) -> None:
+    """Calls `work` with the places of each piece of an array, in threads."""
+    for _ in ahead(work, (slice(start, start + PIECE) for start in range(0, count, PIECE))):
+        pass

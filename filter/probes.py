@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .columns import Columns
+from .rules.base import among
 from .signals.base import LOSS_COLUMNS, mean_loss
 from .table import Table
 
@@ -20,9 +21,7 @@ def read_probes(path: Path, table: Table) -> NDArray[np.bool_] | None:
     """
     if not path.exists():
         return None
-    ids = pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"].implode()
-    found = [(start, rows["id"].is_in(ids)) for start, rows in table.rows()]
-    probe = np.concatenate([piece.to_numpy() for _, piece in found]).astype(np.bool_)
+    probe = among(table.find(pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"]), table.count)
     _add_rise(table.columns, probe)
     return probe
 

@@ -1,19 +1,18 @@
 """Rows in the order of 64-bit keys: parted by size, each part sorted by itself, so that it stays near the processor."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .ahead import ahead
+from .ahead import ahead, by_pieces
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]
 PART = 2_000_000  # keys sorted together, about: some 50 bytes of memory each
 MOST_PARTS = 256  # their numbers are bytes
 SAMPLED = 100_000  # keys by which the parts are made of about one size
-PIECE = 1_000_000  # keys parted at a time
 
 
 def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
@@ -44,7 +43,7 @@ def descending(values: NDArray[np.float64]) -> Keys:
         keys[piece] = np.where(bits >> np.uint64(63), bits, ~bits & np.uint64(2**63 - 1))
         keys[piece][np.isnan(values[piece])] = np.iinfo(np.uint64).max
 
-    _by_pieces(one, len(values))
+    by_pieces(one, len(values))
     return keys
 
 
@@ -62,13 +61,8 @@ def _part_numbers(keys: Keys, edges: Keys) -> NDArray[np.uint8]:
     def one(piece: slice) -> None:
         numbers[piece] = np.searchsorted(edges, keys[piece], side="right")
 
-    _by_pieces(one, len(keys))
+    by_pieces(one, len(keys))
     return numbers
-
-
-def _by_pieces(work: Callable[[slice], None], count: int) -> None:
-    for _ in ahead(work, (slice(start, start + PIECE) for start in range(0, count, PIECE))):
-        pass
 
 
 def _sorted(keys: Keys) -> tuple[NDArray[np.int64], Keys]:

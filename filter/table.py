@@ -53,6 +53,9 @@ class Table:
     labels: list[str]
     """Names of the labels, sorted; the column `label` holds positions in it, -1 for none."""
 
+    seed: int = 0
+    """Of the hashes of the ids in the column KEY."""
+
     @property
     def count(self) -> int:
         return self.columns.count
@@ -73,6 +76,13 @@ class Table:
     def ids(self, rows: NDArray[Any]) -> pl.Series:
         """The ids of some rows, in the order of the data."""
         return pick(pl.scan_parquet(self.index), rows)
+
+    def find(self, ids: pl.Series) -> NDArray[np.int64]:
+        """The rows of those of some ids that are there, ascending."""
+        hashes = ids.hash(self.seed).implode()
+        rows = self.columns.where(pl.col(KEY).is_in(hashes), [KEY])
+        found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
+        return found
 
     def id_keys(self, rows: NDArray[Any]) -> NDArray[np.int64]:
         """Numbers that sort as the ids of the rows do: by their first bytes, whole ids only where those are equal."""
@@ -197,7 +207,7 @@ def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
         place = np.full(max(known, default=-1) + 2, -1, dtype=np.int32)  # its last is that of no name, -1
         place[sorted(known, key=known.__getitem__)] = np.arange(len(known))
         columns.write(name, place.take(codes[name]))
-    return Table(index, columns, *(sorted(known.values()) for known in seen.values()))
+    return Table(index, columns, sorted(seen["source"].values()), sorted(seen["label"].values()), seed)
 
 
 def _check_losses(table: Table, state: str, folder: Path) -> None:

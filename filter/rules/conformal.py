@@ -26,9 +26,9 @@ from scipy.stats import beta, betabinom
 from forgetfilter.checks import FEWEST_PROBES
 from forgetfilter.errors import UserError
 
+from ..ahead import by_pieces
 from .base import Rule, Scores, Verdict, percent, whether
 
-PIECE = 1_000_000  # scores
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop
 
@@ -38,10 +38,12 @@ Array = NDArray[np.float64]
 def p_values(score: Array, probes: Array) -> Array:
     """(1 + #{probes >= score}) / (m + 1), [n]; NaN without a score. `probes` [m] holds no NaN."""
     ordered, found = np.sort(probes), np.empty(len(score))
-    for start in range(0, len(score), PIECE):  # what a piece needs beside its p-values is gone with it
-        part = score[start : start + PIECE]
-        as_high = len(ordered) - np.searchsorted(ordered, part, side="left")
-        found[start : start + PIECE] = np.where(np.isnan(part), np.nan, (1 + as_high) / (len(ordered) + 1))
+
+    def one(piece: slice) -> None:
+        as_high = len(ordered) - np.searchsorted(ordered, score[piece], side="left")
+        found[piece] = np.where(np.isnan(score[piece]), np.nan, (1 + as_high) / (len(ordered) + 1))
+
+    by_pieces(one, len(score))
     return found
 
 
