@@ -114,8 +114,9 @@ def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
         size = LARGE if cell.variant == "large" else []
         settings = [*COMMON, *size, *local, f"mixture.unsafe_share={cell.share}"]
     settings += [f"name={cell.name}", f"output={folder}", f"seed={cell.seed}", *further]
+    trained = ["noisy", "safe", *(["control"] if any(word.startswith("mixture.control=") for word in further) else [])]
     for words in (["mix"], ["train"], ["score"]):
-        stages = ["noisy", "safe"] if words == ["train"] else []
+        stages = trained if words == ["train"] else []
         command = [sys.executable, "-m", "forgetfilter", *words, str(config), *stages, *settings, "--resume"]
         subprocess.run(command, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     return Run.open(folder / cell.name)
