@@ -59,26 +59,26 @@ def _quality(quality: dict[str, Any]) -> Table:
 def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
     there = {model for measured in metrics.values() for models in measured.values() for model in models}
     shown_models = [model for model in cards.MODELS if model in there]
-    title = "Safety and task with 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
-    table = _table(title, ["metric"], [*shown_models, "n", "missing"])
+    title = "Safety and task, 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
+    table = _table(title, ["metric"], [*shown_models, "n (missing)"])
     for suite, measured in metrics.items():
         table.add_row(Text(_name(suite).plain, style="bold"))
         for metric, models in measured.items():
             arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
             shown = (_with_interval(models.get(model)) for model in shown_models)
-            counts = (str(max(one.get(key) or 0 for one in models.values())) for key in ("n", "missing"))
-            table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, *counts)
+            n, lost = (max(one.get(key) or 0 for one in models.values()) for key in ("n", "missing"))
+            table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, f"{n:,}\n({lost:,})")
         table.add_section()
     return table
 
 
 def _with_interval(measured: dict[str, Any] | None) -> str:
-    """The value, and its interval below it where it has one."""
+    """The value, and its interval below it where it has one: so short that four fit beside a name in 80 columns."""
     if not measured or measured.get("value") is None:
         return "–"
     if measured.get("low") is None or measured.get("high") is None:
         return f"{measured['value']:.3f}"
-    return f"{measured['value']:.3f}\n{measured['low']:.2f} to {measured['high']:.2f}"
+    return f"{measured['value']:.3f}\n{measured['low']:.2f}…{measured['high']:.2f}"
 
 
 def _time(time: dict[str, dict[str, Any]]) -> Table:
@@ -95,9 +95,9 @@ def _time(time: dict[str, dict[str, Any]]) -> Table:
 
 
 def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, min_width=min(len(title), 78))
     for column in left:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", min_width=12)
     for column in right:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -373,13 +373,22 @@ def test_closing_table_shows_the_run(toy_run: Run) -> None:
         "0.910",
         "mean toxicity ↓",
         "0.310",
-        "0.26 to 0.36",
+        "0.26…0.36",
         "0.080",
         "accuracy ambiguous ↑",
         "train_noisy",
     ):
         assert shown in text
     assert "[b]</script>" in text and "\x01" not in text
+
+
+def test_closing_table_in_80_columns(toy_run: Run) -> None:
+    # Every metric is named and every interval whole, on lines that fit.
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(closing_table(toy_run))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"toxicity", "mean", "accuracy", "ambiguous", "0.26…0.36"} <= set(text.split())
 
 
 def test_closing_table_without_labels_and_evaluations(tmp_path: Path) -> None:
