@@ -139,8 +139,8 @@ def _stage(options: argparse.Namespace) -> None:
         names = ["mix", "eval"]
     for name in names:
         pipeline.run_stage(run, by_name[name])
-    if command in ("filter", "eval"):
-        _close(run)
+    if command in ("filter", "eval"):  # an evaluation from before is not of this decision
+        _close(run, decided=command == "filter")
     else:
         print(run.folder)
 
@@ -182,13 +182,16 @@ def _scale(options: argparse.Namespace) -> None:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
 
 
-def _close(run: Run) -> None:
+def _close(run: Run, decided: bool = False) -> None:
+    """Prints the run's closing table, or the decision's part of it, and the run folder as the last line."""
     from rich.console import Console
 
-    from forgetfilter.closing import closing_table
+    from forgetfilter.card import read_summary
+    from forgetfilter.closing import closing_table, filter_table
     from forgetfilter.progress import width_of
 
-    Console(highlight=False, width=width_of(sys.stdout)).print(closing_table(run))
+    shown = filter_table(read_summary(run)) if decided else closing_table(run)
+    Console(highlight=False, width=width_of(sys.stdout)).print(shown)
     print(run.folder)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,16 +21,27 @@ def closing_table(run: Run) -> Group:
 
     UserError before the filter stage has run.
     """
-    tables = []
+    tables: list[RenderableType] = []
     if not run.config.only_evaluates:
-        summary = cards.read_summary(run)
-        tables.append(_kept(summary))
-        if summary.get("quality"):
-            tables.append(_quality(summary["quality"]))
+        tables.append(filter_table(cards.read_summary(run)))
     if metrics := cards.read_metrics(run):
         tables.append(_safety(metrics))
     if time := cards.read_time(run):
         tables.append(_time(time))
+    return Group(*tables)
+
+
+def filter_table(summary: dict[str, Any]) -> Group:
+    """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
+    remarks = [f"{remark}." for remark in cards.unscored(summary)]
+    if not summary["dropped"] and not summary.get("note"):
+        remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
+    if review := summary.get("review"):
+        remarks.append(f"By review {review['kept']:,} kept and {review['dropped']:,} dropped.")
+    remarks += [summary[key] for key in ("note", "export_note") if summary.get(key)]
+    tables: list[RenderableType] = [_kept(summary), *(Padding(Text(remark), (0, 2)) for remark in remarks)]
+    if summary.get("quality"):
+        tables += [""] * bool(remarks) + [_quality(summary["quality"])]
     return Group(*tables)
 
 
@@ -39,13 +51,6 @@ def _kept(summary: dict[str, Any]) -> Table:
         table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
     table.add_section()
     table.add_row("all", f"{summary['kept']:,}", f"{summary['dropped']:,}")
-    remarks = cards.unscored(summary)
-    if review := summary.get("review"):
-        remarks.append(f"by review {review['kept']:,} kept and {review['dropped']:,} dropped")
-    if summary.get("note"):
-        remarks.append(summary["note"])
-    if remarks:
-        table.caption = Text("; ".join(remarks))
     return table
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.__main__ import show
 from forgetfilter.filter.decide import decide, input_hash
 from forgetfilter.filter.sweep import sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from forgetfilter.closing import filter_table
 from forgetfilter.errors import UserError
 from forgetfilter.records import write_records
 from forgetfilter.shards import shard_path, write_manifest, write_shard
@@ -100,7 +100,7 @@ def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, 
     summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).run(signal="guard", rule="phi", phi=0.5))
     assert (summary["kept"], summary["dropped"], summary["unscored"], summary["valueless"]) == (4, 1, 2, 1)
     assert toy.decisions()["reason"].to_list()[1::3] == ["the signal has no value for it", "no label tokens"]
-    show(summary, Console())
+    Console().print(filter_table(summary))
     printed = capsys.readouterr().out
     assert "1 kept without a score, for want of label tokens." in printed
     assert "1 kept without a score, for want of a value of guard." in printed
