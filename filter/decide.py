@@ -26,6 +26,10 @@ from .table import STATES, Table, joined
 
 CONSTANT = "the signal is constant: nothing separates the examples"
 PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
+KINDS_NOT_HARM = (
+    "; mind that pooled scores fall into heaps by kind of row, harmful or not: of clean data 60% were dropped so "
+    "(docs/findings.md), so look at what was dropped, or use probes and the rule conformal"
+)
 
 
 def input_hash(run: Run) -> str:
@@ -160,7 +164,10 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["probes"] = int(decisions.scores.probe.sum())
     if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):
         summary["noise"] = noise
-    if verdict.note:
+    pooled = "cluster" in signals.chosen(config.signal, config.combine).needs
+    if rule.name in ("otsu", "mixture") and pooled and verdict.threshold is not None:
+        summary["note"] = verdict.note + KINDS_NOT_HARM
+    elif verdict.note:
         unhelped = run.config.filter.rule == "auto" and rule.name == "otsu" and verdict.threshold is None
         summary["note"] = verdict.note + (PROBES_HELP if unhelped else "")
     if decisions.review.any():

@@ -140,6 +140,9 @@ def test_decides_on_clusters(families: Any) -> None:
     summary = decide(families.run(signal="pooled_rise", quantile=0.5))
     assert summary["by_source"] == {"cake": {"kept": 20, "dropped": 0}, "car": {"kept": 0, "dropped": 20}}
     assert Path(families.folder / "signals" / "texts" / "manifest.json").exists()
+    # its scores have two heaps, whether or not one of them is harm: the automatic rule says so
+    assert "heaps by kind of row" in decide(families.run(signal="pooled_rise", rule="otsu"))["note"]
+    assert "heaps by kind of row" not in decide(families.run(signal="loss_rise", rule="otsu"))["note"]
 
 
 def test_probes_are_never_dropped(make_toy: Any) -> None:
