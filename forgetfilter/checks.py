@@ -101,7 +101,8 @@ def _check_filter(config: Config) -> None:
         enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
         if not enough and not config.only_evaluates:
             key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
-            raise UserError(f"filter.rule=conformal needs at least {FEWEST_PROBES} probes: set {key}, and run again")
+            named = "conformal" if given.rule == "conformal" else "auto, with probes conformal,"
+            raise UserError(f"filter.rule={named} needs at least {FEWEST_PROBES} probes: set {key}, and run again")
     if given.rule == "source_budget" and not given.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in given.combine or [filtering.signal]:

@@ -46,7 +46,8 @@ def mix(run: Run) -> dict[str, Any]:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
         if config.filtering.rule == "conformal" and len(probes) < FEWEST_PROBES:
-            raise UserError(f"data.probes: {len(probes)} rows, filter.rule=conformal needs at least {FEWEST_PROBES}")
+            rule = "conformal" if config.filter.rule == "conformal" else "auto, with probes conformal,"
+            raise UserError(f"data.probes: {len(probes)} rows, filter.rule={rule} needs at least {FEWEST_PROBES}")
         control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)

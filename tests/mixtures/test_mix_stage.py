@@ -67,7 +67,8 @@ def test_sets_that_share_rows_are_refused_and_the_rows_named(tmp_path: Path) -> 
 def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str, Any]]) -> Config:
     given = config(folder, noisy, [pair("9")])
     source = {"held": write(folder / "probes.jsonl", probes)}
-    return dataclasses.replace(given, data=dataclasses.replace(given.data, probes=source))
+    data = dataclasses.replace(given.data, probes=source)
+    return dataclasses.replace(given, data=data, filter=FilterConfig(rule="quantile"))
 
 
 def test_probes_are_trained_along(tmp_path: Path) -> None:
@@ -87,6 +88,8 @@ def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_pat
     calibrated = dataclasses.replace(config, filter=FilterConfig(rule="conformal"))
     with pytest.raises(UserError, match=r"data.probes: 19 rows, filter.rule=conformal needs at least 20"):
         mix(Run(tmp_path / "run", calibrated))
+    with pytest.raises(UserError, match=r"filter.rule=auto, with probes conformal, needs at least 20"):
+        mix(Run(tmp_path / "run", dataclasses.replace(config, filter=FilterConfig())))
     assert not (tmp_path / "run" / "data" / "noisy.jsonl").exists()
     mix(Run(tmp_path / "run", config))
 
