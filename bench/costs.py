@@ -40,8 +40,9 @@ def main() -> None:
 
 def measured(source: Path, folder: Path, encoder: str) -> dict[str, float]:
     """{what: seconds}, each option of its own."""
-    steps = {
-        "the two scorings": [],
+    control = " and the control's" if Run.open(source).config.has_control else ""
+    steps: dict[str, list[str]] = {
+        f"the two scorings{control}": [],
         "their tokens (both again)": ["score.tokens=true"],
         "base": ["score.base=true"],
         "noise": ["score.noise=true"],
