@@ -144,11 +144,12 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
 def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     """The content of summary.json."""
     config = run.config.filtering
-    rule, table, drop = rules.get(config.rule), decisions.table, decisions.drop
+    signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
+    table, drop = decisions.table, decisions.drop
     dropped, label = int(drop.sum()), table.columns.read("label")
     verdict = decisions.verdict
     summary = {
-        "signal": signals.chosen(config.signal, config.combine).name,
+        "signal": signal.name,
         "rule": {"name": rule.name} | {key: getattr(config, key) for key in rule.settings},
         "kept": table.count - dropped,
         "dropped": dropped,
@@ -162,14 +163,10 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["valueless"] = valueless  # of the unscored those with label tokens
     if decisions.scores.probe is not None:
         summary["probes"] = int(decisions.scores.probe.sum())
-    if noise := quality.noise(table, signals.chosen(config.signal, config.combine), decisions.scores.score, drop):
+    if noise := quality.noise(table, signal, decisions.scores.score, drop):
         summary["noise"] = noise
-    pooled = "cluster" in signals.chosen(config.signal, config.combine).needs
-    if rule.name in ("otsu", "mixture") and pooled and verdict.threshold is not None:
-        summary["note"] = verdict.note + KINDS_NOT_HARM
-    elif verdict.note:
-        unhelped = run.config.filter.rule == "auto" and rule.name == "otsu" and verdict.threshold is None
-        summary["note"] = verdict.note + (PROBES_HELP if unhelped else "")
+    if verdict.note:
+        summary["note"] = verdict.note + _advice(verdict, rule, signal, run)
     if decisions.review.any():
         summary["review"] = {
             "kept": int((decisions.review == 1).sum()),
@@ -177,6 +174,15 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
             "changed": int((drop != verdict.drop).sum()),
         }
     return summary
+
+
+def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, run: Run) -> str:
+    """What a person should know of an automatic rule's verdict; empty for the other rules."""
+    if rule.name not in ("otsu", "mixture"):
+        return ""
+    if verdict.threshold is None:
+        return PROBES_HELP if run.config.filter.rule == "auto" else ""
+    return KINDS_NOT_HARM if "cluster" in signal.needs else ""
 
 
 def threshold(scores: rules.Scores, drop: NDArray[np.bool_]) -> float | None:

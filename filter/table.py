@@ -65,10 +65,6 @@ class Table:
         """The columns that signals can read."""
         return [name for name in self.columns.types if name not in _CODES]
 
-    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        """(first row, `id, source, label`) of the examples, some at a time, in order."""
-        return ahead(lambda start: (start, self.known(start, start + PIECE)), range(0, self.count, PIECE))
-
     def known(self, start: int, stop: int) -> pl.DataFrame:
         """`id, source, label` of the examples from `start` up to `stop`."""
         return pl.scan_parquet(self.index).slice(start, stop - start).select(*_INDEX).collect()

@@ -91,6 +91,11 @@ def check(config: Config) -> None:
         _check_scale(config.scale)
 
 
+def calibrated(config: Config) -> str:
+    """The rule conformal as the user asked for it."""
+    return f"filter.rule={'auto, with probes conformal,' if config.filter.rule == 'auto' else 'conformal'}"
+
+
 def _check_filter(config: Config) -> None:
     given, filtering = config.filter, config.filtering
     if given.rule == "auto":
@@ -101,8 +106,7 @@ def _check_filter(config: Config) -> None:
         enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
         if not enough and not config.only_evaluates:
             key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
-            named = "conformal" if given.rule == "conformal" else "auto, with probes conformal,"
-            raise UserError(f"filter.rule={named} needs at least {FEWEST_PROBES} probes: set {key}, and run again")
+            raise UserError(f"{calibrated(config)} needs at least {FEWEST_PROBES} probes: set {key}, and run again")
     if given.rule == "source_budget" and not given.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in given.combine or [filtering.signal]:

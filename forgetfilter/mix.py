@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.checks import FEWEST_PROBES
+from forgetfilter.checks import FEWEST_PROBES, calibrated
 from forgetfilter.config import Config, SourceConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_value, write_json, write_text
@@ -46,8 +46,7 @@ def mix(run: Run) -> dict[str, Any]:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
         if config.filtering.rule == "conformal" and len(probes) < FEWEST_PROBES:
-            rule = "conformal" if config.filter.rule == "conformal" else "auto, with probes conformal,"
-            raise UserError(f"data.probes: {len(probes)} rows, filter.rule={rule} needs at least {FEWEST_PROBES}")
+            raise UserError(f"data.probes: {len(probes)} rows, {calibrated(config)} needs at least {FEWEST_PROBES}")
         control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)
