@@ -60,6 +60,7 @@ LARGE = [
     "mixture.size=400", "mixture.probes=100", "mixture.safe_size=600", "mixture.trusted_tasks=200",
     "train.noisy.epochs=4", "train.noisy.batch_size=16", "train.safe.batch_size=16",
 ]  # fmt: skip
+LARGE_OF = {"harmfulness": ["mixture.size=380"]}  # as many unsafe rows as are at hand
 OTHER = {"bias": "harmfulness", "toxicity": "bias", "harmfulness": "bias"}
 
 
@@ -111,7 +112,7 @@ def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
     else:
         config = CONFIGS / f"{cell.kind}.yaml"
         local = [setting.replace("DATA", str(data)) for setting in KINDS[cell.kind] + TASKS]
-        size = LARGE if cell.variant == "large" else []
+        size = [*LARGE, *LARGE_OF.get(cell.kind, [])] if cell.variant == "large" else []
         settings = [*COMMON, *size, *local, f"mixture.unsafe_share={cell.share}"]
     settings += [f"name={cell.name}", f"output={folder}", f"seed={cell.seed}", *further]
     trained = ["noisy", "safe", *(["control"] if any(word.startswith("mixture.control=") for word in further) else [])]

@@ -19,7 +19,7 @@ from forgetfilter.shards import read_manifest
 from . import quality, review, rules, signals, texts
 from .decisions import Decisions
 from .export import write_export
-from .extras import STORED, TEXT_COLUMNS, missing
+from .extras import STORED, missing
 from .probes import read_probes
 from .split import write_split
 from .table import STATES, Table, joined
@@ -90,9 +90,8 @@ def deciding(run: Run) -> Iterator[Decisions]:
 def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
     """The joined table of a run, its signal, and the scores by it."""
     signal = signals.chosen(run.config.filtering.signal, run.config.filtering.combine)
-    if set(signal.needs) & set(TEXT_COLUMNS):
-        texts.prepare(run.noisy_data, run.safe_data, run.folder / "signals" / "texts")
-    with joined(run.noisy_data, run.folder / "signals") as table:
+    texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
+    with joined(run.noisy_data, run.folder / "signals", [*signal.needs, quality.NOISE]) as table:
         probe = read_probes(run.probes, table)
         yield table, signal, make_scores(table, signal, probe)
 

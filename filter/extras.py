@@ -9,12 +9,12 @@
 | signals/gradients | gradient_distance | score.gradients=true |
 | signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/guard | guard | score.guard.name=NAME: the probability of harm |
-| signals/texts | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
+| signals/texts/NAME | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
 | data/probes.jsonl | probe_rise | probes (filter/probes.py) |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
 from .join import AGAIN, Joiner, Kinds
 
-TEXT_COLUMNS: Kinds = {
-    "cluster": ("cluster", np.int32),
-    "safe_distance": ("safe_distance", np.float64),
-    "profanity": ("profanity", np.float64),
+TEXTS: dict[str, Kinds] = {
+    "texts/cluster": {"cluster": ("cluster", np.int32)},
+    "texts/safe_distance": {"safe_distance": ("safe_distance", np.float64)},
+    "texts/profanity": {"profanity": ("profanity", np.float64)},
 }
 FOLDERS: dict[str, Kinds] = {
     "base": {"loss_sum": ("base_loss_sum", np.float64)},
@@ -41,9 +41,9 @@ FOLDERS: dict[str, Kinds] = {
     "embeddings": {"embedding_distance": ("embedding_distance", np.float64)},
     "guard": {"guard": ("guard", np.float64)},
     "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
-    "texts": TEXT_COLUMNS,
+    **TEXTS,
 }
-STORED = tuple(name for name in FOLDERS if name != "texts")  # by the score stage; texts follow from the data
+STORED = tuple(name for name in FOLDERS if name not in TEXTS)  # by the score stage; texts follow from the data
 DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
 ADVICE = {
     **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),
@@ -58,20 +58,26 @@ ADVICE = {
 }
 
 
-def add_extras(joiner: Joiner, signals: Path) -> None:
-    """Adds what is there and complete; UserError where it is of other data than the two scorings."""
+def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None) -> None:
+    """Adds what is wanted (None: everything), there and complete; UserError where it is of other data than before."""
     data = read_manifest(signals / "before").get("data")
+
+    def asked(columns: Collection[str]) -> bool:
+        return wanted is None or not set(columns).isdisjoint(wanted)
+
     for name, kinds in FOLDERS.items():
         folder = signals / name
-        if not (folder / "manifest.json").exists():
+        if not asked([column for column, _ in kinds.values()]) or not (folder / "manifest.json").exists():
             continue
-        if name != "texts" and read_manifest(folder).get("data") != data:
+        if read_manifest(folder).get("data") != data:
+            if name in TEXTS:  # made anew when a signal needs it
+                continue
             raise UserError(f"{folder} is of other data than {signals / 'before'}: {AGAIN}")
         if name == "control":
             check_comparable(signals / "before", folder)
         joiner.add(folder, kinds)
     losses = signals.parent / "train" / "noisy" / "losses"
-    if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
+    if asked(DYNAMICS) and (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
         _add_dynamics(joiner, losses)
 
 

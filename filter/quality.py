@@ -16,6 +16,7 @@ from .decisions import Decisions
 from .table import Table
 
 Numbers = dict[str, float | None]
+NOISE = "noise_loss_sum"  # the column that `noise` reads beside those of the signal
 
 
 def measure(decisions: Decisions, label: NDArray[np.int32]) -> dict[str, Any] | None:
@@ -48,11 +49,11 @@ def noise(
     The floor is the 99th percentile of the signal between two scorings of one model, M1, in different batches; the
     share is that of the dropped examples whose score exceeds it. Of signals of the losses before and after.
     """
-    if "noise_loss_sum" not in table.numbers or "after_loss_sum" not in signal.needs:
+    if NOISE not in table.numbers or "after_loss_sum" not in signal.needs:
         return None
     sample = table.sample
     expression = signal.bind(sample.select(signal.needs))
-    twice = sample.with_columns(after_loss_sum=pl.col("noise_loss_sum")).select(score=expression).to_series()
+    twice = sample.with_columns(after_loss_sum=pl.col(NOISE)).select(score=expression).to_series()
     floor = float(twice.fill_nan(None).drop_nulls().quantile(0.99) or 0.0)
     above = float((score[drop] > floor).mean()) if drop.any() else 0.0
     return {"floor": floor, "share_of_drops_above": above}

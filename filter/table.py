@@ -9,7 +9,7 @@ another hash is taken), and the numbers lie in files, so that 100 million rows n
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,8 +108,11 @@ class Table:
 
 
 @contextlib.contextmanager
-def joined(data: Path, signals: Path) -> Iterator[Table]:
+def joined(data: Path, signals: Path, needs: Collection[str] | None = None) -> Iterator[Table]:
     """The table of a run, from its data/noisy.jsonl (or Parquet with the same columns) and its signals folder.
+
+    `needs` are the columns beyond the two losses that are wanted, None for all that are there. Labelled data has all:
+    it tells how well each signal would have done.
 
     Raises UserError where the two scorings are not comparable, an id is missing, foreign or there twice, the
     token counts differ, or a loss is not a number.
@@ -120,25 +123,28 @@ def joined(data: Path, signals: Path) -> Iterator[Table]:
     with tempfile.TemporaryDirectory(dir=signals.parent, prefix=".filter-") as scratch:
         index = data if data.suffix == ".parquet" else make_index(data, Path(scratch) / "index.parquet")
         try:
-            table = _join(data, index, signals, Path(scratch))
+            table = _join(data, index, signals, Path(scratch), needs)
         except SameHashError:
-            table = _join(data, index, signals, Path(scratch), seed=1)
+            table = _join(data, index, signals, Path(scratch), needs, seed=1)
         yield table
 
 
 def make_index(data: Path, path: Path) -> Path:
     """`id, source, label` of the canonical records, in their order, as Parquet."""
     schema = pa.schema([(name, pa.string()) for name in _INDEX])
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=["source"]) as writer:
+        for block, _ in lines(data):
+            piece = read_lines(data, block, _INDEX)
+            writer.write_table(piece.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
+    return path
+
+
+def read_lines(data: Path, block: NDArray[np.uint8], schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Fields of the canonical records in a block of whole lines of `data`; UserError with the line that is none."""
     try:
-        with pq.ParquetWriter(
-            path, schema, compression="zstd", compression_level=1, use_dictionary=["source"]
-        ) as writer:
-            for block, _ in lines(data):
-                piece = pl.read_ndjson(block.tobytes(), schema=_INDEX)
-                writer.write_table(piece.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
+        return pl.read_ndjson(block.tobytes(), schema=schema)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{data} {_broken_line(data)}; run the mix stage again") from error
-    return path
 
 
 def has_rouge(signals: Path) -> bool:
@@ -146,8 +152,9 @@ def has_rouge(signals: Path) -> bool:
     return all((signals / "rouge1" / state / "manifest.json").exists() for state in STATES)
 
 
-def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) -> Table:
+def _join(data: Path, index: Path, signals: Path, scratch: Path, needs: Collection[str] | None, seed: int = 0) -> Table:
     table = _examples(data, index, scratch, seed)
+    wanted = None if table.labels else needs
     joiner = Joiner(table.columns, index, data, seed)
     for state in STATES:
         kinds = {"num_tokens": (f"{state}_tokens", np.int32), "loss_sum": (f"{state}_loss_sum", np.float64)}
@@ -158,15 +165,15 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path, seed: int = 0) 
     refuse(table.ids(unequal), message)
     table.columns.rename("before_tokens", "num_tokens")
     table.columns.drop("after_tokens")
-    if has_rouge(signals):
+    rouge = {state: f"{state}_rouge1" for state in STATES}
+    if has_rouge(signals) and (wanted is None or not set(rouge.values()).isdisjoint(wanted)):
         folder = signals / "rouge1"
         check_comparable(folder / "before", folder / "after")
-        for state in STATES:
-            name = f"{state}_rouge1"
+        for state, name in rouge.items():
             joiner.add(folder / state, {"rouge1": (name, np.float64)})
             wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
             refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
-    add_extras(joiner, signals)
+    add_extras(joiner, signals, wanted)
     return table
 
 

@@ -24,7 +24,7 @@ def write_chances(guard: Guard, data: Path, folder: Path, step_rows: int, shard_
 
     To be called by every rank.
     """
-    blocks = RecordBlocks(data, step_rows)
+    blocks = RecordBlocks.of(data, step_rows)
 
     def compute(step: int) -> pa.Table:
         records = blocks[step]

@@ -65,7 +65,7 @@ class Encoder:
 
 def side(encoder: Encoder, data: Path, step_rows: int) -> Side:
     """A file of records, for forgetfilter/nearest.py: all messages of a row as one text, `step_rows` rows a step."""
-    blocks = RecordBlocks(data, step_rows)
+    blocks = RecordBlocks.of(data, step_rows)
 
     def unit(step: int) -> tuple[list[str], torch.Tensor]:
         records = blocks[step]

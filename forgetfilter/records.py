@@ -119,24 +119,38 @@ def read_records(path: Path) -> Iterator[Record]:
     try:
         with open(path, encoding="utf-8") as handle:
             for line in handle:
-                yield _record(line)
+                yield to_record(line)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the mix stage first") from error
 
 
+@dataclass(frozen=True)
 class RecordBlocks:
-    """A run's own JSONL file in blocks of so many records, each read when it is asked for.
+    """A run's own JSONL file in blocks of `rows` records, each read when it is asked for.
 
     Of a file of any size only the place of each block is in memory.
     """
 
-    def __init__(self, path: Path, rows: int):
-        self.path, self.rows, self.starts, place = path, rows, list[int](), 0
-        with open(path, "rb") as handle:
-            for number, line in enumerate(handle):
-                if number % rows == 0:
-                    self.starts.append(place)
-                place += len(line)
+    path: Path
+    rows: int
+    starts: list[int]
+    """The first byte of each block."""
+    count: int
+    """Records in all."""
+
+    @classmethod
+    def of(cls, path: Path, rows: int) -> "RecordBlocks":
+        """Looks through the file for the blocks."""
+        starts, place, count = list[int](), 0, 0
+        try:
+            with open(path, "rb") as handle:
+                for count, line in enumerate(handle, 1):
+                    if count % rows == 1 % rows:
+                        starts.append(place)
+                    place += len(line)
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing: run the mix stage first") from error
+        return cls(path, rows, starts, count)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -144,9 +158,10 @@ class RecordBlocks:
     def __getitem__(self, block: int) -> list[Record]:
         with open(self.path, "rb") as handle:
             handle.seek(self.starts[block])
-            return [_record(line) for line in islice(handle, self.rows)]
+            return [to_record(line) for line in islice(handle, self.rows)]
 
 
-def _record(line: str | bytes) -> Record:
+def to_record(line: str | bytes) -> Record:
+    """The record of a line of a run's own JSONL file."""
     row = json.loads(line)
     return Record(row["id"], row["messages"], row["source"], row.get("label"))

@@ -63,6 +63,6 @@ def test_blocks_hold_the_records_in_order(tmp_path: Path) -> None:
     texts = [f"größer\u2028{n}" for n in range(11)]
     records = list(make_records(([{"role": "assistant", "content": text}], "s", None) for text in texts))
     write_records(tmp_path / "data.jsonl", records)
-    blocks = RecordBlocks(tmp_path / "data.jsonl", 4)
+    blocks = RecordBlocks.of(tmp_path / "data.jsonl", 4)
     assert [len(blocks[n]) for n in range(len(blocks))] == [4, 4, 3]
     assert blocks[2] == records[-3:] and [r for n in range(3) for r in blocks[n]] == records

@@ -1,11 +1,9 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from forgetfilter.filter import texts
 from forgetfilter.filter.table import joined
 
 from forgetfilter.errors import UserError
@@ -71,49 +69,6 @@ def test_control_losses(make_toy: Any, four_rows: Any) -> None:
         columns(toy)
 
 
-@pytest.fixture
-def families(make_toy: Any) -> Any:
-    """Two kinds of text, 20 rows each; the safe set has the first kind."""
-    words = {"cake": "bake the cake with flour and sugar", "car": "repair the engine brake and wheel"}
-    rows = [(f"{text} number {n}", kind, None, 4, 2.0, 3.0) for kind, text in words.items() for n in range(20)]
-    toy = make_toy(rows)
-    safe = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines()[0]
-    (toy.folder / "data" / "safe.jsonl").write_text(safe + "\n")
-    return toy
-
-
-def prepare(toy: Any) -> pl.DataFrame:
-    folder = toy.folder / "signals" / "texts"
-    texts.prepare(toy.folder / "data" / "noisy.jsonl", toy.folder / "data" / "safe.jsonl", folder)
-    return pl.read_parquet(folder / "rank=00000" / "*.parquet")
-
-
-def test_clusters_are_of_rows_that_look_alike(families: Any) -> None:
-    # no cluster holds both kinds; what the safe set holds is near it; two runs agree to the last digit
-    found = prepare(families)
-    kind = pl.Series(["cake"] * 20 + ["car"] * 20)
-    assert found["id"].to_list() == families.ids
-    mixed = found.with_columns(kind=kind).group_by("cluster").agg(pl.col("kind").n_unique())
-    assert mixed["kind"].max() == 1
-    distance = found["safe_distance"]
-    assert distance[0] == pytest.approx(0, abs=1e-6)
-    assert distance[:20].max() < distance[20:].min()  # type: ignore[operator]
-    (families.folder / "signals" / "texts" / "manifest.json").unlink()
-    assert prepare(families).equals(found)
-
-
-def test_texts_are_read_once(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # what is there for the same data is kept, and made anew for other data
-    prepare(families)
-    read: list[Any] = []
-    real = texts.Space
-    monkeypatch.setattr(texts, "Space", lambda *a, **k: read.append(1) or real(*a, **k))
-    prepare(families)
-    assert not read
-    (families.folder / "data" / "safe.jsonl").write_text("")
-    assert prepare(families)["safe_distance"].is_nan().all() and read
-
-
 def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_rows: Any) -> None:
     # the error names the setting that stores what is missing
     from forgetfilter.filter.decide import decide
@@ -129,20 +84,6 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
     ):
         with pytest.raises(UserError, match=f"filter.signal={signal} needs .*{setting}"):
             decide(make_toy(four_rows).run(signal=signal))
-
-
-def test_decides_on_clusters(families: Any) -> None:
-    # a signal over texts makes its columns by itself
-    from forgetfilter.filter.decide import decide
-
-    rises = [(i, 4, 3.0 + (n >= 20) + n / 100) for n, i in enumerate(families.ids)]
-    families.write_losses("after", rises)
-    summary = decide(families.run(signal="pooled_rise", quantile=0.5))
-    assert summary["by_source"] == {"cake": {"kept": 20, "dropped": 0}, "car": {"kept": 0, "dropped": 20}}
-    assert Path(families.folder / "signals" / "texts" / "manifest.json").exists()
-    # its scores have two heaps, whether or not one of them is harm: the automatic rule says so
-    assert "heaps by kind of row" in decide(families.run(signal="pooled_rise", rule="otsu"))["note"]
-    assert "heaps by kind of row" not in decide(families.run(signal="loss_rise", rule="otsu"))["note"]
 
 
 def test_probes_are_never_dropped(make_toy: Any) -> None:

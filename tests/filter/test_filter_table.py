@@ -177,3 +177,22 @@ def test_shards_as_a_whole(make_toy: Any, four_rows: Any) -> None:
         load(toy)
     third.unlink()
     assert len(load(toy)) == 4
+
+
+def test_without_labels_only_what_is_needed_is_joined(make_toy: Any, four_rows: Any) -> None:
+    # columns that the signal does not read cost a large run time and memory; labelled data shows every signal's quality
+    for labelled in (False, True):
+        toy = make_toy([(text, source, label if labelled else None, *rest) for text, source, label, *rest in four_rows])
+        toy.write_losses("base", [(i, 4, 1.0) for i in toy.ids])
+        toy.write_rouge("before", [0.5] * 4)
+        toy.write_rouge("after", [0.5] * 4)
+        data, signals = toy.folder / "data" / "noisy.jsonl", toy.folder / "signals"
+        for needs, found in (
+            ([], set()),
+            (["base_loss_sum"], {"base_loss_sum"}),
+            (["after_rouge1"], {"before_rouge1", "after_rouge1"}),
+            (None, {"base_loss_sum", "before_rouge1", "after_rouge1"}),
+        ):
+            further = {"base_loss_sum", "before_rouge1", "after_rouge1"} if labelled else found
+            with joined(data, signals, needs) as table:
+                assert set(table.numbers) - {"key", "num_tokens", "before_loss_sum", "after_loss_sum"} == further
