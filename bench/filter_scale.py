@@ -4,15 +4,16 @@
 
 Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
-ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, and by excess_rise and conformal
-with 1,000 probes. With --texts also kept.jsonl and dropped.jsonl from a data file of
-some 300 bytes a row, beside one plain copy of that file. Written to bench/results/filter_scale.json, a size an entry;
-needs some 300 bytes of disk a row (with texts 1,100), and deletes them unless told to --keep them for the next time.
---repeats 0 --keep makes them and times nothing.
+ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
+1,000 probes, and by pooled_excess and conformal from stored clusters. With --texts also, from a data file of some 300
+bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike texts, beside one plain copy of that file. Written
+to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a row (with texts 1,100), and deletes
+them unless told to --keep them for the next time. --repeats 0 --keep makes them and times nothing.
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -28,14 +29,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forgetfilter.runs import versions
-from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, shard_paths, write_manifest, write_shard
+from forgetfilter.runs import Run, versions
+from forgetfilter.shards import (
+    COMPARABLE,
+    LOSS_SCHEMA,
+    read_manifest,
+    shard_path,
+    shard_paths,
+    write_manifest,
+    write_shard,
+)
 
 RESULT = Path(__file__).parent / "results" / "filter_scale.json"
 SHARD = 1_000_000  # rows
 SOURCES = ("book", "forum", "mail", "web")
 SHARE = 0.3  # to drop
 PROBES = 1_000
+BLOCK_ROWS = 20_000  # of a shard of clusters
 
 
 def main() -> None:
@@ -51,7 +61,7 @@ def main() -> None:
     if options.worker:
         start = time.perf_counter()
         found = WORK[options.worker](options.folder) or {}
-        seconds = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time(), 3)}
+        seconds = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(sum(os.times()[:4]), 3)}
         status = Path("/proc/self/status").read_text()  # getrusage's peak would be that of the parent, if higher
         peak = int(status.split("VmHWM:")[1].split()[0]) / 2**20
         print(json.dumps(found | seconds | {"peak_gb": round(peak, 2)}))
@@ -59,8 +69,8 @@ def main() -> None:
     for count in options.rows:
         folder = options.folder / str(count)
         try:
-            if not (folder / STATES[-1] / "manifest.json").exists():
-                make(count, folder, options.texts)
+            if not (folder / "signals" / STATES[-1] / "manifest.json").exists():
+                make(count, folder, options.rules, options.texts)
             if options.repeats:
                 names = ["read", "filter", *(RULES if options.rules else []), *(TEXTS if options.texts else [])]
                 measure(count, folder, options.repeats, names)
@@ -80,12 +90,13 @@ def measure(count: int, folder: Path, repeats: int, names: list[str]) -> None:
             print(count, name, runs[name][-1], flush=True)
     medians = {name: statistics.median(run["seconds"] for run in found) for name, found in runs.items()}
     cpu = {name: statistics.median(run["cpu_seconds"] for run in found) for name, found in runs.items()}
+    shards = [path for state in STATES for path in shard_paths(folder / "signals" / state)]
     entry = {
         "versions": versions(),
         "runs": runs,
         "filter_over_read": round(medians["filter"] / medians["read"], 2),
         "cpu_filter_over_read": round(cpu["filter"] / cpu["read"], 2),
-        "shard_bytes": sum(path.stat().st_size for state in STATES for path in shard_paths(folder / state)),
+        "shard_bytes": sum(path.stat().st_size for path in shards),
     }
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     RESULT.write_text(json.dumps(results | {str(count): entry}, indent=2) + "\n")
@@ -95,19 +106,26 @@ def measure(count: int, folder: Path, repeats: int, names: list[str]) -> None:
 STATES = ("before", "after")
 
 
-def make(count: int, folder: Path, texts: bool) -> None:
-    """The data, Parquet without texts, JSONL with them; shards of both states and their manifests, the last of all."""
-    folder.mkdir(parents=True, exist_ok=True)
+def make(count: int, folder: Path, rules: bool, texts: bool) -> None:
+    """A run folder: the data, Parquet without texts, JSONL with them; shards, and their manifests last of all."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     tokens = np.minimum(random.geometric(1 / 120, count), 2000).astype(np.int32)
     order = np.argsort(tokens, kind="stable").astype(np.uint32)  # as plan_scoring sorts
     schema = pa.schema([(name, pa.string()) for name in ("id", "source", "label")])
-    with pq.ParquetWriter(folder / "data.parquet", schema, compression="zstd") as writer:
+    with pq.ParquetWriter(folder / "data" / "noisy.parquet", schema, compression="zstd") as writer:
         for start in range(0, count, SHARD):
             rows = np.arange(start, min(count, start + SHARD), dtype=np.uint32)
             writer.write_table(pa.table([ids(rows), sources(rows), pa.nulls(len(rows), pa.string())], schema=schema))
     if texts:
-        write_texts(folder)
+        write_texts(folder / "data")
+    signals = folder / "signals"
+    if rules:
+        for start in range(0, count, BLOCK_ROWS):
+            rows = np.arange(start, min(count, start + BLOCK_ROWS), dtype=np.uint32)
+            clusters = pa.table({"id": ids(rows), "cluster": random.integers(2_000, size=len(rows), dtype=np.int32)})
+            write_shard(shard_path(signals / "texts" / "cluster", 0, start // BLOCK_ROWS), clusters)
+        write_manifest(signals / "texts" / "cluster", {"data": "same"})
     for state in STATES:
         for start in range(0, count, SHARD):
             rows = order[start : start + SHARD]
@@ -115,26 +133,26 @@ def make(count: int, folder: Path, texts: bool) -> None:
             zeros = np.zeros(len(rows), dtype=np.int32)
             step = (start + np.arange(len(rows), dtype=np.int32)) // 64
             columns = [ids(rows), sources(rows), tokens[rows], loss, zeros, step, zeros]
-            part = start // SHARD
-            write_shard(
-                shard_path(folder / state, 0, part), pa.table(columns, names=LOSS_SCHEMA.names).cast(LOSS_SCHEMA)
-            )
-        write_manifest(folder / state, dict.fromkeys(COMPARABLE, "same"))
+            table = pa.table(columns, names=LOSS_SCHEMA.names).cast(LOSS_SCHEMA)
+            write_shard(shard_path(signals / state, 0, start // SHARD), table)
+        write_manifest(signals / state, dict.fromkeys(COMPARABLE, "same"))
 
 
 def write_texts(folder: Path) -> None:
-    said = "an answer of two hundred characters, such as it is: " + "so it is, " * 15
+    """noisy.jsonl of the rows in noisy.parquet: an answer of 30 of 20,000 made-up words a row, chosen by its id."""
+    words = pl.lit(pl.Series([f"word{number}" for number in range(20_000)]))
+    chosen = [words.gather(pl.col("id").hash(seed) % 20_000 % (1 + 700 * seed)) for seed in range(30)]
     record = pl.concat_str(
         pl.lit('{"id": "'),
         "id",
-        pl.lit(f'", "messages": [{{"role": "assistant", "content": "{said}'),
-        pl.col("id").str.slice(0, 8),
+        pl.lit('", "messages": [{"role": "assistant", "content": "'),
+        pl.concat_str(chosen, separator=" "),
         pl.lit('"}], "source": "'),
         "source",
         pl.lit('", "label": null}\n'),
     )
-    with open(folder / "data.jsonl", "w", encoding="utf-8") as handle:
-        for piece in pl.scan_parquet(folder / "data.parquet").select(record).collect_batches(maintain_order=True):
+    with open(folder / "noisy.jsonl", "w", encoding="utf-8") as handle:
+        for piece in pl.scan_parquet(folder / "noisy.parquet").select(record).collect_batches(maintain_order=True):
             handle.write("".join(piece.to_series()))
 
 
@@ -162,7 +180,7 @@ def sources(rows: np.ndarray[Any, Any]) -> pa.StringArray:
 def read(folder: Path) -> None:
     """One plain read: every column of every shard of both states."""
     for state in STATES:
-        for path in shard_paths(folder / state):
+        for path in shard_paths(folder / "signals" / state):
             pl.read_parquet(path)
 
 
@@ -176,17 +194,23 @@ def otsu(folder: Path) -> dict[str, float]:
     return decided(folder, "relative_loss_rise", "otsu", {})
 
 
-def conformal(folder: Path) -> dict[str, float]:
+def conformal(folder: Path, signal: str = "excess_rise") -> dict[str, float]:
     """The same by a signal and a rule for data with probes, each row's p-value among the decisions."""
-    probes = folder / "probes.jsonl"
-    pl.scan_parquet(folder / "data.parquet").select("id").head(PROBES).collect().write_ndjson(probes)
-    return decided(folder, "excess_rise", "conformal", {"max_false_drop": 0.1, "fdr": None}, probes)
+    probes = folder / "data" / "probes.jsonl"
+    pl.scan_parquet(folder / "data" / "noisy.parquet").select("id").head(PROBES).collect().write_ndjson(probes)
+    return decided(folder, signal, "conformal", {"max_false_drop": 0.1, "fdr": None}, probes)
+
+
+def pooled(folder: Path) -> dict[str, float]:
+    """The same by the signal that data with probes has by default."""
+    return conformal(folder, "pooled_excess")
 
 
 def decided(
     folder: Path, signal: str, rule: str, settings: dict[str, Any], probes: Path | None = None
 ) -> dict[str, float]:
-    with decisions_of(folder / "data.parquet", folder, signal, rule, settings, probes) as decisions:
+    data = folder / "data" / "noisy.parquet"
+    with decisions_of(data, folder, signal, rule, settings, probes) as decisions:
         decisions.write(folder / "filter" / "decisions.parquet")
         return {"dropped": int(decisions.drop.sum())}
 
@@ -200,16 +224,17 @@ def decisions_of(
     from forgetfilter.filter.probes import read_probes
     from forgetfilter.filter.table import joined
 
-    with joined(data, folder) as table:
+    known = signals.get(signal)
+    with joined(data, folder / "signals", known.needs) as table:
         probe = read_probes(probes, table) if probes else None
-        known, review = signals.get(signal), np.zeros(table.count, dtype=np.int8)
         scores = make_scores(table, known, probe)
+        review = np.zeros(table.count, dtype=np.int8)
         yield make_decisions(table, scores, known, rules.get(rule), settings, review)
 
 
 def copy(folder: Path) -> None:
     """One plain copy of the data file, line by line as bytes."""
-    with open(folder / "data.jsonl", "rb") as lines, open(folder / "copy.jsonl", "wb") as out:
+    with open(folder / "data" / "noisy.jsonl", "rb") as lines, open(folder / "copy.jsonl", "wb") as out:
         out.writelines(lines)
     (folder / "copy.jsonl").unlink()
 
@@ -218,12 +243,28 @@ def split(folder: Path) -> dict[str, float]:
     """The whole of it from the JSONL on: ids from the texts, decisions, kept.jsonl and dropped.jsonl."""
     from forgetfilter.filter.split import write_split
 
-    rule = ("relative_loss_rise", "quantile", {"quantile": SHARE})
-    with decisions_of(folder / "data.jsonl", folder, *rule) as decisions:
+    data, rule = folder / "data" / "noisy.jsonl", ("relative_loss_rise", "quantile", {"quantile": SHARE})
+    with decisions_of(data, folder, *rule) as decisions:
         decisions.write(folder / "filter" / "decisions.parquet")
         start = time.perf_counter()
-        write_split(folder / "data.jsonl", folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        write_split(data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
         return {"split_seconds": round(time.perf_counter() - start, 3)}
+
+
+def clusters(folder: Path) -> dict[str, float]:
+    """Clusters of alike texts, as a signal makes them at its first use, on all cores."""
+    from forgetfilter.filter.texts import prepare
+
+    from forgetfilter.config import Config, DataConfig, SourceConfig
+
+    source = {"made-up": SourceConfig(path="none")}
+    run = Run(folder, Config(name="scale", data=DataConfig(noisy=source, safe=source)))
+    run.write_config()
+    shutil.rmtree(run.signals("texts"), ignore_errors=True)
+    start = time.perf_counter()
+    prepare(run, ["cluster"])
+    rows = int(read_manifest(run.signals("texts") / "cluster")["rows"])
+    return {"processes": len(os.sched_getaffinity(0)), "rows_a_second": round(rows / (time.perf_counter() - start))}
 
 
 WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
@@ -231,10 +272,12 @@ WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "filter": decide,
     "otsu": otsu,
     "conformal": conformal,
+    "pooled": pooled,
     "copy": copy,
     "texts": split,
+    "clusters": clusters,
 }
-RULES, TEXTS = ("otsu", "conformal"), ("copy", "texts")
+RULES, TEXTS = ("otsu", "conformal", "pooled"), ("copy", "texts", "clusters")
 
 if __name__ == "__main__":
     main()

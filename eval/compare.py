@@ -58,9 +58,8 @@ def main(given: tuple[str, str], within: str | None) -> Path:
     runs = {"a": [str(run) for run in first.runs], "b": [str(run) for run in second.runs]}
     differences_written = [asdict(one) | {"verdict": one.verdict} for one in found]
     write_json(folder / "comparison.json", {"runs": runs, "differences": differences_written})
-    brief = _brief(sheet, with_models=len(pairs) > 1)
-    console.print(terminal(brief))
-    if len(brief.rows) < len(sheet.rows):
+    console.print(terminal(brief(title, found, with_models=len(pairs) > 1)))
+    if any(one.metric.endswith("]") for one in found):
         console.print(f"compare: by category in {folder / 'comparison.md'}")
     console.print(terminal(flips(changed)))
     return folder
@@ -119,18 +118,32 @@ def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
     return found, pl.concat(changes)
 
 
+def brief(title: str, found: list[Difference], with_models: bool) -> Sheet:
+    """For a terminal of 80 columns: suites as headings, intervals below values, no metrics of parts of the prompts."""
+    rows = []
+    for heading, group in itertools.groupby(found, lambda one: (one.suite, *([_models(one)] if with_models else []))):
+        rows.append((", ".join(heading), *[""] * 5))
+        for one in group:
+            if not one.metric.endswith("]"):
+                difference = None if one.value is None else (one.value, one.low, one.high)
+                ends = map(_stacked, (one.a, one.b, difference))
+                rows.append(("  " + one.metric.replace("_", " "), *ends, f"{one.n}\n({one.missing})", one.verdict))
+    return Sheet(title, ("metric", "A", "B", "B - A", "n\n(missing)", "verdict"), rows, 1, NOTE)
+
+
 def flips(changes: pl.DataFrame) -> Sheet:
     """How many prompts crossed one half of each score that lies in [0, 1], and the first of them."""
-    rows = []
+    rows, pairs = [], len(changes.select("a", "b").unique()) > 1
     for (suite, score, a, b), group in changes.filter("flipped").group_by(
         "suite", "score", "a", "b", maintain_order=True
     ):
         up = group.filter(pl.col("b_value") > pl.col("a_value"))
         some = ", ".join(identity[:12] for identity in group["id"].head(SHOWN))
         more = ", ..." if len(group) > SHOWN else ""
-        rows.append((f"{suite}", f"{score}", f"{a}, {b}", some + more, str(len(up)), str(len(group) - len(up))))
-    columns = ("suite", "score", "A, B", "prompts (all in changes.parquet)", "up", "down")
-    return Sheet("Flipped prompts", columns, rows, 4)
+        names = [suite, str(score).replace("_", " "), *([f"{a}, {b}"] if pairs else []), some + more]
+        rows.append((*map(str, names), str(len(up)), str(len(group) - len(up))))
+    columns = ("suite", "score", *(["A, B"] if pairs else []), "prompts (all in changes.parquet)", "up", "down")
+    return Sheet("Flipped prompts", columns, rows, len(columns) - 2)
 
 
 def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.DataFrame:
@@ -182,19 +195,19 @@ def _all(first: Side, second: Side) -> list[tuple[Side, Path]]:
 def _row(one: Difference) -> tuple[str, ...]:
     entry = {"value": one.value, "low": one.low, "high": one.high}
     values = [f"{end[0]:.3f} ({end[1]:.3f} to {end[2]:.3f})" if end else "-" for end in (one.a, one.b)]
-    models = one.models[0] if one.models[0] == one.models[1] else " to ".join(one.models)
-    return one.suite, one.metric, models, *values, *interval(entry), str(one.n), str(one.missing), one.verdict
+    return one.suite, one.metric, _models(one), *values, *interval(entry), str(one.n), str(one.missing), one.verdict
 
 
-def _brief(sheet: Sheet, with_models: bool) -> Sheet:
-    """The sheet for a terminal: fewer columns, and no metrics of parts of the prompts."""
-    rows = []
-    for suite, metric, models, a, b, value, ends, n, missing, verdict in sheet.rows:
-        if not metric.endswith("]"):
-            names = (suite, metric, models) if with_models else (suite, metric)
-            rows.append((*names, a, b, f"{value} ({ends})" if value != "-" else "-", f"{n} ({missing})", verdict))
-    columns = (*COLUMNS[: 3 if with_models else 2], "A", "B", "B - A", "n (missing)", "verdict")
-    return Sheet(sheet.title, columns, rows, 3 if with_models else 2, sheet.note)
+def _models(one: Difference) -> str:
+    return one.models[0] if one.models[0] == one.models[1] else " to ".join(one.models)
+
+
+def _stacked(measured: tuple[float, float | None, float | None] | None) -> str:
+    """A value, and its interval below it where it has one."""
+    if not measured:
+        return "-"
+    value, low, high = measured
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f}\n{low:.2f}…{high:.2f}"
 
 
 def _names(runs: tuple[Path, ...]) -> str:

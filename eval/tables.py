@@ -44,20 +44,25 @@ class Sheet:
 
 
 def terminal(sheet: Sheet) -> Table:
-    """For rich, without its markup: brackets in a name stay brackets."""
+    """For rich, without its markup: brackets in a name stay brackets. Cells beyond the names may have several lines."""
     title, note = Text(plain_label(sheet.title, LONGEST)), Text(sheet.note) if sheet.note else None
     table = Table(title=title, caption=note, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.caption_justify = "left"
     for index, column in enumerate(sheet.columns):  # where a terminal is narrow names are folded, numbers stay whole
-        cells = [column, *(plain_label(row[index], LONGEST) for row in sheet.rows)]
-        least = max(len(word) for cell in cells for word in cell.split() or [""])
         if index < sheet.names:
             table.add_column(Text(column), overflow="fold", min_width=NARROW)
         else:
+            cells = [column, *(_lines(row[index]) for row in sheet.rows)]
+            least = max(len(word) for cell in cells for word in cell.split() or [""])
             table.add_column(Text(column), overflow="fold", justify="right", min_width=least)
     for row in sheet.rows:
-        table.add_row(*(Text(plain_label(cell, LONGEST)) for cell in row))
+        names = [plain_label(cell, LONGEST) for cell in row[: sheet.names]]
+        table.add_row(*map(Text, names), *(Text(_lines(cell)) for cell in row[sheet.names :]))
     return table
+
+
+def _lines(cell: str) -> str:
+    return "\n".join(plain_label(line, LONGEST) for line in cell.split("\n"))
 
 
 def markdown(sheet: Sheet) -> str:

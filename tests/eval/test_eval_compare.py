@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -5,9 +6,11 @@ import polars as pl
 import pytest
 from forgetfilter.eval import suites
 from forgetfilter.eval.__main__ import main as evaluate_main
-from forgetfilter.eval.compare import compare, main, sides
+from forgetfilter.eval.compare import brief, compare, flips, main, sides
+from forgetfilter.eval.tables import terminal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from forgetfilter.cli import main as cli
 from forgetfilter.errors import UserError
@@ -191,6 +194,26 @@ def test_files_and_command(make, capsys):
         with pytest.raises(SystemExit) as ended:
             cli(wrong)
         assert ended.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_80_columns_hold_every_column_and_whole_words(make):
+    # What is shown in a narrow terminal: no name broken within a word, each interval whole below its value.
+    a, b = (make(name, "refit", harmfulness=refused([name == "a"] * 30)) for name in "ab")
+    found, changes = compare(*sides(str(a), str(b))[0])
+    for with_models in (False, True):
+        text = shown(brief("A: a, B: b", found, with_models), flips(changes))
+        words = text.split()
+        assert {"metric", "A", "B", "(missing)", "verdict", "success", "(0)"} <= set(words), text
+        assert [words.count(number) for number in ("0.000", "1.000", "-1.000")] == [2, 3, 1]
+        assert sum("…" in word for word in words) == 6
+        assert ("harmfulness, refit" in text) == with_models
+
+
+def shown(*sheets):
+    console = Console(file=io.StringIO(), width=80)
+    for sheet in sheets:
+        console.print(terminal(sheet))
+    return console.file.getvalue()
 
 
 def test_a_real_evaluation_equals_itself(make_run, alone):
