@@ -45,7 +45,7 @@ SHARD = 1_000_000  # rows
 SOURCES = ("book", "forum", "mail", "web")
 SHARE = 0.3  # to drop
 PROBES = 1_000
-BLOCK_ROWS = 20_000  # of a shard of clusters
+BLOCK_ROWS = 200_000  # of a shard of clusters
 
 
 def main() -> None:

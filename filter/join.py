@@ -1,5 +1,6 @@
 """Brings the numbers of shards into the data's order, once every id is proven to be there exactly once."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.shards import scan_shards
+from forgetfilter.shards import count_rows
 
 from .ahead import ahead
 from .columns import PIECE, Columns
@@ -38,11 +39,12 @@ class Joiner:
 
         `rows` says which of its rows, where it has more than one an example.
         """
-        scan = scan_shards(folder)
+        counts = count_rows(folder)
+        scan = pl.scan_parquet(list(counts), hive_partitioning=False)
         wanted = {KEY: pl.col("id").hash(self.seed)} | {name: _number(name, kind) for name, (_, kind) in kinds.items()}
         files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
         try:
-            _spool(scan, rows, wanted, files)
+            _spool(_pieces(counts), rows, wanted, files)
             if self.order is None or not _equal(files[KEY], self.last):  # states are mostly scored in one order
                 found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
                 self._prove(found, folder, scan if rows is None else scan.filter(rows))
@@ -86,16 +88,35 @@ def refuse(ids: pl.Series, message: str) -> None:
         raise UserError(message.replace("{}", f"{counted} ({shown}{', ...' if len(ids) > 3 else ''})"))
 
 
-def _spool(scan: pl.LazyFrame, rows: pl.Expr | None, wanted: dict[str, pl.Expr], files: dict[str, Path]) -> None:
+def _pieces(counts: dict[Path, int]) -> Iterator[tuple[list[Path], int]]:
+    """(shards, first row) of PIECE rows or less at a time: so no shard is opened for rows of another one."""
+    together, held = list[Path](), 0
+    for path, count in counts.items():
+        if together and held + count > PIECE:
+            yield together, 0
+            together, held = [], 0
+        if count > PIECE:
+            yield from (([path], start) for start in range(0, count, PIECE))
+        else:
+            together.append(path)
+            held += count
+    if together:
+        yield together, 0
+
+
+def _spool(
+    pieces: Iterable[tuple[list[Path], int]], rows: pl.Expr | None, wanted: dict[str, pl.Expr], files: dict[str, Path]
+) -> None:
     """Writes the columns into files, as they come."""
 
-    def one(start: int) -> pl.DataFrame:
-        piece = scan.slice(start, PIECE)
-        return (piece if rows is None else piece.filter(rows)).select(**wanted).collect()
+    def one(piece: tuple[list[Path], int]) -> pl.DataFrame:
+        paths, start = piece
+        scan = pl.scan_parquet(paths, hive_partitioning=False).slice(start, PIECE)
+        return (scan if rows is None else scan.filter(rows)).select(**wanted).collect()
 
     with ExitStack() as stack:
         out = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
-        for piece in ahead(one, range(0, int(scan.select(pl.len()).collect().item()), PIECE)):
+        for piece in ahead(one, pieces):
             for name, file in out.items():
                 file.write(np.ascontiguousarray(piece[name].to_numpy()).data)
 

@@ -1,6 +1,6 @@
 """Reading the texts for filter/texts.py: in blocks, a shard each.
 
-A few blocks are read in this process, many in one process a core (under Slurm's launcher in all ranks of the job). A
+One block is read in this process, several in one process a core (under Slurm's launcher in all ranks of the job). A
 stopped run goes on with the blocks that lack.
 """
 
@@ -33,8 +33,7 @@ from .space import Space
 from .table import read_lines
 
 SAMPLE = 20_000  # rows that the space is fitted to, and rows of the safe set, at most
-BLOCK_ROWS = 20_000
-ALONE = 5  # blocks that are not worth the start of further processes
+BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # of a shard, and in memory at a time
 MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # what the ranks share while the columns are made
 
 
@@ -52,7 +51,7 @@ def make(run: Run, columns: dict[str, dict[str, Any]]) -> None:
         Space.fit(_texts(_sample(run.noisy_data)), blocks.count).save(made / SPACE)
     for name, about in columns.items():
         begin(texts / name, sha256_value(about))
-    if len(blocks) <= ALONE:
+    if len(blocks) == 1:  # not worth the start of further processes
         _make(run, columns, blocks, World(0, 1, 0))
     else:
         write_json(made / BLOCKS, {"rows": blocks.rows, "starts": blocks.starts, "count": blocks.count})
@@ -79,10 +78,13 @@ def _make(run: Run, columns: Collection[str], blocks: RecordBlocks, here: World)
     with progress("read texts", len(own), len(own) - len(pending)) as meter:
         for block in pending:
             interrupts.stop_if_requested("reading the texts")
-            records = blocks[block]
-            for name, values in work.items():
-                table = pa.table({"id": [record.id for record in records], name: values(records)})
-                write_shard(shard_path(texts / name, 0, block), table)
+            records, found = blocks.each(block), dict[str, list[pa.Table]]()
+            while piece := list(islice(records, PIECE_ROWS)):
+                ids = [record.id for record in piece]
+                for name, values in work.items():
+                    found.setdefault(name, []).append(pa.table({"id": ids, name: values(piece)}))
+            for name, tables in found.items():
+                write_shard(shard_path(texts / name, 0, block), pa.concat_tables(tables))
             meter.advance()
 
 

@@ -156,9 +156,13 @@ class RecordBlocks:
         return len(self.starts)
 
     def __getitem__(self, block: int) -> list[Record]:
+        return list(self.each(block))
+
+    def each(self, block: int) -> Iterator[Record]:
+        """The records of a block, one at a time."""
         with open(self.path, "rb") as handle:
             handle.seek(self.starts[block])
-            return [to_record(line) for line in islice(handle, self.rows)]
+            yield from map(to_record, islice(handle, self.rows))
 
 
 def to_record(line: str | bytes) -> Record:

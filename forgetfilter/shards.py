@@ -48,17 +48,22 @@ def write_shard(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def scan_shards(folder: Path) -> pl.LazyFrame:
-    """All rows of a folder of shards, lazily."""
-    paths = shard_paths(folder)
-    if not paths:
-        raise UserError(f"{folder} has no shards: the stage that writes them has not run")
-    for path in paths:
+def count_rows(folder: Path) -> dict[Path, int]:
+    """How many rows each of a folder's shards has, in their order. UserError where there is none, or a broken one."""
+    counts = {}
+    for path in shard_paths(folder):
         try:
-            pq.read_metadata(path)
+            counts[path] = int(pq.read_metadata(path).num_rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{path} is truncated or not Parquet; delete it and run the stage again") from error
-    return pl.scan_parquet(paths, hive_partitioning=False)
+    if not counts:
+        raise UserError(f"{folder} has no shards: the stage that writes them has not run")
+    return counts
+
+
+def scan_shards(folder: Path) -> pl.LazyFrame:
+    """All rows of a folder of shards, lazily."""
+    return pl.scan_parquet(list(count_rows(folder)), hive_partitioning=False)
 
 
 def merged(folder: Path, expected_ids: Iterable[str] | None = None) -> pl.DataFrame:

@@ -2,23 +2,33 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 
 def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
     """The mid-rank share of the sample below each value, 0 to 1; null where there is no value.
 
-    Example: a sample of 1, 2, 2, 3 gives 2 the share (1 + 3) / 8 = 0.5.
+    Between two values of the sample it is interpolated, so that rows beyond the sample keep their order; below and
+    above all of them it is 0 and 1.
+
+    Example: a sample of 1, 2, 2, 3 gives 2 the share (1 + 3) / 8 = 0.5, and 2.5 that between 0.5 and 0.875.
     """
-    known = sample.select(values.cast(pl.Float64)).to_series().fill_nan(None).drop_nulls().sort().to_numpy()
+    known = sample.select(values.cast(pl.Float64)).to_series().fill_nan(None).drop_nulls().to_numpy()
+    knots, counts = np.unique(known, return_counts=True)
+    shares = (np.cumsum(counts) - counts / 2) / max(1, len(known))
+
+    slopes = np.append(np.diff(shares) / np.diff(knots), 0.0)[: len(knots)]
 
     def of(series: pl.Series) -> pl.Series:
-        return pl.Series(midrank(known, series.cast(pl.Float64).fill_null(float("nan")).to_numpy()))
+        given = series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        order = np.argsort(given)  # sorted values are found ten times as fast: each lies near the one before it
+        order = order[: np.count_nonzero(~np.isnan(given)) if len(knots) else 0]  # NaN is last
+        ordered = given.take(order)
+        place = np.searchsorted(knots, ordered, side="right") - 1
+        share = shares.take(place, mode="clip") + (ordered - knots.take(place, mode="clip")) * slopes.take(
+            place, mode="clip"
+        )
+        found = np.full(len(given), np.nan)
+        found[order] = np.where(place < 0, 0.0, np.where(ordered > knots[-1:], 1.0, share))
+        return pl.Series(found)
 
     return values.map_batches(of, return_dtype=pl.Float64, is_elementwise=True).fill_nan(None)
-
-
-def midrank(known: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Percentile ranks [n] of values among sorted `known`; NaN stays NaN."""
-    below, upto = (np.searchsorted(known, values, side) for side in ("left", "right"))
-    return np.where(np.isnan(values), np.nan, (below + upto) / (2 * max(1, len(known))))

@@ -81,6 +81,7 @@ def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytes
     found = prepare(families)
     forget(families)
     monkeypatch.setattr(reading, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(reading, "PIECE_ROWS", 3)
     monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1})
     shared = prepare(families)
     assert len(list(folder_of(families, "cluster").rglob("*.parquet"))) == 6
@@ -91,10 +92,11 @@ def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytes
 def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # a signal ends it between two blocks; the next call makes those that lack, in the space fitted before
     monkeypatch.setattr(reading, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0})  # all in this process
     found = prepare(families)
     forget(families)
     read: list[int] = []
-    real = RecordBlocks.__getitem__
+    real = RecordBlocks.each
 
     def one(blocks: RecordBlocks, number: int) -> Any:
         read.append(number)
@@ -102,7 +104,7 @@ def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatc
             interrupts._received.append(15)
         return real(blocks, number)
 
-    monkeypatch.setattr(RecordBlocks, "__getitem__", one)
+    monkeypatch.setattr(RecordBlocks, "each", one)
     monkeypatch.setattr(interrupts, "_received", [])
     with pytest.raises(Stopped, match="the same command"):
         prepare(families)
