@@ -111,7 +111,7 @@ def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] |
         if (table.columns.read("num_tokens") > 0).any():
             raise UserError(f"filter.signal={signal.name} has no value for any example: take another")
         raise UserError("no noisy example has a label token: nothing can be scored; raise data.max_length")
-    return rules.Scores(score, table.columns.read("source"), table.sources, table.id_keys, probe)
+    return rules.Scores(score, table.columns.read("source"), table.sources, table.id_order, probe)
 
 
 def make_decisions(

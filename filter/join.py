@@ -69,14 +69,21 @@ class Joiner:
 
 def pick(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008
     """An expression of some rows, in the order of the scan."""
-    ordered = np.sort(rows)
+    return pl.concat(
+        [pl.Series("id", [], dtype=pl.String)] if not len(rows) else picked(scan, np.sort(rows), expression)
+    )
+
+
+def picked(scan: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
+    """An expression of some rows in ascending order, a piece at a time."""
 
     def one(start: int) -> pl.Series:
         own = ordered[slice(*np.searchsorted(ordered, [start, start + PIECE]))] - start
-        return scan.slice(start, PIECE).select(expression.gather(pl.Series(own))).collect().to_series()
+        found = scan.slice(start, PIECE).select(expression.gather(pl.Series(own))).collect().to_series()
+        # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
+        return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
-    pieces = np.unique(ordered // PIECE) * PIECE
-    return pl.concat([pl.Series("id", [], dtype=pl.String)] if not len(rows) else ahead(one, pieces.tolist()))
+    return ahead(one, (np.unique(ordered // PIECE) * PIECE).tolist())
 
 
 def refuse(ids: pl.Series, message: str) -> None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .sorting import Keys, Rows, in_order
+from .sorting import Keys, Rows, in_order, repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +33,9 @@ def match(expected: Keys, found: Keys) -> Match:
         else:
             missing.append(wanted[~np.isin(e, f)])
             foreign.append(there[~np.isin(f, e)])
-        twice.append(there[_repeated(f)])
-        ambiguous.append(wanted[_repeated(e)])
+        twice.append(there[repeated(f)])
+        ambiguous.append(wanted[repeated(e)])
     return Match(order, *(_joined(rows) for rows in (missing, foreign, twice, ambiguous)))
-
-
-def _repeated(ordered: Keys) -> NDArray[np.bool_]:
-    same = np.zeros(len(ordered) + 1, dtype=np.bool_)
-    same[1:-1] = ordered[1:] == ordered[:-1]
-    return same[:-1] | same[1:]
 
 
 def _joined(parts: list[Rows]) -> Rows:

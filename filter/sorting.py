@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,22 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
     def part(given: int) -> tuple[Rows, Keys]:
         number, which = divmod(given, len(lists))
         rows = np.flatnonzero(numbers[which] == number).astype(np.uint32)
-        place, keys = _sorted(lists[which].take(rows))
+        keys = lists[which].take(rows)
+        if not len(keys) or keys.min() == keys.max():  # of signals with few values a part may be nearly all rows
+            return rows, keys
+        place, keys = _sorted(keys)
         return rows.take(place), keys
 
     parts = ahead(part, range((len(edges) + 1) * len(lists)))
     while found := list(islice(parts, len(lists))):
         yield found
+
+
+def repeated(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """[n] whether a key is there more than once, in ordered keys."""
+    same = np.zeros(len(ordered) + 1, dtype=np.bool_)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    return same[:-1] | same[1:]
 
 
 def descending(values: NDArray[np.float64]) -> Keys:
@@ -67,8 +78,6 @@ def _part_numbers(keys: Keys, edges: Keys) -> NDArray[np.uint8]:
 
 def _sorted(keys: Keys) -> tuple[NDArray[np.int64], Keys]:
     """(places, keys) in the order of the keys; by one plain sort of their high bits with the places in the low ones."""
-    if not len(keys):
-        return np.empty(0, dtype=np.int64), keys
     low = keys.min()
     free = 64 - int(keys.max() - low).bit_length()
     places = np.uint64((1 << len(keys).bit_length()) - 1)

@@ -28,7 +28,8 @@ from .ahead import ahead
 from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
-from .join import AGAIN, KEY, Joiner, SameHashError, pick, refuse
+from .join import AGAIN, KEY, Joiner, SameHashError, pick, picked, refuse
+from .sorting import in_order, repeated
 
 STATES = ("before", "after")
 SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
@@ -80,17 +81,23 @@ class Table:
         found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
         return found
 
-    def id_keys(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Numbers that sort as the ids of the rows do: by their first bytes, whole ids only where those are equal."""
-        by_row = np.argsort(rows)
-        prefix = pick(pl.scan_parquet(self.index), rows, _PREFIX).to_numpy()
-        _, group, size = np.unique(prefix, return_inverse=True, return_counts=True)
-        shared = np.flatnonzero(size[group] > 1)
-        within = np.zeros(len(rows), dtype=np.int64)
-        within[shared] = self.ids(rows[by_row[shared]]).rank("ordinal").to_numpy()
-        keys = np.empty(len(rows), dtype=np.int64)
-        keys[by_row[np.lexsort((within, group))]] = np.arange(len(rows))
-        return keys
+    def id_order(self, rows: NDArray[Any]) -> NDArray[np.uint32]:
+        """Some rows in the order of their ids: by their first bytes, by whole ids only where those are equal."""
+        rows = np.sort(rows).astype(np.uint32, copy=False)
+        prefix, start = np.empty(len(rows), dtype=np.uint64), 0
+        for piece in picked(pl.scan_parquet(self.index), rows, _PREFIX):
+            prefix[start : start + len(piece)] = piece.to_numpy()
+            start += len(piece)
+        found, start = np.empty(len(rows), dtype=np.uint32), 0
+        equal = [np.empty(0, dtype=np.int64)]  # places of rows with one prefix
+        for ((part, keys),) in in_order([prefix]):
+            found[start : start + len(part)] = rows.take(part)
+            equal.append(start + np.flatnonzero(repeated(keys)))
+            start += len(part)
+        if len(places := np.concatenate(equal)):
+            members = np.sort(found[places])
+            found[places] = members[self.ids(members).arg_sort().to_numpy()]
+        return found
 
     @cached_property
     def sample(self) -> pl.DataFrame:

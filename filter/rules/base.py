@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..sorting import descending, in_order
+from ..sorting import descending, in_order, repeated
 
 # The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
@@ -25,28 +25,28 @@ class Scores:
     """[n] positions in `sources`."""
     sources: list[str]
     """Names of the sources."""
-    id_keys: Callable[[NDArray[np.uint32]], NDArray[np.int64]]
-    """Of the given rows, numbers that sort as their ids do; asked only for rows that share their score."""
+    id_order: Callable[[NDArray[np.uint32]], NDArray[np.uint32]]
+    """The given rows in the order of their ids; asked only for rows that share their score."""
     probe: NDArray[np.bool_] | None = None
     """[n] whether the example is a held-out trusted one that was trained along; None where there are no probes."""
 
     @cached_property
     def order(self) -> NDArray[np.uint32]:
         """The rows that have a score, most forgotten first; equal scores by id, so the input's order has no say."""
-        rows, start = np.empty(np.count_nonzero(~np.isnan(self.score)), dtype=np.uint32), 0
-        equal, first = [np.empty(0, np.int64)], [np.empty(0, np.bool_)]  # places that share a score, new scores among
+        rows = np.empty(np.count_nonzero(~np.isnan(self.score)), dtype=np.uint32)
+        start, equal = 0, [np.empty(0, dtype=np.uint32)]  # places of rows that share their score
         for ((part, keys),) in in_order([descending(self.score)]):
             part, keys = part[: len(rows) - start], keys[: len(rows) - start]  # without a score: last
             rows[start : start + len(part)] = part
-            tied = np.zeros(len(part) + 1, dtype=np.bool_)  # whether a row equals the one before it
-            tied[1:-1] = keys[1:] == keys[:-1]
-            shared = np.flatnonzero(tied[:-1] | tied[1:])
-            equal.append(start + shared)
-            first.append(~tied[shared])
+            equal.append((start + np.flatnonzero(repeated(keys))).astype(np.uint32))
             start += len(part)
-        if len(places := np.concatenate(equal)):
-            members = rows[places]
-            rows[places] = members[np.lexsort((self.id_keys(members), np.cumsum(np.concatenate(first))))]
+        places, start = np.concatenate(equal), 0
+        equal.clear()  # where nearly all rows are equal each such list is a tenth of all memory
+        if len(places):
+            by_id = self.id_order(rows[places])
+            for ((part, _),) in in_order([descending(self.score.take(by_id))]):  # keeps the order of the ids
+                rows[places[start : start + len(part)]] = by_id.take(part)
+                start += len(part)
         return rows
 
     @property

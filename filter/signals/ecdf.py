@@ -16,7 +16,7 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
     knots, counts = np.unique(known, return_counts=True)
     shares = (np.cumsum(counts) - counts / 2) / max(1, len(known))
 
-    slopes = np.append(np.diff(shares) / np.diff(knots), 0.0)[: len(knots)]
+    widths, gaps = np.append(np.diff(knots), 1.0), np.append(np.diff(shares), 0.0)
 
     def of(series: pl.Series) -> pl.Series:
         given = series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
@@ -24,9 +24,8 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
         order = order[: np.count_nonzero(~np.isnan(given)) if len(knots) else 0]  # NaN is last
         ordered = given.take(order)
         place = np.searchsorted(knots, ordered, side="right") - 1
-        share = shares.take(place, mode="clip") + (ordered - knots.take(place, mode="clip")) * slopes.take(
-            place, mode="clip"
-        )
+        base, share, width, gap = (of_knot.take(place, mode="clip") for of_knot in (knots, shares, widths, gaps))
+        share += (ordered - base) / width * gap
         found = np.full(len(given), np.nan)
         found[order] = np.where(place < 0, 0.0, np.where(ordered > knots[-1:], 1.0, share))
         return pl.Series(found)

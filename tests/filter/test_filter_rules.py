@@ -19,7 +19,7 @@ def make_scores(rows: list[Row]) -> rules.Scores:
     sources = sorted({source for _, source, _ in rows})
     codes = np.array([sources.index(source) for _, source, _ in rows], dtype=np.int32)
     score = np.array([np.nan if score is None else score for *_, score in rows], dtype=np.float64)
-    return rules.Scores(score, codes, sources, lambda members: ids[members])
+    return rules.Scores(score, codes, sources, lambda members: members[ids[members].argsort()])
 
 
 def apply(name: str, rows: list[Row], **given_settings: Any) -> pl.DataFrame:

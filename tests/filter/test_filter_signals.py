@@ -144,6 +144,23 @@ def test_percentiles(values: list[float]) -> None:
     assert frame.with_columns(rank=rank).sort("x")["rank"].is_sorted()
 
 
+finite = st.floats(-1e100, 1e100)
+
+
+@given(values=st.lists(finite, min_size=1, max_size=30), given=st.lists(finite | st.just(math.nan)))
+@settings(max_examples=25, deadline=None)
+def test_percentiles_beyond_the_sample(values: list[float], given: list[float]) -> None:
+    # what the sample lacks keeps its order, and different values between two of the sample stay apart
+    rank = pl.DataFrame({"x": given}, schema={"x": pl.Float64}).with_columns(
+        rank=percentile(pl.col("x"), pl.DataFrame({"x": values}))
+    )
+    assert (rank["rank"].is_null() == rank["x"].is_nan()).all()
+    known = rank.drop_nulls("rank").sort("x")
+    assert known["rank"].is_sorted() and known["rank"].is_between(0, 1).all()
+    apart = pl.DataFrame({"x": [1.25, 1.5, 1.75]}).select(percentile(pl.col("x"), pl.DataFrame({"x": [1.0, 2.0, 3.0]})))
+    assert apart["x"].to_list() == pytest.approx([0.25, 1 / 3, 5 / 12])
+
+
 def test_combined_by_rank() -> None:
     # the mean of the percentile ranks; a row without one of the scores has none
     both = signals.chosen("loss_rise", ["loss_rise", "base_loss"])

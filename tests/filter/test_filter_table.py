@@ -1,8 +1,14 @@
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
-from forgetfilter.filter.table import joined
+from forgetfilter.filter.columns import Columns
+from forgetfilter.filter.table import Table, joined
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forgetfilter.errors import UserError
 from forgetfilter.shards import shard_path, shard_paths, write_manifest
@@ -196,3 +202,14 @@ def test_without_labels_only_what_is_needed_is_joined(make_toy: Any, four_rows: 
             further = {"base_loss_sum", "before_rouge1", "after_rouge1"} if labelled else found
             with joined(data, signals, needs) as table:
                 assert set(table.numbers) - {"key", "num_tokens", "before_loss_sum", "after_loss_sum"} == further
+
+
+@given(ids=st.lists(st.text("0a-", max_size=12), min_size=1, max_size=30, unique=True), shuffle=st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_rows_by_their_ids(ids: list[str], shuffle: Any) -> None:
+    # as whole ids sort, whatever rows are given and however many share their first bytes
+    with tempfile.TemporaryDirectory() as folder:
+        pl.DataFrame({"id": ids}).write_parquet(Path(folder) / "index.parquet")
+        table = Table(Path(folder) / "index.parquet", Columns(Path(folder), len(ids)), [], [])
+        rows = shuffle.sample(range(len(ids)), shuffle.randint(1, len(ids)))
+        assert table.id_order(np.array(rows)).tolist() == sorted(rows, key=lambda row: ids[row].encode())
