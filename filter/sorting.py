@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .ahead import ahead, by_pieces
+from .ahead import PIECE, ahead, by_pieces
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]
 PART = 2_000_000  # keys sorted together, about: some 50 bytes of memory each
 MOST_PARTS = 256  # their numbers are bytes
+PREFIX_BITS = 16
 SAMPLED = 100_000  # keys by which the parts are made of about one size
 
 
@@ -22,11 +23,12 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
     Equal keys stay in the order of their rows and in one part. Fewer than 2^32 keys a list.
     """
     edges = _edges(lists[0])
-    numbers = [_part_numbers(keys, edges) for keys in lists]
+    parted = [_parted(keys, edges) for keys in lists]
 
     def part(given: int) -> tuple[Rows, Keys]:
         number, which = divmod(given, len(lists))
-        rows = np.flatnonzero(numbers[which] == number).astype(np.uint32)
+        rows, starts = parted[which]
+        rows = rows[starts[number] : starts[number + 1]]
         keys = lists[which].take(rows)
         if not len(keys) or keys.min() == keys.max():  # of signals with few values a part may be nearly all rows
             return rows, keys
@@ -66,13 +68,40 @@ def _edges(keys: Keys) -> Keys:
     return edges
 
 
-def _part_numbers(keys: Keys, edges: Keys) -> NDArray[np.uint8]:
-    numbers = np.empty(len(keys), dtype=np.uint8)
+def _parted(keys: Keys, edges: Keys) -> tuple[Rows, NDArray[np.int64]]:
+    """(all rows, part after part and in each ascending; the place where each part begins, and the end)."""
+    lowest = np.arange(1 << PREFIX_BITS, dtype=np.uint64) << np.uint64(64 - PREFIX_BITS)
+    ends = (lowest, lowest + (np.uint64(1 << (64 - PREFIX_BITS)) - np.uint64(1)))
+    first, last = (np.searchsorted(edges, end, side="right").astype(np.uint8) for end in ends)
+    pieces = range(0, len(keys), PIECE)
+    numbers, counts = np.empty(len(keys), dtype=np.uint8), np.zeros((len(pieces), len(edges) + 1), dtype=np.int64)
 
-    def one(piece: slice) -> None:
-        numbers[piece] = np.searchsorted(edges, keys[piece], side="right")
+    def count(piece: slice) -> None:
+        numbers[piece] = _part_numbers(keys[piece], edges, first, last)
+        counts[piece.start // PIECE] = np.bincount(numbers[piece], minlength=len(edges) + 1)
 
-    by_pieces(one, len(keys))
+    by_pieces(count, len(keys))
+    starts = np.concatenate([[0], counts.sum(0).cumsum()])
+    places = starts[:-1] + counts.cumsum(0) - counts  # where each piece's rows of each part begin
+    rows = np.empty(len(keys), dtype=np.uint32)
+
+    def deal(piece: slice) -> None:
+        own = piece.start // PIECE
+        found = np.argsort(numbers[piece], kind="stable").astype(np.uint32) + np.uint32(piece.start)
+        ends = counts[own].cumsum()
+        for part, number in enumerate(counts[own]):
+            rows[places[own, part] : places[own, part] + number] = found[ends[part] - number : ends[part]]
+
+    by_pieces(deal, len(keys))
+    return rows, starts
+
+
+def _part_numbers(keys: Keys, edges: Keys, first: NDArray[np.uint8], last: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """np.searchsorted from the right; for most keys their high bits say it: the first and the last part with these."""
+    prefixes = (keys >> np.uint64(64 - PREFIX_BITS)).astype(np.uint16)
+    numbers = first.take(prefixes)
+    several = np.flatnonzero((first != last).take(prefixes))
+    numbers[several] = np.searchsorted(edges, keys.take(several), side="right")
     return numbers
 
 
