@@ -24,12 +24,18 @@ class Columns:
         assert len(values) == self.count
         self._write(name, [values], values.dtype)
 
-    def reorder(self, name: str, path: Path, kind: Any, order: NDArray[Any]) -> None:
-        """A column from a file of its values in another order."""
+    def adopt(self, name: str, path: Path, kind: Any, order: NDArray[Any] | None) -> None:
+        """A column from a file of its values, in another order where one is given; the file goes."""
+        if order is None:
+            assert path.stat().st_size == self.count * np.dtype(kind).itemsize
+            path.replace(self.folder / name)
+            self.types[name] = np.dtype(kind)
+            return
         assert len(order) == self.count
         values = np.fromfile(path, kind)
         pieces = ahead(lambda start: values.take(order[start : start + PIECE]), range(0, self.count, PIECE))
         self._write(name, pieces, values.dtype)
+        path.unlink()
 
     def _write(self, name: str, pieces: Iterable[NDArray[Any]], kind: np.dtype[Any]) -> None:
         with open(self.folder / name, "wb") as file:  # ndarray.tofile says nothing of a disk that fills at the end

@@ -45,7 +45,10 @@ class Joiner:
         files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
         try:
             _spool(_pieces(counts), rows, wanted, files)
-            if self.order is None or not _equal(files[KEY], self.last):  # states are mostly scored in one order
+            # What is made of the data comes in its order. Once the data's own ids are proven to be different, by the
+            # first folder, there is nothing to sort.
+            as_data = self.order is not None and _equal(files[KEY], self.columns.folder / KEY)
+            if self.order is None or not (as_data or _equal(files[KEY], self.last)):  # states are scored in one order
                 found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
                 self._prove(found, folder, scan if rows is None else scan.filter(rows))
                 self.order = found.order
@@ -53,8 +56,7 @@ class Joiner:
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
         for name, (new, kind) in kinds.items():
-            self.columns.reorder(new, files[name], kind, self.order)
-            files[name].unlink()
+            self.columns.adopt(new, files[name], kind, None if as_data else self.order)
 
     def _prove(self, found: Match, folder: Path, scan: pl.LazyFrame) -> None:
         if len(found.ambiguous):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from forgetfilter.filter import join
 from forgetfilter.filter.columns import Columns
 from forgetfilter.filter.table import Table, joined
 from hypothesis import given, settings
@@ -202,6 +203,19 @@ def test_without_labels_only_what_is_needed_is_joined(make_toy: Any, four_rows: 
             further = {"base_loss_sum", "before_rouge1", "after_rouge1"} if labelled else found
             with joined(data, signals, needs) as table:
                 assert set(table.numbers) - {"key", "num_tokens", "before_loss_sum", "after_loss_sum"} == further
+
+
+def test_columns_in_the_data_s_order_are_not_sorted(make_toy: Any, four_rows: Any, monkeypatch: Any) -> None:
+    # once the data's ids are proven different by the first folder; values stand with their ids in any order
+    toy = make_toy(four_rows, orders=([2, 0, 3, 1], [1, 3, 0, 2]))
+    sorted_: list[int] = []
+    real = join.match
+    monkeypatch.setattr(join, "match", lambda *keys: sorted_.append(1) or real(*keys))
+    for number, (order, matches) in enumerate((([0, 1, 2, 3], 2), ([1, 3, 0, 2], 2), ([3, 2, 1, 0], 3))):
+        toy.write_losses("base", [(i, 4, number + at) for at, i in enumerate(toy.ids)], order=order)
+        sorted_.clear()
+        assert load(toy)["base_loss_sum"].to_list() == [number + at for at in range(4)]
+        assert len(sorted_) == matches
 
 
 @given(ids=st.lists(st.text("0a-", max_size=12), min_size=1, max_size=30, unique=True), shuffle=st.randoms())
