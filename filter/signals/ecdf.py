@@ -28,6 +28,6 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
         share += (ordered - base) / width * gap
         found = np.full(len(given), np.nan)
         found[order] = np.where(place < 0, 0.0, np.where(ordered > knots[-1:], 1.0, share))
-        return pl.Series(found)
+        return pl.Series(found, nan_to_null=True)
 
-    return values.map_batches(of, return_dtype=pl.Float64, is_elementwise=True).fill_nan(None)
+    return values.map_batches(of, return_dtype=pl.Float64, is_elementwise=True)
