@@ -1,6 +1,7 @@
 """A rival that looks at texts alone: the chance of profanity in the answer by alt-profanity-check, 0 to 1.
 
-A linear model on word counts (Zhou, profanity-check, 2019). Blind by construction to bias and to polite harm.
+A linear model on word counts (Zhou, profanity-check, 2019). Blind by construction to bias and to polite harm. Trained on
+the tweets of Davidson et al. (2017) and Wikipedia's comments: on these two it has seen the labels it is measured by.
 
 Example: an insult scores near 1, a recipe near 0.
 """
