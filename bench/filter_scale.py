@@ -121,11 +121,13 @@ def make(count: int, folder: Path, rules: bool, texts: bool) -> None:
         write_texts(folder / "data")
     signals = folder / "signals"
     if rules:
+        from forgetfilter.filter.texts import VERSION
+
         for start in range(0, count, BLOCK_ROWS):
             rows = np.arange(start, min(count, start + BLOCK_ROWS), dtype=np.uint32)
             clusters = pa.table({"id": ids(rows), "cluster": random.integers(2_000, size=len(rows), dtype=np.int32)})
             write_shard(shard_path(signals / "texts" / "cluster", 0, start // BLOCK_ROWS), clusters)
-        write_manifest(signals / "texts" / "cluster", {"data": "same"})
+        write_manifest(signals / "texts" / "cluster", {"data": "same", "version": VERSION, "rows": count})
     for state in STATES:
         for start in range(0, count, SHARD):
             rows = order[start : start + SHARD]

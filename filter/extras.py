@@ -26,6 +26,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.shards import check_comparable, read_manifest, scan_shards
 from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
+from . import texts
 from .join import AGAIN, Joiner, Kinds
 
 TEXTS: dict[str, Kinds] = {
@@ -69,9 +70,11 @@ def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None) ->
         folder = signals / name
         if not asked([column for column, _ in kinds.values()]) or not (folder / "manifest.json").exists():
             continue
+        if name in TEXTS:
+            if texts.stored(signals, folder.name):  # else it is made anew when a signal needs it
+                joiner.add(folder, kinds)
+            continue
         if read_manifest(folder).get("data") != data:
-            if name in TEXTS:  # made anew when a signal needs it
-                continue
             raise UserError(f"{folder} is of other data than {signals / 'before'}: {AGAIN}")
         if name == "control":
             check_comparable(signals / "before", folder)

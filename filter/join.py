@@ -80,7 +80,8 @@ def picked(scan: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> It
     """An expression of some rows in ascending order, a piece at a time."""
 
     def one(start: int) -> pl.Series:
-        own = ordered[slice(*np.searchsorted(ordered, [start, start + PIECE]))] - start
+        ends = np.array([start, start + PIECE], dtype=ordered.dtype)  # of another type all rows would be converted
+        own = ordered[slice(*np.searchsorted(ordered, ends))] - ordered.dtype.type(start)
         found = scan.slice(start, PIECE).select(expression.gather(pl.Series(own))).collect().to_series()
         # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
         return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))

@@ -55,6 +55,7 @@ def make(run: Run, columns: dict[str, dict[str, Any]]) -> None:
         _make(run, columns, blocks, World(0, 1, 0))
     else:
         write_json(made / BLOCKS, {"rows": blocks.rows, "starts": blocks.starts, "count": blocks.count})
+        interrupts.stop_if_requested("reading the texts")  # while the space was fitted: ranks would not know
         processes = min(len(os.sched_getaffinity(0)), len(blocks))
         launch("forgetfilter.filter.reading", [str(run.folder), *columns], processes, 1, nodes=run.config.launch.nodes)
     for name, about in columns.items():

@@ -20,18 +20,25 @@ def prepare(run: Run, columns: Collection[str]) -> None:
 
     Raises Stopped by a signal; what was written stays.
     """
-    safe = run.safe_data
-    about = {name: {"data": read_manifest(run.signals("before")).get("data"), "version": VERSION} for name in columns}
-    if "safe_distance" in about:
-        about["safe_distance"]["safe"] = sha256_file(safe) if safe.exists() else None
-    folder = run.signals("texts")
-    lacking = {name: about[name] for name in columns if not _stored(folder / name, about[name])}
+    signals = run.folder / "signals"
+    lacking = {name: _about(signals, name) for name in columns if not stored(signals, name)}
     if lacking:  # who only moves a threshold does not wait for torch
         importlib.import_module("forgetfilter.filter.reading").make(run, lacking)
 
 
-def _stored(folder: Path, about: dict[str, Any]) -> bool:
+def stored(signals: Path, column: str) -> bool:
+    """Whether a column is there, whole, and of the present data and safe set."""
+    folder = signals / "texts" / column
     if not (folder / "manifest.json").exists():
         return False
     manifest = read_manifest(folder)
-    return all(manifest.get(key) == value for key, value in about.items()) and whole(folder, manifest["rows"])
+    return manifest == _about(signals, column) | {"rows": manifest["rows"]} and whole(folder, manifest["rows"])
+
+
+def _about(signals: Path, column: str) -> dict[str, Any]:
+    """What a column depends on, for its manifest."""
+    about = {"data": read_manifest(signals / "before").get("data"), "version": VERSION}
+    safe = signals.parent / "data" / "safe.jsonl"
+    if column == "safe_distance":
+        about["safe"] = sha256_file(safe) if safe.exists() else None
+    return about

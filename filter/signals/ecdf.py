@@ -25,7 +25,10 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
         ordered = given.take(order)
         place = np.searchsorted(knots, ordered, side="right") - 1
         base, share, width, gap = (of_knot.take(place, mode="clip") for of_knot in (knots, shares, widths, gaps))
-        share += (ordered - base) / width * gap
+        between = (ordered > base) & np.isfinite(
+            width
+        )  # an infinite value, and what lies before it, has a knot's share
+        share[between] += (ordered[between] - base[between]) / width[between] * gap[between]
         found = np.full(len(given), np.nan)
         found[order] = np.where(place < 0, 0.0, np.where(ordered > knots[-1:], 1.0, share))
         return pl.Series(found, nan_to_null=True)

@@ -1,7 +1,7 @@
 """A rival that looks at texts alone: the chance of profanity in the answer by alt-profanity-check, 0 to 1.
 
-A linear model on word counts (Zhou, profanity-check, 2019). Blind by construction to bias and to polite harm. Trained on
-the tweets of Davidson et al. (2017) and Wikipedia's comments: on these two it has seen the labels it is measured by.
+A linear model on word counts (Zhou, profanity-check, 2019). Blind by construction to bias and to polite harm. Trained
+on the tweets of Davidson et al. (2017) and on Wikipedia's comments: on these two it knows the labels that measure it.
 
 Example: an insult scores near 1, a recipe near 0.
 """

@@ -157,6 +157,8 @@ def test_percentiles_beyond_the_sample(values: list[float], given: list[float]) 
     assert (rank["rank"].is_null() == rank["x"].is_nan()).all()
     known = rank.drop_nulls("rank").sort("x")
     assert known["rank"].is_sorted() and known["rank"].is_between(0, 1).all()
+    infinite = pl.DataFrame({"x": [-math.inf, 0.0, 1.0, math.inf]})  # refused as a score, but combined with others
+    assert infinite.select(percentile(pl.col("x"), infinite))["x"].to_list() == [0.125, 0.375, 0.625, 0.875]
     apart = pl.DataFrame({"x": [1.25, 1.5, 1.75]}).select(percentile(pl.col("x"), pl.DataFrame({"x": [1.0, 2.0, 3.0]})))
     assert apart["x"].to_list() == pytest.approx([0.25, 1 / 3, 5 / 12])
 

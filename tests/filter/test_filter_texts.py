@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from forgetfilter.filter import reading, texts
 from forgetfilter.filter.space import Space
+from forgetfilter.filter.table import joined
 
 from forgetfilter import interrupts
 from forgetfilter.errors import Stopped, UserError
@@ -67,6 +68,26 @@ def test_each_column_is_made_once_and_only_when_asked_for(families: Any, monkeyp
     assert prepare(families)["safe_distance"].is_nan().all()
     assert made[3:] == ["safe_distance"]
     assert {path.name for path in (families.folder / "signals" / "texts").iterdir()} == set(texts.COLUMNS)
+
+
+def test_what_another_safe_set_said_is_not_joined(families: Any) -> None:
+    # another signal's decision on labelled data shows every column's quality: not that of a stale one
+    prepare(families)
+    data, signals = families.folder / "data" / "noisy.jsonl", families.folder / "signals"
+    with joined(data, signals) as table:
+        assert {"cluster", "safe_distance", "profanity"} <= set(table.numbers)
+    (families.folder / "data" / "safe.jsonl").write_text("")
+    with joined(data, signals) as table:
+        assert {"cluster", "safe_distance", "profanity"} & set(table.numbers) == {"cluster", "profanity"}
+
+
+def test_a_stop_while_the_space_is_fitted_starts_no_process(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the signal came before there were ranks to be told
+    monkeypatch.setattr(reading, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(interrupts, "_received", [15])
+    monkeypatch.setattr(reading, "launch", None)
+    with pytest.raises(Stopped, match="the same command"):
+        prepare(families)
 
 
 def test_a_lost_shard_is_made_again(families: Any) -> None:
