@@ -3,8 +3,8 @@
     python bench/bakeoff_plot.py
 
 A dot is a cell with an unsafe share of 0.3 and the whole safe set, one a seed, in the second plot those at the paper's
-size; filled against safe rows of the same
-kind, hollow against task rows. Signals stand by the mean of the worse of the two over the kinds, best first.
+size; filled against safe rows of the same kind, hollow against task rows. Signals stand by the mean of the worse of the
+two over the kinds, best first.
 """
 
 from pathlib import Path

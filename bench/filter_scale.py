@@ -45,7 +45,6 @@ SHARD = 1_000_000  # rows
 SOURCES = ("book", "forum", "mail", "web")
 SHARE = 0.3  # to drop
 PROBES = 1_000
-BLOCK_ROWS = 200_000  # of a shard of clusters
 
 
 def main() -> None:
@@ -121,6 +120,7 @@ def make(count: int, folder: Path, rules: bool, texts: bool) -> None:
         write_texts(folder / "data")
     signals = folder / "signals"
     if rules:
+        from forgetfilter.filter.reading import BLOCK_ROWS
         from forgetfilter.filter.texts import VERSION
 
         for start in range(0, count, BLOCK_ROWS):
