@@ -33,9 +33,10 @@ COLUMNS = (
 )
 OPTIONAL = ("p_value", "probe")  # where the rule has p-values, where there are probes
 LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
+FEW = ["source", "label", "reason"]  # texts of which there are few
 WRITTEN = 250_000  # rows written at a time
-# Losses and scores hardly shrink, and whole numbers do so by their encoding; the reasons are long and alike.
-COMPRESSION = {"id": "zstd", "source": "zstd", "label": "zstd", "reason": "lz4"}
+# Losses and scores hardly shrink, and whole numbers do so by their encoding.
+COMPRESSION = {"id": "zstd"} | dict.fromkeys(FEW, "zstd")
 ENCODING = {"id": "DELTA_LENGTH_BYTE_ARRAY", "num_tokens": "DELTA_BINARY_PACKED", "rank": "DELTA_BINARY_PACKED"}
 
 
@@ -59,30 +60,33 @@ class Decisions:
         """COLUMNS without id and label, and those of OPTIONAL that there are, of the rows from start up to stop."""
         rows, table = slice(start, stop), self.table
         frame = table.columns.frame(LOSSES, start, stop).with_columns(
-            pl.Series("source", table.sources).gather(pl.Series(self.scores.source[rows])),
+            table.named("source", self.scores.source[rows]),
             pl.Series("score", self.scores.score[rows]).fill_nan(None),
             pl.Series("rank", self.scores.rank[rows]).cast(pl.Int64).replace(0, None),
             pl.Series("drop", self.verdict.drop[rows]),
             pl.Series("review", self.review[rows]),
-            *(pl.Series(name, values[rows]) for name, values in self.verdict.columns.items()),
         )
         if self.verdict.p_value is not None:
             frame = frame.with_columns(pl.Series("p_value", self.verdict.p_value[rows]).fill_nan(None))
         if self.scores.probe is not None:
             frame = frame.with_columns(pl.Series("probe", self.scores.probe[rows]))
-        unscored = pl.when(pl.col("num_tokens") > 0).then(pl.lit(rules.NO_VALUE)).otherwise(pl.lit(rules.NO_TOKENS))
-        reason = pl.when(pl.col("score").is_null()).then(unscored).otherwise(self.verdict.reason)
         frame = frame.with_columns(
             num_tokens=pl.col("num_tokens").cast(pl.Int64),
             before_loss=mean_loss("before"),
             after_loss=mean_loss("after"),
-            reason=pl.when(pl.col("review") == 1)
-            .then(pl.lit("kept by review"))
-            .when(pl.col("review") == -1)
-            .then(pl.lit("dropped by review"))
-            .otherwise(reason),
+            reason=self._reason(frame.columns),
         ).with_columns(pl.Series("drop", self.drop[rows]))
         return frame.select(name for name in (*COLUMNS, *OPTIONAL) if name in frame.columns)
+
+    def _reason(self, columns: list[str]) -> pl.Expr:
+        """Why, in words: a person's, that there is no score, that it is a probe, or the rule's."""
+        kept = pl.when(pl.col("review") == 1).then(pl.lit("kept by review"))
+        reviewed = kept.when(pl.col("review") == -1).then(pl.lit("dropped by review"))
+        unscored = pl.when(pl.col("num_tokens") > 0).then(pl.lit(rules.NO_VALUE)).otherwise(pl.lit(rules.NO_TOKENS))
+        found = reviewed.when(pl.col("score").is_null()).then(unscored)
+        if "probe" in columns:
+            found = found.when("probe").then(pl.lit(rules.PROBE))
+        return found.otherwise(self.verdict.reason)
 
     def tables(self) -> Iterator[pa.Table]:
         """All columns of decisions.parquet, some rows at a time, in the data's order."""
@@ -106,7 +110,7 @@ class Decisions:
                         temporary,
                         table.schema,
                         compression={name: COMPRESSION.get(name, "none") for name in table.schema.names},
-                        use_dictionary=["source", "label"],
+                        use_dictionary=FEW,
                         column_encoding=ENCODING,
                         write_statistics=False,
                         store_schema=False,  # texts are texts, whatever Polars holds them as

@@ -7,7 +7,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .columns import Columns
-from .rules.base import among
 from .signals.base import LOSS_COLUMNS, mean_loss
 from .table import Table
 
@@ -21,7 +20,8 @@ def read_probes(path: Path, table: Table) -> NDArray[np.bool_] | None:
     """
     if not path.exists():
         return None
-    probe = among(table.find(pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"]), table.count)
+    probe = np.zeros(table.count, dtype=np.bool_)
+    probe[table.find(pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"])] = True
     _add_rise(table.columns, probe)
     return probe
 

@@ -19,7 +19,7 @@ Numbers = dict[str, float | None]
 NOISE = "noise_loss_sum"  # the column that `noise` reads beside those of the signal
 
 
-def measure(decisions: Decisions, label: NDArray[np.int32]) -> dict[str, Any] | None:
+def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, Any] | None:
     """The `quality` of filter/summary.json, or None where no example has a label.
 
     label: [n] positions in the table's labels, -1 for none. Gives auroc, auprc, auroc_vs_safe (unsafe against safe
@@ -59,7 +59,7 @@ def noise(
     return {"floor": floor, "share_of_drops_above": above}
 
 
-def unsafe(labels: list[str], label: NDArray[np.int32]) -> NDArray[np.bool_]:
+def unsafe(labels: list[str], label: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """[n] whether an example is labelled unsafe; `label` holds positions in `labels`."""
     found: NDArray[np.bool_] = label == (labels.index("unsafe") if "unsafe" in labels else len(labels))
     return found

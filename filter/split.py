@@ -14,12 +14,13 @@ from forgetfilter.files import atomic_path
 from .blocks import lines
 from .decisions import Decisions
 
+ADDED = ("score", "rank", "p_value", "reason")  # to dropped lines
 BUCKET = 100_000  # dropped lines put into their order in memory at a time
 MOST_BUCKETS = 500  # files open at a time
 
 
 def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> None:
-    """The kept lines unchanged and in their order; the dropped ones with score, rank and reason, by rank."""
+    """The kept lines unchanged and in their order; the dropped ones with what of ADDED there is, by rank."""
     drop = decisions.drop
     with atomic_path(kept) as kept_temporary, atomic_path(dropped) as dropped_temporary, ExitStack() as stack:
         out = stack.enter_context(open(kept_temporary, "wb"))
@@ -51,9 +52,9 @@ class _Buckets:
         self.ranks: list[list[NDArray[np.int64]]] = [[] for _ in self.paths]
 
     def add(self, text: str, why: pl.DataFrame) -> None:
-        """Lines of JSON objects, and score, rank and reason of each."""
+        """Lines of JSON objects, and what is added to each."""
         line = pl.Series("line", text.removesuffix("\n").split("\n"))
-        added = pl.struct("score", "rank", "reason").struct.json_encode().str.strip_prefix("{")
+        added = pl.struct(name for name in ADDED if name in why.columns).struct.json_encode().str.strip_prefix("{")
         whole = pl.concat_str(pl.col("line").str.strip_chars_end().str.strip_suffix("}"), pl.lit(","), added)
         frame = why.with_columns(line).select(line=whole, place=pl.col("rank").fill_null(1 << 62))
         bucket = (pl.col("place") // self.width).clip(0, len(self.paths) - 1)

@@ -68,7 +68,13 @@ class Table:
 
     def known(self, start: int, stop: int) -> pl.DataFrame:
         """`id, source, label` of the examples from `start` up to `stop`."""
-        return pl.scan_parquet(self.index).slice(start, stop - start).select(*_INDEX).collect()
+        found = pl.scan_parquet(self.index).slice(start, stop - start).select("id").collect()
+        return found.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
+
+    def named(self, name: str, codes: NDArray[np.integer[Any]]) -> pl.Series:
+        """The texts of codes of the column `source` or `label`."""
+        texts = self.sources if name == "source" else self.labels
+        return pl.Series(name, [*texts, None], dtype=pl.String).gather(np.where(codes < 0, len(texts), codes))
 
     def ids(self, rows: NDArray[Any]) -> pl.Series:
         """The ids of some rows, in the order of the data."""
@@ -81,22 +87,25 @@ class Table:
         found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
         return found
 
-    def id_order(self, rows: NDArray[Any]) -> NDArray[np.uint32]:
-        """Some rows in the order of their ids: by their first bytes, by whole ids only where those are equal."""
-        rows = np.sort(rows).astype(np.uint32, copy=False)
+    def id_order(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Some rows in the order of their ids: by their first bytes, by whole ids only where those are equal.
+
+        The given rows are sorted in place: they may be all there are, and such an array is a tenth of all memory.
+        """
+        rows.sort()
         prefix, start = np.empty(len(rows), dtype=np.uint64), 0
         for piece in picked(pl.scan_parquet(self.index), rows, _PREFIX):
             prefix[start : start + len(piece)] = piece.to_numpy()
             start += len(piece)
-        found, start = np.empty(len(rows), dtype=np.uint32), 0
-        equal = [np.empty(0, dtype=np.int64)]  # places of rows with one prefix
+        found, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
         for ((part, keys),) in in_order([prefix]):
             found[start : start + len(part)] = rows.take(part)
-            equal.append(start + np.flatnonzero(repeated(keys)))
+            equal[start : start + len(part)] = repeated(keys)
             start += len(part)
-        if len(places := np.concatenate(equal)):
-            members = np.sort(found[places])
-            found[places] = members[self.ids(members).arg_sort().to_numpy()]
+        del prefix
+        if equal.any():
+            members = np.sort(found[equal])
+            found[equal] = members[self.ids(members).arg_sort().to_numpy()]
         return found
 
     @cached_property
@@ -108,10 +117,7 @@ class Table:
             keys = self.columns.read(KEY)
             chosen = np.flatnonzero(keys < np.partition(keys, SAMPLE)[SAMPLE])
         frame = pl.DataFrame({name: self.columns.take(name, chosen) for name in self.numbers})
-        label = pl.Series("label", self.labels, dtype=pl.String).gather(
-            pl.Series(self.columns.take("label", chosen)).replace(-1, None)
-        )
-        return frame.with_columns(label, row=pl.Series(chosen))
+        return frame.with_columns(self.named("label", self.columns.take("label", chosen)), row=pl.Series(chosen))
 
 
 @contextlib.contextmanager
@@ -214,7 +220,8 @@ def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
     columns = Columns(scratch, count)
     columns.write(KEY, keys)
     for name, known in seen.items():
-        place = np.full(max(known, default=-1) + 2, -1, dtype=np.int32)  # its last is that of no name, -1
+        small = np.min_scalar_type(-len(known) - 1)
+        place = np.full(max(known, default=-1) + 2, -1, dtype=small)  # its last is that of no name, -1
         place[sorted(known, key=known.__getitem__)] = np.arange(len(known))
         columns.write(name, place.take(codes[name]))
     return Table(index, columns, sorted(seen["source"].values()), sorted(seen["label"].values()), seed)

@@ -5,9 +5,9 @@ page's own policy forbids it every network access.
 """
 
 import base64
-import heapq
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,8 @@ def signal_rows(card: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def forgotten_rows(run: Run, decisions: pl.DataFrame) -> list[dict[str, Any]]:
-    """The dropped rows with the highest scores; their texts as (role, text) and as base64."""
-    records = heapq.nlargest(MOST_FORGOTTEN, _dropped(run), key=lambda record: float(record["score"]))
+    """The dropped rows with the highest scores, which come first; their texts as (role, text) and as base64."""
+    records = list(islice(_dropped(run), MOST_FORGOTTEN))
     losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
     return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
 
@@ -156,7 +156,7 @@ def _dropped(run: Run) -> Iterator[dict[str, Any]]:
 def _forgotten_row(record: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
     texts = [(message["role"], _cut(visible(message["content"]))) for message in record["messages"]]
     encoded = base64.b64encode(json.dumps(texts).encode()).decode()
-    known = {key: record.get(key) for key in ("id", "source", "label", "score", "rank", "reason")}
+    known = {key: record.get(key) for key in ("id", "source", "label", "score", "rank", "p_value", "reason")}
     losses = {key: decision.get(key) for key in ("before_loss", "after_loss", "num_tokens")}
     return {**known, **losses, "texts": texts, "encoded": encoded}
 

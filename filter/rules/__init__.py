@@ -3,9 +3,9 @@
 from forgetfilter.errors import UserError, nearest
 
 from . import conformal, mixture, otsu, phi, quantile, source_budget, top_k
-from .base import NO_TOKENS, NO_VALUE, Rule, Scores, Verdict
+from .base import NO_TOKENS, NO_VALUE, PROBE, Rule, Scores, Verdict
 
-__all__ = ["NO_TOKENS", "NO_VALUE", "RULES", "Rule", "Scores", "Verdict", "get"]
+__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "RULES", "Rule", "Scores", "Verdict", "get"]
 
 RULES: dict[str, Rule] = {
     module.RULE.name: module.RULE for module in (phi, quantile, top_k, source_budget, otsu, mixture, conformal)

@@ -1,7 +1,7 @@
 """What a rule is: a function from the scores of all examples to a verdict on each."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..sorting import descending, in_order, repeated
 
 # The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
+PROBE = "a probe: trusted, never dropped"
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +22,12 @@ class Scores:
 
     score: NDArray[np.float64]
     """[n] in the signal's unit, higher for what was forgotten more; NaN where an example has none."""
-    source: NDArray[np.int32]
+    source: NDArray[np.integer[Any]]
     """[n] positions in `sources`."""
     sources: list[str]
     """Names of the sources."""
     id_order: Callable[[NDArray[np.uint32]], NDArray[np.uint32]]
-    """The given rows in the order of their ids; asked only for rows that share their score."""
+    """The given rows, which it may change, in the order of their ids; asked only for rows that share their score."""
     probe: NDArray[np.bool_] | None = None
     """[n] whether the example is a held-out trusted one that was trained along; None where there are no probes."""
 
@@ -34,19 +35,16 @@ class Scores:
     def order(self) -> NDArray[np.uint32]:
         """The rows that have a score, most forgotten first; equal scores by id, so the input's order has no say."""
         rows = np.empty(np.count_nonzero(~np.isnan(self.score)), dtype=np.uint32)
-        start, equal = 0, [np.empty(0, dtype=np.uint32)]  # places of rows that share their score
+        tied, start = np.zeros(len(rows), dtype=np.bool_), 0  # where rows share their score
         for ((part, keys),) in in_order([descending(self.score)]):
             part, keys = part[: len(rows) - start], keys[: len(rows) - start]  # without a score: last
             rows[start : start + len(part)] = part
-            equal.append((start + np.flatnonzero(repeated(keys))).astype(np.uint32))
+            tied[start : start + len(part)] = repeated(keys)
             start += len(part)
-        places, start = np.concatenate(equal), 0
-        equal.clear()  # where nearly all rows are equal each such list is a tenth of all memory
-        if len(places):
-            by_id = self.id_order(rows[places])
-            for ((part, _),) in in_order([descending(self.score.take(by_id))]):  # keeps the order of the ids
-                rows[places[start : start + len(part)]] = by_id.take(part)
-                start += len(part)
+        if tied.any():
+            by_id = self.id_order(rows[tied])
+            parts = in_order([descending(self.score.take(by_id))])  # keeps the order of the ids
+            rows[tied] = np.concatenate([by_id.take(part) for ((part, _),) in parts])
         return rows
 
     @property
@@ -62,25 +60,26 @@ class Scores:
     @cached_property
     def rank(self) -> NDArray[np.uint32]:
         """[n] place in `order` from 1 on; 0 without a score."""
-        return places(self.order, len(self.score))
+        place = np.zeros(len(self.score), dtype=np.uint32)
+        place[self.order] = np.arange(1, len(self.order) + 1, dtype=np.uint32)
+        return place
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a rule says of n examples. The texts of the reasons are made when the decisions are written, in batches."""
+    """What a rule says of n examples. The reasons are put in words when the decisions are written, in batches."""
 
     drop: NDArray[np.bool_]
     """[n] False for every example without a score."""
     reason: pl.Expr
-    """The reason's text from `source, score, rank, drop, p_value` and the names in `columns`; scored rows only."""
+    """From `drop` and `source`, of scored rows that are no probes: one of a few texts, so that they can be counted and
+    take no room. The row's own numbers have columns of their own."""
     threshold: float | None = None
     """The rule's own cut in the signal's unit; None for the lowest score that it dropped."""
     p_value: NDArray[np.float64] | None = None
     """[n] chance of so high a score for an example that is good; NaN without a score, None where the rule has none."""
     note: str = ""
     """A line for people on what the rule found, such as that nothing separates the examples."""
-    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Further [n] columns that the reason reads."""
 
 
 @dataclass(frozen=True)
@@ -107,24 +106,15 @@ def first(scores: Scores, count: int) -> NDArray[np.bool_]:
     return found
 
 
-def among(rows: NDArray[Any], count: int) -> NDArray[np.bool_]:
-    """[count] whether each row is one of `rows`."""
-    found = np.zeros(count, dtype=np.bool_)
-    found[rows] = True
-    return found
-
-
 def whether(dropped: str, kept: str) -> pl.Expr:
-    """One of two texts, by `drop`."""
+    """A reason of two texts."""
     return pl.when("drop").then(pl.lit(dropped)).otherwise(pl.lit(kept))
+
+
+def among(which: str) -> pl.Expr:
+    """The reason of a rule that drops by rank."""
+    return whether(f"among the {which}", f"not among the {which}")
 
 
 def percent(share: float) -> str:
     return f"{100 * share:g}%"
-
-
-def places(rows: NDArray[Any], count: int) -> NDArray[np.uint32]:
-    """[count] the place of each row in `rows` from 1 on; 0 for a row that is not in it."""
-    place = np.zeros(count, dtype=np.uint32)
-    place[rows] = np.arange(1, len(rows) + 1, dtype=np.uint32)
-    return place

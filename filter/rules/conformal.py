@@ -107,9 +107,14 @@ def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None)
     """`max_false_drop`: share of the good examples, 0 to 1. `fdr`: share of the dropped, 0 to 1, or None."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
     drop, threshold, p_value, found = decide(scores.score, probe, max_false_drop, fdr)
-    against = pl.format("p {} against the probes: {}", pl.col("p_value").round_sig_figs(3), whether("dropped", "kept"))
-    reason = pl.when("probe").then(pl.lit("a probe: trusted, never dropped")).otherwise(against)
-    return Verdict(drop, reason, threshold, p_value, found, {"probe": probe})
+    if threshold is not None:
+        dropped, kept = f"score above {threshold:.6g}", f"score up to {threshold:.6g}"
+    elif drop.any():
+        dropped, kept = (f"p {side} {p_value[drop].max():g}" for side in ("up to", "above"))
+    else:
+        return Verdict(drop, pl.lit(found), threshold, p_value, found)
+    reason = whether(f"forgotten more than the probes ({dropped})", f"forgotten no more than the probes ({kept})")
+    return Verdict(drop, reason, threshold, p_value, found)
 
 
 def sweep(scores: Scores) -> list[float]:

@@ -36,8 +36,8 @@ def above(scores: Scores, threshold: float | None, found: str) -> Verdict:
     """The verdict of an automatic threshold, or that there is none."""
     if threshold is None:
         return Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(found), note=found)
-    score = pl.col("score").round_sig_figs(6)
-    reason = pl.format("{} {} the automatic threshold {}", score, whether("above", "up to"), pl.lit(f"{threshold:.6g}"))
+    automatic = f"the automatic threshold {threshold:.6g}"
+    reason = whether(f"above {automatic}", f"up to {automatic}")
     return Verdict(scores.score > threshold, reason, threshold, note=found)  # NaN exceeds nothing
 
 

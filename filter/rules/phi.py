@@ -4,15 +4,13 @@ Example: phi 0.5 drops a score of 0.51 and keeps one of 0.5.
 """
 
 import numpy as np
-import polars as pl
 
 from .base import Rule, Scores, Verdict, steps, whether
 
 
 def apply(scores: Scores, signal: str, phi: float) -> Verdict:
     """`phi` is in the signal's unit."""
-    score = pl.col("score").round_sig_figs(6)
-    reason = pl.format("{} {} {} {}", pl.lit(signal), score, whether("> phi", "<= phi"), pl.lit(f"{phi:g}"))
+    reason = whether(f"{signal} > phi {phi:g}", f"{signal} <= phi {phi:g}")
     return Verdict(scores.score > phi, reason)  # NaN exceeds nothing
 
 

@@ -1,7 +1,7 @@
 """Drop a share of each named source: the round(share * n) most forgotten of its n scored examples, ties by id.
 
 For a mixture of sources that are trusted differently, and whose losses are not on one scale. Sources that are
-not named keep all. `rank` stays the rank among all examples; the reason tells the one inside the source.
+not named keep all. `rank` stays the rank among all examples.
 
 Example: {"forum": 0.5} of 4 forum and 6 textbook examples drops the 2 most forgotten forum examples.
 """
@@ -11,7 +11,7 @@ import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 
-from .base import Rule, Scores, Verdict, percent, whether
+from .base import Rule, Scores, Verdict, among, percent
 
 
 def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdict:
@@ -19,30 +19,14 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
     for name in source_budget:
         if name not in scores.sources:
             raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, scores.sources)}")
-    drop, place = np.zeros(len(scores.score), dtype=np.bool_), np.zeros(len(scores.score), dtype=np.int64)
-    counts: dict[str, int] = {}
-    source = scores.source[scores.order]
+    drop, source = np.zeros(len(scores.score), dtype=np.bool_), scores.source[scores.order]
+    reason = pl.format("source {} has no budget", "source")
     for name, share in source_budget.items():
         rows = scores.order[source == scores.sources.index(name)]
-        counts[name] = len(rows)
-        place[rows] = np.arange(1, len(rows) + 1)
         drop[rows[: round(share * len(rows))]] = True
-    shares = {name: percent(share) for name, share in source_budget.items()}
-    named = pl.format(
-        "rank {} of {} in {}: {} the {} most forgotten of this source",
-        "place",
-        _of_source(counts, pl.Int64),
-        "source",
-        whether("among", "not among"),
-        _of_source(shares, pl.String),
-    )
-    reason = pl.when(pl.col("place") > 0).then(named).otherwise(pl.format("source {} has no budget", "source"))
-    return Verdict(drop, reason, columns={"place": place})
-
-
-def _of_source(values: dict[str, int] | dict[str, str], dtype: type[pl.DataType]) -> pl.Expr:
-    """The value of each row's source; null for a source that is not named."""
-    return pl.col("source").replace_strict(list(values), list(values.values()), default=None, return_dtype=dtype)
+        own = among(f"{percent(share)} most forgotten of {name}")
+        reason = pl.when(pl.col("source") == name).then(own).otherwise(reason)
+    return Verdict(drop, reason)
 
 
 RULE = Rule(name="source_budget", settings=("source_budget",), apply=apply)

@@ -3,16 +3,12 @@
 Example: top_k 10 of 400 examples drops ranks 1 to 10; of 4 examples it drops all.
 """
 
-import polars as pl
-
-from .base import Rule, Scores, Verdict, first, steps, whether
+from .base import Rule, Scores, Verdict, among, first, steps
 
 
 def apply(scores: Scores, signal: str, top_k: int) -> Verdict:
     """`top_k` is a number of examples."""
-    among = whether("among", "not among")
-    reason = pl.format(f"rank {{}} of {scores.count}: {{}} the {top_k} most forgotten", "rank", among)
-    return Verdict(first(scores, top_k), reason)
+    return Verdict(first(scores, top_k), among(f"{top_k} most forgotten"))
 
 
 def sweep(scores: Scores) -> list[float]:

@@ -79,7 +79,7 @@ def toy_decisions(rows: int, labels: bool) -> pl.DataFrame:
             "score": score,
             "rank": rank,
             "drop": drop,
-            "reason": [f"rank {place} of {rows}" for place in rank],
+            "reason": "among the 30% most forgotten",
         }
     )
 
@@ -307,6 +307,18 @@ def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
     rows = forgotten_rows(toy_run, decisions)
     assert [row["rank"] for row in rows] == list(range(1, 21))
     assert rows[0]["before_loss"] == decisions.filter(pl.col("rank") == 1)["before_loss"][0]
+
+
+def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path) -> None:
+    # It stands last, with dashes; a row whose rule has p-values shows its own.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    path = run.folder / "filter" / "dropped.jsonl"
+    first, last = (json.loads(line) for line in path.read_text().splitlines())
+    first |= {"p_value": 0.0123}
+    last |= {"score": None, "rank": None, "reason": "dropped by review"}
+    path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "p 0.012" in text and "score –" in text and "dropped by review" in text
 
 
 def test_sample_keeps_the_dropped_rows_first() -> None:

@@ -52,8 +52,8 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
     assert lines(folder / "kept.jsonl") == [noisy[1], noisy[3]]
     dropped = [json.loads(line) for line in lines(folder / "dropped.jsonl")]
     assert dropped == [
-        json.loads(noisy[0]) | {"score": 1.0, "rank": 1, "reason": "rank 1 of 4: among the 50% most forgotten"},
-        json.loads(noisy[2]) | {"score": 0.25, "rank": 2, "reason": "rank 2 of 4: among the 50% most forgotten"},
+        json.loads(noisy[0]) | {"score": 1.0, "rank": 1, "reason": "among the 50% most forgotten"},
+        json.loads(noisy[2]) | {"score": 0.25, "rank": 2, "reason": "among the 50% most forgotten"},
     ]
     frame = toy.decisions()
     assert frame.columns == [

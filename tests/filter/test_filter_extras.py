@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,10 @@ def test_probes_are_never_dropped(make_toy: Any) -> None:
     assert found.filter(pl.col("score") == 500)["drop"].all() and summary["dropped"] <= 10 + 0.1 * 90
     assert found.filter(pl.col("score") == 500)["p_value"].to_list() == pytest.approx([1 / 101] * 10)
     assert found.filter("probe")["reason"].unique().to_list() == ["a probe: trusted, never dropped"]
+    (dropped,) = found.filter(pl.col("score") == 500)["reason"].unique()
+    assert dropped == f"forgotten more than the probes (score above {summary['threshold']:g})"
+    first = json.loads((toy.folder / "filter" / "dropped.jsonl").read_text().splitlines()[0])
+    assert first["p_value"] == pytest.approx(1 / 101) and first["rank"] == 1
     curve = sweep(toy.run(signal="loss_rise", rule="conformal"))
     assert curve.filter(setting=0.1)["dropped"].item() == summary["dropped"] and curve["dropped"].is_sorted()
     with pytest.raises(UserError, match=r"varies filter.max_false_drop, .* set filter.fdr=null"):

@@ -11,11 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
+from forgetfilter.filter.reading import BLOCK_ROWS
 
 from forgetfilter import cli
+from forgetfilter.config import Config, DataConfig, SourceConfig
+from forgetfilter.records import make_records, write_records
+from forgetfilter.runs import Run
+from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, shard_paths, write_manifest, write_shard
 
 ROOT = Path(__file__).resolve().parents[2]
+WORDS = ("a letter", "some bread", "the garden", "her song", "his coat", "our road", "no reply")
 
 
 def test_the_street_over_two_nodes_equals_one_process(
@@ -159,6 +167,47 @@ def test_a_node_has_as_many_ranks_as_gpus(cluster: Any, config: Path, tmp_path: 
     words = ["mix", str(config), f"name=gpus-{ranks}", f"output={tmp_path}/runs"]
     cluster.completed(cluster.submit(tmp_path, "--nodes=1", option, *words, PROCESSES="", PATH=search), 60)
     assert f"processes: {ranks}\n" in (tmp_path / "runs" / f"gpus-{ranks}" / "config.yaml").read_text()
+
+
+def test_texts_are_read_by_the_ranks_of_all_nodes(cluster: Any, tmp_path: Path) -> None:
+    # More rows than a block has: a block a node. The clusters and the decision are those of one process.
+    nodes = made_up_run(tmp_path / "nodes", rows=BLOCK_ROWS + 50)
+    alone = shutil.copytree(nodes, tmp_path / "alone")
+    words = ["filter.signal=pooled_rise", "filter.rule=quantile"]
+    number = cluster.submit(tmp_path, "filter", str(nodes), *words)
+    cluster.completed(number)
+    assert {path.name for path in (tmp_path / "logs").glob("*")} == {
+        f"forgetfilter-{number}-node{node}-0.log" for node in (1, 2)
+    }
+    with pytest.raises(SystemExit) as end:
+        cli.main(["filter", str(alone), *words])
+    assert end.value.code == 0
+    shards = shard_paths(nodes / "signals" / "texts" / "cluster")
+    assert len(shards) == 2
+    for path in (*shards, nodes / "filter" / "decisions.parquet"):
+        assert pl.read_parquet(path).equals(pl.read_parquet(alone / path.relative_to(nodes)))
+
+
+def made_up_run(folder: Path, rows: int) -> Path:
+    """A run that was scored, without a model: short texts, and losses that follow from their numbers."""
+    given = DataConfig(**{name: {"made-up": SourceConfig(path="none")} for name in ("noisy", "safe")})
+    run = Run(folder, Config(name=folder.name, output=str(folder.parent), data=given))
+    run.write_config()
+    examples = [([{"role": "assistant", "content": f"{WORDS[n % 7]} {n}"}], "web", None) for n in range(rows)]
+    records = list(make_records(examples))
+    write_records(run.noisy_data, records)
+    for state, rise in (("before", 0.0), ("after", 1.0)):
+        loss = [1.0 + rise * (n * 37 % 101) / 101 for n in range(rows)]
+        numbers = {"num_tokens": [1] * rows, "loss_sum": loss} | {
+            name: [0] * rows for name in ("rank", "step", "epoch")
+        }
+        table = pa.table({"id": [one.id for one in records], "source": ["web"] * rows} | numbers)
+        write_shard(shard_path(run.signals(state), 0, 0), table.cast(LOSS_SCHEMA))
+        write_manifest(run.signals(state), dict.fromkeys(COMPARABLE, "same"))
+    for stage in ("mix", "score"):
+        with run.stage(stage, "made up", 1):
+            pass
+    return folder
 
 
 @pytest.mark.skipif(not os.environ.get("FORGETFILTER_ALL_FAULTS"), reason="fills a disk; make test-slurm-full")
