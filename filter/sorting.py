@@ -116,6 +116,7 @@ def _sorted(keys: Keys) -> tuple[NDArray[np.int64], Keys]:
     place = (packed & places).astype(np.int64)
     ordered = keys.take(place)
     if (ordered[1:] < ordered[:-1]).any():  # some keys differ in the low bits alone
-        place = np.argsort(keys, kind="stable")
-        ordered = keys.take(place)
+        alike = repeated(packed & ~places)
+        own = np.argsort(ordered[alike], kind="stable")
+        place[alike], ordered[alike] = place[alike][own], ordered[alike][own]
     return place, ordered
