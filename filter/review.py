@@ -22,7 +22,7 @@ from forgetfilter.runs import Run
 
 from .table import Table
 
-FIELDS = ("keep", "rank", "score", "source", "reason", "id", "text")
+FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "text")
 WORDS = {"yes": 1, "no": -1, "": 0}
 SHOWN_CHARACTERS = 300  # of the answer
 
@@ -77,7 +77,8 @@ def write(run: Run, limit: int) -> Path:
             found[row["id"]] = {name: row.get(name) for name in FIELDS} | {"text": _plain(text)}
     earlier = {row["id"]: row for row in _table(path(run))} if said else {}
     decisions = pl.scan_parquet(folder / "decisions.parquet").filter(pl.col("id").is_in(list(said)))
-    for row in decisions.select("id", "rank", "score", "source", "reason").collect().iter_rows(named=True):
+    known = [name for name in FIELDS if name in decisions.collect_schema().names()]
+    for row in decisions.select(known).collect().iter_rows(named=True):
         found.setdefault(row["id"], earlier[row["id"]] | row)
     words = {value: word for word, value in WORDS.items()}
     out = io.StringIO(newline="")

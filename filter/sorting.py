@@ -66,6 +66,9 @@ def _edges(keys: Keys) -> Keys:
     number = min(MOST_PARTS, len(keys) // PART + 1)
     sample = np.sort(keys[:: max(1, len(keys) // SAMPLED)])
     edges: Keys = sample[np.linspace(0, len(sample), number, endpoint=False).astype(int)[1:]]
+    # a key that fills several parts is given one of its own, where nothing is left to sort
+    full = np.flatnonzero((edges[1:] == edges[:-1]) & (edges[1:] < np.iinfo(np.uint64).max)) + 1
+    edges[full] += np.uint64(1)
     return edges
 
 

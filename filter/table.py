@@ -220,8 +220,8 @@ def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
     columns = Columns(scratch, count)
     columns.write(KEY, keys)
     for name, known in seen.items():
-        small = np.min_scalar_type(-len(known) - 1)
-        place = np.full(max(known, default=-1) + 2, -1, dtype=small)  # its last is that of no name, -1
+        kind = np.min_scalar_type(-len(known) - 1)  # holds -1, and their number too (Table.named)
+        place = np.full(max(known, default=-1) + 2, -1, dtype=kind)  # its last is that of no name, -1
         place[sorted(known, key=known.__getitem__)] = np.arange(len(known))
         columns.write(name, place.take(codes[name]))
     return Table(index, columns, sorted(seen["source"].values()), sorted(seen["label"].values()), seed)

@@ -89,7 +89,7 @@ def read_summary(run: Run) -> dict[str, Any]:
 
 
 def read_decisions(run: Run) -> pl.DataFrame:
-    """filter/decisions.parquet: id, source, label, num_tokens, before_loss, after_loss, score, rank, drop, reason."""
+    """filter/decisions.parquet, a row an example; its columns are in docs/filter.md."""
     path = run.folder / "filter" / "decisions.parquet"
     try:
         return pl.read_parquet(path)

@@ -88,10 +88,8 @@ def decide(
     others = int((~np.isnan(score) & ~probe).sum())
     if fdr is not None:
         drop = benjamini_hochberg(np.where(probe, np.nan, p_value), fdr)
-        found = (
-            f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, p <= {p_value[drop].max(initial=0):g}"
-        )
-        return drop, None, p_value, found
+        limit = f"p <= {p_value[drop].max():g}" if drop.any() else "no p-value is low enough: nothing dropped"
+        return drop, None, p_value, f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, {limit}"
     rank = probe_rank(len(probes), max(1, others // 2), max_false_drop)
     if rank == 0:
         found = f"{len(probes)} probes are too few for filter.max_false_drop={max_false_drop:g}: nothing dropped"
@@ -113,7 +111,7 @@ def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None)
         dropped, kept = (f"p {side} {p_value[drop].max():g}" for side in ("up to", "above"))
     else:
         return Verdict(drop, pl.lit(found), threshold, p_value, found)
-    reason = whether(f"forgotten more than the probes ({dropped})", f"forgotten no more than the probes ({kept})")
+    reason = whether(f"forgotten more than the probes allow ({dropped})", f"within what the probes show ({kept})")
     return Verdict(drop, reason, threshold, p_value, found)
 
 

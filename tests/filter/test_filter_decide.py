@@ -3,6 +3,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from forgetfilter.filter.decide import decide, input_hash
@@ -130,6 +131,17 @@ def test_where_nobody_chose_and_nothing_separates_nothing_is_dropped(make_toy: A
     assert summary["note"].startswith("no separation found") and "data.probes" in summary["note"]
     assert "data.probes" not in decide(toy.run(rule="otsu"))["note"]  # who named the rule knows
     assert sweep(run).height == 100
+
+
+def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
+    # both automatic rules drop the upper heap, and say on which side of their threshold a row lies
+    rise = np.concatenate([np.random.default_rng(0).normal(at, 0.2, size) for at, size in ((1.0, 140), (4.0, 60))])
+    toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 1.0 + value) for n, value in enumerate(rise.tolist())])
+    for rule in ("otsu", "mixture"):
+        summary = decide(toy.run(signal="loss_rise", rule=rule))
+        threshold = f"the automatic threshold {summary['threshold']:.6g}"
+        reasons = toy.decisions()["reason"].to_list()
+        assert reasons == [f"up to {threshold}"] * 140 + [f"above {threshold}"] * 60
 
 
 def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:

@@ -108,11 +108,22 @@ def test_probes_are_never_dropped(make_toy: Any) -> None:
     assert found.filter(pl.col("score") == 500)["p_value"].to_list() == pytest.approx([1 / 101] * 10)
     assert found.filter("probe")["reason"].unique().to_list() == ["a probe: trusted, never dropped"]
     (dropped,) = found.filter(pl.col("score") == 500)["reason"].unique()
-    assert dropped == f"forgotten more than the probes (score above {summary['threshold']:g})"
+    assert dropped == f"forgotten more than the probes allow (score above {summary['threshold']:g})"
     first = json.loads((toy.folder / "filter" / "dropped.jsonl").read_text().splitlines()[0])
     assert first["p_value"] == pytest.approx(1 / 101) and first["rank"] == 1
+    dropped_by_bound = summary["dropped"]
+    summary = decide(toy.run(signal="loss_rise", rule="conformal", fdr=0.3))
+    reason = dict(toy.decisions().filter(~pl.col("probe")).select("drop", "reason").iter_rows())
+    limit = summary["note"].split("p <= ")[1]
+    assert reason == {
+        True: f"forgotten more than the probes allow (p up to {limit})",
+        False: f"within what the probes show (p above {limit})",
+    }
+    summary = decide(toy.run(signal="loss_rise", rule="conformal", fdr=0.001))
+    assert summary["dropped"] == 0 and summary["note"].endswith("no p-value is low enough: nothing dropped")
+    assert set(toy.decisions().filter(~pl.col("probe"))["reason"]) == {summary["note"]}
     curve = sweep(toy.run(signal="loss_rise", rule="conformal"))
-    assert curve.filter(setting=0.1)["dropped"].item() == summary["dropped"] and curve["dropped"].is_sorted()
+    assert curve.filter(setting=0.1)["dropped"].item() == dropped_by_bound and curve["dropped"].is_sorted()
     with pytest.raises(UserError, match=r"varies filter.max_false_drop, .* set filter.fdr=null"):
         sweep(toy.run(signal="loss_rise", rule="conformal", fdr=0.1))
 

@@ -44,6 +44,18 @@ def test_a_person_keeps_one_after_all(make_toy: Any, four_rows: Any) -> None:
     assert toy.ids[0] in kept
 
 
+def test_a_person_drops_a_row_without_a_score(make_toy: Any, four_rows: Any) -> None:
+    # it stands last among the dropped, with no numbers
+    toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    decide(run)
+    (toy.folder / "review.csv").write_text(f"keep,id\nno,{toy.ids[4]}\n")
+    decide(run)
+    dropped = [json.loads(line) for line in (toy.folder / "filter/dropped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in dropped] == [toy.ids[0], toy.ids[2], toy.ids[4]]
+    assert [dropped[2][name] for name in ("score", "rank", "reason")] == [None, None, "dropped by review"]
+
+
 def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) -> None:
     # another rule, another decision, a new review file: the word stays, for keeping and for dropping
     toy = make_toy(four_rows)

@@ -87,10 +87,19 @@ def test_source_budget() -> None:
     assert reasons(out) == {
         "c": "among the 50% most forgotten of forum",
         "a": "not among the 50% most forgotten of forum",
-        "b": "source book has no budget",
-        "e": "source book has no budget",
+        "b": "its source has no budget",
+        "e": "its source has no budget",
     }
     assert out["rank"].to_list() == [3, 2, 1, 0, 4]  # over all sources
+
+
+def test_source_budgets_of_several_sources() -> None:
+    # each source by its own share, and its name as it is
+    rows: list[Row] = [(f"{source}{n}", source, float(n)) for source in ("a{}", '"b"') for n in range(4)]
+    out = apply("source_budget", rows, source_budget={"a{}": 0.25, '"b"': 0.5})
+    assert set(dropped(out)) == {"a{}3", '"b"2', '"b"3'}
+    assert reasons(out)["a{}3"] == "among the 25% most forgotten of a{}"
+    assert reasons(out)['"b"0'] == 'not among the 50% most forgotten of "b"'
 
 
 def test_source_budget_for_a_source_that_is_not_there() -> None:

@@ -14,6 +14,7 @@ keys = st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 3), st.integ
 
 @given(values=keys, part=st.sampled_from([1, 3, 1000]))
 @example(values=[2**64 - 1, 0, 1, 0], part=1000)  # the widest range: the lowest bits alone part 0 from 1
+@example(values=[2**64 - 1, 2**63 + 1, 1, 2**62, 2**63, 0, 2**63 + 1, 0], part=1000)  # so twice
 @settings(max_examples=60, deadline=None)
 def test_rows_in_the_order_of_their_keys(values: list[int], part: int) -> None:
     # as NumPy's stable sort has it, whatever the parts; no key is in two parts; a second list is parted alike
@@ -27,6 +28,16 @@ def test_rows_in_the_order_of_their_keys(values: list[int], part: int) -> None:
     assert all((given_keys[rows] == own).all() and (own == there).all() for (rows, own), (_, there) in found)
     distinct = [set(own.tolist()) for (_, own), _ in found]
     assert sum(map(len, distinct)) == len(set(values))
+
+
+def test_a_key_of_most_rows_is_alone_in_its_part() -> None:
+    # nothing is left to sort there, however many; its neighbours are in other parts
+    given_keys = np.array([5] * 50 + list(range(6, 16)) + [2**64 - 1] * 40, dtype=np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PART", 10)
+        found = [set(own.tolist()) for ((_, own),) in in_order([given_keys])]
+    assert {5} in found and {2**64 - 1} in found
+    assert sorted(key for part in found for key in part) == [*range(5, 16), 2**64 - 1]
 
 
 @given(values=st.lists(st.floats(width=64), max_size=40))

@@ -226,4 +226,15 @@ def test_rows_by_their_ids(ids: list[str], shuffle: Any) -> None:
         pl.DataFrame({"id": ids}).write_parquet(Path(folder) / "index.parquet")
         table = Table(Path(folder) / "index.parquet", Columns(Path(folder), len(ids)), [], [])
         rows = shuffle.sample(range(len(ids)), shuffle.randint(1, len(ids)))
-        assert table.id_order(np.array(rows)).tolist() == sorted(rows, key=lambda row: ids[row].encode())
+        assert table.id_order(np.array(rows, dtype=np.uint32)).tolist() == sorted(
+            rows, key=lambda row: ids[row].encode()
+        )
+
+
+@pytest.mark.parametrize("number", [127, 128, 129])
+def test_sources_and_labels_come_back_as_they_were(make_toy: Any, number: int) -> None:
+    # their codes take a byte up to 127 names, then two; a row without a label stays one
+    rows = [(f"row {n}", f"source {n}", (None, "safe", "unsafe")[n % 3], 1, 1.0, 1.0) for n in range(number)]
+    table = load(make_toy(rows))
+    assert table["source"].to_list() == [source for _, source, *_ in rows]
+    assert table["label"].to_list() == [label for _, _, label, *_ in rows]
