@@ -6,7 +6,8 @@ Made-up shards as a scoring leaves them (rows in the order of their lengths, the
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
 ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
 1,000 probes, and by pooled_excess and conformal from stored clusters. With --texts also, from a data file of some 300
-bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike texts, beside one plain copy of that file. Written
+bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike texts, beside one plain copy of that file. By hand,
+on what --keep left: --worker tied --folder FOLDER/ROWS, the order by a signal of few values. Written
 to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a row (with texts 1,100), and deletes
 them unless told to --keep them for the next time. --repeats 0 --keep makes them and times nothing.
 """
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,19 @@ def pooled(folder: Path) -> dict[str, float]:
     return conformal(folder, "pooled_excess")
 
 
+def tied(folder: Path) -> dict[str, float]:
+    """The order of a signal of few values, in which nearly all rows must be ordered by their ids."""
+    from forgetfilter.filter import signals
+    from forgetfilter.filter.decide import make_scores
+    from forgetfilter.filter.table import joined
+
+    exact = signals.get("relative_loss_rise")
+    assert exact.expression is not None
+    with joined(folder / "data" / "noisy.parquet", folder / "signals", exact.needs) as table:
+        scores = make_scores(table, replace(exact, expression=exact.expression.round(0)))
+        return {"scored": len(scores.order), "values": len(np.unique(scores.evenly()))}
+
+
 def decided(
     folder: Path, signal: str, rule: str, settings: dict[str, Any], probes: Path | None = None
 ) -> dict[str, float]:
@@ -275,6 +290,7 @@ WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "otsu": otsu,
     "conformal": conformal,
     "pooled": pooled,
+    "tied": tied,
     "copy": copy,
     "texts": split,
     "clusters": clusters,

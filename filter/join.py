@@ -78,15 +78,18 @@ def pick(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("i
 
 def picked(scan: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
     """An expression of some rows in ascending order, a piece at a time."""
+    starts = np.arange(0, int(ordered[-1]) + 1, PIECE).astype(ordered.dtype)  # of another type rows would be converted
+    places = [*np.searchsorted(ordered, starts).tolist(), len(ordered)]
 
-    def one(start: int) -> pl.Series:
-        ends = np.array([start, start + PIECE], dtype=ordered.dtype)  # of another type all rows would be converted
-        own = ordered[slice(*np.searchsorted(ordered, ends))] - ordered.dtype.type(start)
-        found = scan.slice(start, PIECE).select(expression.gather(pl.Series(own))).collect().to_series()
+    def one(piece: tuple[np.integer[Any], int, int]) -> pl.Series:
+        start, begin, end = piece
+        own = pl.Series(ordered[begin:end] - start)
+        found = scan.slice(int(start), PIECE).select(expression.gather(own)).collect().to_series()
         # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
         return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
-    return ahead(one, (np.unique(ordered // PIECE) * PIECE).tolist())
+    pieces = zip(starts, places[:-1], places[1:])
+    return ahead(one, (piece for piece in pieces if piece[1] < piece[2]))
 
 
 def refuse(ids: pl.Series, message: str) -> None:

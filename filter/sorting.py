@@ -14,6 +14,7 @@ Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]
 PART = 1_000_000  # keys sorted together, about: they and what is made of them stay near the processor
 MOST_PARTS = 256  # their numbers are bytes
+HIGHEST = np.uint64(np.iinfo(np.uint64).max)
 PREFIX_BITS = 16
 SAMPLED = 100_000  # keys by which the parts are made of about one size
 
@@ -30,8 +31,10 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
         number, which = divmod(given, len(lists))
         rows, starts = parted[which]
         rows = rows[starts[number] : starts[number + 1]]
+        if _single(edges, number):  # perhaps nearly all rows: there is nothing to sort, and no room for their keys
+            return rows, np.broadcast_to(edges[number - 1], len(rows))
         keys = lists[which].take(rows)
-        if not len(keys) or keys.min() == keys.max():  # of signals with few values a part may be nearly all rows
+        if not len(keys):
             return rows, keys
         place, keys = _sorted(keys)
         return rows.take(place), keys
@@ -39,6 +42,17 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
     parts = ahead(part, range((len(edges) + 1) * len(lists)))
     while found := list(islice(parts, len(lists))):
         yield found
+
+
+def taken(values: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """values[rows] in pieces: NumPy makes indices of eight bytes of rows, which may be all there are."""
+    found = np.empty(len(rows), dtype=values.dtype)
+
+    def one(piece: slice) -> None:
+        found[piece] = values.take(rows[piece])
+
+    by_pieces(one, len(rows))
+    return found
 
 
 def repeated(ordered: NDArray[Any]) -> NDArray[np.bool_]:
@@ -55,7 +69,7 @@ def descending(values: NDArray[np.float64]) -> Keys:
     def one(piece: slice) -> None:
         bits = (values[piece] + 0.0).view(np.uint64)  # -0.0 becomes 0.0
         keys[piece] = np.where(bits >> np.uint64(63), bits, ~bits & np.uint64(2**63 - 1))
-        keys[piece][np.isnan(values[piece])] = np.iinfo(np.uint64).max
+        keys[piece][np.isnan(values[piece])] = HIGHEST
 
     by_pieces(one, len(values))
     return keys
@@ -66,10 +80,16 @@ def _edges(keys: Keys) -> Keys:
     number = min(MOST_PARTS, len(keys) // PART + 1)
     sample = np.sort(keys[:: max(1, len(keys) // SAMPLED)])
     edges: Keys = sample[np.linspace(0, len(sample), number, endpoint=False).astype(int)[1:]]
-    # a key that fills several parts is given one of its own, where nothing is left to sort
-    full = np.flatnonzero((edges[1:] == edges[:-1]) & (edges[1:] < np.iinfo(np.uint64).max)) + 1
-    edges[full] += np.uint64(1)
+    full = np.flatnonzero((edges[1:] == edges[:-1]) & (edges[1:] < HIGHEST)) + 1
+    edges[full] += np.uint64(1)  # a key that would fill several parts has one of its own
     return edges
+
+
+def _single(edges: Keys, number: int) -> bool:
+    """Whether a part has no other key than the edge below it."""
+    if number == 0:
+        return False
+    return bool(edges[-1] == HIGHEST if number == len(edges) else edges[number] - edges[number - 1] <= 1)
 
 
 def _parted(keys: Keys, edges: Keys) -> tuple[Rows, NDArray[np.int64]]:

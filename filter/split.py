@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
@@ -30,14 +31,26 @@ def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> 
             rows = drop[start : start + len(lengths)]
             if len(rows) < len(lengths):
                 break
-            out.write(block[np.repeat(~rows, lengths)].tobytes())
+            given = _lines(block, lengths)
+            out.write(_bytes(given.filter(pa.array(~rows))))
             if rows.any():
-                text = block[np.repeat(rows, lengths)].tobytes().decode("utf-8")
-                buckets.add(text, decisions.piece(start, start + len(rows)).filter("drop"))
+                buckets.add(given.filter(pa.array(rows)), decisions.piece(start, start + len(rows)).filter("drop"))
             start += len(lengths)
         if start != len(drop) or len(rows) < len(lengths):
             raise UserError(f"{data} changed while it was filtered: run the same command again")
         buckets.write(dropped_temporary)
+
+
+def _lines(block: NDArray[np.uint8], lengths: NDArray[np.int64]) -> pa.LargeBinaryArray:
+    """The lines of a block, with their ends; nothing is copied."""
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    return pa.Array.from_buffers(pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(block)])
+
+
+def _bytes(lines: pa.LargeBinaryArray) -> memoryview:
+    """All lines one after another."""
+    _, offsets, values = lines.buffers()
+    return memoryview(values)[: np.frombuffer(offsets, np.int64)[len(lines)]] if len(lines) else memoryview(b"")
 
 
 class _Buckets:
@@ -51,9 +64,9 @@ class _Buckets:
         self.files = [stack.enter_context(open(path, "wb")) for path in self.paths]
         self.ranks: list[list[NDArray[np.int64]]] = [[] for _ in self.paths]
 
-    def add(self, text: str, why: pl.DataFrame) -> None:
+    def add(self, own: pa.LargeBinaryArray, why: pl.DataFrame) -> None:
         """Lines of JSON objects, and what is added to each."""
-        line = pl.Series("line", text.removesuffix("\n").split("\n"))
+        line = pl.Series("line", own.cast(pa.large_string()))
         added = pl.struct(name for name in ADDED if name in why.columns).struct.json_encode().str.strip_prefix("{")
         whole = pl.concat_str(pl.col("line").str.strip_chars_end().str.strip_suffix("}"), pl.lit(","), added)
         frame = why.with_columns(line).select(line=whole, place=pl.col("rank").fill_null(1 << 62))

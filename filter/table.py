@@ -29,7 +29,7 @@ from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
 from .join import AGAIN, KEY, Joiner, SameHashError, pick, picked, refuse
-from .sorting import in_order, repeated
+from .sorting import in_order, repeated, taken
 
 STATES = ("before", "after")
 SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
@@ -99,7 +99,7 @@ class Table:
             start += len(piece)
         found, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
         for ((part, keys),) in in_order([prefix]):
-            found[start : start + len(part)] = rows.take(part)
+            found[start : start + len(part)] = taken(rows, part)
             equal[start : start + len(part)] = repeated(keys)
             start += len(part)
         del prefix

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..sorting import descending, in_order, repeated
+from ..sorting import descending, in_order, repeated, taken
 
 # The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
@@ -41,10 +41,11 @@ class Scores:
             rows[start : start + len(part)] = part
             tied[start : start + len(part)] = repeated(keys)
             start += len(part)
+        del part, keys  # views that would keep arrays of all rows
         if tied.any():
             by_id = self.id_order(rows[tied])
-            parts = in_order([descending(self.score.take(by_id))])  # keeps the order of the ids
-            rows[tied] = np.concatenate([by_id.take(part) for ((part, _),) in parts])
+            parts = in_order([descending(taken(self.score, by_id))])  # keeps the order of the ids
+            rows[tied] = np.concatenate([taken(by_id, part) for ((part, _),) in parts])
         return rows
 
     @property

@@ -26,7 +26,9 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
         ordered = given.take(order)
         place = np.searchsorted(knots, ordered, side="right") - 1
         base, share, width, gap = (of_knot.take(place, mode="clip") for of_knot in (knots, shares, widths, gaps))
-        share += (ordered - base) / width * gap  # not np.interp: its slopes overflow between values that nearly touch
+        # not np.interp: its slopes overflow between knots that nearly touch; below all knots this may, unused
+        with np.errstate(over="ignore", invalid="ignore"):
+            share += (ordered - base) / width * gap
         found = np.full(len(given), np.nan)
         found[order] = np.where(place < 0, 0.0, np.where(ordered > knots[-1:], 1.0, share))
         return pl.Series(found, nan_to_null=True)
