@@ -5,7 +5,8 @@
 Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
 ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
-1,000 probes, and by pooled_excess and conformal from stored clusters. With --texts also, from a data file of some 300
+1,000 probes, and by pooled_excess and conformal from stored clusters, which are also read plainly with the states. With
+--texts also, from a data file of some 300
 bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike texts, beside one plain copy of that file. By hand,
 on what --keep left: --worker tied --folder FOLDER/ROWS, the order by a signal of few values. Written
 to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a row (with texts 1,100), and deletes
@@ -181,11 +182,16 @@ def sources(rows: np.ndarray[Any, Any]) -> pa.StringArray:
     return pa.DictionaryArray.from_arrays(pa.array((rows % 4).astype(np.int32)), list(SOURCES)).cast(pa.string())
 
 
-def read(folder: Path) -> None:
+def read(folder: Path, names: tuple[str, ...] = STATES) -> None:
     """One plain read: every column of every shard of both states."""
-    for state in STATES:
-        for path in shard_paths(folder / "signals" / state):
+    for name in names:
+        for path in shard_paths(folder / "signals" / name):
             pl.read_parquet(path)
+
+
+def read_clusters(folder: Path) -> None:
+    """The same, and of the clusters: all that pooled_excess reads."""
+    read(folder, (*STATES, "texts/cluster"))
 
 
 def decide(folder: Path) -> dict[str, float]:
@@ -286,6 +292,7 @@ def clusters(folder: Path) -> dict[str, float]:
 
 WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "read": read,
+    "read_clusters": read_clusters,
     "filter": decide,
     "otsu": otsu,
     "conformal": conformal,
@@ -295,7 +302,7 @@ WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "texts": split,
     "clusters": clusters,
 }
-RULES, TEXTS = ("otsu", "conformal", "pooled"), ("copy", "texts", "clusters")
+RULES, TEXTS = ("otsu", "conformal", "read_clusters", "pooled"), ("copy", "texts", "clusters")
 
 if __name__ == "__main__":
     main()
