@@ -5,12 +5,12 @@
 Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
 ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
-1,000 probes, and by pooled_excess and conformal from stored clusters, which are also read plainly with the states. With
---texts also, from a data file of some 300
-bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike texts, beside one plain copy of that file. By hand,
-on what --keep left: --worker tied --folder FOLDER/ROWS, the order by a signal of few values. Written
-to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a row (with texts 1,100), and deletes
-them unless told to --keep them for the next time. --repeats 0 --keep makes them and times nothing.
+1,000 probes, and by pooled_excess and conformal from stored clusters, which are also read plainly, with the states.
+With --texts also, from a data file of some 300 bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike
+texts, beside one plain copy of that file. By hand, on what --keep left: --worker tied --folder FOLDER/ROWS, the order
+by a signal of few values. Written to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a
+row (with texts 1,100), and deletes them unless told to --keep them for the next time. --repeats 0 --keep makes them
+and times nothing.
 """
 
 import argparse
