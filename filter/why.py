@@ -22,7 +22,7 @@ def why(run: Run, given: str) -> dict[str, Any]:
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
     percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `text`, and `neighbours` among
-    the dropped [{"id", "similarity", "reason", "text"}] by the Jaccard index of the words of all their messages.
+    the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the words of all their messages.
     """
     summary = cards.read_summary(run)
     decisions = run.folder / "filter" / "decisions.parquet"
@@ -71,11 +71,11 @@ def neighbours(run: Run, name: str, text: str) -> list[dict[str, Any]]:
     schema: dict[str, Any] = {
         "id": pl.String,
         "messages": pl.List(pl.Struct({"content": pl.String})),
-        "reason": pl.String,
+        "score": pl.Float64,
     }
     similarity = common / (words.list.len() + len(own) - common)
     rows = pl.scan_ndjson(path, schema=schema).filter(pl.col("id") != name)
-    near = rows.select("id", "reason", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
+    near = rows.select("id", "score", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
     return (
         near.top_k(NEIGHBOURS, by="similarity")
         .collect(engine="streaming")
@@ -103,10 +103,10 @@ def shown(found: dict[str, Any]) -> Group:
         times.add_column(column["state"], justify="right")
     times.add_row(*(_number(column["loss"]) for column in found["losses"]))
     near = Shown(title="Nearest among the dropped, by common words", title_justify="left")
-    for name in ("similarity", "id", "answer", "reason"):
+    for name in ("similarity", "id", "answer", "score"):
         near.add_column(name)
     for row in found["neighbours"]:
-        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(row["text"]), _plain(row["reason"]))
+        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(row["text"]), _number(row["score"]))
     return Group(table, times, *([near] if found["neighbours"] else []))
 
 
