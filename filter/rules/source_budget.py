@@ -11,7 +11,7 @@ import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 
-from .base import Rule, Scores, Verdict, percent
+from .base import Rule, Scores, Verdict, percent, whether
 
 
 def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdict:
@@ -20,17 +20,13 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
         if name not in scores.sources:
             raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, scores.sources)}")
     drop, source = np.zeros(len(scores.score), dtype=np.bool_), scores.source[scores.order]
-    texts: dict[str, tuple[str, str]] = {}
     for name, share in source_budget.items():
         rows = scores.order[source == scores.sources.index(name)]
         drop[rows[: round(share * len(rows))]] = True
-        most = f"{percent(share)} most forgotten of {name}"
-        texts[name] = (f"among the {most}", f"not among the {most}")
-    dropped, kept = (
-        pl.col("source").replace_strict(list(texts), list(own), default=pl.lit("its source has no budget"))
-        for own in zip(*texts.values())
-    )
-    return Verdict(drop, pl.when("drop").then(dropped).otherwise(kept))
+    most = [f"{percent(share)} most forgotten of {name}" for name, share in source_budget.items()]
+    most_of = pl.col("source").replace_strict(list(source_budget), most, default=None, return_dtype=pl.String)
+    reason = pl.concat_str(whether("among the ", "not among the "), most_of).fill_null("its source has no budget")
+    return Verdict(drop, reason)
 
 
 RULE = Rule(name="source_budget", settings=("source_budget",), apply=apply)
