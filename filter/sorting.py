@@ -34,8 +34,6 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
         if _single(edges, number):  # perhaps nearly all rows: there is nothing to sort, and no room for their keys
             return rows, np.broadcast_to(edges[number - 1], len(rows))
         keys = lists[which].take(rows)
-        if not len(keys):
-            return rows, keys
         place, keys = _sorted(keys)
         return rows.take(place), keys
 
@@ -73,6 +71,11 @@ def descending(values: NDArray[np.float64]) -> Keys:
 
     by_pieces(one, len(values))
     return keys
+
+
+def ascending(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """np.argsort, NaN last, of a piece that stays near the processor: in a third of its time."""
+    return _sorted(descending(-values))[0]
 
 
 def _edges(keys: Keys) -> Keys:
@@ -131,6 +134,8 @@ def _part_numbers(keys: Keys, edges: Keys, first: NDArray[np.uint8], last: NDArr
 
 def _sorted(keys: Keys) -> tuple[NDArray[np.int64], Keys]:
     """(places, keys) in the order of the keys; by one plain sort of their high bits with the places in the low ones."""
+    if not len(keys):
+        return np.empty(0, dtype=np.int64), keys
     low = keys.min()
     free = 64 - int(keys.max() - low).bit_length()
     places = np.uint64((1 << len(keys).bit_length()) - 1)
