@@ -90,7 +90,7 @@ def judged(
         f1[f"f1_{rule}"] = None if threshold is None else f1_of(drop)
         f1[f"false_drops_{rule}"] = float(drop[given & ~unsafe].mean())
     if probe is not None:
-        drop = conformal.decide(known, probe, MAX_FALSE_DROP, None)[0]
+        drop = conformal.decide(known, probe, MAX_FALSE_DROP, None).drop
         f1 |= {"f1_conformal": f1_of(drop), "false_drops": float(drop[given & ~unsafe].mean())}
     known, unsafe = known[given], unsafe[given]
     most = np.argsort(-known, kind="stable")[: int(unsafe.sum())]

@@ -48,6 +48,11 @@ class Scores:
             rows[tied] = np.concatenate([taken(by_id, part) for ((part, _),) in parts])
         return rows
 
+    @cached_property
+    def candidates(self) -> NDArray[np.uint32]:
+        """`order` without the probes: what a rule can drop, and so what shares and numbers are of."""
+        return self.order if self.probe is None else self.order[~taken(self.probe, self.order)]
+
     @property
     def count(self) -> int:
         """Examples that have a score."""
@@ -102,8 +107,10 @@ def steps(highest: float) -> list[float]:
 
 
 def first(scores: Scores, count: int) -> NDArray[np.bool_]:
-    """[n] whether an example is among the `count` most forgotten."""
-    found: NDArray[np.bool_] = scores.rank - np.uint32(1) < count  # without a score 0, and so the highest
+    """[n] whether an example is ranked up to the `count` most forgotten that are no probes."""
+    number = min(count, len(scores.candidates))
+    last = scores.rank[scores.candidates[number - 1]] if number else 0
+    found: NDArray[np.bool_] = (scores.rank > 0) & (scores.rank <= last)  # 0 has no score
     return found
 
 

@@ -5,8 +5,9 @@ at most u with chance u (Vovk; Bates et al., Testing for Outliers with Conformal
 
 max_false_drop: drop what exceeds the k-th highest probe. The share of good examples above it is Beta(k, m + 1 - k) over
 the draw of m probes, and of N good examples in the data it is beta-binomial; k is the largest with which this share
-stays within the bound with a chance of 97.5%, N being half of the examples. So the bound holds for this run, not
-just on average over many. It needs enough probes: 72 or more for 5%, 36 or more for 10%, where N is large.
+stays within the bound with a chance of 97.5%, N being half of the examples, and of 95% however many more of them are
+good: among few examples the share moves in steps. So the bound holds for this run, not just on average over many. It
+needs enough probes: 72 or more for 5%, 36 or more for 10%, where N is large.
 
 fdr, in its place: Benjamini and Hochberg's step-up on the p-values, which bounds the expected share of good examples
 among the dropped (their dependence through the probes is of the positive kind that it allows).
@@ -16,6 +17,7 @@ The bounds hold as far as probes are like the good examples: of the same kinds, 
 Example: 99 probes, a score that one of them exceeds: p = 2/100.
 """
 
+import math
 from bisect import bisect_left
 
 import numpy as np
@@ -30,7 +32,9 @@ from ..ahead import by_pieces
 from .base import Rule, Scores, Verdict, percent, whether
 
 LARGE = 10_000  # examples, from which on their number hardly matters
-CONFIDENCE = 0.975  # that the share stays within max_false_drop
+CONFIDENCE = 0.975  # that the share stays within max_false_drop where half of the examples are good
+LEAST = 0.95  # and however many more
+STEPS = 20  # of the number of good examples; a few would do, but for bounds that are no whole part of one
 
 Array = NDArray[np.float64]
 
@@ -47,37 +51,49 @@ def p_values(score: Array, probes: Array) -> Array:
     return found
 
 
-def probe_rank(num_probes: int, num_good: int, bound: float) -> int:
-    """The largest k such that at most bound * num_good good examples exceed the k-th highest probe, with CONFIDENCE.
+def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> Array:
+    """That at most bound * num_good of so many good examples, [n], exceed the rank-th highest probe.
 
-    0 where there is none. Of N good examples the number above the k-th highest of m probes is
-    beta-binomial(N, k, m + 1 - k); for large N its share is Beta(k, m + 1 - k).
+    Of N the number above the k-th highest of m probes is beta-binomial(N, k, m + 1 - k); for large N its share is
+    Beta(k, m + 1 - k).
     """
+    shape, few = (rank, num_probes + 1 - rank), np.minimum(num_good, LARGE)
+    chance = np.where(num_good > LARGE, beta.cdf(bound, *shape), betabinom.cdf(np.floor(bound * few), few, *shape))
+    return np.asarray(chance, dtype=np.float64)
+
+
+def probe_rank(num_probes: int, num_examples: int, bound: float) -> tuple[int, float]:
+    """(the largest k whose bound holds, as the module says; the chance that it does); (0, 0.0) where there is none.
+
+    The chance is least just below a number of good examples that allows for one dropped example more, and rises from
+    step to step: the first STEPS from half of the examples on are looked at.
+    """
+    half = max(1, num_examples // 2)
+    steps = math.floor(bound * half) + np.arange(1, STEPS + 1)
+    good = np.clip(np.append(half, np.ceil(steps / bound) - 1), half, max(half, num_examples))
 
     def held(rank: int) -> bool:
-        shape = (rank, num_probes + 1 - rank)
-        if num_good > LARGE:
-            return bool(beta.cdf(bound, *shape) >= CONFIDENCE)
-        return bool(betabinom.cdf(np.floor(bound * num_good), num_good, *shape) >= CONFIDENCE)
+        chance = chance_within(rank, num_probes, good, bound)
+        return bool(chance[0] >= CONFIDENCE and chance.min() >= LEAST)
 
-    return bisect_left(range(1, num_probes + 1), True, key=lambda rank: not held(rank))
+    rank = bisect_left(range(1, num_probes + 1), True, key=lambda rank: not held(rank))
+    return rank, float(chance_within(rank, num_probes, good, bound).min()) if rank else 0.0
 
 
-def benjamini_hochberg(p_value: Array, rate: float) -> NDArray[np.bool_]:
-    """[n] which are rejected at a false discovery rate; NaN never is.
+def benjamini_hochberg(p_value: Array, among: NDArray[np.bool_], rate: float) -> float:
+    """The highest p-value that is rejected at a false discovery rate, `among` these examples; -inf if none is.
 
-    Example: 0.01, 0.04, 0.9 at 0.1: 0.04 <= 0.1 * 2 / 3, so the first two.
+    Counted by value, of which there are hardly more than probes. Example: of 0.01, 0.04, 0.9 at 0.1 it is 0.04, which
+    is at most 0.1 * 2 / 3.
     """
-    ordered = np.sort(p_value[~np.isnan(p_value)])
-    within = np.flatnonzero(ordered <= rate * np.arange(1, len(ordered) + 1) / max(1, len(ordered)))
-    limit = ordered[within[-1]] if len(within) else -np.inf
-    return np.asarray(p_value <= limit)
+    rows = pl.LazyFrame({"p": p_value, "among": among}).filter(pl.col("among") & pl.col("p").is_not_nan())
+    counted = rows.group_by("p").agg(count=pl.len()).sort("p").collect(engine="streaming")
+    within = counted.filter(pl.col("p") <= rate * pl.col("count").cum_sum() / pl.col("count").sum())
+    return float(within["p"][-1]) if len(within) else -math.inf
 
 
-def decide(
-    score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None
-) -> tuple[NDArray[np.bool_], float | None, Array, str]:
-    """(drop [n], threshold, p-values [n], what was found); probes are never dropped. UserError with too few probes."""
+def decide(score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None) -> Verdict:
+    """The verdict on [n] scores; probes are never dropped. UserError with too few probes."""
     probes = score[probe & ~np.isnan(score)]
     if len(probes) < FEWEST_PROBES:
         raise UserError(
@@ -85,34 +101,38 @@ def decide(
             "set data.probes or mixture.probes, and run again"
         )
     p_value = p_values(score, probes)
-    others = int((~np.isnan(score) & ~probe).sum())
-    if fdr is not None:
-        drop = benjamini_hochberg(np.where(probe, np.nan, p_value), fdr)
-        limit = f"p <= {p_value[drop].max():g}" if drop.any() else "no p-value is low enough: nothing dropped"
-        return drop, None, p_value, f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, {limit}"
-    rank = probe_rank(len(probes), max(1, others // 2), max_false_drop)
-    if rank == 0:
-        found = f"{len(probes)} probes are too few for filter.max_false_drop={max_false_drop:g}: nothing dropped"
-        return np.zeros(len(score), dtype=np.bool_), None, p_value, found
-    threshold = float(np.sort(probes)[-rank])
-    found = (
-        f"{len(probes)} probes; at most {percent(max_false_drop)} of good examples dropped ({percent(CONFIDENCE)} sure)"
-    )
-    return (score > threshold) & ~probe, threshold, p_value, found
+    if fdr is None:
+        num_examples = int(np.count_nonzero(~np.isnan(score) & ~probe))
+        threshold, found = _cut(probes, num_examples, max_false_drop)
+        drop = score > (math.inf if threshold is None else threshold)
+        dropped, kept = (f"score {side} {threshold or 0:.6g}" for side in ("above", "up to"))
+    else:
+        limit, threshold = benjamini_hochberg(p_value, ~probe, fdr), None
+        drop = p_value <= limit
+        found = f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, "
+        found += f"p <= {limit:g}" if limit >= 0 else "no p-value is low enough: nothing dropped"
+        dropped, kept = f"p up to {limit:g}", f"p above {limit:g}"
+    drop &= ~probe
+    if threshold is None and not drop.any():
+        return Verdict(drop, pl.lit(found), None, p_value, found)
+    reason = whether(f"forgotten more than the probes allow ({dropped})", f"within what the probes show ({kept})")
+    return Verdict(drop, reason, threshold, p_value, found)
+
+
+def _cut(probes: Array, num_examples: int, bound: float) -> tuple[float | None, str]:
+    """The probe above which is dropped, None where none will do; and what was found."""
+    rank, chance = probe_rank(len(probes), num_examples, bound)
+    if not rank:
+        few = f"{len(probes)} probes are too few for filter.max_false_drop={bound:g}: nothing dropped; have more probes"
+        return None, f"{few}, or allow more"
+    found = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
+    return float(np.sort(probes)[-rank]), f"{found} ({math.floor(1000 * chance) / 10:g}% sure)"
 
 
 def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None) -> Verdict:
     """`max_false_drop`: share of the good examples, 0 to 1. `fdr`: share of the dropped, 0 to 1, or None."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
-    drop, threshold, p_value, found = decide(scores.score, probe, max_false_drop, fdr)
-    if threshold is not None:
-        dropped, kept = f"score above {threshold:.6g}", f"score up to {threshold:.6g}"
-    elif drop.any():
-        dropped, kept = (f"p {side} {p_value[drop].max():g}" for side in ("up to", "above"))
-    else:
-        return Verdict(drop, pl.lit(found), threshold, p_value, found)
-    reason = whether(f"forgotten more than the probes allow ({dropped})", f"within what the probes show ({kept})")
-    return Verdict(drop, reason, threshold, p_value, found)
+    return decide(scores.score, probe, max_false_drop, fdr)
 
 
 def sweep(scores: Scores) -> list[float]:

@@ -16,8 +16,8 @@ def apply(scores: Scores, signal: str, phi: float) -> Verdict:
 
 def sweep(scores: Scores) -> list[float]:
     """Scores of the examples themselves, from the highest down."""
-    places = [int(value) for value in steps(scores.count)]
-    return [float(value) for value in np.unique(scores.score[scores.order[places]])[::-1]]
+    places = [int(value) for value in steps(len(scores.candidates))]
+    return [float(value) for value in np.unique(scores.score[scores.candidates[places]])[::-1]]
 
 
 RULE = Rule(name="phi", settings=("phi",), apply=apply, sweep=sweep)

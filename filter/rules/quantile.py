@@ -1,6 +1,6 @@
 """Drop the share of the examples that was forgotten most: exactly round(quantile * n) by rank, ties by id.
 
-n counts the examples that have a score; a half is rounded to the even number, as Python does.
+n counts the examples that have a score and are no probes; a half is rounded to the even number, as Python does.
 
 Example: quantile 0.3 of 10 scored examples drops ranks 1 to 3.
 """
@@ -10,7 +10,7 @@ from .base import Rule, Scores, Verdict, among, first, percent, steps
 
 def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     """`quantile` is a share, 0 to 1."""
-    return Verdict(first(scores, round(quantile * scores.count)), among(f"{percent(quantile)} most forgotten"))
+    return Verdict(first(scores, round(quantile * len(scores.candidates))), among(f"{percent(quantile)} most forgotten"))
 
 
 RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))

@@ -1,6 +1,6 @@
 """Drop a share of each named source: the round(share * n) most forgotten of its n scored examples, ties by id.
 
-For a mixture of sources that are trusted differently, and whose losses are not on one scale. Sources that are
+n leaves probes out. For a mixture of sources that are trusted differently, and whose losses are not on one scale. Sources that are
 not named keep all. `rank` stays the rank among all examples.
 
 Example: {"forum": 0.5} of 4 forum and 6 textbook examples drops the 2 most forgotten forum examples.
@@ -19,9 +19,9 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
     for name in source_budget:
         if name not in scores.sources:
             raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, scores.sources)}")
-    drop, source = np.zeros(len(scores.score), dtype=np.bool_), scores.source[scores.order]
+    drop, source = np.zeros(len(scores.score), dtype=np.bool_), scores.source[scores.candidates]
     for name, share in source_budget.items():
-        rows = scores.order[source == scores.sources.index(name)]
+        rows = scores.candidates[source == scores.sources.index(name)]
         drop[rows[: round(share * len(rows))]] = True
     most = [f"{percent(share)} most forgotten of {name}" for name, share in source_budget.items()]
     most_of = pl.col("source").replace_strict(list(source_budget), most, default=None, return_dtype=pl.String)

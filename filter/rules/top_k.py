@@ -1,4 +1,4 @@
-"""Drop the k examples that were forgotten most, ties by id.
+"""Drop the k examples that were forgotten most, ties by id; probes do not count.
 
 Example: top_k 10 of 400 examples drops ranks 1 to 10; of 4 examples it drops all.
 """
@@ -12,7 +12,7 @@ def apply(scores: Scores, signal: str, top_k: int) -> Verdict:
 
 
 def sweep(scores: Scores) -> list[float]:
-    return sorted({round(value) for value in steps(scores.count)})
+    return sorted({round(value) for value in steps(len(scores.candidates))})
 
 
 RULE = Rule(name="top_k", settings=("top_k",), apply=apply, sweep=sweep)

@@ -62,14 +62,54 @@ def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -
 
 def test_the_rank_of_the_probe() -> None:
     # with very many good examples, the highest probe of m bounds 5% with 97.5% once 0.95^m <= 0.025: m >= 72
-    assert conformal.probe_rank(71, 10**6, 0.05) == 0
-    assert conformal.probe_rank(72, 10**6, 0.05) == 1
-    assert conformal.probe_rank(500, 10**6, 0.05) > 10
+    assert conformal.probe_rank(71, 10**6, 0.05) == (0, 0.0)
+    assert conformal.probe_rank(72, 10**6, 0.05) == (1, pytest.approx(1 - 0.95**72))
+    assert conformal.probe_rank(500, 10**6, 0.05)[0] > 10
+
+
+@given(probes=st.integers(20, 120), examples=st.integers(2, 300), bound=st.sampled_from([0.05, 0.07, 0.1, 0.15, 0.3]))
+@settings(max_examples=40, deadline=None)
+def test_the_bound_holds_however_many_are_good(probes: int, examples: int, bound: float) -> None:
+    # of any number of good examples from half of all on: the chance that is told is the least of all, and at least 95%
+    rank, told = conformal.probe_rank(probes, examples, bound)
+    good = np.arange(max(1, examples // 2), examples + 1).astype(float)
+    here, further = (conformal.chance_within(k, probes, good, bound) for k in (max(1, rank), rank + 1))
+    assert rank == 0 or (told == pytest.approx(here.min()) and told >= 0.95)
+    assert rank == probes or further.min() < 0.95 or further[0] < 0.975  # and no further probe would do
+
+
+def test_the_chance_is_that_of_drawing_probes_and_examples() -> None:
+    # 40 probes, 69 good examples, 10%: the highest probe is exceeded by at most 6 in 96.4% of all draws
+    rng = np.random.default_rng(0)
+    above = (rng.random((20_000, 69)) > rng.random((20_000, 40)).max(1)[:, None]).sum(1)
+    assert np.mean(above <= 6) == pytest.approx(conformal.chance_within(1, 40, np.array([69.0]), 0.1).item(), abs=0.005)
+    assert conformal.probe_rank(40, 120, 0.1) == (1, pytest.approx(0.964, abs=0.001))
 
 
 def test_benjamini_hochberg() -> None:
-    # the worked example; NaN is never rejected
-    assert conformal.benjamini_hochberg(np.array([0.9, 0.01, np.nan, 0.04]), 0.1).tolist() == [False, True, False, True]
+    # the worked example; NaN does not count, nor do those that are left out
+    p, all_of_them = np.array([0.9, 0.01, np.nan, 0.04]), np.ones(4, dtype=np.bool_)
+    assert conformal.benjamini_hochberg(p, all_of_them, 0.1) == 0.04
+    assert conformal.benjamini_hochberg(p, p != 0.04, 0.1) == 0.01
+    assert conformal.benjamini_hochberg(p, all_of_them, 0.01) == -np.inf
+
+
+@given(p=st.lists(st.integers(1, 21), min_size=1, max_size=40), rate=st.sampled_from([0.05, 0.1, 0.3]))
+def test_benjamini_hochberg_is_the_step_up(p: list[int], rate: float) -> None:
+    # the largest i-th p-value of n in order that is at most rate * i / n
+    ordered = sorted(value / 21 for value in p)
+    rejected = [value for i, value in enumerate(ordered, 1) if value <= rate * i / len(ordered)]
+    found = conformal.benjamini_hochberg(np.array(ordered), np.ones(len(ordered), dtype=np.bool_), rate)
+    assert found == max(rejected, default=-np.inf)
+
+
+def test_ties_with_the_probe_and_probes_themselves_are_kept() -> None:
+    # what scores as high as the probe of the threshold is within the bound; a probe is dropped by neither bound
+    score, probe = np.array([*range(100), 98.0, 100.0]), np.arange(102) < 100
+    found = conformal.decide(score, probe, 0.5, None)
+    assert found.threshold == 98.0 and found.drop.tolist() == [False] * 101 + [True]
+    assert found.p_value is not None and found.p_value[-2:].tolist() == [3 / 101, 1 / 101]
+    assert not conformal.decide(score, probe, 0.5, 0.9).drop[:100].any()
 
 
 def test_the_bound_holds() -> None:
@@ -79,10 +119,10 @@ def test_the_bound_holds() -> None:
         good, bad, probes = rng.lognormal(size=350), rng.lognormal(2, 1, 150), rng.lognormal(size=150)
         score = np.concatenate([good, bad, probes])
         probe = np.arange(len(score)) >= 500
-        drop, threshold, _, _ = conformal.decide(score, probe, 0.05, None)
-        within += drop[:350].mean() <= 0.05
-        found.append(drop[350:500].mean())
-        assert not drop[500:].any() and threshold is not None
+        verdict = conformal.decide(score, probe, 0.05, None)
+        within += verdict.drop[:350].mean() <= 0.05
+        found.append(verdict.drop[350:500].mean())
+        assert not verdict.drop[500:].any() and verdict.threshold is not None
     assert within >= 95 and np.mean(found) > 0.3
 
 
@@ -91,7 +131,7 @@ def test_false_discoveries() -> None:
     rng, false = np.random.default_rng(3), []
     for _ in range(50):
         score = np.concatenate([rng.normal(size=350), rng.normal(4, 1, 150), rng.normal(size=300)])
-        drop, *_ = conformal.decide(score, np.arange(800) >= 500, 0.05, 0.1)
+        drop = conformal.decide(score, np.arange(800) >= 500, 0.05, 0.1).drop
         false.append(drop[:350].sum() / max(1, drop.sum()))
     assert np.mean(false) <= 0.1
 
@@ -101,5 +141,5 @@ def test_too_few_probes() -> None:
     score, probe = np.arange(100.0), np.arange(100) < 19
     with pytest.raises(UserError, match="needs at least 20 probes with a score, there are 19"):
         conformal.decide(score, probe, 0.05, None)
-    drop, _, _, found = conformal.decide(score, np.arange(100) < 20, 0.05, None)
-    assert not drop.any() and "too few" in found
+    verdict = conformal.decide(score, np.arange(100) < 20, 0.05, None)
+    assert not verdict.drop.any() and verdict.note.startswith("20 probes are too few for filter.max_false_drop=0.05")
