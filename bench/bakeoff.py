@@ -139,7 +139,7 @@ def vary(cell: Cell, folder: Path) -> tuple[Path, list[str]]:
         safe = [line for line in other if json.loads(line)["label"] == "safe"] + tasks
     rows = {"noisy": noisy[: len(noisy) - len(probes)], "safe": safe, "probes": probes}
     for name, part in rows.items():
-        (place / f"{name}.jsonl").write_text("".join(part))
+        (place / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
     config = place / "config.yaml"
     sources = ", ".join(f"{name}: {{rows: {{path: {place}/{name}.jsonl}}}}" for name in rows)
     config.write_text(f"data: {{{sources}}}\n")
@@ -152,7 +152,8 @@ def vary(cell: Cell, folder: Path) -> tuple[Path, list[str]]:
 
 
 def lines(path: Path) -> list[str]:
-    return path.read_text().splitlines(keepends=True)
+    with open(path, encoding="utf-8", newline="\n") as handle:  # the texts have line separators of their own
+        return list(handle)
 
 
 def results() -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main() -> None:
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, rows in result.items():
         print(f"\n| {name} | {' | '.join(COLUMNS)} |\n|{' --- |' * (1 + len(COLUMNS))}")
-        for row in sorted(rows, key=lambda row: -row["auroc"]):
+        for row in sorted(rows, key=lambda row: -(row["auroc"] or 0)):
             shown = ["-" if row.get(key) is None else f"{row[key]:.3f}" for key in COLUMNS]
             print(f"| {row['signal']} | {' | '.join(shown)} |")
 

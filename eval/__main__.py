@@ -68,7 +68,7 @@ def show(run: Run, models: list[str]) -> None:
         rows = [(suite, name, model, *map(one.get, keys)) for suite, model, name, one in entries]
         tracker.table("metrics", ("suite", "metric", "model", *keys), rows)
         for suite, model in found:
-            scores = pl.read_parquet(folder(run, model, suite) / "scores.parquet").head(TRACKED_ROWS)
+            scores = pl.read_parquet(folder(run, model, suite) / "scores.parquet", glob=False).head(TRACKED_ROWS)
             scores = scores.select("id", "source", ~cs.string())  # what a model or judge wrote stays here
             tracker.table(f"scores/{suite}/{model}", scores.columns, scores.rows())
 

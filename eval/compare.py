@@ -173,7 +173,7 @@ def _prompts(folder: Path) -> pl.DataFrame:
     path = folder / "generations.parquet"  # a row a sample
     if not path.exists() or "prompt" not in pl.read_parquet_schema(path):
         return pl.DataFrame(schema={"id": pl.String, "prompt": pl.String})
-    return pl.read_parquet(path, columns=["id", "prompt"]).unique("id", keep="first")
+    return pl.read_parquet(path, columns=["id", "prompt"], glob=False).unique("id", keep="first")
 
 
 def _parsed(given: str) -> tuple[tuple[Path, ...], str]:

@@ -130,7 +130,7 @@ def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:
 def read_scores(folder: Path) -> pl.DataFrame:
     path = folder / "scores.parquet"
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} is missing or not whole: run forgetfilter eval again") from error
     if "id" not in table.columns or "source" not in table.columns:

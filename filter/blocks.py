@@ -1,7 +1,7 @@
 """Files of lines in blocks: read without a loop over the lines, however many there are."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,23 @@ def lines(path: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
                 yield _whole_lines(head + newline)
     if rest.strip():
         yield _whole_lines(rest)
+
+
+def at(path: Path, rows: Sequence[int]) -> Iterator[bytes]:
+    """Some of the lines, by their numbers from 0 on in ascending order."""
+    wanted, start = np.asarray(rows, dtype=np.int64), 0
+    for block, lengths in lines(path):
+        if not len(wanted):
+            return
+        here = int(np.searchsorted(wanted, start + len(lengths)))
+        yield from cut(block, lengths, wanted[:here] - start)
+        wanted, start = wanted[here:], start + len(lengths)
+
+
+def cut(block: NDArray[np.uint8], lengths: NDArray[np.int64], rows: Iterable[int]) -> list[bytes]:
+    """Some lines of a block, by their numbers in it."""
+    ends = lengths.cumsum()
+    return [block[ends[row] - lengths[row] : ends[row]].tobytes() for row in rows]
 
 
 def _whole_lines(block: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -68,32 +68,33 @@ def export(run: Run, decisions: Decisions) -> dict[str, Any]:
     """Writes filter/export where the run knows the rows as they came; the entry of summary.json on it, or why not."""
     try:
         found = originals.find(run.originals, run.noisy_data)
-    except UserError as error:  # the rows are not ours: they may be gone long after the decision can be made again
+        counts = write_export(found, decisions.drop, run.folder / "filter" / "export")
+    except (UserError, OSError) as error:  # the rows are not ours: they may be gone long after they were read
         shutil.rmtree(run.folder / "filter" / "export", ignore_errors=True)
         return {"export_note": f"No export of the rows as they came: {error}"}
-    counts = write_export(found, decisions.drop, run.folder / "filter" / "export")
     return {"export": counts} if counts else {}
 
 
 @contextmanager
 def deciding(run: Run) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
-    reviewed = review.read(run)
-    with scored(run) as (table, signal, scores):
+    with scored(run) as (table, signal, scores, reviewed):
         config = run.config.filtering
         rule = rules.get(config.rule)
         settings = {key: getattr(config, key) for key in rule.settings}
-        yield make_decisions(table, scores, signal, rule, settings, review.rows(table, reviewed, run))
+        yield make_decisions(table, scores, signal, rule, settings, reviewed)
 
 
 @contextmanager
-def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores]]:
-    """The joined table of a run, its signal, and the scores by it."""
+def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
+    """The joined table of a run, its signal, the scores by it, and the review; who drops a probe trusts it no more."""
+    said = review.read(run)
     signal = signals.chosen(run.config.filtering.signal, run.config.filtering.combine)
     texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
     with joined(run.noisy_data, run.folder / "signals", [*signal.needs, quality.NOISE]) as table:
-        probe = read_probes(run.probes, table)
-        yield table, signal, make_scores(table, signal, probe)
+        reviewed = review.rows(table, said, run)
+        probe = read_probes(run.probes, table, reviewed != -1)
+        yield table, signal, make_scores(table, signal, probe), reviewed
 
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
@@ -124,7 +125,8 @@ def make_decisions(
 ) -> Decisions:
     """The rule's verdict and the review's. UserError where nothing would be left to learn from."""
     decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
-    if not (~decisions.drop & ~np.isnan(scores.score)).any():
+    left = ~decisions.drop & ~np.isnan(scores.score)
+    if not (left if scores.probe is None else left & ~scores.probe).any():
         raise UserError(
             f"filter.rule={rule.name} ({_written(settings)}) drops every example that has a score: "
             "nothing would be left to refit; drop less"
@@ -144,25 +146,29 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     """The content of summary.json."""
     config = run.config.filtering
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
-    table, drop = decisions.table, decisions.drop
-    dropped, label = int(drop.sum()), table.columns.read("label")
-    verdict = decisions.verdict
+    table, scores, verdict, drop = decisions.table, decisions.scores, decisions.verdict, decisions.drop
+    label, dropped = table.columns.read("label"), int(drop.sum())
+    counted = np.ones(table.count, dtype=np.bool_) if scores.probe is None else ~scores.probe
+    unscored = np.isnan(scores.score) & counted
     summary = {
         "signal": signal.name,
         "rule": {"name": rule.name} | {key: getattr(config, key) for key in rule.settings},
-        "kept": table.count - dropped,
+        "filter": asdict(config),
+        "kept": int(counted.sum()) - dropped,
         "dropped": dropped,
-        "unscored": table.count - decisions.scores.count,
-        "by_source": _counts(decisions.scores.source, table.sources, drop),
-        "by_label": _counts(label, table.labels, drop) or None,
+        "unscored": int(unscored.sum()),
+        "by_source": _counts(np.where(counted, scores.source, -1), table.sources, drop),
+        "by_label": _counts(np.where(counted, label, -1), table.labels, drop) or None,
         "quality": quality.measure(decisions, label),
-        "threshold": verdict.threshold if verdict.threshold is not None else threshold(decisions.scores, verdict.drop),
+        "threshold": verdict.cut(scores),
     }
-    if valueless := int((np.isnan(decisions.scores.score) & (table.columns.read("num_tokens") > 0)).sum()):
+    if valueless := int((unscored & (table.columns.read("num_tokens") > 0)).sum()):
         summary["valueless"] = valueless  # of the unscored those with label tokens
-    if decisions.scores.probe is not None:
-        summary["probes"] = int(decisions.scores.probe.sum())
-    if noise := quality.noise(table, signal, decisions.scores.score, drop):
+    if scores.probe is not None:
+        summary["probes"] = int(scores.probe.sum())
+    if table.left_out:
+        summary["quality_note"] = f"Signals were left out of the quality: {'; '.join(table.left_out)}"
+    if noise := quality.noise(table, signal, scores.score[drop], verdict.cut(scores)):
         summary["noise"] = noise
     if verdict.note:
         summary["note"] = verdict.note + _advice(verdict, rule, signal, run)
@@ -184,18 +190,8 @@ def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, ru
     return KINDS_NOT_HARM if "cluster" in signal.needs else ""
 
 
-def threshold(scores: rules.Scores, drop: NDArray[np.bool_]) -> float | None:
-    """The lowest score that was dropped; None where nothing was, or where no one score parts dropped from kept."""
-    ordered = drop.take(scores.order)
-    if not ordered.any():
-        return None
-    last, kept = len(ordered) - 1 - int(ordered[::-1].argmax()), int(ordered.argmin())
-    low, highest = (float(scores.score[scores.order[place]]) for place in (last, kept))
-    return None if not ordered[kept] and highest > low else low
-
-
 def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    """{NAME: {"kept", "dropped"}} by the position of the name; rows without one (-1) count nowhere."""
+    """{NAME: {"kept", "dropped"}} by the position of the name; rows without one (-1) and probes count nowhere."""
     known = codes >= 0
     kept, dropped = (np.bincount(codes[known & chosen], minlength=len(names)) for chosen in (~drop, drop))
     return {name: {"kept": int(kept[i]), "dropped": int(dropped[i])} for i, name in enumerate(names)}

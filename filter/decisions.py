@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
+from forgetfilter.runs import Run
+from forgetfilter.shards import scan
 
 from . import rules
 from .ahead import ahead
@@ -38,6 +41,14 @@ WRITTEN = 250_000  # rows written at a time
 # Losses and scores hardly shrink, and whole numbers do so by their encoding.
 COMPRESSION = {"id": "zstd"} | dict.fromkeys(FEW, "zstd")
 ENCODING = {"id": "DELTA_LENGTH_BYTE_ARRAY", "num_tokens": "DELTA_BINARY_PACKED", "rank": "DELTA_BINARY_PACKED"}
+
+
+def stored(run: Run) -> pl.LazyFrame:
+    """decisions.parquet of a run, with each example's `row` in the data. UserError where nothing was decided."""
+    path = run.folder / "filter" / "decisions.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run the filter stage first")
+    return scan(path).with_row_index("row")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,12 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetfilter.files import atomic_path
+from forgetfilter.files import atomic_path, sha256_value
 from forgetfilter.originals import Original
 
 from .blocks import lines
 
+LONGEST = 200  # characters of a folder name; file systems take 255
 Counts = dict[str, dict[str, int]]
 
 
@@ -30,11 +31,16 @@ def write_export(originals: list[Original], drop: NDArray[np.bool_], folder: Pat
     for original in originals:
         rows = drop[start : start + original.rows]
         start += original.rows
-        own = folder / re.sub(r"^\.", "%2E", quote(original.source, safe=" ")) if len(originals) > 1 else folder
+        own = folder / _folder_name(original.source) if len(originals) > 1 else folder
         _write(Path(original.path), rows, own / "kept.jsonl", own / "dropped.jsonl")
         dropped = int(rows.sum())
         counts[original.source] = {"kept": len(rows) - dropped, "dropped": dropped}
     return counts
+
+
+def _folder_name(source: str) -> str:
+    name = re.sub(r"^\.", "%2E", quote(source, safe=" "))
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{sha256_value(source)[:8]}"
 
 
 def _write(data: Path, drop: NDArray[np.bool_], kept: Path, dropped: Path) -> None:

@@ -9,12 +9,14 @@
 | signals/gradients | gradient_distance | score.gradients=true |
 | signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/guard | guard | score.guard.name=NAME: the probability of harm |
+| signals/rouge1/{before,after} | before_rouge1, after_rouge1 | score.rouge=true |
 | signals/texts/NAME | cluster, safe_distance, profanity | filter/texts.py, when a signal needs it |
 | data/probes.jsonl | probe_rise | probes (filter/probes.py) |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from forgetfilter.shards import check_comparable, read_manifest, scan_shards
 from forgetfilter.token_rises import COLUMNS as TOKEN_COLUMNS
 
 from . import texts
-from .join import AGAIN, Joiner, Kinds
+from .join import AGAIN, Joiner, Kinds, pick, refuse
+from .signals import ROUGE_COLUMNS
 
 TEXTS: dict[str, Kinds] = {
     "texts/cluster": {"cluster": ("cluster", np.int32)},
@@ -47,7 +50,7 @@ FOLDERS: dict[str, Kinds] = {
 STORED = tuple(name for name in FOLDERS if name not in TEXTS)  # by the score stage; texts follow from the data
 DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
 ADVICE = {
-    **dict.fromkeys(["base_loss_sum"], "M0's losses, which were not stored: score with score.base=true"),
+    "base_loss_sum": "M0's losses, which were not stored: score with score.base=true",
     "control_loss_sum": "losses after a control finetuning: set data.control or mixture.control, train and score",
     **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
     "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
@@ -55,33 +58,61 @@ ADVICE = {
     "guard": "a guard's word, which was not asked: score with score.guard.name=NAME",
     "probe_rise": "probes: set data.probes or mixture.probes, and run again",
     **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
-    **dict.fromkeys(["before_rouge1", "after_rouge1"], "ROUGE-1, which was not stored: score with score.rouge=true"),
+    **dict.fromkeys(ROUGE_COLUMNS, "ROUGE-1, which was not stored: score with score.rouge=true"),
 }
 
 
-def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None) -> None:
-    """Adds what is wanted (None: everything), there and complete; UserError where it is of other data than before."""
+def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None, everything: bool) -> tuple[str, ...]:
+    """Adds the columns that are wanted (None: all), there and complete; UserError where they cannot be read.
+
+    With `everything` also those that nobody wants, as far as they can be read; returns why the others are not there.
+    """
+    left_out = []
+    for columns, add in _stored(joiner, signals):
+        asked = wanted is None or not set(columns).isdisjoint(wanted)
+        if not asked and not everything:
+            continue
+        try:
+            add()
+        except UserError as error:
+            if asked:
+                raise
+            left_out.append(str(error))
+            for column in set(columns) & set(joiner.columns.types):
+                joiner.columns.drop(column)
+    return tuple(left_out)
+
+
+def _stored(joiner: Joiner, signals: Path) -> Iterator[tuple[Collection[str], Callable[[], None]]]:
+    """(columns, what adds them) of each folder that is there."""
     data = read_manifest(signals / "before").get("data")
-
-    def asked(columns: Collection[str]) -> bool:
-        return wanted is None or not set(columns).isdisjoint(wanted)
-
     for name, kinds in FOLDERS.items():
         folder = signals / name
-        if not asked([column for column, _ in kinds.values()]) or not (folder / "manifest.json").exists():
-            continue
-        if name in TEXTS:
-            if texts.stored(signals, folder.name):  # else it is made anew when a signal needs it
-                joiner.add(folder, kinds)
-            continue
-        if read_manifest(folder).get("data") != data:
-            raise UserError(f"{folder} is of other data than {signals / 'before'}: {AGAIN}")
-        if name == "control":
-            check_comparable(signals / "before", folder)
-        joiner.add(folder, kinds)
+        if (folder / "manifest.json").exists() and (name not in TEXTS or texts.stored(signals, folder.name)):
+            yield [column for column, _ in kinds.values()], partial(_add, joiner, folder, kinds, data)
+    if all((signals / "rouge1" / state / "manifest.json").exists() for state in ("before", "after")):
+        yield ROUGE_COLUMNS, partial(_add_rouge, joiner, signals / "rouge1")
     losses = signals.parent / "train" / "noisy" / "losses"
-    if asked(DYNAMICS) and (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
-        _add_dynamics(joiner, losses)
+    if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
+        yield DYNAMICS, partial(_add_dynamics, joiner, losses)
+
+
+def _add(joiner: Joiner, folder: Path, kinds: Kinds, data: str | None) -> None:
+    before = folder.parent / "before"
+    if folder.parent.name != "texts" and read_manifest(folder).get("data") != data:
+        raise UserError(f"{folder} is of other data than {before}: {AGAIN}")
+    if folder.name == "control":
+        check_comparable(before, folder)
+    joiner.add(folder, kinds)
+
+
+def _add_rouge(joiner: Joiner, folder: Path) -> None:
+    check_comparable(folder / "before", folder / "after")
+    for name in ROUGE_COLUMNS:
+        own = folder / name.removesuffix("_rouge1")
+        joiner.add(own, {"rouge1": (name, np.float64)})
+        wrong = joiner.columns.where(~pl.col(name).is_between(0, 1), [name])
+        refuse(pick(joiner.ids, wrong), f"{own}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
 
 
 def missing(needs: Sequence[str], there: Sequence[str]) -> str:
@@ -99,9 +130,9 @@ def _add_dynamics(joiner: Joiner, folder: Path) -> None:
     tokens = pl.col("num_tokens").clip(1)
     probability = [(-pl.col(name) / tokens).exp() for name in names]
     mean = pl.sum_horizontal(probability) / epochs
-    risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int8) for earlier, later in pairwise(names)]
+    risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int32) for earlier, later in pairwise(names)]
     made: dict[str, tuple[pl.Expr, Any]] = {
-        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int8), *risen), np.int8),
+        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int32), *risen), np.int32),
         "noisy_variability": ((pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(), np.float64),
         "noisy_confidence": (mean, np.float64),
     }

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.shards import count_rows
+from forgetfilter.shards import count_rows, scan
 
 from .ahead import ahead
 from .columns import PIECE, Columns
@@ -18,6 +18,13 @@ from .match import Match, match
 
 AGAIN = "delete this folder and score again"  # what is done and looks whole is not scored again while it is there
 KEY = "key"  # hashes of the data's ids
+
+
+def key(seed: int) -> pl.Expr:
+    """Of an id, however it is stored: a dictionary's codes would be hashed as numbers."""
+    return pl.col("id").cast(pl.String).hash(seed)
+
+
 Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
 
 
@@ -30,7 +37,7 @@ class Joiner:
 
     def __init__(self, columns: Columns, index: Path, data: Path, seed: int):
         self.columns, self.data, self.seed = columns, data, seed
-        self.ids = pl.scan_parquet(index)
+        self.ids = scan(index)
         self.order: NDArray[np.uint32] | None = None
         self.last = columns.folder / "last"  # hashes of the ids of the folder for which `order` was found
 
@@ -40,8 +47,8 @@ class Joiner:
         `rows` says which of its rows, where it has more than one an example.
         """
         counts = count_rows(folder)
-        scan = pl.scan_parquet(list(counts), hive_partitioning=False)
-        wanted = {KEY: pl.col("id").hash(self.seed)} | {name: _number(name, kind) for name, (_, kind) in kinds.items()}
+        shards = scan(list(counts))
+        wanted = {KEY: key(self.seed)} | {name: _number(name, kind) for name, (_, kind) in kinds.items()}
         files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
         try:
             _spool(_pieces(counts), rows, wanted, files)
@@ -50,7 +57,7 @@ class Joiner:
             as_data = self.order is not None and _equal(files[KEY], self.columns.folder / KEY)
             if self.order is None or not (as_data or _equal(files[KEY], self.last)):  # states are scored in one order
                 found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
-                self._prove(found, folder, scan if rows is None else scan.filter(rows))
+                self._prove(found, folder, shards if rows is None else shards.filter(rows))
                 self.order = found.order
                 files[KEY].replace(self.last)
         except pl.exceptions.PolarsError as error:
@@ -58,25 +65,25 @@ class Joiner:
         for name, (new, kind) in kinds.items():
             self.columns.adopt(new, files[name], kind, None if as_data else self.order)
 
-    def _prove(self, found: Match, folder: Path, scan: pl.LazyFrame) -> None:
+    def _prove(self, found: Match, folder: Path, shards: pl.LazyFrame) -> None:
         if len(found.ambiguous):
             ids = pick(self.ids, found.ambiguous)
             refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
             raise SameHashError
         missing = f"{folder}: no row for {{}} of {self.columns.count} examples; {AGAIN}"
         refuse(pick(self.ids, found.missing), missing)
-        refuse(pick(scan, found.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
-        refuse(pick(scan, found.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
+        refuse(pick(shards, found.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
+        refuse(pick(shards, found.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
 
 
-def pick(scan: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008
-    """An expression of some rows, in the order of the scan."""
+def pick(frame: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008
+    """An expression of some rows, in the order of the frame."""
     return pl.concat(
-        [pl.Series("id", [], dtype=pl.String)] if not len(rows) else picked(scan, np.sort(rows), expression)
+        [pl.Series("id", [], dtype=pl.String)] if not len(rows) else picked(frame, np.sort(rows), expression)
     )
 
 
-def picked(scan: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
+def picked(frame: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
     """An expression of some rows in ascending order, a piece at a time."""
     starts = np.arange(0, int(ordered[-1]) + 1, PIECE).astype(ordered.dtype)  # of another type rows would be converted
     places = [*np.searchsorted(ordered, starts).tolist(), len(ordered)]
@@ -84,7 +91,7 @@ def picked(scan: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> It
     def one(piece: tuple[np.integer[Any], int, int]) -> pl.Series:
         start, begin, end = piece
         own = pl.Series(ordered[begin:end] - start)
-        found = scan.slice(int(start), PIECE).select(expression.gather(own)).collect().to_series()
+        found = frame.slice(int(start), PIECE).select(expression.gather(own)).collect().to_series()
         # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
         return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
@@ -124,8 +131,8 @@ def _spool(
 
     def one(piece: tuple[list[Path], int]) -> pl.DataFrame:
         paths, start = piece
-        scan = pl.scan_parquet(paths, hive_partitioning=False).slice(start, PIECE)
-        return (scan if rows is None else scan.filter(rows)).select(**wanted).collect()
+        own = scan(paths).slice(start, PIECE)
+        return (own if rows is None else own.filter(rows)).select(**wanted).collect()
 
     with ExitStack() as stack:
         out = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}

@@ -1,9 +1,14 @@
 """What `forgetfilter filter RUN` answers beside deciding: --sweep, --why ID and --review."""
 
+import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from forgetfilter.card import read_summary
 from forgetfilter.runs import Run
 
 from . import review, sweep, why
@@ -19,8 +24,21 @@ def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> No
         console.print(why.shown(why.why(run, asked)))
     if reviewed is not None:
         _say(console, review.write(run, reviewed))
-        console.print("Write yes (keep) or no (drop) into its column keep, then run the filter again.")
+        console.print("Write yes (keep) or no (drop) into its column keep, then decide again:")
+        _say(console, " ".join(["forgetfilter filter", shlex.quote(str(run.folder)), *_settings(run)]))
 
 
-def _say(console: Console, path: Path) -> None:
-    console.print(str(path), soft_wrap=True, markup=False)
+def _settings(run: Run) -> list[str]:
+    """The settings by which the decision that is there differs from the run's config."""
+    own = asdict(run.config.filtering)
+    used = read_summary(run).get("filter", own)
+    return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in used.items() if value != own.get(key)]
+
+
+def _written(value: Any) -> str:
+    """As the command line takes it."""
+    return json.dumps(value).replace('"', "") if isinstance(value, (list, dict)) or value is None else str(value)
+
+
+def _say(console: Console, what: Path | str) -> None:
+    console.print(str(what), soft_wrap=True, markup=False)

@@ -13,15 +13,17 @@ from .table import Table
 PRIOR_ROWS = 1  # with so many rows at the mean of all probes a source's own mean is mixed: few probes say little
 
 
-def read_probes(path: Path, table: Table) -> NDArray[np.bool_] | None:
+def read_probes(path: Path, table: Table, trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:
     """[n] whether an example is a probe, from the records of the probes; None where there are none.
 
-    Adds the column `probe_rise` to the table.
+    `trusted`: [n] False for those that a person dropped, and so are none. Adds the column `probe_rise` to the table.
     """
     if not path.exists():
         return None
     probe = np.zeros(table.count, dtype=np.bool_)
-    probe[table.find(pl.scan_ndjson(path, schema={"id": pl.String}).collect()["id"])] = True
+    probe[table.find(pl.read_ndjson(path.read_bytes(), schema={"id": pl.String})["id"])] = True
+    if trusted is not None:
+        probe &= trusted
     _add_rise(table.columns, probe)
     return probe
 

@@ -42,20 +42,23 @@ def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, 
 
 
 def noise(
-    table: Table, signal: signals.Signal, score: NDArray[np.float64], drop: NDArray[np.bool_]
-) -> dict[str, float] | None:
+    table: Table, signal: signals.Signal, dropped: NDArray[np.float64], threshold: float | None
+) -> Numbers | None:
     """What of the signal is noise: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
 
-    The floor is the 99th percentile of the signal between two scorings of one model, M1, in different batches; the
-    share is that of the dropped examples whose score exceeds it. Of signals of the losses before and after.
+    The floor is how far 99% of the scores move at most when M1's losses are those of a second scoring, in other
+    batches; the share is that of the `dropped` scores that lie further than this above the threshold, which noise
+    alone cannot have dropped. It is None without a threshold. Of signals that read the losses before.
     """
-    if NOISE not in table.numbers or "after_loss_sum" not in signal.needs:
+    if NOISE not in table.numbers or "before_loss_sum" not in signal.needs:
         return None
     sample = table.sample
-    expression = signal.bind(sample.select(signal.needs))
-    twice = sample.with_columns(after_loss_sum=pl.col(NOISE)).select(score=expression).to_series()
-    floor = float(twice.fill_nan(None).drop_nulls().quantile(0.99) or 0.0)
-    above = float((score[drop] > floor).mean()) if drop.any() else 0.0
+    score = signal.bind(sample.select(signal.needs)).alias("score")
+    once, twice = (
+        rows.select(score).to_series() for rows in (sample, sample.with_columns(before_loss_sum=pl.col(NOISE)))
+    )
+    floor = float((twice - once).abs().fill_nan(None).drop_nulls().quantile(0.99) or 0.0)
+    above = None if threshold is None or not len(dropped) else float((dropped > threshold + floor).mean())
     return {"floor": floor, "share_of_drops_above": above}
 
 
@@ -76,7 +79,9 @@ def classification(drop: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Numb
 
 
 def _scored(sample: pl.DataFrame, signal: signals.Signal) -> pl.Series:
-    return sample.select(score=signal.bind(sample.select(signal.needs))).to_series().fill_nan(None)
+    score = pl.col("score")
+    scores = sample.select(score=signal.bind(sample.select(signal.needs)))
+    return scores.select(pl.when(score.is_finite()).then(score)).to_series()
 
 
 def ranking(score: pl.Series, label: pl.Series) -> Numbers:

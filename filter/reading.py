@@ -28,7 +28,7 @@ from forgetfilter.records import Record, RecordBlocks, read_records, to_record
 from forgetfilter.runs import Run
 from forgetfilter.shards import begin, shard_path, write_manifest, write_shard
 
-from .blocks import lines
+from .blocks import cut, lines
 from .space import Space
 from .table import read_lines
 
@@ -122,11 +122,10 @@ def _sample(noisy: Path) -> list[Record]:
     best = pl.DataFrame(schema={"id": pl.String, "line": pl.Binary})
     for block, lengths in lines(noisy):
         found = read_lines(noisy, block, {"id": pl.String})
-        ends = lengths.cumsum()
         rows = found.with_row_index("row").filter(pl.col("id") <= best["id"].max() if len(best) == SAMPLE else True)
         rows = rows.bottom_k(SAMPLE, by="id")
-        cut = [block[ends[row] - lengths[row] : ends[row]].tobytes() for row in rows["row"]]
-        best = pl.concat([best, rows.select("id", line=pl.Series(cut, dtype=pl.Binary))]).bottom_k(SAMPLE, by="id")
+        picked = pl.Series(cut(block, lengths, rows["row"]), dtype=pl.Binary)
+        best = pl.concat([best, rows.select("id", line=picked)]).bottom_k(SAMPLE, by="id")
     return [to_record(line) for line in best.sort("id")["line"]]
 
 

@@ -8,7 +8,6 @@ import csv
 import io
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
 from forgetfilter.runs import Run
+from forgetfilter.shards import scan
 
+from .blocks import at
+from .decisions import stored
 from .table import Table
 
 FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "text")
@@ -38,7 +40,7 @@ def read(run: Run) -> dict[str, int]:
         return said
     for number, row in enumerate(_table(file), 1):
         if row.get("id") is None or row.get("keep") is None:
-            raise UserError(f"{file} row {number}: needs the columns id and keep, parted by commas")
+            raise UserError(f"{file} row {number}: needs the columns id and keep")
         word = row["keep"].strip().lower()
         if word not in WORDS:
             raise UserError(f"{file} row {number}: keep must be yes, no or empty, got {row['keep']!r}")
@@ -52,8 +54,8 @@ def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
     """[n] what was said on each example, 0 for nothing; UserError for an id that the data does not have."""
     reviewed = np.zeros(table.count, dtype=np.int8)
     if said:
-        scan = pl.scan_parquet(table.index).select("id").with_row_index("row")
-        found = scan.filter(pl.col("id").is_in(list(said))).collect(engine="streaming")
+        ids = scan(table.index).select("id").with_row_index("row")
+        found = ids.filter(pl.col("id").is_in(list(said))).collect(engine="streaming")
         if len(found) < len(said):
             unknown = min(said.keys() - set(found["id"]))
             raise UserError(f"{path(run)}{_row_of(path(run), unknown)}: the data has no example {unknown[:20]!r}")
@@ -62,40 +64,58 @@ def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
 
 
 def write(run: Run, limit: int) -> Path:
-    """Writes review.csv: the `limit` most forgotten of the dropped examples, and all that were reviewed before.
+    """Writes review.csv: the `limit` most forgotten, the dropped first, and all that were reviewed before.
 
-    UserError where the file that is there cannot be read, or nothing was decided yet.
+    Columns that a person added stay. UserError where the file that is there cannot be read, or nothing was decided yet.
     """
-    said, folder = read(run), run.folder / "filter"
-    if not (folder / "summary.json").exists():
-        raise UserError(f"{folder} has no decisions: run the filter stage first")
-    found: dict[str, dict[str, Any]] = {}
-    with open(folder / "dropped.jsonl", encoding="utf-8") as lines:
-        for line in itertools.islice(lines, limit):
-            row = json.loads(line)
-            text = " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS]
-            found[row["id"]] = {name: row.get(name) for name in FIELDS} | {"text": _plain(text)}
-    earlier = {row["id"]: row for row in _table(path(run))} if said else {}
-    decisions = pl.scan_parquet(folder / "decisions.parquet").filter(pl.col("id").is_in(list(said)))
-    known = [name for name in FIELDS if name in decisions.collect_schema().names()]
-    for row in decisions.select(known).collect().iter_rows(named=True):
-        found.setdefault(row["id"], earlier[row["id"]] | row)
-    words = {value: word for word, value in WORDS.items()}
+    said, earlier = read(run), {row["id"]: row for row in _table(path(run))} if path(run).exists() else {}
+    chosen = _chosen(run, limit, list(said))
+    texts, words = _texts(run, chosen), {value: word for word, value in WORDS.items()}
+    added = [name for name in next(iter(earlier.values()), {}) if name and name not in FIELDS]
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, (*FIELDS, *added), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for row in sorted(found.values(), key=lambda row: row["rank"] or math.inf):
-        writer.writerow(row | {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"])})
+    for row in chosen.sort("rank", nulls_last=True).iter_rows(named=True):
+        own = {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"]), "text": _plain(texts[row["id"]])}
+        writer.writerow(earlier.get(row["id"], {}) | row | own)
     write_text(path(run), out.getvalue())
     return path(run)
 
 
+def _chosen(run: Run, limit: int, said: list[str]) -> pl.DataFrame:
+    """The decisions on the rows of the file."""
+    decisions = stored(run)
+    names = decisions.collect_schema().names()
+    ranked = decisions.filter(pl.col("rank").is_not_null(), *([~pl.col("probe")] if "probe" in names else []))
+    most = ranked.sort("drop", "rank", descending=[True, False]).head(limit)
+    both = pl.concat([most, decisions.filter(pl.col("id").is_in(said))]).unique("id")
+    return both.select("row", "drop", *(name for name in FIELDS if name in names)).collect(engine="streaming")
+
+
+def _texts(run: Run, chosen: pl.DataFrame) -> dict[str, str]:
+    """The answers of some rows by their ids: of the dropped from the head of their file, of others from the data."""
+    found = {}
+    dropped = run.folder / "filter" / "dropped.jsonl"
+    with open(dropped, encoding="utf-8") if dropped.exists() else io.StringIO() as head:
+        for line in itertools.islice(head, int(chosen["drop"].sum())):
+            record = json.loads(line)
+            found[record["id"]] = record
+    rows = chosen.filter(~pl.col("id").is_in(list(found)))["row"].sort()
+    found |= {record["id"]: record for record in map(json.loads, at(run.noisy_data, rows.to_list()))}
+    return {name: " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS] for name, row in found.items()}
+
+
 def _table(file: Path) -> list[dict[str, Any]]:
+    """The rows, by lower-case names of the columns; some spreadsheets part them by semicolons or tabs."""
     try:
-        rows = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), strict=True)
-        if not rows.fieldnames:
+        text = file.read_text(encoding="utf-8-sig")
+        head, lines = text.partition("\n")[0], io.StringIO(text, newline="")
+        parted = max(",;\t", key=head.count)
+        rows = csv.reader(lines, delimiter=parted, strict=True)
+        names = [name.strip().lower() for name in next(rows, [])]
+        if not names:
             raise UserError(f"{file} is empty: delete it to take back what it said")
-        return list(rows)
+        return [dict(itertools.zip_longest(names, row[: len(names)])) for row in rows if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import numpy as np
 import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as Shown
 
 from forgetfilter.charts import curves
@@ -11,18 +11,19 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_text
 from forgetfilter.runs import Run
 
-from . import rules
-from .decide import judge, scored, threshold
+from . import rules, signals
+from .decide import judge, scored
 from .quality import classification, unsafe
 
 MEASURES = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
+STEPS = (1, 2, 5)  # from one row that is shown to the next
 
 
 def sweep(run: Run) -> pl.DataFrame:
     """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
 
-    Columns: setting (Float64), threshold (lowest dropped score), kept, dropped, share (of all), and with labels
+    Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
     precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
     """
     config = run.config.filtering
@@ -34,23 +35,26 @@ def sweep(run: Run) -> pl.DataFrame:
         raise UserError("--sweep varies filter.max_false_drop, replaced here by filter.fdr: set filter.fdr=null")
     settings = {key: getattr(config, key) for key in rule.settings}
     rows: list[dict[str, Any]] = []
-    with scored(run) as (table, signal, scores):
+    with scored(run) as (table, signal, scores, _):
         label = table.columns.read("label")
-        positive = unsafe(table.labels, label)
+        positive, count = unsafe(table.labels, label), table.count
+        count -= 0 if scores.probe is None else int(scores.probe.sum())
         for value in rule.sweep(scores):
             verdict = judge(scores, signal, rule, settings | {rule.settings[0]: value})
             dropped = int(verdict.drop.sum())
-            row = {"setting": float(value), "threshold": threshold(scores, verdict.drop), "kept": table.count - dropped}
-            row |= {"dropped": dropped, "share": dropped / table.count}
+            row = {"setting": float(value), "threshold": verdict.cut(scores), "kept": count - dropped}
+            row |= {"dropped": dropped, "share": dropped / max(1, count)}
             if table.labels:
                 row |= classification(verdict.drop[label >= 0], positive[label >= 0])
             rows.append(row)
     kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
-    frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]}).sort("share")
+    frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]})
+    frame = frame.sort("share", maintain_order=True)
     with atomic_path(run.folder / "filter" / "sweep.parquet") as temporary:
         frame.write_parquet(temporary)
-    figure = curves(frame, "share", [name for name in MEASURES if name in frame.columns] or ["threshold"])
-    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title="share of the examples that is dropped")
+    figure = curves(frame, "setting", ["share", *(name for name in MEASURES if name in frame.columns)])
+    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{rule.settings[0]}")
+    figure.data[0].name = "share of the examples that is dropped"
     write_text(run.folder / "filter" / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
     return frame
 
@@ -62,14 +66,14 @@ def varied(run: Run) -> rules.Rule:
 
 
 def shown(frame: pl.DataFrame, run: Run) -> Shown:
-    """Some twenty rows of the curve for the terminal."""
-    rule = varied(run)
-    table = Shown(title=f"{run.config.filtering.signal}, {rule.name}", title_justify="left")
-    names = {"setting": f"filter.{rule.settings[0]}"}
+    """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
+    rule, config = varied(run), run.config.filtering
+    name = signals.chosen(config.signal, config.combine).name
+    table = Shown(title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD)
     for column in frame.columns:
-        table.add_column(names.get(column, column), justify="right")
-    places = np.unique(np.linspace(0, len(frame) - 1, min(SHOWN_ROWS, len(frame))).round().astype(int))
-    for row in frame[places].iter_rows():
+        table.add_column(rule.settings[0] if column == "setting" else column, justify="right", no_wrap=True)
+    step = next((step for step in STEPS if len(frame) <= step * SHOWN_ROWS), len(frame) // SHOWN_ROWS)
+    for row in frame[0 if frame["setting"][0] == 0 else step - 1 :: step].iter_rows():
         table.add_row(*(_number(value) for value in row))
     return table
 

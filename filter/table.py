@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.shards import check_comparable
+from forgetfilter.shards import check_comparable, scan
 
 from .ahead import ahead
 from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
-from .join import AGAIN, KEY, Joiner, SameHashError, pick, picked, refuse
+from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
 from .sorting import in_order, repeated, taken
 
 STATES = ("before", "after")
@@ -56,6 +56,8 @@ class Table:
 
     seed: int = 0
     """Of the hashes of the ids in the column KEY."""
+    left_out: tuple[str, ...] = ()
+    """Why columns that labels alone would ask for are not there, though they are stored."""
 
     @property
     def count(self) -> int:
@@ -68,7 +70,7 @@ class Table:
 
     def known(self, start: int, stop: int) -> pl.DataFrame:
         """`id, source, label` of the examples from `start` up to `stop`."""
-        found = pl.scan_parquet(self.index).slice(start, stop - start).select("id").collect()
+        found = scan(self.index).slice(start, stop - start).select("id").collect()
         return found.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
 
     def named(self, name: str, codes: NDArray[np.integer[Any]]) -> pl.Series:
@@ -78,7 +80,7 @@ class Table:
 
     def ids(self, rows: NDArray[Any]) -> pl.Series:
         """The ids of some rows, in the order of the data."""
-        return pick(pl.scan_parquet(self.index), rows)
+        return pick(scan(self.index), rows)
 
     def find(self, ids: pl.Series) -> NDArray[np.int64]:
         """The rows of those of some ids that are there, ascending."""
@@ -94,7 +96,7 @@ class Table:
         """
         rows.sort()
         prefix, start = np.empty(len(rows), dtype=np.uint64), 0
-        for piece in picked(pl.scan_parquet(self.index), rows, _PREFIX):
+        for piece in picked(scan(self.index), rows, _PREFIX):
             prefix[start : start + len(piece)] = piece.to_numpy()
             start += len(piece)
         found, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
@@ -124,8 +126,8 @@ class Table:
 def joined(data: Path, signals: Path, needs: Collection[str] | None = None) -> Iterator[Table]:
     """The table of a run, from its data/noisy.jsonl (or Parquet with the same columns) and its signals folder.
 
-    `needs` are the columns beyond the two losses that are wanted, None for all that are there. Labelled data has all:
-    it tells how well each signal would have done.
+    `needs` are the columns beyond the two losses that are wanted, None for all that are there. Labelled data has all
+    that can be read: it tells how well each signal would have done.
 
     Raises UserError where the two scorings are not comparable, an id is missing, foreign or there twice, the
     token counts differ, or a loss is not a number.
@@ -160,14 +162,8 @@ def read_lines(data: Path, block: NDArray[np.uint8], schema: Mapping[str, Any]) 
         raise UserError(f"{data} {_broken_line(data)}; run the mix stage again") from error
 
 
-def has_rouge(signals: Path) -> bool:
-    """Whether ROUGE-1 was generated for both states, completely."""
-    return all((signals / "rouge1" / state / "manifest.json").exists() for state in STATES)
-
-
 def _join(data: Path, index: Path, signals: Path, scratch: Path, needs: Collection[str] | None, seed: int = 0) -> Table:
     table = _examples(data, index, scratch, seed)
-    wanted = None if table.labels else needs
     joiner = Joiner(table.columns, index, data, seed)
     for state in STATES:
         kinds = {"num_tokens": (f"{state}_tokens", np.int32), "loss_sum": (f"{state}_loss_sum", np.float64)}
@@ -178,33 +174,24 @@ def _join(data: Path, index: Path, signals: Path, scratch: Path, needs: Collecti
     refuse(table.ids(unequal), message)
     table.columns.rename("before_tokens", "num_tokens")
     table.columns.drop("after_tokens")
-    rouge = {state: f"{state}_rouge1" for state in STATES}
-    if has_rouge(signals) and (wanted is None or not set(rouge.values()).isdisjoint(wanted)):
-        folder = signals / "rouge1"
-        check_comparable(folder / "before", folder / "after")
-        for state, name in rouge.items():
-            joiner.add(folder / state, {"rouge1": (name, np.float64)})
-            wrong = table.columns.where(~pl.col(name).is_between(0, 1), [name])
-            refuse(table.ids(wrong), f"{folder / state}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
-    add_extras(joiner, signals, wanted)
-    return table
+    return replace(table, left_out=add_extras(joiner, signals, needs, everything=bool(table.labels)))
 
 
 def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
     """The table without any numbers yet; its column of keys are the hashes of the ids by this seed."""
-    scan = pl.scan_parquet(index)
-    count = int(scan.select(pl.len()).collect().item())
+    ids = scan(index)
+    count = int(ids.select(pl.len()).collect().item())
     if not count:
         raise UserError(f"{data} is empty: there is nothing to filter")
     keys = np.empty(count, dtype=np.uint64)
     names = {name: pl.Categorical(pl.Categories.random()) for name in _CODES}
     codes = {name: np.empty(count, dtype=np.int32) for name in names}
     seen: dict[str, dict[int, str]] = {name: {} for name in names}
-    wanted = [pl.col("id").is_null(), pl.col("id").hash(seed).alias(KEY)]
+    wanted = [pl.col("id").is_null(), key(seed).alias(KEY)]
 
     def one(start: int) -> pl.DataFrame:
         coded = [pl.col(name).cast(kind) for name, kind in names.items()]
-        return scan.slice(start, PIECE).select(*wanted, *coded).collect()
+        return ids.slice(start, PIECE).select(*wanted, *coded).collect()
 
     for start, piece in zip(range(0, count, PIECE), ahead(one, range(0, count, PIECE))):
         rows = slice(start, start + len(piece))

@@ -1,5 +1,6 @@
 """Why one example was dropped or kept: its score among all, its losses over time, and what resembles it."""
 
+import glob
 import json
 from typing import Any
 
@@ -13,6 +14,9 @@ from forgetfilter.errors import UserError
 from forgetfilter.runs import Run
 from forgetfilter.shards import scan_shards, shard_paths
 
+from .blocks import at
+from .decisions import stored
+
 NEIGHBOURS = 5
 SHOWN_CHARACTERS = 160
 
@@ -24,18 +28,20 @@ def why(run: Run, given: str) -> dict[str, Any]:
     percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `text`, and `neighbours` among
     the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the words of all their messages.
     """
-    summary = cards.read_summary(run)
-    decisions = run.folder / "filter" / "decisions.parquet"
-    found = pl.scan_parquet(decisions).filter(pl.col("id").str.starts_with(given)).head(3).collect()
+    summary, decisions = cards.read_summary(run), stored(run)
+    found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
     if len(found) > 1 and given not in found["id"]:
         raise UserError(f"--why {given}: several ids begin so ({', '.join(found['id'].str.head(16))}): give more of it")
     if not len(found) or not given:
-        raise UserError(f"--why {given}: {decisions} has no such example")
+        raise UserError(f"--why {given}: {run.folder} has no such example")
     row = found.filter(pl.col("id") == given) if given in found["id"] else found
     known = row.row(0, named=True)
-    scored = summary["kept"] + summary["dropped"] - summary["unscored"]
+    scored = decisions.select(pl.col("rank").max()).collect().item()
     percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
-    messages = _messages(run, known["id"])
+    record = json.loads(next(at(run.noisy_data, [known["row"]])))
+    if record["id"] != known["id"]:
+        raise UserError(f"{run.noisy_data} is not what was decided on: run the filter stage again")
+    messages = [str(message["content"]) for message in record["messages"]]
     return known | {
         "signal": summary["signal"],
         "rule": summary["rule"],
@@ -74,7 +80,7 @@ def neighbours(run: Run, name: str, text: str) -> list[dict[str, Any]]:
         "score": pl.Float64,
     }
     similarity = common / (words.list.len() + len(own) - common)
-    rows = pl.scan_ndjson(path, schema=schema).filter(pl.col("id") != name)
+    rows = pl.scan_ndjson(glob.escape(str(path)), schema=schema).filter(pl.col("id") != name)
     near = rows.select("id", "score", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
     return (
         near.top_k(NEIGHBOURS, by="similarity")
@@ -95,7 +101,7 @@ def shown(found: dict[str, Any]) -> Group:
         "p-value": _number(found.get("p_value")),
         "answer": found["text"],
     }
-    table = Shown(title=Text(found["id"]), title_justify="left", show_header=False)
+    table = Shown(show_header=False)
     for name, value in facts.items():
         table.add_row(name, _plain(str(value)))
     times = Shown(title="Loss over time (nats a label token)", title_justify="left")
@@ -107,17 +113,7 @@ def shown(found: dict[str, Any]) -> Group:
         near.add_column(name)
     for row in found["neighbours"]:
         near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(row["text"]), _number(row["score"]))
-    return Group(table, times, *([near] if found["neighbours"] else []))
-
-
-def _messages(run: Run, name: str) -> list[str]:
-    """The texts of the example, from the run's data."""
-    with open(run.noisy_data, "rb") as lines:
-        key = f'"id": "{name}"'.encode()
-        for line in lines:
-            if key in line[:200]:
-                return [str(message["content"]) for message in json.loads(line)["messages"]]
-    raise UserError(f"{run.noisy_data} has no example {name}: run the filter stage again")
+    return Group(Text(found["id"], no_wrap=True), table, times, *([near] if found["neighbours"] else []))
 
 
 def _plain(text: str) -> Text:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from forgetfilter.files import atomic_path, sha256_value
+from forgetfilter.shards import scan
 
 
 def read_kept(folder: Path, wanted: Collection[str]) -> dict[str, tuple[Any, ...]]:
@@ -17,7 +18,7 @@ def read_kept(folder: Path, wanted: Collection[str]) -> dict[str, tuple[Any, ...
     if not (files := sorted(folder.glob("part-*.parquet"))):
         return {}
     keys = pl.LazyFrame({"key": list(wanted)}, schema={"key": pl.String})
-    found = pl.scan_parquet(files).join(keys, on="key", how="semi").unique("key", keep="any").collect()
+    found = scan(files).join(keys, on="key", how="semi").unique("key", keep="any").collect()
     return {key: tuple(values) for key, *values in found.iter_rows()}
 
 

@@ -63,7 +63,12 @@ def count_rows(folder: Path) -> dict[Path, int]:
 
 def scan_shards(folder: Path) -> pl.LazyFrame:
     """All rows of a folder of shards, lazily."""
-    return pl.scan_parquet(list(count_rows(folder)), hive_partitioning=False)
+    return scan(list(count_rows(folder)))
+
+
+def scan(paths: Path | list[Path]) -> pl.LazyFrame:
+    """The rows of Parquet files, lazily; the paths are no patterns, so that a folder may be called `a[1]`."""
+    return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
 def merged(folder: Path, expected_ids: Iterable[str] | None = None) -> pl.DataFrame:

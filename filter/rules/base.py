@@ -87,6 +87,15 @@ class Verdict:
     note: str = ""
     """A line for people on what the rule found, such as that nothing separates the examples."""
 
+    def cut(self, scores: Scores) -> float | None:
+        """The rule's own cut, or the lowest score dropped; None without any, or where no one score parts them."""
+        ordered = self.drop.take(scores.candidates)
+        if self.threshold is not None or not ordered.any():
+            return self.threshold
+        last, kept = len(ordered) - 1 - int(ordered[::-1].argmax()), int(ordered.argmin())
+        low, highest = (float(scores.score[scores.candidates[place]]) for place in (last, kept))
+        return None if not ordered[kept] and highest > low else low
+
 
 @dataclass(frozen=True)
 class Rule:

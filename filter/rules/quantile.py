@@ -10,7 +10,9 @@ from .base import Rule, Scores, Verdict, among, first, percent, steps
 
 def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     """`quantile` is a share, 0 to 1."""
-    return Verdict(first(scores, round(quantile * len(scores.candidates))), among(f"{percent(quantile)} most forgotten"))
+    return Verdict(
+        first(scores, round(quantile * len(scores.candidates))), among(f"{percent(quantile)} most forgotten")
+    )
 
 
 RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))

@@ -1,7 +1,7 @@
 """Drop a share of each named source: the round(share * n) most forgotten of its n scored examples, ties by id.
 
-n leaves probes out. For a mixture of sources that are trusted differently, and whose losses are not on one scale. Sources that are
-not named keep all. `rank` stays the rank among all examples.
+n leaves probes out. For a mixture of sources that are trusted differently, and whose losses are not on one scale.
+Sources that are not named keep all. `rank` stays the rank among all examples.
 
 Example: {"forum": 0.5} of 4 forum and 6 textbook examples drops the 2 most forgotten forum examples.
 """

@@ -30,7 +30,8 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
     summary = decide(toy.run(signal="loss_rise", quantile=0.5))
     folder = toy.folder / "filter"
     assert summary == json.loads((folder / "summary.json").read_text())
-    assert {key: value for key, value in summary.items() if key != "quality"} == {
+    assert summary["filter"]["quantile"] == 0.5 and summary["filter"]["signal"] == "loss_rise"
+    assert {key: value for key, value in summary.items() if key not in ("quality", "filter")} == {
         "signal": "loss_rise",
         "rule": {"name": "quantile", "quantile": 0.5},
         "kept": 2,
@@ -161,6 +162,61 @@ def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, fo
     with pytest.raises(UserError, match=r"filter.rule=top_k \(filter.top_k=9\) drops every example"):
         decide(toy.run(rule="top_k", top_k=9))
     assert {name: (toy.folder / "filter" / name).read_bytes() for name in FILES} == earlier
+
+
+def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
+    # shares and numbers are of the other rows, though probes rank among them; counts leave probes out; and where a rule
+    # drops all that is no probe, it is refused as without probes
+    toy = make_toy([(f"row {n}", "ab"[n % 2], "safe", 1, 0.0, float(n)) for n in range(40)])
+    lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
+    (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[30:]))  # the most forgotten
+    for rule in (
+        {"rule": "top_k", "top_k": 6},
+        {"rule": "quantile", "quantile": 0.2},
+        {"rule": "source_budget", "source_budget": {"a": 0.2, "b": 0.2}},
+    ):
+        summary = decide(toy.run(signal="loss_rise", **rule))
+        assert toy.decisions().filter("drop")["score"].to_list() == [24, 25, 26, 27, 28, 29]
+        assert (summary["kept"], summary["dropped"], summary["probes"]) == (24, 6, 10)
+        assert summary["by_source"]["a"] == {"kept": 12, "dropped": 3} and summary["threshold"] == 24
+        assert summary["by_label"] == {"safe": {"kept": 24, "dropped": 6}}
+    for rule in (
+        {"rule": "quantile", "quantile": 1.0},
+        {"rule": "phi", "phi": -5.0},
+        {"rule": "top_k", "top_k": 30},
+    ):
+        with pytest.raises(UserError, match="drops every example that has a score"):
+            decide(toy.run(signal="loss_rise", **rule))
+
+
+def test_no_number_is_too_high(make_toy: Any, four_rows: Any) -> None:
+    # more than there are rows is all that have a score, and a person may keep one: those without a score stay
+    toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
+    (toy.folder / "review.csv").write_text(f"keep,id\nyes,{toy.ids[0]}\n")
+    assert decide(toy.run(signal="loss_rise", rule="top_k", top_k=2**40))["dropped"] == 3
+    assert toy.decisions()["drop"].to_list() == [False, True, True, True, False]
+
+
+def test_an_infinite_score_is_refused(make_toy: Any, four_rows: Any) -> None:
+    # a number beyond all others cannot be ranked: another signal is asked for
+    toy = make_toy(four_rows)
+    toy.write_losses("base", [(name, 1, float("inf" if n else "1")) for n, name in enumerate(toy.ids)])
+    with pytest.raises(UserError, match="base_loss is infinite for 3 examples: take another"):
+        decide(toy.run(signal="base_loss"))
+
+
+def test_what_labels_alone_ask_for_refuses_nothing(make_toy: Any, four_rows: Any) -> None:
+    # a column that only the quality would read, lacking a row or infinite: the decision stands, the rest is measured
+    toy = make_toy(four_rows)
+    toy.write_losses("base", [(name, 1, 1.0) for name in toy.ids[1:]])
+    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    assert summary["dropped"] == 2 and "loss_rise" in summary["quality"]["all_signals"]
+    assert summary["quality_note"].startswith("Signals were left out of the quality: ")
+    assert "base: no row for 1 id" in summary["quality_note"] and "base_loss" not in summary["quality"]["all_signals"]
+    with pytest.raises(UserError, match="base: no row for 1 id"):
+        decide(toy.run(signal="base_loss", quantile=0.5))
+    toy.write_losses("base", [(name, 1, float("inf")) for name in toy.ids])
+    assert decide(toy.run(signal="loss_rise", quantile=0.5))["quality"]["all_signals"]["base_loss"]["auroc"] is None
 
 
 def test_nothing_to_score(make_toy: Any) -> None:

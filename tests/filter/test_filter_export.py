@@ -67,11 +67,40 @@ def test_a_folder_a_source_without_the_probes(make_toy: Any, tmp_path: Path) -> 
     run = scored(make_toy, tmp_path, sources, probes={"p": SourceConfig(path=str(tmp_path / "p.jsonl"))})
     summary = decide(run)
     assert summary["export"] == {"../a": {"kept": 3, "dropped": 1}, "b": {"kept": 0, "dropped": 2}}
-    assert summary["kept"] == 4  # with the probe
+    assert (summary["kept"], summary["probes"]) == (3, 1)
     assert [[json.loads(line) for line in part] for part in exported(run, "%2E.%2Fa")] == [[*SHAPES[:3]], [SHAPES[3]]]
     rows = [{"prompt": "q", "completion": "a"}, {"prompt": "r", "completion": "b"}]
     assert [json.loads(line) for line in exported(run, "b")[1]] == rows
     assert not (tmp_path / "a").exists()
+
+
+def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
+    # Folders of two sources whose names are long, and longer still as file names, are told apart.
+    names = ["語" * 60 + end for end in "ab"]
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(
+            json.dumps(SHAPES[0] | {"k": name}) + "\n" + json.dumps(SHAPES[1]) + "\n"
+        )
+    sources = {name: SourceConfig(path=str(tmp_path / f"{name[-1]}.jsonl")) for name in names}
+    run = scored(make_toy, tmp_path, sources)
+    assert list(decide(run)["export"]) == names
+    assert len(list((run.folder / "filter" / "export").iterdir())) == 2
+
+
+def test_where_the_export_cannot_be_written_the_decision_is_made(
+    make_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A full disk, say: the note says why there is no export, and the rest is there.
+    import forgetfilter.filter.decide as module
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"a": SourceConfig(path=str(tmp_path / "a.jsonl"))})
+    monkeypatch.setattr(module, "write_export", full)
+    assert "No space left" in decide(run)["export_note"]
+    assert (run.folder / "filter" / "summary.json").exists() and not (run.folder / "filter" / "export").exists()
 
 
 def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:

@@ -41,6 +41,21 @@ def test_dynamics_of_the_hook(make_toy: Any, four_rows: Any) -> None:
     assert not [name for name in found if name.startswith("epoch")]
 
 
+def test_more_rises_than_a_byte_holds(make_toy: Any, four_rows: Any) -> None:
+    # 300 epochs, every other one a rise
+    toy = make_toy(four_rows)
+    folder = toy.folder / "train" / "noisy" / "losses"
+    rows = [
+        {"id": i, "source": "x", "num_tokens": 1, "loss_sum": float(epoch % 2), "rank": 0, "step": 0, "epoch": epoch}
+        for epoch in range(300)
+        for i in toy.ids
+    ]
+    write_shard(shard_path(folder, 0, 0), pa.Table.from_pylist(rows, schema=LOSS_SCHEMA))
+    write_manifest(folder, toy.manifest)
+    with joined(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals") as table:
+        assert table.columns.read("noisy_loss_rises").tolist() == [150] * 4
+
+
 def test_dynamics_of_other_data_are_left_alone(make_toy: Any, four_rows: Any) -> None:
     # a log of an earlier noisy set says nothing of this one
     toy = make_toy(four_rows)
@@ -136,6 +151,25 @@ def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
     toy.write_losses("noise", [(i, n, loss + 0.5 * n) for i, (*_, n, loss, _) in zip(toy.ids, four_rows)])
     summary = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))
     assert summary["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": 0.5}  # rises 1 and 0.25
+    budget = toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0, "book": 1.0})
+    assert decide(budget)["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": None}  # no one threshold
+
+
+def test_noise_is_what_the_scores_move_by(make_toy: Any) -> None:
+    # 1 row in 100 moves by 9, the others by 0.01 either way; of a fitted signal too it is the difference, whatever else
+    # the signal reads
+    from forgetfilter.filter.decide import decide
+
+    toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 2.0 + n / 100) for n in range(300)])
+    toy.write_losses(
+        "noise", [(i, 1, 1.0 + (9.0 if n % 100 == 7 else 0.01 * (-1) ** n)) for n, i in enumerate(toy.ids)]
+    )
+    noise = decide(toy.run(signal="loss_rise", quantile=0.1))["noise"]
+    assert noise == {"floor": pytest.approx(0.01), "share_of_drops_above": pytest.approx(28 / 30, abs=0.04)}
+    lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
+    (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[:40]))
+    assert decide(toy.run(signal="excess_rise", quantile=0.1))["noise"]["floor"] == pytest.approx(0.01)
+    assert decide(toy.run(signal="conditional_rise", quantile=0.1))["noise"]["floor"] < 0.5
 
 
 def test_token_rises() -> None:

@@ -1,14 +1,17 @@
+import shlex
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from forgetfilter.filter import review
 from forgetfilter.filter.decide import decide
 from forgetfilter.filter.sweep import sweep
 from forgetfilter.filter.why import why
 
 from forgetfilter.cli import main
 from forgetfilter.errors import UserError
+from forgetfilter.runs import Run
 from forgetfilter.shards import LOSS_SCHEMA, shard_path, write_shard
 
 
@@ -65,6 +68,16 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
         why(run, "nobody")
 
 
+def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) -> None:
+    # a folder called a[1] is read as any other, by all that reads shards, decisions, probes and dropped rows
+    toy = make_toy([("an insult too", *four_rows[0][1:]), *four_rows[1:]])
+    toy.folder = toy.folder.rename(toy.folder.with_name(f"{toy.folder.name} a[1]*"))
+    (toy.folder / "data" / "probes.jsonl").write_text(f'{{"id": "{toy.ids[1]}"}}\n')
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    assert decide(run)["dropped"] == 2 and sweep(run).height == 100
+    assert review.write(run, 1).exists() and why(run, toy.ids[0])["neighbours"]
+
+
 def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
     # the three options answer and exit 0; an id that is not there is exit 2 and one line
     toy = make_toy(four_rows)
@@ -77,6 +90,12 @@ def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.Cap
         assert end.value.code == 0
     assert (toy.folder / "review.csv").read_text().count("\n") == 2  # the header and one row
     capsys.readouterr()
+    decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 0.5}))
+    with pytest.raises(SystemExit):
+        main(["filter", str(toy.folder), "--review", "1"])
+    again = capsys.readouterr().out.splitlines()[-1]  # the command that decides by the same settings
+    assert again.endswith(" filter.rule=source_budget 'filter.source_budget={mail: 0.5}'")
+    assert Run.open(toy.folder, shlex.split(again)[3:]).config.filter.source_budget == {"mail": 0.5}
     with pytest.raises(SystemExit) as end:
         main(["filter", str(toy.folder), "--why", "nobody"])
     assert end.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
