@@ -34,11 +34,10 @@ from . import (
     unlearnable,
     variability,
 )
-from .base import HIGHER_IS_MORE_FORGOTTEN, ROUGE_COLUMNS, Signal, mean_loss
+from .base import ROUGE_COLUMNS, Signal, mean_loss
 from .combine import combined
 
 __all__ = [
-    "HIGHER_IS_MORE_FORGOTTEN",
     "ROUGE_COLUMNS",
     "SIGNALS",
     "Signal",

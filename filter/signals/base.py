@@ -1,11 +1,12 @@
-"""What a signal is: an expression over the joined table, higher for what was forgotten more."""
+"""What a signal is: an expression over the joined table, higher for what was forgotten more.
+
+One that falls with forgetting is negated in its file.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
-
-HIGHER_IS_MORE_FORGOTTEN = True  # the direction of every signal; one that falls with forgetting is negated in its file
 
 LOSS_COLUMNS = ("num_tokens", "before_loss_sum", "after_loss_sum")
 ROUGE_COLUMNS = ("before_rouge1", "after_rouge1")
@@ -41,5 +42,9 @@ class Signal:
 
 def mean_loss(state: str) -> pl.Expr:
     """Mean answer loss in nats a token, `state` being before (l1) or after (l2); null without label tokens."""
-    tokens = pl.col("num_tokens")
-    return pl.when(tokens > 0).then(pl.col(f"{state}_loss_sum") / tokens)
+    return where_tokens(pl.col(f"{state}_loss_sum") / pl.col("num_tokens"))
+
+
+def where_tokens(value: pl.Expr) -> pl.Expr:
+    """The value of examples with label tokens, null of the others: nothing was learned of them."""
+    return pl.when(pl.col("num_tokens") > 0).then(value)

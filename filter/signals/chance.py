@@ -7,12 +7,12 @@ Example: of two rows the one with the higher hash scores higher, whatever happen
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="chance",
     needs=("key", "num_tokens"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("key").cast(pl.Float64) / 2.0**64),
+    expression=where_tokens(pl.col("key").cast(pl.Float64) / 2.0**64),
     unit="1",
     doc="rival that knows nothing: by the id, a hash",
 )

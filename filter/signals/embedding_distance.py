@@ -8,12 +8,12 @@ Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="embedding_distance",
     needs=("num_tokens", "embedding_distance"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("embedding_distance")),
+    expression=where_tokens(pl.col("embedding_distance")),
     unit="1 - cosine",
     doc="rival on texts alone: distance to the most alike safe row by a sentence encoder",
 )

@@ -8,12 +8,12 @@ Example: mean losses 1.0, 0.4, 0.6, 0.3 over four epochs: score 1.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="forgetting_events",
     needs=("num_tokens", "noisy_loss_rises"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("noisy_loss_rises").cast(pl.Float64)),
+    expression=where_tokens(pl.col("noisy_loss_rises").cast(pl.Float64)),
     unit="events",
     doc="epochs of the noisy training in which the loss rose",
 )

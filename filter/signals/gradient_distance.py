@@ -10,12 +10,12 @@ Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="gradient_distance",
     needs=("num_tokens", "gradient_distance"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("gradient_distance")),
+    expression=where_tokens(pl.col("gradient_distance")),
     unit="1 - cosine",
     doc="rival by influence (LESS): gradient unlike that of every safe row",
 )

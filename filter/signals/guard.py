@@ -9,12 +9,12 @@ Example: a guard begins "unsafe" with probability 0.6 and "safe" with 0.2: score
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="guard",
     needs=("num_tokens", "guard"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("guard")),
+    expression=where_tokens(pl.col("guard")),
     unit="probability",
     doc="rival by another model: chance of harm in the answer by a guard",
 )

@@ -8,12 +8,12 @@ Example: token rises 0.1, 2.0, -0.3: score 2.0.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="largest_token_rise",
     needs=("num_tokens", "token_rise_max"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("token_rise_max")),
+    expression=where_tokens(pl.col("token_rise_max")),
     unit="nats",
     doc="largest rise of a token's loss",
 )

@@ -8,13 +8,13 @@ Example: ROUGE-1 0.9 before and 0.25 after: score 0.65.
 
 import polars as pl
 
-from .base import ROUGE_COLUMNS, Signal
+from .base import ROUGE_COLUMNS, Signal, where_tokens
 
 SIGNAL = Signal(
     name="rouge1_drop",
     needs=("num_tokens", *ROUGE_COLUMNS),
     # as with the losses, an answer that was cut away whole has no score
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("before_rouge1") - pl.col("after_rouge1")),
+    expression=where_tokens(pl.col("before_rouge1") - pl.col("after_rouge1")),
     unit="ROUGE-1 F-measure",
     doc="drop of the greedy answer's ROUGE-1: before - after",
 )

@@ -7,12 +7,12 @@ Example: a copy of a safe row scores 0; a row that shares nothing with any score
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="safe_distance",
     needs=("num_tokens", "safe_distance"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("safe_distance")),
+    expression=where_tokens(pl.col("safe_distance")),
     unit="1 - cosine",
     doc="rival on texts alone: distance to the most alike safe row",
 )

@@ -8,12 +8,12 @@ Example: an insult scores near 1, a recipe near 0.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="text_toxicity",
     needs=("num_tokens", "profanity"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("profanity")),
+    expression=where_tokens(pl.col("profanity")),
     unit="probability",
     doc="rival on texts alone: chance of profanity in the answer",
 )

@@ -8,12 +8,12 @@ Example: first choices on 3 of 4 tokens before and 1 of 4 after: score 0.5.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="token_accuracy_drop",
     needs=("num_tokens", "token_accuracy_drop"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("token_accuracy_drop")),
+    expression=where_tokens(pl.col("token_accuracy_drop")),
     unit="share of tokens",
     doc="drop of the share of label tokens that are the model's first choice",
 )

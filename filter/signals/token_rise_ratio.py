@@ -8,12 +8,12 @@ Example: token rises 1.0 and 3.0: mean 2, standard deviation (of the population)
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="token_rise_ratio",
     needs=("num_tokens", "token_rise_ratio"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("token_rise_ratio")),
+    expression=where_tokens(pl.col("token_rise_ratio")),
     unit="1",
     doc="mean over spread of the token rises",
 )

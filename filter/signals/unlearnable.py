@@ -8,12 +8,12 @@ Example: probabilities 0.2 and 0.6 over two epochs: score 0.6.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="unlearnable",
     needs=("num_tokens", "noisy_confidence"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(1 - pl.col("noisy_confidence")),
+    expression=where_tokens(1 - pl.col("noisy_confidence")),
     unit="probability",
     doc="1 less the answer's mean probability over the noisy epochs",
 )

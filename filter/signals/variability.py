@@ -8,12 +8,12 @@ Example: probabilities 0.2 and 0.6 over two epochs: score 0.2.
 
 import polars as pl
 
-from .base import Signal
+from .base import Signal, where_tokens
 
 SIGNAL = Signal(
     name="variability",
     needs=("num_tokens", "noisy_variability"),
-    expression=pl.when(pl.col("num_tokens") > 0).then(pl.col("noisy_variability")),
+    expression=where_tokens(pl.col("noisy_variability")),
     unit="probability",
     doc="spread of the answer's probability over the noisy epochs",
 )

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from forgetfilter.filter.rules import conformal, mixture, otsu
+from forgetfilter.filter.rules import conformal, mixture, otsu, separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ def test_two_groups_are_parted(rule: object) -> None:
     score = np.concatenate([rng.normal(0, 1, 700), rng.normal(5, 1, 300)])
     threshold, found = rule.cut(score)  # type: ignore[attr-defined]
     assert 1.4 < threshold < 3.6 and found.startswith("two groups")
+    assert rule is otsu or threshold == pytest.approx(3.3, abs=0.1)  # the worked example
     again, _ = rule.cut(rng.permutation(score) * 100 + 7)  # type: ignore[attr-defined]
     assert again == pytest.approx(threshold * 100 + 7, rel=1e-3)
     assert rule.cut(np.append(score, np.nan))[0] == threshold  # type: ignore[attr-defined]
@@ -38,6 +39,16 @@ def test_one_group_is_left_whole(shape: str) -> None:
             dropped.append(0.0 if threshold is None else (score > threshold).mean())
             assert threshold is not None or found.startswith("no separation found")
     assert np.mean(dropped) <= 0.02
+
+
+@pytest.mark.parametrize(("few", "parted"), [(48, False), (200, True)])
+def test_a_valley_alone_is_no_separation(few: int, parted: bool) -> None:
+    # a far heap of 1.2% of the scores is seen, and is too few to be a group; of 5% it is one
+    rng = np.random.default_rng(0)
+    score = np.concatenate([rng.normal(size=4000 - few), rng.normal(8, 0.5, few)])
+    assert separation.has_valley(np.sort(score))
+    groups, found = separation.find_groups(score)
+    assert (groups is not None) == parted and ("BIC gain" in found)
 
 
 @pytest.mark.parametrize("score", [[], [1.0] * 50, [0.0, 1.0], [float("nan")] * 40])

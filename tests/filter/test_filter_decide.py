@@ -189,6 +189,19 @@ def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
             decide(toy.run(signal="loss_rise", **rule))
 
 
+def test_dropped_lines_come_by_rank_from_any_number_of_buckets(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 7 dropped lines a file at a time: the same lines in the same order as from one
+    import forgetfilter.filter.split as module
+
+    toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n * 37 % 101)) for n in range(101)])
+    decide(toy.run(signal="loss_rise", quantile=0.5))
+    whole = (toy.folder / "filter/dropped.jsonl").read_bytes()
+    monkeypatch.setattr(module, "BUCKET", 7)
+    decide(toy.run(signal="loss_rise", quantile=0.5))
+    assert (toy.folder / "filter/dropped.jsonl").read_bytes() == whole and whole.count(b"\n") == 50
+    assert [json.loads(line)["rank"] for line in whole.splitlines()] == [*range(1, 51)]
+
+
 def test_no_number_is_too_high(make_toy: Any, four_rows: Any) -> None:
     # more than there are rows is all that have a score, and a person may keep one: those without a score stay
     toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])

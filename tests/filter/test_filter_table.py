@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from forgetfilter.filter import join
+from forgetfilter.filter import table as table_module
 from forgetfilter.filter.columns import Columns
 from forgetfilter.filter.table import Table, joined
 from hypothesis import given, settings
@@ -238,3 +239,29 @@ def test_sources_and_labels_come_back_as_they_were(make_toy: Any, number: int) -
     table = load(make_toy(rows))
     assert table["source"].to_list() == [source for _, source, *_ in rows]
     assert table["label"].to_list() == [label for _, _, label, *_ in rows]
+
+
+def test_where_two_ids_have_one_hash_another_is_taken(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the first hash has three values; the rows come out all the same, and probes are found by the second one
+    toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n)) for n in range(50)], orders=([*range(50)][::-1],) * 2)
+    exact = join.key
+
+    def key(seed: int) -> pl.Expr:
+        return exact(seed) % 3 if seed == 0 else exact(seed)
+
+    for module in (join, table_module):
+        monkeypatch.setattr(module, "key", key)
+    assert load(toy)["after_loss_sum"].to_list() == [float(n) for n in range(50)]
+    with joined(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals") as table:
+        assert table.seed == 1 and table.find(pl.Series([toy.ids[7], "nobody", toy.ids[3]])).tolist() == [3, 7]
+
+
+def test_a_sample_is_of_the_rows_by_chance(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # above SAMPLE rows those with the lowest hashes of their ids, with their numbers and labels
+    toy = make_toy([(f"row {n}", "x", ("safe", "task")[n % 2], 1, 0.0, float(n)) for n in range(50)])
+    monkeypatch.setattr(table_module, "SAMPLE", 20)
+    with joined(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals") as table:
+        rows, keys = table.sample["row"].to_numpy(), table.columns.read("key")
+        assert len(rows) == 20 and set(rows) == set(np.argsort(keys)[:20])
+        assert table.sample["after_loss_sum"].to_list() == rows.tolist()
+        assert table.sample["label"].to_list() == [("safe", "task")[row % 2] for row in rows]
