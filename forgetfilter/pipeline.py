@@ -53,13 +53,14 @@ def run_street(run: Run) -> None:
             run_stage(run, stage)
 
 
-def run_stage(run: Run, stage: Stage) -> None:
-    """One stage, unless it is done with the same inputs."""
+def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
+    """One stage, unless it is done with the same inputs and not asked for `again`."""
     if not stage.wanted(run):
         console.print(f"{stage.name}: nothing to do, the config does not ask for it")
         return
     input_hash = sha256_value(stage.inputs(run))
-    if run.is_done(stage.name, input_hash) and not _lost(run, stage) and not stage.unfinished(run):
+    done = run.is_done(stage.name, input_hash) and not _lost(run, stage)
+    if done and not again and not stage.unfinished(run):
         console.print(f"{stage.name}: done already")
         _remove_scratch(run, stage)
         return

@@ -28,7 +28,8 @@ def scored(tmp_path: Path) -> Run:
         tracking=TrackingConfig(mode="disabled"),
     )
     run = Run.create(config)
-    records = list(make_records([([{"role": "assistant", "content": f"row {n}"}], "web", None) for n in range(ROWS)]))
+    texts = [[{"role": "assistant", "content": f"SECRET-{n}"}] for n in range(ROWS)]
+    records = list(make_records([(text, "web", None) for text in texts]))
     write_records(run.noisy_data, records)
     for state, rise in (("before", 0.0), ("after", 0.1)):
         fixed = {"source": "web", "num_tokens": 1, "rank": 0, "step": 0, "epoch": 0}
@@ -84,3 +85,11 @@ def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
     assert call(stage, scored.folder) == 0
     assert stage == "report" or (scored.folder / lost).read_bytes() == before
     assert (scored.folder / lost).exists()
+
+
+def test_the_command_report_always_writes_the_page(scored: Run) -> None:
+    # Texts that --reveal showed are masked again; within the street the page may stay.
+    page = scored.folder / "report.html"
+    for reveal in ([], ["--reveal"], []):
+        assert call("filter", scored.folder) == call("report", scored.folder, *reveal) == 0
+        assert ("SECRET-9" in page.read_text()) == bool(reveal)
