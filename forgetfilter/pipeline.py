@@ -98,6 +98,12 @@ def require(run: Run, *stages: str) -> None:
             raise UserError(f"{run.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all")
 
 
+def is_current(run: Run, name: str) -> bool:
+    """Whether a stage is done, and with the inputs that it would have now."""
+    stage = next(stage for stage in STREET if stage.name == name)
+    return run.is_done(name, sha256_value(stage.inputs(run)))
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)

@@ -321,6 +321,17 @@ def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path
     assert text.index("p 0.012") < text.index("score –") < text.index("dropped by review")
 
 
+def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
+    # Those of summary.json where it has them, which the filter was given; of an older decision the run's own.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    assert make_card(run)["config"]["filter"]["rule"] == "auto"
+    file = run.folder / "filter" / "summary.json"
+    settings = {"signal": "relative_loss_rise", "rule": "quantile", "quantile": 0.3}
+    write_json(file, json.loads(file.read_text()) | {"filter": settings})
+    card = make_card(run)
+    assert card["config"]["filter"] == settings and card["config"]["seed"] == 0
+
+
 def test_sample_keeps_the_dropped_rows_first() -> None:
     # 27 of 90 are dropped: a sample of 40 holds all of them, one of 10 only such; the seed fixes it.
     rows = toy_decisions(90, True)
