@@ -57,7 +57,7 @@ def make_card(run: Run) -> dict[str, Any]:
         "data": _optional(run.folder / "data" / "summary.json"),
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
-        **{key: summary.get(key) for key in ("quality", "note", "review")},
+        **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
         "metrics": read_metrics(run),
         "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
@@ -70,6 +70,11 @@ def unscored(summary: dict[str, Any]) -> list[str]:
     valueless = summary.get("valueless") or 0
     counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"a value of {summary['signal']}": valueless}
     return [f"{count:,} kept without a score, for want of {want}" for want, count in counts.items() if count]
+
+
+def probes(summary: dict[str, Any]) -> list[str]:
+    """How many probes there are, which the counts leave out and kept.jsonl holds; of summary.json or the card."""
+    return [f"{summary['probes']:,} probes besides, which are never dropped"] if summary.get("probes") else []
 
 
 def _scored(run: Run) -> list[str]:
@@ -213,6 +218,7 @@ def _missing(card: dict[str, Any], run: Run) -> list[str]:
         ),
     }
     sentences = [sentence for sentence, holds in absent.items() if holds]
+    sentences += [f"{note}." for note in [card["quality_note"]] if note]
     told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
     if stale := {"refit"} - told if _refit_metrics(run) else set():
         sentences.append(
