@@ -4,6 +4,7 @@ card.json is the machine's side of report.html; both are built from `make_card`.
 null in the card and named in its `missing`.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -221,9 +222,10 @@ def _missing(card: dict[str, Any], run: Run) -> list[str]:
     sentences += [f"{note}." for note in [card["quality_note"]] if note]
     told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
     if stale := {"refit"} - told if _refit_metrics(run) else set():
+        folder = shlex.quote(str(run.folder))
         sentences.append(
             "The evaluation of refit is left out: it was not trained on what is kept now, or not with these settings; "
-            f"forgetfilter train {run.folder} refit and then forgetfilter eval {run.folder} measure it anew."
+            f"forgetfilter train {folder} refit and then forgetfilter eval {folder} measure it anew."
         )
     for suite, metrics in card["metrics"].items():
         models = stale.union(*metrics.values())

@@ -146,8 +146,8 @@ def test_another_rule_needs_no_model(street: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) -> None:
-    # The card shows the refit until another decision is made, then names the commands that measure it anew; likewise
-    # where it was measured before it was trained.
+    # The card shows the refit until another decision is made, then names the commands that measure it anew, and they
+    # do; likewise where it was measured before it was trained.
     def told(run: Run) -> tuple[bool, bool]:
         card = make_card(run)
         models = {model for measured in card["metrics"]["task"].values() for model in measured}
@@ -161,9 +161,14 @@ def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) ->
     run.record("eval", state["eval"] | {"start": "2000-01-01T00:00:00+00:00"})
     assert told(run) == (False, True)
     run.record("eval", state["eval"])
-    with pytest.raises(SystemExit):
-        cli.main(["filter", str(run.folder), "filter.rule=top_k", "filter.top_k=3"])
-    assert told(run) == (False, True)
+    for words, found in {
+        ("filter", "filter.rule=top_k", "filter.top_k=3"): (False, True),
+        ("train", "refit"): (False, True),
+        ("eval",): (True, False),
+    }.items():
+        with pytest.raises(SystemExit) as end:
+            cli.main([words[0], str(run.folder), *words[1:]])
+        assert end.value.code == 0 and told(run) == found
 
 
 def score(street: Path, folder: Path, processes: int) -> Path:
