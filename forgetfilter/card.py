@@ -4,6 +4,7 @@ card.json is the machine's side of report.html; both are built from `make_card`.
 null in the card and named in its `missing`.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,24 @@ def write_card(run: Run, card: dict[str, Any]) -> Path:
 def make_card(run: Run) -> dict[str, Any]:
     """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
     summary = read_summary(run)
-    made = versions()
+    made, config = versions(), configs.to_dict(run.config)
+    config["filter"] = summary.get("filter") or config["filter"]  # what decided need not be what the run was made with
     card: dict[str, Any] = {
         "name": run.config.name,
         "project": {"name": "forgetfilter", "version": made["forgetfilter"], "commit": made["commit"]},
         "versions": made,
-        "config": configs.to_dict(run.config),
+        "config": config,
         "hashes": {name: sha256_file(run.folder / name) for name in HASHED if (run.folder / name).exists()},
         "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in _scored(run)},
         "data": _optional(run.folder / "data" / "summary.json"),
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
-        **{key: summary.get(key) for key in ("quality", "note", "review")},
+        **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
         "metrics": read_metrics(run),
         "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
     }
-    return card | {"missing": _missing(card)}
+    return card | {"missing": _missing(card, run)}
 
 
 def unscored(summary: dict[str, Any]) -> list[str]:
@@ -69,6 +71,11 @@ def unscored(summary: dict[str, Any]) -> list[str]:
     valueless = summary.get("valueless") or 0
     counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"a value of {summary['signal']}": valueless}
     return [f"{count:,} kept without a score, for want of {want}" for want, count in counts.items() if count]
+
+
+def probes(summary: dict[str, Any]) -> list[str]:
+    """How many probes there are, which the counts leave out and kept.jsonl holds; of summary.json or the card."""
+    return [f"{summary['probes']:,} probes besides, which are never dropped"] if summary.get("probes") else []
 
 
 def _scored(run: Run) -> list[str]:
@@ -100,13 +107,15 @@ def read_decisions(run: Run) -> pl.DataFrame:
 def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
 
-    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference.
+    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A refit that is
+    not of today's decision has none.
     """
+    models = [model for model in MODELS if model != "refit" or not _is_stale(run)]
     gains = _optional(run.folder / "eval" / "gains.json") or {}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     tasks = sorted({path.parent.name for path in (run.folder / "eval").glob("*/lm_eval-*/metrics.json")})
     for suite in (*configs.SUITES, *tasks):
-        for model in MODELS:
+        for model in models:
             path = run.folder / "eval" / model / suite / "metrics.json"
             for metric, measured in (_optional(path) or {}).get("metrics", {}).items():
                 if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
@@ -115,6 +124,26 @@ def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
                 entry = measured | {"gain": gain} if gain else measured
                 found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
     return found
+
+
+def _is_stale(run: Run) -> bool:
+    """Whether the evaluation of refit is of another one than today's decision makes: the street would train it anew, or
+    it was measured before it was trained."""
+    from forgetfilter.pipeline import is_current  # it loads torch, which the filter's own table does without
+
+    state = run.state()
+    if "train-refit" not in state or not _refit_metrics(run):
+        return False
+    if (measured := state.get("eval", {}).get("start")) and measured < state["train-refit"]["start"]:
+        return True
+    try:
+        return not is_current(run, "train-refit")
+    except UserError:  # an input is not here any more, such as a chat template: nobody can tell
+        return False
+
+
+def _refit_metrics(run: Run) -> list[Path]:
+    return list((run.folder / "eval" / "refit").glob("*/metrics.json"))
 
 
 def read_time(run: Run) -> dict[str, dict[str, Any]]:
@@ -179,7 +208,7 @@ def _optional(path: Path) -> Any:
     return read_json(path) if path.exists() else None
 
 
-def _missing(card: dict[str, Any]) -> list[str]:
+def _missing(card: dict[str, Any], run: Run) -> list[str]:
     """A sentence for each part that the run does not have."""
     absent = {
         "No row has a label, so how well the filter finds unsafe rows cannot be measured here.": not card["quality"],
@@ -190,8 +219,16 @@ def _missing(card: dict[str, Any]) -> list[str]:
         ),
     }
     sentences = [sentence for sentence, holds in absent.items() if holds]
+    sentences += [f"{note}." for note in [card["quality_note"]] if note]
+    told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
+    if stale := {"refit"} - told if _refit_metrics(run) else set():
+        folder = shlex.quote(str(run.folder))
+        sentences.append(
+            "The evaluation of refit is left out: it was not trained on what is kept now, or not with these settings; "
+            f"forgetfilter train {folder} refit and then forgetfilter eval {folder} measure it anew."
+        )
     for suite, metrics in card["metrics"].items():
-        models = {model for measured in metrics.values() for model in measured}
+        models = stale.union(*metrics.values())
         if lacking := [model for model in MODELS if model not in models]:
             sentences.append(f"The {suite} suite was not run on: {', '.join(lacking)}.")
     return sentences

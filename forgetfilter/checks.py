@@ -1,6 +1,7 @@
 """Every check of a configuration that needs no model: values that cannot work are refused by their key."""
 
 import math
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -60,6 +61,9 @@ CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
 RULES = ("phi", "quantile", "top_k", "source_budget", "otsu", "mixture", "conformal")
+# Which rule reads a setting of the section `filter`.
+RULE_OF = {rule: rule for rule in ("phi", "quantile", "top_k", "source_budget")}
+RULE_OF |= dict.fromkeys(("max_false_drop", "fdr"), "conformal")
 
 
 def check(config: Config) -> None:
@@ -91,6 +95,29 @@ def check(config: Config) -> None:
         _check_scale(config.scale)
 
 
+def check_given(config: Config, keys: Iterable[str]) -> None:
+    """UserError where a key of the section `filter` that was given by itself is not one that the rule reads."""
+    for key in keys:
+        if RULE_OF.get(key, config.filtering.rule) != config.filtering.rule:
+            raise UserError(_foreign(config, key))
+        if key == "max_false_drop" and config.filter.fdr is not None:
+            raise UserError("filter.max_false_drop: filter.fdr takes its place here; set filter.fdr=null as well")
+
+
+def _foreign(config: Config, key: str) -> str:
+    owner, rule, way = RULE_OF[key], config.filtering.rule, f"set filter.rule={RULE_OF[key]} as well"
+    if owner == "conformal" and not config.has_probes:
+        way = f"it needs probes: set {_probes_key(config)}, and run again"
+    which = f"filter.rule is {rule}"
+    if config.filter.rule == "auto":
+        which = f"filter.rule=auto is {rule}, for there are {'probes' if config.has_probes else 'no probes'}"
+    return f"filter.{key} is a setting of the rule {owner}, but {which}: {way}"
+
+
+def _probes_key(config: Config) -> str:
+    return "mixture.probes" if config.mixture else "data.probes.NAME.path"
+
+
 def calibrated(config: Config) -> str:
     """The rule conformal as the user asked for it."""
     return f"filter.rule={'auto, with probes conformal,' if config.filter.rule == 'auto' else 'conformal'}"
@@ -101,18 +128,17 @@ def _check_filter(config: Config) -> None:
     if given.rule == "auto":
         for key in ("phi", "quantile", "top_k", "source_budget"):
             if getattr(given, key) != getattr(FilterConfig(), key):
-                raise UserError(f"filter.{key} is a setting of the rule {key}: set filter.rule={key} as well")
+                raise UserError(_foreign(config, key))
     if filtering.rule == "conformal":  # how many rows data.probes has, the mix stage finds
         enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
         if not enough and not config.only_evaluates:
-            key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
-            raise UserError(f"{calibrated(config)} needs at least {FEWEST_PROBES} probes: set {key}, and run again")
+            needs = f"{calibrated(config)} needs at least {FEWEST_PROBES} probes"
+            raise UserError(f"{needs}: set {_probes_key(config)}, and run again")
     if given.rule == "source_budget" and not given.source_budget:
         raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
     for signal in given.combine or [filtering.signal]:
         if signal in PROBED and not config.has_probes and not config.only_evaluates:
-            key = "mixture.probes" if config.mixture else "data.probes.NAME.path"
-            raise UserError(f"filter.signal={signal} needs probes: set {key}")
+            raise UserError(f"filter.signal={signal} needs probes: set {_probes_key(config)}")
         if signal in STORED and not attrgetter(STORED[signal])(config.score):
             value = "NAME" if STORED[signal] in ("encoder", "guard.name") else "true"
             raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}={value}")

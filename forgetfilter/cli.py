@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
             )
             stage.add_argument("--why", metavar="ID", help="why this example was dropped or kept")
             words = "write review.csv with the N most forgotten (1000)"
-            stage.add_argument("--review", nargs="?", type=int, const=1000, metavar="N", help=words)
+            stage.add_argument("--review", nargs="?", type=_count, const=1000, metavar="N", help=words)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
         if name == "eval":
@@ -87,14 +87,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(word: str) -> int:
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {word!r}")
+    return int(word)
+
+
+# What a command takes on a run folder, which has its settings. Slurm's script adds launch to every command.
+TAKEN = {"filter": ("filter.", "tracking.", "launch."), "report": ("launch.",)}
+
+
 def _open(options: argparse.Namespace) -> Run:
-    """The run of a config file (made or reopened) or of a run folder (as it is)."""
+    """The run of a config file (made or reopened) or of a run folder (as it is, but for the filter's settings)."""
     target = Path(options.target)
-    if target.is_dir():
-        if options.overrides and options.command not in ("filter", "report"):  # ranks read the folder's own config
-            raise UserError(f"{target} is a run folder: to change its settings give the config file, and --resume")
-        return Run.open(target, options.overrides)
-    return Run.create(configs.load(target, options.overrides), options.resume)
+    if not target.is_dir():
+        return Run.create(configs.load(target, options.overrides), options.resume)
+    if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:
+        but = "only filter.KEY=VALUE can be given here; " if options.command == "filter" else ""
+        way = "to change its settings give the config file, and --resume"
+        raise UserError(f"{foreign[0]!r}: {target} is a run folder: {but}{way}")
+    return Run.open(target, options.overrides if options.command == "filter" else [])
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -122,6 +134,8 @@ def _stage(options: argparse.Namespace) -> None:
     by_name = {stage.name: stage for stage in pipeline.STREET}
     if unknown := [name for name in names if name not in by_name] or (words if command != "train" else []):
         raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
+    if command == "filter":
+        _check_question(options)
     run = _open(options)
     if command == "report" and options.reveal:
         from forgetfilter.report import write_report
@@ -138,11 +152,18 @@ def _stage(options: argparse.Namespace) -> None:
     if run.config.only_evaluates and command == "eval":
         names = ["mix", "eval"]
     for name in names:
-        pipeline.run_stage(run, by_name[name])
+        pipeline.run_stage(run, by_name[name], again=name == "report")  # it takes seconds, and may show texts
     if command in ("filter", "eval"):  # an evaluation from before is not of this decision
         _close(run, decided=command == "filter")
     else:
         print(run.folder)
+
+
+def _check_question(options: argparse.Namespace) -> None:
+    """UserError where --why or --review would pass over settings."""
+    asked = next((name for name in ("why", "review") if getattr(options, name) is not None), None)
+    if asked and (given := [word for word in options.overrides if word.startswith("filter.")]):
+        raise UserError(f"--{asked} reads the decision that is there: give {given[0]} without it first")
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -33,12 +33,12 @@ def closing_table(run: Run) -> Group:
 
 def filter_table(summary: dict[str, Any]) -> Group:
     """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
-    remarks = [f"{remark}." for remark in cards.unscored(summary)]
+    remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary))]
     if not summary["dropped"] and not summary.get("note"):
         remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
     if review := summary.get("review"):
         remarks.append(f"By review {review['kept']:,} kept and {review['dropped']:,} dropped.")
-    remarks += [summary[key] for key in ("note", "export_note") if summary.get(key)]
+    remarks += [summary[key] for key in ("note", "export_note", "quality_note") if summary.get(key)]
     tables: list[RenderableType] = [_kept(summary), *(Padding(Text(remark), (0, 2)) for remark in remarks)]
     if summary.get("quality"):
         tables += [""] * bool(remarks) + [_quality(summary["quality"])]

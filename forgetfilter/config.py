@@ -437,18 +437,23 @@ def load(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         loaded = OmegaConf.load(file)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{file} must hold keys and values at its top")
-        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, OmegaConf.from_dotlist(list(overrides)))
+        given = OmegaConf.from_dotlist(list(overrides))
+        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(f"{_full_key(error)}: {_first_line(error)} ({file} and overrides)") from error
+        if ":" in (key := _full_key(error)):
+            way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
+            raise UserError(f"{key} is no key: {way} ({file} and overrides)") from error
+        raise UserError(f"{key}: {_first_line(error)} ({file} and overrides)") from error
     except UserError:
         raise
     except Exception as error:  # PyYAML's own error types
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     assert isinstance(config, Config)
-    from forgetfilter.checks import check  # it knows the classes above
+    from forgetfilter.checks import check, check_given  # it knows the classes above
 
     check(config)
+    check_given(config, given.get("filter") or ())
     return config
 
 

@@ -35,6 +35,8 @@ class Stage:
     work: Callable[[Run], None]
     outputs: tuple[str, ...]
     """Folders and files below the run folder that are removed before the stage starts anew."""
+    files: tuple[str, ...] = ()
+    """Files below the run folder that stand for the outcome: while one of them is missing the stage is not done."""
     unfinished: Callable[[Run], bool] = lambda run: False
     """Whether a stage that is done left something out that another try may give."""
     wanted: Callable[[Run], bool] = lambda run: True
@@ -51,13 +53,14 @@ def run_street(run: Run) -> None:
             run_stage(run, stage)
 
 
-def run_stage(run: Run, stage: Stage) -> None:
-    """One stage, unless it is done with the same inputs."""
+def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
+    """One stage, unless it is done with the same inputs and not asked for `again`."""
     if not stage.wanted(run):
         console.print(f"{stage.name}: nothing to do, the config does not ask for it")
         return
     input_hash = sha256_value(stage.inputs(run))
-    if run.is_done(stage.name, input_hash) and not stage.unfinished(run):
+    done = run.is_done(stage.name, input_hash) and not _lost(run, stage)
+    if done and not again and not stage.unfinished(run):
         console.print(f"{stage.name}: done already")
         _remove_scratch(run, stage)
         return
@@ -66,11 +69,20 @@ def run_stage(run: Run, stage: Stage) -> None:
             _remove(run.folder / output)
     start = time.monotonic()
     interrupts.stop_if_requested(f"before {stage.name}: the run")
-    options = run.config.launch
-    with run.stage(stage.name, input_hash, options.nodes * options.processes):
-        stage.work(run)
+    options, earlier = run.config.launch, run.state().get(stage.name, {})
+    try:
+        with run.stage(stage.name, input_hash, options.nodes * options.processes):
+            stage.work(run)
+    except UserError:
+        if earlier.get("status") == "done" and stage.files and not _lost(run, stage):
+            run.record(stage.name, earlier)  # what is refused leaves the earlier outcome as it is
+        raise
     _remove_scratch(run, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
+
+
+def _lost(run: Run, stage: Stage) -> bool:
+    return not all((run.folder / file).exists() for file in stage.files)
 
 
 def _remove_scratch(run: Run, stage: Stage) -> None:
@@ -84,6 +96,12 @@ def require(run: Run, *stages: str) -> None:
         if run.state().get(name, {}).get("status") != "done":
             command = name.replace("train-", "train ")
             raise UserError(f"{run.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all")
+
+
+def is_current(run: Run, name: str) -> bool:
+    """Whether a stage is done, and with the inputs that it would have now."""
+    stage = next(stage for stage in STREET if stage.name == name)
+    return run.is_done(name, sha256_value(stage.inputs(run)))
 
 
 def _remove(path: Path) -> None:
@@ -260,14 +278,16 @@ def _report(run: Run) -> None:
     importlib.import_module("forgetfilter.report").write_report(run)
 
 
+DECISION = tuple(f"filter/{name}" for name in ("summary.json", "decisions.parquet", "kept.jsonl", "dropped.jsonl"))
 STREET = (
     Stage("mix", _mix_inputs, _mix, ("data",)),
     _train_stage("noisy", lambda run: run.noisy_data),
     _train_stage("safe", lambda run: run.safe_data, after=("train-noisy",)),
     _train_stage("control", lambda run: run.control_data, after=("train-noisy",), wanted=_has_control),
-    Stage("score", _score_inputs, _score, (), _score_unfinished),  # it knows itself what of an earlier one still holds
-    Stage("filter", _filter_inputs, _filter, ("filter",)),
+    # these know themselves what of an earlier outcome still holds, or replace it once all checks are passed
+    Stage("score", _score_inputs, _score, (), unfinished=_score_unfinished),
+    Stage("filter", _filter_inputs, _filter, (), DECISION),
     _train_stage("refit", lambda run: run.kept_data, after=("filter",)),
-    Stage("eval", _eval_inputs, _eval, (), _eval_unfinished),
-    Stage("report", _report_inputs, _report, ()),
+    Stage("eval", _eval_inputs, _eval, (), unfinished=_eval_unfinished),
+    Stage("report", _report_inputs, _report, (), ("report.html", "card.json")),
 )

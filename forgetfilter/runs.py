@@ -126,7 +126,7 @@ class Run:
             "seconds": spent,
             "world_size": world_size,
         }
-        self._set(name, entry)
+        self.record(name, entry)
         status = "failed"
         try:
             yield
@@ -138,9 +138,10 @@ class Run:
             seconds = round(spent + time.monotonic() - start, 2)
             # where the stage failed for want of room the state cannot be written either: its own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
-                self._set(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
+                self.record(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
 
-    def _set(self, name: str, entry: dict[str, Any]) -> None:
+    def record(self, name: str, entry: dict[str, Any]) -> None:
+        """Writes a stage's entry of the state."""
         write_json(self.folder / "state.json", self.state() | {name: entry})
 
 

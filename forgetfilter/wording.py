@@ -10,6 +10,8 @@ from forgetfilter import charts
 
 DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
 
+NO_THRESHOLD = "No line is drawn for the threshold: no one score parts the dropped from the kept here."
+
 # Parts of the metric names that speak for a suite in the headline, the first that is there.
 _SPOKESMEN = {
     "toxicity": ("mean_toxicity", "toxicity_mean", "toxicity", "toxic"),
@@ -30,7 +32,9 @@ def headline(card: dict[str, Any]) -> list[str]:
         sentences.append(f"The rule found: {card['note']}.")
     if review := card.get("review"):
         sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
-    sentences += [f"{remark}." for remark in cards.unscored(card)]
+    sentences += [f"{remark}." for remark in (*cards.probes(card), *cards.unscored(card))]
+    if noise := card.get("noise"):
+        sentences.append(_noise_sentence(noise))
     if card["quality"]:
         sentences.append(_quality_sentence(card["quality"]))
     for suite, metrics in card["metrics"].items():
@@ -52,11 +56,11 @@ def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
     if drawable < len(decisions):
         notes.append(f"{len(decisions) - drawable:,} rows without a loss are not drawn.")
     notes.append(f"Losses below {charts.FLOOR_NATS:g} nats are drawn there.")
-    notes.append(_threshold_note(card))
+    notes.append(_threshold_note(card, decisions))
     return {
         "map": " ".join(notes),
         "spread": "Shares of each group's rows. What lies outside the central 99% of all scores is counted in the "
-        "outermost bins. " + ("" if card["threshold"] is not None else _threshold_note(card)),
+        "outermost bins. " + (NO_THRESHOLD if card["threshold"] is None else ""),
     }
 
 
@@ -106,6 +110,15 @@ def _visible(character: str) -> str:
     return "\ufffd" if lost else character
 
 
+def _noise_sentence(noise: dict[str, Any]) -> str:
+    moved = f"by at most {number(noise['floor'])} when M1 was scored a second time in other batches"
+    sentence, share = f"Noise: 99% of the scores moved {moved}", noise["share_of_drops_above"]
+    if share is not None:
+        sentence += f"; {share:.1%} of the dropped rows lie further than this above the threshold, so that noise alone "
+        sentence += "cannot have dropped them"
+    return f"{sentence}."
+
+
 def _quality_sentence(quality: dict[str, Any]) -> str:
     parts = []
     if quality.get("precision") is not None:
@@ -144,11 +157,20 @@ def _value(models: dict[str, dict[str, Any]], model: str) -> bool:
     return models.get(model, {}).get("value") is not None
 
 
-def _threshold_note(card: dict[str, Any]) -> str:
-    if card["threshold"] is None:
-        return "No line is drawn for the threshold: no one score parts the dropped from the kept here."
-    score = f"Rows with a score of {card['threshold']:.4g} or more were dropped"
-    drawn = charts.threshold_curve(card["signal"], card["threshold"], np.ones(1)) is not None
+def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
+    threshold, rule = card["threshold"], card["rule"]
+    if threshold is None:
+        return NO_THRESHOLD
+    own = rule["name"] in ("otsu", "mixture") or rule.get("phi") == threshold
+    if own or (rule["name"] == "conformal" and rule.get("fdr") is None):
+        score, tied = f"above {threshold:.4g}", False
+    else:  # the lowest score that was dropped
+        score = f"of {threshold:.4g} or more"
+        tied = not decisions.filter(~pl.col("drop") & (pl.col("score") == threshold)).is_empty()
+    exceptions = {"probes": card.get("probes"), "what a person reviewed": card.get("review"), "ties": tied}
+    but = " and ".join(name for name, there in exceptions.items() if there)
+    score = f"Rows with a score {score} were dropped" + (f", but for {but}" if but else "")
+    drawn = charts.threshold_curve(card["signal"], threshold, np.ones(1)) is not None
     return f"{score} (dashed line)." if drawn else f"{score}; this signal has no line in a map of losses."
 
 

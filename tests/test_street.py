@@ -12,6 +12,7 @@ import pytest
 
 from forgetfilter import cli, pipeline
 from forgetfilter import config as configs
+from forgetfilter.card import make_card
 from forgetfilter.runs import Run
 from forgetfilter.shards import merged, shard_paths
 
@@ -142,6 +143,32 @@ def test_another_rule_needs_no_model(street: Path, tmp_path: Path, monkeypatch: 
         cli.main(["filter", str(copy), "filter.rule=top_k", "filter.top_k=3"])
     assert end.value.code == 0
     assert json.loads((copy / "filter" / "summary.json").read_text())["dropped"] == 3
+
+
+def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) -> None:
+    # The card shows the refit until another decision is made, then names the commands that measure it anew, and they
+    # do; likewise where it was measured before it was trained.
+    def told(run: Run) -> tuple[bool, bool]:
+        card = make_card(run)
+        models = {model for measured in card["metrics"]["task"].values() for model in measured}
+        mend = f"forgetfilter train {run.folder} refit and then forgetfilter eval {run.folder}"
+        assert not any("not run on" in sentence and "refit" in sentence for sentence in card["missing"])
+        return "refit" in models, any(mend in sentence for sentence in card["missing"])
+
+    run = Run.open(shutil.copytree(street, tmp_path / "copy"))
+    assert told(run) == (True, False)
+    state = run.state()
+    run.record("eval", state["eval"] | {"start": "2000-01-01T00:00:00+00:00"})
+    assert told(run) == (False, True)
+    run.record("eval", state["eval"])
+    for words, found in {
+        ("filter", "filter.rule=top_k", "filter.top_k=3"): (False, True),
+        ("train", "refit"): (False, True),
+        ("eval",): (True, False),
+    }.items():
+        with pytest.raises(SystemExit) as end:
+            cli.main([words[0], str(run.folder), *words[1:]])
+        assert end.value.code == 0 and told(run) == found
 
 
 def score(street: Path, folder: Path, processes: int) -> Path:

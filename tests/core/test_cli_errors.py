@@ -150,9 +150,28 @@ def test_a_stage_before_its_time(refused: Any, house: House) -> None:
 
 
 def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, house: House) -> None:
-    # Only filter and report work on a folder with overrides; a rank would read the folder's config without them.
+    # A rank would read the folder's config without them, and a card would tell what was never used. Only the filter
+    # can be given its own.
     succeeds("mix", house.config)
-    assert "is a run folder: to change its settings" in refused("train", house.run, "noisy", "train.noisy.lr=1")
+    for words in (["train", "noisy"], ["report"], ["report", "--reveal"]):
+        assert "'seed=1': " in refused(words[0], house.run, *words[1:], "seed=1")
+    said = refused("filter", house.run, "filter.rule=otsu", "train.noisy.lr=1")
+    assert "'train.noisy.lr=1': " in said and "only filter.KEY=VALUE can be given here" in said
+    assert "stage score is not done" in refused("filter", house.run, "filter.rule=otsu", "launch.nodes=1")
+
+
+@pytest.mark.parametrize("question", [["--why", "2e66"], ["--review"], ["--review", "5"]])
+def test_a_question_about_the_decision_takes_no_settings(refused: Any, house: House, question: list[str]) -> None:
+    # They would be passed over: the answer is of the decision that is there.
+    succeeds("mix", house.config)
+    said = refused("filter", house.run, "filter.rule=otsu", *question)
+    assert "reads the decision that is there: give filter.rule=otsu without it first" in said
+
+
+@pytest.mark.parametrize("number", ["-3", "0", "few", "1.5"])
+def test_a_review_of_no_rows(refused: Any, house: House, number: str) -> None:
+    # Found while the words are parsed.
+    assert f"--review: must be a number from 1 on, got '{number}'" in refused("filter", house.run, "--review", number)
 
 
 @pytest.mark.parametrize("argv", [[], ["rnu", "c.yaml"], ["run"], ["run", "c.yaml", "--resmue"], ["doctor", "x"]])

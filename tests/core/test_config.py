@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from forgetfilter import config as configs
-from forgetfilter.checks import RULES, SIGNALS
+from forgetfilter.checks import RULE_OF, RULES, SIGNALS
 from forgetfilter.config import load
 from forgetfilter.errors import UserError
 
@@ -64,7 +64,7 @@ def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> Non
         ("filter.phi=nan", ["filter.phi must be a number, got nan"]),
         (
             "filter.quantile=0.1",
-            ["filter.quantile is a setting of the rule quantile: set filter.rule"],
+            ["filter.quantile is a setting of the rule quantile", "no probes: set filter.rule=quantile as well"],
         ),
         ("filter.signal=excess_rise", ["filter.signal=excess_rise needs probes: set data.probes.NAME.path"]),
         ("filter.rule=source_budget", ["filter.source_budget is empty"]),
@@ -77,6 +77,10 @@ def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> Non
         ("data.noisy.a.limit=-1", ["data.noisy.a.limit must not be negative, got -1"]),
         ("model.dtype=fp8", ["model.dtype cannot be 'fp8'", "bfloat16"]),
         ("name=a/b", ["name must be a plain folder name", "a/b"]),
+        (
+            "filter.source_budget={toxicity:0.5}",
+            ["write a blank after the colon", "or filter.source_budget.toxicity=0.5"],
+        ),
         ("train.noisy.lr", ["'train.noisy.lr' is not an override", "key=value"]),
     ],
 )
@@ -98,6 +102,27 @@ def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
     assert filtering(probes, "filter.signal=loss_rise") == ("loss_rise", "conformal")
     assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("pooled_excess", "quantile")
     assert load(file, [probes]).filter == load(file).filter  # what is written into the run says auto
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["filter.rule=quantile", "filter.top_k=5"], "of the rule top_k, but filter.rule is quantile: set filter.rule"),
+        (["filter.max_false_drop=0.1"], "of the rule conformal, but filter.rule=auto is otsu, for there are no probes"),
+        (["filter.fdr=0.1"], "it needs probes: set data.probes.NAME.path, and run again"),
+        (["data.probes.a.path=p.jsonl", "filter.phi=0"], "but filter.rule=auto is conformal, for there are probes"),
+        (["filter.rule=otsu", "filter.source_budget.a=0.5"], "filter.source_budget is a setting of the rule source_b"),
+        (
+            ["data.probes.a.path=p.jsonl", "filter.fdr=0.1", "filter.max_false_drop=0.1"],
+            "filter.max_false_drop: filter.fdr takes its place here; set filter.fdr=null as well",
+        ),
+    ],
+)
+def test_a_setting_that_the_rule_does_not_read(file: Path, overrides: list[str], said: str) -> None:
+    # Given by itself, at its default too, it would pass for nothing; a file may hold them all.
+    assert said in refused(file, *overrides)
+    file.write_text(PLAIN + "filter: {rule: otsu, quantile: 0.1, top_k: 5, max_false_drop: 0.2, fdr: 0.1}\n")
+    assert load(file, ["filter.rule=top_k"]).filter.quantile == 0.1
 
 
 def test_qlora_under_deepspeed_needs_bfloat16(file: Path) -> None:
@@ -142,3 +167,4 @@ def test_the_known_names_are_those_of_the_filter() -> None:
     from forgetfilter.filter import rules, signals
 
     assert set(SIGNALS) == set(signals.SIGNALS) and set(RULES) == set(rules.RULES)
+    assert {key: rule.name for rule in rules.RULES.values() for key in rule.settings} == RULE_OF

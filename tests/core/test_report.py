@@ -18,13 +18,13 @@ from rich.console import Console
 
 from forgetfilter import charts
 from forgetfilter.card import make_card, plain_label, unscored
-from forgetfilter.closing import closing_table
+from forgetfilter.closing import closing_table, filter_table
 from forgetfilter.config import Config, DataConfig, SourceConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, write_json
 from forgetfilter.report import forgotten_rows, script_json, write_report
 from forgetfilter.runs import Run
-from forgetfilter.wording import number, visible
+from forgetfilter.wording import captions, headline, number, visible
 
 HOSTILE_TEXT = (
     "</script><script>alert(1)</script> \"quotes\" 'single' \x00\x07\x1b[31m 🙂 שלום \u202eabc <!-- {{ 7*7 }}"
@@ -235,7 +235,11 @@ def test_every_chart_has_its_place(page: str) -> None:
 def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
     # Without labels and evaluations the page still comes, and says what it lacks.
     run = make_toy_run(tmp_path, labels=False, evaluate=False)
+    file = run.folder / "filter" / "summary.json"
+    note = {"quality_note": "Signals were left out of the quality: a, for want of b"}
+    write_json(file, json.loads(file.read_text()) | note)
     text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "Signals were left out of the quality: a, for want of b." in text
     assert "No row has a label" in text and "No model was evaluated yet" in text
     assert "Safety and task" not in text and "How well each signal" not in text and "By label" not in text
 
@@ -319,6 +323,63 @@ def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path
     path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
     text = Page(write_report(run).read_text(encoding="utf-8")).text
     assert text.index("p 0.012") < text.index("score –") < text.index("dropped by review")
+
+
+def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
+    # Those of summary.json where it has them, which the filter was given; of an older decision the run's own.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    assert make_card(run)["config"]["filter"]["rule"] == "auto"
+    file = run.folder / "filter" / "summary.json"
+    settings = {"signal": "relative_loss_rise", "rule": "quantile", "quantile": 0.3}
+    write_json(file, json.loads(file.read_text()) | {"filter": settings})
+    card = make_card(run)
+    assert card["config"]["filter"] == settings and card["config"]["seed"] == 0
+
+
+def test_probes_and_noise_are_told(tmp_path: Path) -> None:
+    # What the counts leave out, and what of the drops noise can have made; both only where the summary has them.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    file = run.folder / "filter" / "summary.json"
+    summary = json.loads(file.read_text())
+    assert not any("probes" in line or "Noise" in line for line in headline(make_card(run)))
+    summary |= {"probes": 1040, "noise": {"floor": 0.0125, "share_of_drops_above": 0.854}}
+    write_json(file, summary)
+    lines = headline(make_card(run))
+    assert "1,040 probes besides, which are never dropped." in lines
+    moved = "Noise: 99% of the scores moved by at most 0.013 when M1 was scored a second time in other batches"
+    beyond = "85.4% of the dropped rows lie further than this above the threshold, so that noise alone cannot have"
+    assert f"{moved}; {beyond} dropped them." in lines
+    summary["noise"]["share_of_drops_above"] = None
+    write_json(file, summary)
+    assert f"{moved}." in headline(make_card(run))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(filter_table(summary))
+    assert "1,040 probes besides, which are never dropped." in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rule": {"name": "quantile", "quantile": 0.3}}, "a score of 1 or more were dropped (dashed line)."),
+        ({"rule": {"name": "top_k", "top_k": 2}, "threshold": 0.5}, "of 0.5 or more were dropped, but for ties ("),
+        ({"rule": {"name": "otsu"}, "threshold": 0.5}, "a score above 0.5 were dropped (dashed line)."),
+        ({"rule": {"name": "mixture"}, "review": {}}, "a score above 1 were dropped (dashed line)."),
+        ({"rule": {"name": "phi", "phi": 1.0}}, "a score above 1 were dropped"),
+        ({"rule": {"name": "phi", "phi": 0.9}}, "a score of 1 or more were dropped"),
+        ({"rule": {"name": "conformal", "fdr": 0.1}, "probes": 9}, "of 1 or more were dropped, but for probes (dashed"),
+        (
+            {"rule": {"name": "conformal", "fdr": None}, "probes": 9, "review": {"kept": 1}},
+            "a score above 1 were dropped, but for probes and what a person reviewed (dashed",
+        ),
+        ({"threshold": None}, "no one score parts the dropped from the kept here."),
+    ],
+)
+def test_what_a_row_at_the_threshold_came_to(given: dict[str, Any], said: str) -> None:
+    # Kept by a rule with a cut of its own, and dropped where the threshold is the lowest score that was.
+    columns = {"score": pl.Series([1.0, 0.5, 0.5]), "drop": pl.Series([True, True, False])}
+    decisions = toy_decisions(3, False).with_columns(**columns)
+    card = {"signal": "loss_rise", "threshold": 1.0, "rule": {"name": "phi"}, "config": {"seed": 0}} | given
+    assert said in captions(card, decisions)["map"]
 
 
 def test_sample_keeps_the_dropped_rows_first() -> None:
