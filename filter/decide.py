@@ -24,6 +24,7 @@ from .probes import read_probes
 from .split import write_split
 from .table import STATES, Table, joined
 
+VERSION = 2  # of what is written: decisions of another one are made again
 CONSTANT = "the signal is constant: nothing separates the examples"
 PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
 KINDS_NOT_HARM = (
@@ -39,6 +40,7 @@ def input_hash(run: Run) -> str:
     given = [*STATES, *(name for name in further if (folder / name / "manifest.json").exists())]
     logged = run.model("noisy") / "losses"
     parts = {
+        "version": VERSION,
         "filter": asdict(run.config.filtering),
         "manifests": {name: read_manifest(folder / name) for name in given},
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,

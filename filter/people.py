@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from forgetfilter.card import read_summary
+from forgetfilter.checks import RULE_OF
 from forgetfilter.runs import Run
 
 from . import review, sweep, why
@@ -29,10 +30,11 @@ def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> No
 
 
 def _settings(run: Run) -> list[str]:
-    """The settings by which the decision that is there differs from the run's config."""
+    """The settings that the decision that is there read, where they differ from the run's config."""
     own = asdict(run.config.filtering)
     used = read_summary(run).get("filter", own)
-    return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in used.items() if value != own.get(key)]
+    read = {key: value for key, value in used.items() if RULE_OF.get(key, used["rule"]) == used["rule"]}
+    return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in read.items() if value != own.get(key)]
 
 
 def _written(value: Any) -> str:
