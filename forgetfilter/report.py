@@ -42,7 +42,7 @@ SIGNAL_AXES = {
     "log_loss_ratio": "log of the loss after over the loss before",
     "total_loss_rise": "rise of the loss of the whole answer (nats)",
     "excess_rise": "rise of the loss above that of the probes (nats a token)",
-    "pooled_excess": "rise above that of the probes, pooled over alike rows (percentile, 0 to 2)",
+    "pooled_excess": "rise above the probes, pooled over alike rows (percentile)",
     "probability_drop": "drop of the probability of a token",
     "rouge1_drop": "drop of ROUGE-1",
 }

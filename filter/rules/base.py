@@ -89,9 +89,9 @@ class Verdict:
 
     def cut(self, scores: Scores) -> float | None:
         """The rule's own cut, or the lowest score dropped; None without any, or where no one score parts them."""
-        ordered = self.drop.take(scores.candidates)
-        if self.threshold is not None or not ordered.any():
+        if self.threshold is not None or not self.drop.any():
             return self.threshold
+        ordered = taken(self.drop, scores.candidates)
         last, kept = len(ordered) - 1 - int(ordered[::-1].argmax()), int(ordered.argmin())
         low, highest = (float(scores.score[scores.candidates[place]]) for place in (last, kept))
         return None if not ordered[kept] and highest > low else low
