@@ -69,7 +69,9 @@ def shown(frame: pl.DataFrame, run: Run) -> Shown:
     """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
     rule, config = varied(run), run.config.filtering
     name = signals.chosen(config.signal, config.combine).name
-    table = Shown(title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+    table = Shown(
+        title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True
+    )
     for column in frame.columns:
         table.add_column(rule.settings[0] if column == "setting" else column, justify="right", no_wrap=True)
     step = next((step for step in STEPS if len(frame) <= step * SHOWN_ROWS), len(frame) // SHOWN_ROWS)

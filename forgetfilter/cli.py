@@ -152,7 +152,9 @@ def _stage(options: argparse.Namespace) -> None:
     if run.config.only_evaluates and command == "eval":
         names = ["mix", "eval"]
     for name in names:
-        pipeline.run_stage(run, by_name[name], again=name == "report")  # it takes seconds, and may show texts
+        # a report takes seconds, and may show texts; of what is gone only what is named is made anew: it may take days
+        again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
+        pipeline.run_stage(run, by_name[name], again)
     if command in ("filter", "eval"):  # an evaluation from before is not of this decision
         _close(run, decided=command == "filter")
     else:

@@ -171,6 +171,17 @@ def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) ->
         assert end.value.code == 0 and told(run) == found
 
 
+def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(street: Path, tmp_path: Path) -> None:
+    # eval says which stage to run, and that stage does not say that it is done
+    copy = shutil.copytree(street, tmp_path / "gone")
+    before = {path.name: path.read_bytes() for path in (copy / "train" / "refit").glob("*.safetensors")}
+    shutil.rmtree(copy / "train" / "refit")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", str(copy), "refit"])
+    assert end.value.code == 0 and before
+    assert {path.name: path.read_bytes() for path in (copy / "train" / "refit").glob("*.safetensors")} == before
+
+
 def score(street: Path, folder: Path, processes: int) -> Path:
     copy = shutil.copytree(street, folder)
     shutil.rmtree(copy / "signals")
