@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     if foreign := [given for given in overrides if not given.startswith("filter.")]:
         raise UserError(f"{foreign[0]!r} does not concern the filter: only filter.KEY=VALUE can be set here")
     run = Run.open(Path(argv[0]), overrides)
-    with run.stage("filter", input_hash(run)):
+    with run.stage("filter", input_hash(run), stands=(run.folder / "filter" / "summary.json").exists):
         summary = decide(run)
     Console(highlight=False).print(filter_table(summary))
 

@@ -69,14 +69,10 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
             _remove(run.folder / output)
     start = time.monotonic()
     interrupts.stop_if_requested(f"before {stage.name}: the run")
-    options, earlier = run.config.launch, run.state().get(stage.name, {})
-    try:
-        with run.stage(stage.name, input_hash, options.nodes * options.processes):
-            stage.work(run)
-    except UserError:
-        if earlier.get("status") == "done" and stage.files and not _lost(run, stage):
-            run.record(stage.name, earlier)  # what is refused leaves the earlier outcome as it is
-        raise
+    options = run.config.launch
+    ranks = options.nodes * options.processes
+    with run.stage(stage.name, input_hash, ranks, lambda: bool(stage.files) and not _lost(run, stage)):
+        stage.work(run)
     _remove_scratch(run, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,13 @@ class Run:
         return bool(self.state().get(stage, {}).get("input_hash") == input_hash)
 
     @contextlib.contextmanager
-    def stage(self, name: str, input_hash: str, world_size: int = 1) -> Iterator[None]:
-        """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all."""
+    def stage(
+        self, name: str, input_hash: str, world_size: int = 1, stands: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
+
+        `stands` says whether the earlier outcome is whole: then a refused try (UserError) leaves its record as it is.
+        """
         earlier = self.state().get(name, {})
         spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash) else 0.0
         start, ranks = time.monotonic(), ranks_gb()
@@ -126,7 +131,7 @@ class Run:
             "seconds": spent,
             "world_size": world_size,
         }
-        self.record(name, entry)
+        self._record(name, entry)
         status = "failed"
         try:
             yield
@@ -134,14 +139,17 @@ class Run:
         except (Stopped, KeyboardInterrupt):
             status = "stopped"
             raise
+        except UserError:
+            if earlier.get("status") == "done" and stands():
+                entry = earlier
+            raise
         finally:
-            seconds = round(spent + time.monotonic() - start, 2)
+            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(ranks)
             # where the stage failed for want of room the state cannot be written either: its own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
-                self.record(name, entry | {"status": status, "seconds": seconds} | peak_gb(ranks))
+                self._record(name, entry if entry is earlier else entry | ended)
 
-    def record(self, name: str, entry: dict[str, Any]) -> None:
-        """Writes a stage's entry of the state."""
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})
 
 

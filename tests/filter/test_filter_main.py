@@ -37,6 +37,17 @@ def test_reruns_on_stored_signals(make_toy: Any, four_rows: Any, capsys: pytest.
     assert Run.open(toy.folder).config.filter.rule == "quantile"
 
 
+def test_a_refused_decision_leaves_the_earlier_one(make_toy: Any, four_rows: Any) -> None:
+    # files and state are those of before
+    toy = make_toy(four_rows)
+    toy.run().write_config()
+    main([str(toy.folder)])
+    before = {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="drops every example"):
+        main([str(toy.folder), "filter.quantile=1"])
+    assert {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()} == before
+
+
 def test_says_when_nothing_is_dropped(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
     # keeping everything is allowed, and not silent; nor are rows without a score
     toy = make_toy([*four_rows, ("cut away", "mail", None, 0, 0.0, 0.0)])
