@@ -131,7 +131,7 @@ class Run:
             "seconds": spent,
             "world_size": world_size,
         }
-        self._record(name, entry)
+        self._set(name, entry)
         status = "failed"
         try:
             yield
@@ -147,9 +147,9 @@ class Run:
             ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(ranks)
             # where the stage failed for want of room the state cannot be written either: its own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
-                self._record(name, entry if entry is earlier else entry | ended)
+                self._set(name, entry if entry is earlier else entry | ended)
 
-    def _record(self, name: str, entry: dict[str, Any]) -> None:
+    def _set(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})
 
 
