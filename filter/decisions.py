@@ -1,10 +1,12 @@
 """The decisions on all examples: numbers in memory, their texts made in pieces while they are written."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +21,7 @@ from forgetfilter.shards import scan
 
 from . import rules
 from .ahead import ahead
+from .blocks import at
 from .signals import mean_loss
 from .table import Table
 
@@ -49,6 +52,15 @@ def stored(run: Run) -> pl.LazyFrame:
     if not path.exists():
         raise UserError(f"{path} is missing: run the filter stage first")
     return scan(path).with_row_index("row")
+
+
+def records_of(run: Run, decided: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """{id: record} of some rows of `stored`, from the data. UserError where it is not what was decided on."""
+    rows = decided.select("row", "id").sort("row")
+    found = {record["id"]: record for record in map(json.loads, at(run.noisy_data, rows["row"].to_list()))}
+    if list(found) != rows["id"].to_list():
+        raise UserError(f"{run.noisy_data} is not what was decided on: run the filter stage again")
+    return found
 
 
 @dataclass(frozen=True, eq=False)

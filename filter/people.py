@@ -34,6 +34,8 @@ def _settings(run: Run) -> list[str]:
     own = asdict(run.config.filtering)
     used = read_summary(run).get("filter", own)
     read = {key: value for key, value in used.items() if RULE_OF.get(key, used["rule"]) == used["rule"]}
+    if read.get("fdr") is not None:
+        del read["max_false_drop"]  # its place is taken
     return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in read.items() if value != own.get(key)]
 
 

@@ -20,8 +20,7 @@ from forgetfilter.files import write_text
 from forgetfilter.runs import Run
 from forgetfilter.shards import scan
 
-from .blocks import at
-from .decisions import stored
+from .decisions import records_of, stored
 from .table import Table
 
 FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "text")
@@ -94,14 +93,13 @@ def _chosen(run: Run, limit: int, said: list[str]) -> pl.DataFrame:
 
 def _texts(run: Run, chosen: pl.DataFrame) -> dict[str, str]:
     """The answers of some rows by their ids: of the dropped from the head of their file, of others from the data."""
-    found = {}
+    found: dict[str, Any] = {}
     dropped = run.folder / "filter" / "dropped.jsonl"
     with open(dropped, encoding="utf-8") if dropped.exists() else io.StringIO() as head:
         for line in itertools.islice(head, int(chosen["drop"].sum())):
             record = json.loads(line)
             found[record["id"]] = record
-    rows = chosen.filter(~pl.col("id").is_in(list(found)))["row"].sort()
-    found |= {record["id"]: record for record in map(json.loads, at(run.noisy_data, rows.to_list()))}
+    found |= records_of(run, chosen.filter(~pl.col("id").is_in(list(found))))
     return {name: " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS] for name, row in found.items()}
 
 

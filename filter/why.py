@@ -1,7 +1,6 @@
 """Why one example was dropped or kept: its score among all, its losses over time, and what resembles it."""
 
 import glob
-import json
 from typing import Any
 
 import polars as pl
@@ -14,8 +13,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.runs import Run
 from forgetfilter.shards import scan_shards, shard_paths
 
-from .blocks import at
-from .decisions import stored
+from .decisions import records_of, stored
 
 NEIGHBOURS = 5
 SHOWN_CHARACTERS = 160
@@ -38,10 +36,7 @@ def why(run: Run, given: str) -> dict[str, Any]:
     known = row.row(0, named=True)
     scored = decisions.select(pl.col("rank").max()).collect().item()
     percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
-    record = json.loads(next(at(run.noisy_data, [known["row"]])))
-    if record["id"] != known["id"]:
-        raise UserError(f"{run.noisy_data} is not what was decided on: run the filter stage again")
-    messages = [str(message["content"]) for message in record["messages"]]
+    messages = [str(message["content"]) for message in records_of(run, row)[known["id"]]["messages"]]
     return known | {
         "signal": summary["signal"],
         "rule": summary["rule"],

@@ -135,6 +135,16 @@ def test_a_column_of_ones_own_stays(make_toy: Any, four_rows: Any) -> None:
     }
 
 
+def test_other_data_than_was_decided_on(make_toy: Any, four_rows: Any) -> None:
+    # no text of another row is shown for one
+    toy = make_toy(four_rows)
+    decide(toy.run(signal="loss_rise", quantile=0.5))
+    lines = (toy.folder / "data" / "noisy.jsonl").read_text().split("\n")
+    (toy.folder / "data" / "noisy.jsonl").write_text("\n".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(UserError, match=r"noisy.jsonl is not what was decided on: run the filter stage again"):
+        review.write(toy.run(), 4)
+
+
 def test_nothing_was_decided(make_toy: Any, four_rows: Any) -> None:
     # the line says what to do first
     with pytest.raises(UserError, match=r"decisions.parquet is missing: run the filter stage first"):
