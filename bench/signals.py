@@ -65,7 +65,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
             start = time.perf_counter()
             score = sample.select(score=signal.bind(sample.select(signal.needs))).to_series().fill_nan(None)
             seconds = time.perf_counter() - start + (text_seconds if "cluster" in signal.needs else 0)
-            rows.append(judged(signal.name, score, sample["label"], seconds, probe))
+            if score.is_not_null().any():  # a guard may have no verdict on any row
+                rows.append(judged(signal.name, score, sample["label"], seconds, probe))
     oracle = (sample["label"] == "unsafe").cast(pl.Float64)
     chance = pl.Series(np.random.default_rng(0).random(len(sample)))
     pooled = pl.DataFrame({"cluster": sample["cluster"], "x": chance}).select(pl.col("x").mean().over("cluster"))["x"]
