@@ -149,7 +149,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     config = run.config.filtering
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
     table, scores, verdict, drop = decisions.table, decisions.scores, decisions.verdict, decisions.drop
-    label, dropped = table.columns.read("label"), int(drop.sum())
+    label, dropped, cut = table.columns.read("label"), int(drop.sum()), verdict.cut(scores)
     counted = np.ones(table.count, dtype=np.bool_) if scores.probe is None else ~scores.probe
     unscored = np.isnan(scores.score) & counted
     summary = {
@@ -162,7 +162,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         "by_source": _counts(np.where(counted, scores.source, -1), table.sources, drop),
         "by_label": _counts(np.where(counted, label, -1), table.labels, drop) or None,
         "quality": quality.measure(decisions, label),
-        "threshold": verdict.cut(scores),
+        "threshold": cut,
     }
     if valueless := int((unscored & (table.columns.read("num_tokens") > 0)).sum()):
         summary["valueless"] = valueless  # of the unscored those with label tokens
@@ -170,7 +170,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["probes"] = int(scores.probe.sum())
     if table.left_out:
         summary["quality_note"] = f"Signals were left out of the quality: {'; '.join(table.left_out)}"
-    if noise := quality.noise(table, signal, scores.score[drop], verdict.cut(scores)):
+    if noise := quality.noise(table, signal, scores.score[drop], cut):
         summary["noise"] = noise
     if verdict.note:
         summary["note"] = verdict.note + _advice(verdict, rule, signal, run)

@@ -10,9 +10,8 @@ from .base import Rule, Scores, Verdict, among, first, percent, steps
 
 def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     """`quantile` is a share, 0 to 1."""
-    return Verdict(
-        first(scores, round(quantile * len(scores.candidates))), among(f"{percent(quantile)} most forgotten")
-    )
+    number = round(quantile * len(scores.candidates))
+    return Verdict(first(scores, number), among(f"{percent(quantile)} most forgotten"))
 
 
 RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))
