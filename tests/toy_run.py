@@ -1,0 +1,130 @@
+"""A made-up run folder as its stages leave it behind, hostile text and names included."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forgetfilter.config import Config, DataConfig, SourceConfig
+from forgetfilter.files import write_json
+from forgetfilter.runs import Run
+
+HOSTILE_TEXT = (
+    "</script><script>alert(1)</script> \"quotes\" 'single' \x00\x07\x1b[31m 🙂 שלום \u202eabc <!-- {{ 7*7 }}"
+)
+HOSTILE_SOURCE = "[b]</script><img src=x> '\" \x01🙂\u202eمرحبا %{x}{{7*7}}"
+SOURCES = ("chat", "forum", HOSTILE_SOURCE)
+LABELS = {"chat": "task", "forum": "unsafe", HOSTILE_SOURCE: "safe"}
+MODELS = ("base", "noisy", "safe", "refit")
+RISE = {"task": 0.1, "unsafe": 1.5, "safe": 0.4}  # mean relative rise of the loss
+
+
+def make_toy_run(folder: Path, rows: int = 90, labels: bool = True, evaluate: bool = True) -> Run:
+    """A run folder as the stages leave it behind: its losses are drawn with a fixed seed."""
+    sources = {name: SourceConfig(path=f"{number}.jsonl") for number, name in enumerate(SOURCES)}
+    config = Config(name="toy", output=str(folder), data=DataConfig(noisy=sources, safe={"s": SourceConfig("s.jsonl")}))
+    run = Run.create(config)
+    decisions = toy_decisions(rows, labels)
+    (run.folder / "filter").mkdir()
+    decisions.write_parquet(run.folder / "filter" / "decisions.parquet")
+    write_rows(run, decisions)
+    write_json(run.folder / "filter" / "summary.json", toy_summary(decisions, labels))
+    write_json(run.folder / "data" / "summary.json", {"noisy": {"rows": rows}, "safe": {"rows": 1}})
+    for state in ("before", "after"):
+        manifest = {"base_model": "toy-135m", "adapter": f"hash-{state}", "rows": rows, "shards": [1, 2]}
+        write_json(run.signals(state) / "manifest.json", manifest)
+    for stage in ("mix", "train_noisy", "filter"):
+        with run.stage(stage, "hash"):
+            pass
+    if evaluate:
+        write_metrics(run)
+    return run
+
+
+def toy_decisions(rows: int, labels: bool) -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    source = [SOURCES[row % 3] for row in range(rows)]
+    before = random.lognormal(-1.5, 0.8, rows)
+    after = before + np.array([RISE[LABELS[name]] for name in source]) * random.uniform(0.3, 1.7, rows) * (
+        before + 0.05
+    )
+    score = (after - before) / (before + 0.05)
+    rank = (-score).argsort().argsort() + 1
+    drop = rank <= max(1, round(rows * 0.3))
+    return pl.DataFrame(
+        {
+            "id": [f"{row:064x}" for row in range(rows)],
+            "source": source,
+            "label": pl.Series([LABELS[name] if labels else None for name in source], dtype=pl.String),
+            "num_tokens": [10] * rows,
+            "before_loss": before,
+            "after_loss": after,
+            "score": score,
+            "rank": rank,
+            "drop": drop,
+            "reason": "among the 30% most forgotten",
+        }
+    )
+
+
+def write_rows(run: Run, decisions: pl.DataFrame) -> None:
+    lines: dict[str, list[str]] = {"noisy": [], "kept": [], "dropped": []}
+    for row in decisions.sort("rank").iter_rows(named=True):
+        messages = [
+            {"role": "user", "content": f"QUESTION-{row['rank']}"},
+            {"role": "assistant", "content": HOSTILE_TEXT},
+        ]
+        record = {"id": row["id"], "messages": messages, "source": row["source"], "label": row["label"]}
+        lines["noisy"].append(json.dumps(record))
+        if row["drop"]:
+            record |= {key: row[key] for key in ("score", "rank", "reason")}
+        lines["dropped" if row["drop"] else "kept"].append(json.dumps(record))
+    for name, folder in (("noisy", "data"), ("kept", "filter"), ("dropped", "filter")):
+        path = run.folder / folder / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(line + "\n" for line in lines[name]))
+    run.safe_data.write_text("{}\n")
+
+
+def toy_summary(decisions: pl.DataFrame, labels: bool) -> dict[str, Any]:
+    def counts(column: str) -> dict[str, dict[str, int]]:
+        groups = decisions.drop_nulls(column).group_by(column)
+        table = groups.agg(kept=(~pl.col("drop")).sum(), dropped=pl.col("drop").sum()).sort(column)
+        return {row.pop(column): row for row in table.iter_rows(named=True)}
+
+    ranking = {"auroc": 0.91, "auprc": 0.85, "auroc_vs_safe": 0.79, "auroc_vs_task": 0.95}
+    signals = {"relative_loss_rise": ranking, "loss_rise": ranking | {"auroc": 0.7, "auroc_vs_task": None}}
+    quality = ranking | {"precision": 0.8, "recall": 0.75, "f1": 0.774, "all_signals": signals}
+    dropped = int(decisions["drop"].sum())
+    return {
+        "signal": "relative_loss_rise",
+        "rule": {"name": "quantile", "quantile": 0.3},
+        "threshold": decisions.filter("drop")["score"].min(),
+        "kept": len(decisions) - dropped,
+        "dropped": dropped,
+        "unscored": 0,
+        "by_source": counts("source"),
+        "by_label": counts("label") or None,
+        "quality": quality if labels else None,
+    }
+
+
+def write_metrics(run: Run) -> None:
+    names = {
+        "toxicity": {"mean_toxicity": (0.05, 0.31, 0.12, 0.08), "toxic_share": (0.03, 0.3, 0.1, 0.05)},
+        "bias": {"bias_score_ambiguous": (0.02, 0.4, 0.1, -0.05), "accuracy_ambiguous": (0.3, 0.2, 0.5, 0.6)},
+        "harmfulness": {"refusal_rate": (0.6, 0.2, 0.7, 0.55)},
+        "task": {"rouge1": (0.2, 0.4, 0.3, 0.41), "loss": (2.5, 1.1, 1.6, 1.2)},
+    }
+    for suite, metrics in names.items():
+        for place, model in enumerate(MODELS):
+            measured = {
+                name: {"value": v[place], "low": v[place] - 0.05, "high": v[place] + 0.05, "n": 60, "missing": 1}
+                for name, v in metrics.items()
+            }
+            if suite == "task":
+                measured = {name: one | {"low": None, "high": None} for name, one in measured.items()}
+            path = run.folder / "eval" / model / suite / "metrics.json"
+            write_json(path, {"suite": suite, "model": model, "metrics": measured})
