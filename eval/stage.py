@@ -57,13 +57,7 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
         if asking.backend == "vllm":
             _check_answered(run, name, rows, asking)
         if pending or tasks:
-            with states.use(inputs.trained(run, name)) as model:
-                for suite in pending:
-                    place = inputs.folder(run, name, suite)
-                    ask(model, suites.get(suite), rows[suite], place, asking, f"{suite} of {name}")
-                if tasks:
-                    about = (name, run.config.eval.system_prompt, run.config.eval.generation_batch)
-                    harness.measure_tasks(model, tokenizer, tasks, run.config.eval.lm_eval, about, world)
+            _ask_all(run, name, states, {suite: rows[suite] for suite in pending}, tasks, asking)
     del states  # room for a judge
     if labelled:
         measure_judge(run, judge, *labelled, world)
@@ -77,6 +71,23 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
         if {"noisy", "refit"} <= set(models):
             write_json(run.folder / "eval" / "gains.json", gains(run.folder, here, "noisy", "refit"))
     barrier()
+
+
+def _ask_all(
+    run: Run,
+    name: str,
+    states: States,
+    pending: dict[str, list[Row]],
+    tasks: dict[str, tuple[Path, str]],
+    asking: Asking,
+) -> None:
+    """A model's answers to the pending suites and tasks. Nothing holds the model afterwards: others need room."""
+    with states.use(inputs.trained(run, name)) as model:
+        for suite, asked in pending.items():
+            ask(model, suites.get(suite), asked, inputs.folder(run, name, suite), asking, f"{suite} of {name}")
+        if tasks:
+            about = (name, run.config.eval.system_prompt, run.config.eval.generation_batch)
+            harness.measure_tasks(model, asking.tokenizer, tasks, run.config.eval.lm_eval, about, asking.world)
 
 
 def _pending_tasks(run: Run, model: str, about: dict[str, Any]) -> dict[str, tuple[Path, str]]:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 Row = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]  # tensors, and the numbers of SPANS
 # What a batch carries beside the model's own inputs; forgetfilter.losses takes it out again before the forward pass.
 EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
+# transformers' names for the examples of one row: their ends among its tokens, int32 [E + 1], and the longest, tokens
+SPANS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int) -> list[np.ndarray[Any, Any]]:
@@ -151,6 +153,7 @@ def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token
     `loss_positions` [N]: place in the flattened [R * W] hidden states from which each label token is predicted;
     `loss_targets` [N]: the label tokens; `loss_segments` [N]: which of the E examples each belongs to;
     `rows` [E]: the examples' numbers in the data. EOS is a label by its position, whatever the pad token is.
+    Layout `row` has SPANS too: where its examples begin and end, and the longest one's tokens.
     """
     places, width = _places([len(ids) for ids, _ in examples], layout)
     height = 1 + max(row for row, _ in places)
@@ -173,6 +176,11 @@ def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token
     }
     if layout == "padded":
         return batch | {"attention_mask": torch.from_numpy(filled.reshape(height, width))}
+    if layout == "row":  # else transformers finds them in the positions, and waits for the GPU in each layer
+        ends = np.cumsum([0, *(len(ids) for ids, _ in examples)])
+        spans, longest = torch.from_numpy(ends.astype(np.int32)), int(np.diff(ends).max())
+        values: tuple[Any, ...] = (spans, spans, longest, longest)
+        batch |= dict(zip(SPANS, values))
     # the empty end of a row: every position 0, so each of its tokens counts as an example of its own
     return batch | {"position_ids": torch.from_numpy(position_ids.reshape(height, width))}
 

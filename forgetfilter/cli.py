@@ -148,7 +148,7 @@ def _stage(options: argparse.Namespace) -> None:
         return
     if command not in ("filter", "report"):
         interrupts.install()
-        pipeline.preflight(run)
+        pipeline.preflight(run, models=command != "mix")
     if run.config.only_evaluates and command == "eval":
         names = ["mix", "eval"]
     for name in names:

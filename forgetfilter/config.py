@@ -348,7 +348,7 @@ class LaunchConfig:
     nodes: int = 1
     """Machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
     threads: int = 0
-    """CPU threads a rank; 0 divides the machine's cores among the ranks."""
+    """CPU threads a rank; 0 divides the cores of the machine, or of the job, among its ranks."""
 
 
 @dataclass(frozen=True)

@@ -37,21 +37,22 @@ _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Joins the ranks (NCCL on GPUs, gloo on CPUs) and leaves them again; nothing to join for one process."""
+    """Joins the ranks (NCCL on GPUs, gloo on CPUs), and leaves them at a good end; nothing to join for one process."""
     here = world()
     if here.device.type == "cuda":
         torch.cuda.set_device(here.device)
+        # torch takes cuDNN's attention on H100 and newer, which plans each new shape anew; packed batches have many
+        torch.backends.cuda.enable_cudnn_sdp(False)
     else:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for it, and warn
     joined = here.size > 1 and not dist.is_initialized()
     if joined:
         backend = "cpu:gloo,cuda:nccl" if here.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
-    try:
-        yield here
-    finally:
-        if joined and dist.is_initialized():
-            dist.destroy_process_group()
+    yield here
+    # Not after an error: NCCL would wait there for ranks that have not failed.
+    if joined and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def barrier() -> None:

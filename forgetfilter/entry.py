@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError, pri
 from forgetfilter.files import disk_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
+
+OUT_OF_MEMORY = (
+    "the GPU's memory is full: lower train.micro_batch_tokens, score.batch_tokens or eval.generation_batch, set "
+    "train.gradient_checkpointing=true, or choose a higher train.deepspeed stage, and run again with --resume"
+)
 
 
 def guard(work: Callable[[], Any]) -> int:
@@ -33,22 +39,27 @@ def guard(work: Callable[[], Any]) -> int:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
         return _leave(EXIT_STOPPED)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this alone
+            print(f"forgetfilter: {OUT_OF_MEMORY}", file=sys.stderr)
+            return _leave(EXIT_USER)
         if trouble := disk_trouble(error):
             print(f"forgetfilter: {trouble}; make room or set output, and run the same command again", file=sys.stderr)
             return _leave(EXIT_USER)
-        if "RANK" in os.environ and not _lost_a_peer(error):  # then it is no fault of this rank's
-            _recorded(1)
-        raise
+        if "RANK" not in os.environ:
+            raise
+        traceback.print_exc()
+        return _leave(1, recorded=not _lost_a_peer(error))  # that is no fault of this rank's
     return _leave(0)
 
 
-def _leave(code: int) -> int:
-    """The exit code; a rank of several ends here, and does not return."""
+def _leave(code: int, recorded: bool = True) -> int:
+    """The exit code; a rank of several ends here, and does not return: not even after an error, since Python's own end
+    would wait for NCCL's other ranks."""
     if "RANK" not in os.environ:
         return code
     for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on, and its work is done
         signal.signal(number, signal.SIG_IGN)
-    code = _recorded(code)
+    code = _recorded(code) if recorded else code
     # Not by Python's own end: it destroys the libraries' threads while they run, which now and then aborts the rank
     # (SIGABRT, "terminate called without an active exception") after all is saved.
     atexit._run_exitfuncs()

@@ -43,7 +43,7 @@ def launch(
         importlib.import_module(module).main(args)
         return
     if os.environ.get(LAUNCHER):
-        _launch_everywhere(module, args, threads)
+        _launch_everywhere(module, args, threads or _threads(processes))
         return
     # The ranks meet at a store of this process. A free port given to rank 0 could be taken by the time it has started.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
     interrupts.stop_if_requested(f"before {module}: the run")
     command = [*shlex.split(os.environ[LAUNCHER]), "-m", module, *args]
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=args[0], ignore_cleanup_errors=True) as folder:
-        environment = os.environ | {OUTCOMES: folder} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        environment = os.environ | {OUTCOMES: folder, "OMP_NUM_THREADS": str(threads)}  # torchrun would say 1
         process = subprocess.Popen(command, env=environment, process_group=0)
         warned: list[int] = []
 
@@ -156,7 +156,6 @@ def _forwarding_signals(ranks: list["subprocess.Popen[bytes]"]) -> Iterator[None
 
 
 def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str, str]:
-    cores = os.cpu_count() or 1
     return os.environ | {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -165,5 +164,10 @@ def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # torch's name for a store that a launcher holds
-        "OMP_NUM_THREADS": str(threads or max(1, cores // processes)),
+        "OMP_NUM_THREADS": str(threads or _threads(processes)),
     }
+
+
+def _threads(processes: int) -> int:
+    """Of a rank, where the cores that we may use are divided among a machine's ranks."""
+    return max(1, len(os.sched_getaffinity(0)) // processes)

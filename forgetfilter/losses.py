@@ -7,6 +7,7 @@ CHUNK_BYTES of float32 logits exist at once. Everything around the output layer 
 adapters, DeepSpeed's ZeRO-3 hooks and gradient checkpointing work as ever.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from forgetfilter.batches import EXTRAS, collate
+from forgetfilter.batches import EXTRAS, SPANS, Batch, collate
 from forgetfilter.errors import UserError
 
 CHUNK_BYTES = 256 * 2**20  # of float32 logits
@@ -95,13 +96,15 @@ def attach(
     if layer is None:
         raise UserError("model.name: the model has no output layer, so it is no causal language model")
     head = _Head(layer)
+    unread = () if _takes_more(model) else SPANS
     current: dict[str, Any] = {}
 
     def before(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if "loss_positions" not in kwargs:
             return args, kwargs
         current.update({key: kwargs.pop(key) for key in EXTRAS if key in kwargs})
-        kwargs.pop("labels", None)
+        for key in ("labels", *unread):
+            kwargs.pop(key, None)
         current["items"] = kwargs.pop("num_items_in_batch", None)
         head.targets = (current["loss_positions"], current["loss_targets"])
         head.choices = [] if tokenwise else None
@@ -143,13 +146,20 @@ def attach(
     return detach
 
 
+def _takes_more(model: torch.nn.Module) -> bool:
+    """Whether the model passes arguments on that it does not name, as to its attention."""
+    own = getattr(model, "get_base_model", lambda: model)()  # an adapter's model takes everything
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(own.forward).parameters.values())
+
+
 def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
     rows, segments = extras["rows"], extras["loss_segments"]
-    sums = torch.zeros(len(rows), dtype=torch.float32, device=losses.device).index_add_(0, segments, losses)
+    # in float64: a GPU adds in no order, which float32 would show from one scoring to the next
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, segments, losses.double())
     counts = torch.zeros(len(rows), dtype=torch.int64, device=losses.device).index_add_(
         0, segments, torch.ones_like(segments)
     )
-    return ExampleLosses(rows, sums, counts, extras.get("epoch"))
+    return ExampleLosses(rows, sums.float(), counts, extras.get("epoch"))
 
 
 def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, layout: str) -> None:
@@ -179,5 +189,9 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
     model.train(was_training)
 
 
-def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device; numbers stay. From pinned memory nothing waits for the copies."""
+    moved = (
+        value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value for value in batch.values()
+    )
+    return dict(zip(batch, moved))

@@ -1,6 +1,7 @@
 """Peak memory of a stage: resident memory of this process or of its largest rank, and of the GPU of this process."""
 
 import contextlib
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -9,11 +10,16 @@ _PER_GB = 1e9
 
 
 def start_peak() -> None:
-    """Forgets the peaks so far. Where the kernel does not allow it, they stay those of the process's whole life."""
+    """Forgets the peaks so far. Where the kernel does not allow it, they stay those of the process's whole life.
+
+    What an earlier stage has left of the GPU's memory is given back: this one may start ranks, or vLLM, beside us.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # 5: the resident peak, nothing else
     torch = sys.modules.get("torch")  # not imported for this alone
     if torch and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 

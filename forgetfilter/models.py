@@ -1,6 +1,7 @@
 """Models by name: the embedded one, a local folder or a hub id; their identity, tokenizer and loading."""
 
 import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -125,7 +126,7 @@ def folder_hash(folder: Path, cache: Path) -> str:
 
 def attention_backend(wanted: str, device: torch.device) -> str:
     """The attention that `auto` stands for here; UserError for flash attention where it is not installed."""
-    flash = importlib.util.find_spec("flash_attn") is not None and device.type == "cuda"
+    flash = device.type == "cuda" and _has_flash_attention()
     if wanted == "auto":
         return "flash_attention_2" if flash else "sdpa"
     if wanted == "flash_attention_2" and not flash:
@@ -133,12 +134,27 @@ def attention_backend(wanted: str, device: torch.device) -> str:
     return wanted
 
 
+def _has_flash_attention() -> bool:
+    """Whether transformers takes the installed flash-attn, and it loads: one built for another torch does not."""
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    if not is_flash_attn_2_available():
+        return False
+    with contextlib.suppress(ImportError, OSError):
+        importlib.import_module("flash_attn")
+        return True
+    return False
+
+
 def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> str:
     """The dtype that `auto` stands for here; a 4-bit base is computed in bfloat16 everywhere."""
     if wanted != "auto":
         return wanted
-    fast = device.type == "cuda" or four_bit or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if fast else "float32"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if fast or four_bit else "float32"
 
 
 def template_hash(chat_template: str | None) -> str | None:

@@ -107,15 +107,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def preflight(run: Run) -> None:
-    """Refuses what cannot work before any model is loaded: model name, tokenizer, template, attention, DeepSpeed."""
+def preflight(run: Run, models: bool = True) -> None:
+    """Refuses what cannot work before any model is loaded: model name, tokenizer, template, attention, DeepSpeed.
+
+    `models`: whether the command loads any; one that does not may run where there is no GPU.
+    """
     import torch
 
     config = run.config
     if config.launch.nodes > 1 and not os.environ.get(LAUNCHER):
         raise UserError(f"launch.nodes is {config.launch.nodes}: submit with sbatch slurm/run_forgetfilter.sh")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    attention_backend(config.model.attention, device)
+    if models:
+        attention_backend(config.model.attention, device)
     if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"

@@ -17,7 +17,9 @@ from forgetfilter.progress import progress
 from forgetfilter.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
 from forgetfilter.tokens import Prepared
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}  # of a packed loss against the one alone, random model
+# Of a packed loss against the one alone, on a random model. Rounding moves it by 1e-4 in bfloat16, attention from one
+# packed example to another by 2e-2 even in a model of 64 dimensions (tests/train/test_losses.py).
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-3, "float16": 5e-3}
 
 
 def score_batch(
@@ -171,12 +173,13 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
     config.num_hidden_layers = 2
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:2]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    # made where it is used: random weights of a large vocabulary take a minute on a CPU
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, attn_implementation=attention, dtype=getattr(torch, dtype)
         )
-        model.to(device)
-        detach = attach(model)
-        check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
-        detach()
+    model.to(device)
+    detach = attach(model)
+    check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
+    detach()

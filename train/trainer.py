@@ -12,6 +12,7 @@ from forgetfilter.batches import MicroBatches
 from forgetfilter.distributed import World
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, write_json
+from forgetfilter.losses import to_device
 from forgetfilter.progress import Meter
 from forgetfilter.tracking import Tracker
 
@@ -29,7 +30,12 @@ class PlannedTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         assert isinstance(self.train_dataset, MicroBatches)
         # batch size 1 with a collator that unwraps it: accelerate can then skip what a resumed run has done
-        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
+        pinned = self.args.device.type == "cuda"  # from other memory a copy waits for the GPU
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only, pin_memory=pinned)
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        # not transformers' own, which waits for the copy and under DeepSpeed rounds the loss's normaliser to bfloat16
+        return to_device(inputs, self.args.device)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -104,6 +110,14 @@ def _is_json(path: Path) -> bool:
     return True
 
 
+class OneDevice(TrainingArguments):
+    """A process trains on one GPU: where it sees several, transformers would spread each micro-batch over them."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, int(super().n_gpu))
+
+
 def arguments(
     folder: Path,
     schedule: Any,
@@ -118,7 +132,7 @@ def arguments(
     world_size: int,
 ) -> TrainingArguments:
     """The Trainer's arguments; `precision` is bf16, fp16 or None (no autocast)."""
-    return TrainingArguments(
+    return OneDevice(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # micro-batches come ready from the plan
         gradient_accumulation_steps=accumulation,

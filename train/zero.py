@@ -35,15 +35,15 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
         if stage == 3:
             zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    # DeepSpeed's own CPU and GPU Adams need a compiler at hand; torch's own needs nothing and is as exact
+    adam: dict[str, Any] = {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True}
+    if offload:  # on the CPU the optimizer is what is waited for: one pass over memory in the place of several
+        adam["fused"] = True
     return {
         "zero_optimization": zero,
         "bf16": {"enabled": "auto"},
         "fp16": {"enabled": "auto"},
-        "optimizer": {
-            "type": "AdamW",
-            # the fused CPU and GPU Adams need a compiler at hand; torch's own needs nothing and is as exact
-            "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True},
-        },
+        "optimizer": {"type": "AdamW", "params": adam},
         "zero_force_ds_cpu_optimizer": False,
         "gradient_clipping": "auto",
         "gradient_accumulation_steps": "auto",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetfilter.batches import MicroBatches, TrainingPlan, collate, layout_for, plan_scoring, split_evenly
+from forgetfilter.batches import SPANS, MicroBatches, TrainingPlan, collate, layout_for, plan_scoring, split_evenly
 
 LENGTHS = st.lists(st.integers(2, 30), min_size=1, max_size=25).map(np.array)
 BUDGET = 40
@@ -136,6 +136,15 @@ def test_packed_rows_are_as_wide_as_the_longest() -> None:
 def test_the_layout_fits_the_attention(attention: str, packing: bool, layout: str) -> None:
     # Only variable-length kernels take one long row.
     assert layout_for(attention, packing) == layout
+
+
+def test_one_row_says_where_its_examples_end() -> None:
+    # In the words of transformers' variable-length attention; the other layouts do not, and say nothing of it.
+    examples = [([1] * 6, 1), ([2] * 4, 1), ([3] * 2, 1)]
+    row = collate(examples, [0, 1, 2], "row", PAD)
+    assert row["cu_seq_lens_q"].tolist() == row["cu_seq_lens_k"].tolist() == [0, 6, 10, 12]
+    assert row["cu_seq_lens_q"].dtype == torch.int32 and row["max_length_q"] == row["max_length_k"] == 6
+    assert not set(SPANS) & {*collate(examples, [0, 1, 2], "rows", PAD), *collate(examples, [0, 1, 2], "padded", PAD)}
 
 
 def test_a_rank_without_rows_takes_part_without_labels() -> None:

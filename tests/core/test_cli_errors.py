@@ -131,6 +131,13 @@ def test_a_chat_template_that_fails(refused: Any, house: House) -> None:
     nothing_half_written(house)
 
 
+def test_flash_attention_without_a_gpu(refused: Any, house: House) -> None:
+    # Only where a model is to be loaded: the mix of a chain of jobs runs on a node without any.
+    line = refused("run", house.config, "model.attention=flash_attention_2")
+    assert "model.attention: flash_attention_2 needs a GPU and the flash-attn package" in line
+    succeeds("mix", house.config, "model.attention=flash_attention_2", "--resume")
+
+
 def test_a_run_folder_with_other_settings(refused: Any, house: House) -> None:
     # The key with both values and both ways out; the run stays as it was. Each way out works.
     succeeds("mix", house.config)

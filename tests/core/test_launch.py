@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -34,8 +35,6 @@ def test_one_rank_runs_in_this_process(module, tmp_path: Path) -> None:  # type:
     # No process is started for it.
     name = module("toy_one", "def main(args):\n    open(args[0], 'w').write(str(os.getpid()))\n")
     launch(name, [str(tmp_path / "pid")], 1, 0)
-    import os
-
     assert (tmp_path / "pid").read_text() == str(os.getpid())
 
 
@@ -118,6 +117,38 @@ def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # typ
     with pytest.raises(RuntimeError, match="rank 1 of toy_crash failed with exit code 1"):
         launch(module("toy_crash", body), [str(tmp_path / "asked"), str(tmp_path / "ready")], 2, 1)
     assert (tmp_path / "asked").read_text() == "asked" and "ValueError: boom" in capsys.readouterr().err
+
+
+def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # NCCL's group is left by all ranks or none; after an error a rank goes at once, and says why.
+    body = (
+        "import torch.distributed as dist\n"
+        "from forgetfilter.distributed import process_group\n"
+        "from forgetfilter.entry import guard\n"
+        "leave = dist.destroy_process_group\n"
+        "def noted():\n    open(sys.argv[1] + str(rank), 'w').close()\n    leave()\n"
+        "dist.destroy_process_group = noted\n"
+        "def main():\n    with process_group():\n        assert rank == 0, 'rank 1 fails'\n"
+        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_leave failed with exit code 1"):
+        launch(module("toy_leave", body), [str(tmp_path / "left")], 2, 1)
+    assert [(tmp_path / f"left{rank}").exists() for rank in (0, 1)] == [True, False]
+    assert "AssertionError: rank 1 fails" in capsys.readouterr().err
+
+
+def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # With the settings that need less of it; of the cores that we may use each rank has its part.
+    body = (
+        "import torch\nfrom forgetfilter.entry import guard\n"
+        "def main():\n"
+        "    open(sys.argv[1] + str(rank), 'w').write(os.environ['OMP_NUM_THREADS'])\n"
+        "    if rank == 1: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB')\n"
+        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    )
+    with pytest.raises(UserError, match=r"GPU's memory is full: lower train\.micro_batch_tokens"):
+        launch(module("toy_full", body), [str(tmp_path / "threads")], 2, 0)
+    assert int((tmp_path / "threads1").read_text()) == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 OUTCOME = """

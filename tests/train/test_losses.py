@@ -5,13 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetfilter import losses
 from forgetfilter.batches import collate
 from forgetfilter.errors import UserError
 from forgetfilter.losses import attach, check_exact
-from forgetfilter.scoring import score_encoded
+from forgetfilter.scoring import TOLERANCE, score_encoded
 
 
 def tiny(dtype: torch.dtype = torch.float32, **changes: object) -> LlamaForCausalLM:
@@ -139,6 +140,51 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
     with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(leaky, torch.device("cpu"), 1e-4, "rows")
     check_exact(leaky, torch.device("cpu"), 1e-4, "padded")  # what the error offers works
+
+
+@pytest.mark.parametrize("shape", [(64, 320), (256, 8192)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int]) -> None:
+    # The tolerance lies between what rounding moves and what a leak does, in small and in larger models.
+    model = tiny(getattr(torch, dtype), hidden_size=shape[0], intermediate_size=2 * shape[0], vocab_size=shape[1])
+    leaky = copy.deepcopy(model)
+    leaky.__class__ = Leaky
+    for candidate in (model, leaky):
+        attach(candidate)
+    check_exact(model, torch.device("cpu"), TOLERANCE[dtype], "rows")
+    with pytest.raises(UserError, match=r"train\.packing"):
+        check_exact(leaky, torch.device("cpu"), TOLERANCE[dtype], "rows")
+
+
+class Plain(LlamaForCausalLM):
+    """Takes no arguments but its own."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool = False,
+    ) -> object:
+        return super().forward(input_ids, position_ids=position_ids, labels=labels, use_cache=use_cache)
+
+
+def test_the_attention_is_told_where_examples_end() -> None:
+    # What a packed row says of its examples reaches the layers, through an adapter too, but not a model that would not
+    # take it; the losses are the same.
+    seen: list[dict[str, object]] = []
+    expected = [own_loss(tiny(), *one) for one in examples()]
+    adapter = LoraConfig(target_modules=["q_proj"], init_lora_weights=True)
+    plain = tiny()
+    plain.__class__ = Plain
+    for model in (tiny(), get_peft_model(tiny(), adapter).eval(), plain):
+        layer = next(module for name, module in model.named_modules() if name.endswith("layers.0"))
+        layer.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True)
+        attach(model)
+        losses = model(**collate(examples(), range(4), "row", 0))["example_losses"]
+        assert losses.loss_sum.tolist() == pytest.approx(expected, rel=1e-5)
+    ends = [kwargs["cu_seq_lens_q"].tolist() if "cu_seq_lens_q" in kwargs else None for kwargs in seen]  # type: ignore[attr-defined]
+    assert ends == [[0, 9, 23, 28, 42], [0, 9, 23, 28, 42], None]
 
 
 def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:

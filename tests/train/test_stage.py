@@ -107,7 +107,7 @@ def gradient_distances(run: Run) -> list[float]:
     return [float(value) for value in found["gradient_distance"]]
 
 
-@pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2", "zero3"])
+@pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"])
 def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
     # Real DeepSpeed over two gloo ranks, in float32: same losses (1e-3) and adapter (1e-3) as without it, and so the
     # gradients by which the scoring compares the rows.
@@ -117,6 +117,15 @@ def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
     assert close(adapter(plain), adapter(sharded), 1e-3)
     distances = gradient_distances(plain)
     assert gradient_distances(sharded) == pytest.approx(distances, abs=2e-2) and max(distances) > 0.1
+
+
+@pytest.mark.parametrize("zero", [[], ["train.deepspeed=zero3", "launch.processes=2"]])
+def test_gradient_checkpointing_changes_no_loss(make_run: Any, zero: list[str]) -> None:
+    # Activations that are computed again give what stored ones do: the same losses and adapter, under ZeRO-3 too.
+    plain = train(make_run("plain", "train.lora.dropout=0"))
+    again = train(make_run("again", "train.lora.dropout=0", "train.gradient_checkpointing=true", *zero))
+    assert logged(again)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
+    assert close(adapter(plain), adapter(again), 1e-3)
 
 
 def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:

@@ -1,0 +1,26 @@
+"""What differs from transformers.Trainer: a micro-batch on one device, as it is."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from forgetfilter.train.trainer import PlannedTrainer, arguments
+
+from forgetfilter.config import ScheduleConfig
+
+
+def test_a_process_that_sees_eight_gpus_trains_on_one(tmp_path: Path) -> None:
+    # Where it sees several and no ranks, transformers says eight, and spreads each micro-batch over them.
+    args = arguments(tmp_path, ScheduleConfig(), 0, 1, 10, 0, False, None, None, True, 1)
+    args._n_gpu = 8
+    assert args.n_gpu == 1
+    args._n_gpu = 0
+    assert args.n_gpu == 0
+
+
+def test_the_normaliser_of_the_loss_is_not_rounded() -> None:
+    # 257 label tokens are 256 in bfloat16, which is what transformers gives DeepSpeed; whole numbers pass as they are.
+    here = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu")))
+    batch = {"norm": torch.tensor(257.0), "max_length_q": 9}
+    moved = PlannedTrainer._prepare_inputs(here, batch)  # type: ignore[arg-type]
+    assert moved["norm"].dtype == torch.float32 and moved["norm"] == 257 and moved["max_length_q"] == 9
