@@ -4,10 +4,10 @@
 
 DATA holds the published files that the headers of configs/paper/*.yaml name. A cell of the grid is a run
 KIND-SHARE-SEED with the settings below, or a VARIANT of one, which goes on from its noisy finetuning with another safe
-set or other steps; KIND-SHARE-SEED-large has three times the rows. Every cell is measured as bench/signals.py does, and
-written to bench/results/bakeoff.json as soon as it is done; finished cells are not done again unless --score asks for
-further scorings. A reduced grid for CPU cores: 120 noisy rows and 40 probes, the embedded 135M model in float32,
-prompts without its system prompt.
+set or other steps, or from its scoring with another control set; KIND-SHARE-SEED-large has three times the rows. Every
+cell is measured as bench/signals.py does, and written to bench/results/bakeoff.json as soon as it is done; finished
+cells are not done again unless --score asks for further scorings. A reduced grid for CPU cores: 120 noisy rows and 40
+probes, the embedded 135M model in float32, prompts without its system prompt.
 """
 
 import argparse
@@ -55,6 +55,8 @@ VARIANTS = {
     "no-tasks": "",  # the safe rows of the kind alone
     "other-kind": "",  # safe rows of another kind, and the trusted tasks
 }
+# of contrastive forgetting: 100 trusted rows of the kind, or safe ones of another; tasks: --score mixture.control=100
+CONTROLS = {"control-kind": ["mixture.control=100", "mixture.control_from=kind"], "control-other": []}
 # as many rows as the paper's mixtures have, and the safe set that docs/findings.md found to be enough
 LARGE = [
     "mixture.size=400", "mixture.probes=100", "mixture.safe_size=600", "mixture.trusted_tasks=200",
@@ -86,6 +88,7 @@ GRID = [
     *(Cell(kind, 0.0, 0, variant) for variant in ("", "large") for kind in KINDS),  # of clean data all is good
     *(Cell(kind, 0.3, 0, variant) for variant in VARIANTS for kind in KINDS),
     *(Cell(kind, 0.3, seed, "large") for kind in KINDS for seed in (0, 1, 2)),
+    *(Cell(kind, 0.3, 0, variant) for variant in CONTROLS for kind in KINDS),
 ]
 
 
@@ -107,15 +110,19 @@ def main() -> None:
 
 def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
     """The run of a cell, mixed, finetuned and scored; what is there is not done again."""
-    if cell.variant in VARIANTS:
+    if cell.variant in CONTROLS and not (folder / cell.name).exists():
+        shutil.copytree(folder / cell.base, folder / cell.name)
+    if cell.variant in VARIANTS or cell.variant == "control-other":
         config, settings = vary(cell, folder)
     else:
         config = CONFIGS / f"{cell.kind}.yaml"
         local = [setting.replace("DATA", str(data)) for setting in KINDS[cell.kind] + TASKS]
         size = [*LARGE, *LARGE_OF.get(cell.kind, [])] if cell.variant == "large" else []
         settings = [*COMMON, *size, *local, f"mixture.unsafe_share={cell.share}"]
+        settings += CONTROLS.get(cell.variant, [])
     settings += [f"name={cell.name}", f"output={folder}", f"seed={cell.seed}", *further]
-    trained = ["noisy", "safe", *(["control"] if any(word.startswith("mixture.control=") for word in further) else [])]
+    control = cell.variant in CONTROLS or any(word.startswith("mixture.control=") for word in further)
+    trained = ["noisy", "safe", *(["control"] if control else [])]
     for words in (["mix"], ["train"], ["score"]):
         stages = trained if words == ["train"] else []
         command = [sys.executable, "-m", "forgetfilter", *words, str(config), *stages, *settings, "--resume"]
@@ -135,9 +142,10 @@ def vary(cell: Cell, folder: Path) -> tuple[Path, list[str]]:
     elif cell.variant == "no-tasks":
         safe = kind
     elif cell.variant == "other-kind":
-        other = lines(folder / Cell(OTHER[cell.kind], cell.share, cell.seed).base / "data" / "safe.jsonl")
-        safe = [line for line in other if json.loads(line)["label"] == "safe"] + tasks
+        safe = of_another_kind(cell, folder) + tasks
     rows = {"noisy": noisy[: len(noisy) - len(probes)], "safe": safe, "probes": probes}
+    if cell.variant == "control-other":
+        rows["control"] = of_another_kind(cell, folder)[:100]
     for name, part in rows.items():
         (place / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
     config = place / "config.yaml"
@@ -147,8 +155,14 @@ def vary(cell: Cell, folder: Path) -> tuple[Path, list[str]]:
         shutil.copytree(base / "train" / "noisy", run / "train" / "noisy", dirs_exist_ok=True)
         state = json.loads((base / "state.json").read_text())
         (run / "state.json").write_text(json.dumps({"train-noisy": state["train-noisy"]}))
-    epochs = VARIANTS[cell.variant] or "train.safe.epochs=2"
+    epochs = VARIANTS.get(cell.variant) or "train.safe.epochs=2"
     return config, [*(word for word in COMMON if not word.startswith("mixture.")), epochs]
+
+
+def of_another_kind(cell: Cell, folder: Path) -> list[str]:
+    """The safe rows of another kind's safe set, without its tasks."""
+    other = lines(folder / Cell(OTHER[cell.kind], cell.share, cell.seed).base / "data" / "safe.jsonl")
+    return [line for line in other if json.loads(line)["label"] == "safe"]
 
 
 def lines(path: Path) -> list[str]:
@@ -168,13 +182,15 @@ def write(cell: Cell, run: Run) -> None:
     entry = {
         "seconds": {name: state[name]["seconds"] for name in stages},
         "safe_rows": len(lines(run.safe_data)),
-        "signals": measure(run),
+        # with another control set nothing else differs from the base
+        "signals": [row for row in measure(run) if cell.variant not in CONTROLS or "contrastive" in row["signal"]],
     }
     found = results()
     found = {"versions": versions(), "cells": found["cells"] | {cell.name: entry}}
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     shown = {row["signal"]: row["auroc"] for row in entry["signals"]}
-    print(f"== {cell.name}: {entry['seconds']}, relative_loss_rise {shown['relative_loss_rise']}", flush=True)
+    name = "contrastive_rise" if cell.variant in CONTROLS else "relative_loss_rise"
+    print(f"== {cell.name}: {entry['seconds']}, {name} {shown[name]}", flush=True)
 
 
 if __name__ == "__main__":

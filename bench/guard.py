@@ -1,0 +1,106 @@
+"""A small guard for the bake-off: a sentence encoder that is taught labels, for want of a published guard's weights.
+
+    python bench/guard.py RUN... --out FOLDER
+
+Takes labelled rows of the RUNs' own mixture files, none of a group (a question, a prompt) that has a row in a RUN, and
+teaches all-minilm-l6-v2 with a head of two classes to tell the unsafe ones from the others, as texts in the words of
+`score.guard.name=classifier`. It has seen labels of the very kinds that it is asked about, as no published guard has:
+what it reaches is what labels are worth, not what a guard brings. FOLDER is then `score.guard.model`.
+"""
+
+import argparse
+import random
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from forgetfilter.config import PoolConfig
+from forgetfilter.encoder import CONTEXT, PACKAGED, find_encoder
+from forgetfilter.guards import CLASSIFYING, fill
+from forgetfilter.mixtures.candidates import Candidate
+from forgetfilter.mixtures.mixture import LEFT_OUT
+from forgetfilter.mixtures.registry import find_builder
+from forgetfilter.records import content_id, read_records
+from forgetfilter.runs import Run
+from forgetfilter.sources import read_rows
+
+MOST = 200  # rows of a pool with the same label
+EPOCHS, BATCH, LR, SEED = 3, 16, 5e-5, 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    runs = [Run.open(folder) for folder in options.runs]
+    rows = labelled(runs)
+    print(f"{len(rows)} rows, {sum(unsafe for _, unsafe in rows)} of them unsafe", flush=True)
+    teach(rows, options.out)
+
+
+def labelled(runs: list[Run]) -> list[tuple[str, bool]]:
+    """Texts as a guard is given them, and whether they are unsafe; at most MOST of a pool and label, drawn by SEED."""
+    used = {content_id(record.messages) for run in runs for path in files(run) for record in read_records(path)}
+    chosen: dict[str, Candidate] = {}
+    for run in runs:
+        mixture = run.config.mixture
+        assert mixture is not None, f"{run.folder} has no mixture"
+        for name, pool in (mixture.pools | mixture.tasks).items():
+            if pool.builder != LEFT_OUT:
+                chosen |= {content_id(candidate.messages): candidate for candidate in unused(name, pool, used)}
+    return [
+        (fill(CLASSIFYING["classifier"].template, c.messages[-2]["content"], c.messages[-1]["content"]), unsafe)
+        for c in chosen.values()
+        for unsafe in [c.label == "unsafe"]
+    ]
+
+
+def files(run: Run) -> list[Path]:
+    """The noisy rows, probes among them, and the trusted ones."""
+    return [path for path in (run.noisy_data, run.safe_data, run.control_data) if path.exists()]
+
+
+def unused(name: str, pool: PoolConfig, used: set[str]) -> list[Candidate]:
+    """Candidates of groups without a used row."""
+    rows = read_rows(pool.source, name)
+    candidates = list(find_builder(pool.builder, name)(rows, pool.options, name, Counter()))
+    taken = {candidate.group for candidate in candidates if content_id(candidate.messages) in used}
+    free = [candidate for candidate in candidates if candidate.group not in taken]
+    rng = random.Random(f"{SEED}/{name}")
+    by_label = {label: [c for c in free if c.label == label] for label in ("unsafe", "safe", "task")}
+    return [c for members in by_label.values() for c in rng.sample(members, min(MOST, len(members)))]
+
+
+def teach(rows: list[tuple[str, bool]], out: Path) -> None:
+    torch.manual_seed(SEED)
+    folder = find_encoder(PACKAGED)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=2, id2label={0: "safe", 1: "unsafe"}, label2id={"safe": 0, "unsafe": 1}
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
+    rng, steps = random.Random(SEED), EPOCHS * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    for epoch in range(EPOCHS):
+        rng.shuffle(rows)
+        total = 0.0
+        for start in range(0, len(rows), BATCH):
+            texts, unsafe = zip(*rows[start : start + BATCH])
+            batch = tokenizer(list(texts), padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt")
+            loss = cross_entropy(model(**batch).logits, torch.tensor(unsafe, dtype=torch.long))
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            total += loss.item() * len(texts)
+        print(f"epoch {epoch + 1}: loss {total / len(rows):.4f}", flush=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+if __name__ == "__main__":
+    main()
