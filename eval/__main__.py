@@ -15,6 +15,7 @@ from forgetfilter.distributed import process_group
 from forgetfilter.entry import guard
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
+from forgetfilter.memory import leave_peaks
 from forgetfilter.preparing import prepare_model
 from forgetfilter.progress import console
 from forgetfilter.runs import Run
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> None:
         evaluate(run, models, world)
         if world.is_main:
             show(run, models)
+        leave_peaks(run.folder)
 
 
 def show(run: Run, models: list[str]) -> None:

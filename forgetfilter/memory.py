@@ -1,19 +1,24 @@
-"""Peak memory of a stage: resident memory of this process or of its largest rank, and of the GPU of this process."""
+"""Peak memory of a stage: of its largest process on any machine, resident and on the GPU, in 10^9 bytes."""
 
 import contextlib
 import gc
+import os
 import resource
 import sys
 from pathlib import Path
 
+from forgetfilter.files import read_json, write_json
+
 _PER_GB = 1e9
+_FILE = ".peaks.json"  # in the run folder: what the ranks leave to the process that started them
 
 
-def start_peak() -> None:
+def start_peak(folder: Path) -> None:
     """Forgets the peaks so far. Where the kernel does not allow it, they stay those of the process's whole life.
 
     What an earlier stage has left of the GPU's memory is given back: this one may start ranks, or vLLM, beside us.
     """
+    (folder / _FILE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # 5: the resident peak, nothing else
     torch = sys.modules.get("torch")  # not imported for this alone
@@ -23,26 +28,43 @@ def start_peak() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_gb(earlier_ranks: float = 0.0) -> dict[str, float]:
-    """`memory_gb`: the largest resident process since `start_peak`, in 10^9 bytes; `gpu_gb` where a GPU was used.
+def leave_peaks(folder: Path) -> None:
+    """Leaves the peaks of the largest of several ranks; a collective, for the end of their work."""
+    if "RANK" not in os.environ:
+        return
+    from forgetfilter.distributed import gathered, world
 
-    Ranks on this machine count once they have ended; of these only a new largest one is seen, so that one smaller
-    than `earlier_ranks` (the `ranks_gb` before) does not count. Ranks on other machines are not seen.
+    found = gathered(_own_peaks())
+    if world().is_main:
+        with contextlib.suppress(OSError):  # a full disk costs the figure, not the work
+            write_json(folder / _FILE, _largest(found))
+
+
+def peak_gb(folder: Path) -> dict[str, float]:
+    """`memory_gb` since `start_peak`, and `gpu_gb` where a GPU was used; of this process or of its largest rank.
+
+    Ranks that failed or were stopped do not count, and neither do helpers that a process starts for itself.
     """
-    own, ranks = _own_peak(), ranks_gb()
-    found = {"memory_gb": round(max(own, ranks if ranks > earlier_ranks else 0.0), 2)}
+    file = folder / _FILE
+    found = [_own_peaks(), *([read_json(file)] if file.exists() else [])]
+    file.unlink(missing_ok=True)
+    return _largest(found)
+
+
+def _largest(found: list[dict[str, float]]) -> dict[str, float]:
+    names = {name for peaks in found for name in peaks}
+    return {name: max(peaks.get(name, 0.0) for peaks in found) for name in sorted(names)}
+
+
+def _own_peaks() -> dict[str, float]:
+    peaks = {"memory_gb": round(_resident(), 2)}
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
-        found["gpu_gb"] = round(torch.cuda.max_memory_allocated() / _PER_GB, 2)
-    return found
+        peaks["gpu_gb"] = round(torch.cuda.max_memory_allocated() / _PER_GB, 2)
+    return peaks
 
 
-def ranks_gb() -> float:
-    """The largest resident memory of an ended child process, in 10^9 bytes."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / _PER_GB
-
-
-def _own_peak() -> float:
+def _resident() -> float:
     with contextlib.suppress(OSError, StopIteration, IndexError, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / _PER_GB

@@ -15,7 +15,7 @@ from forgetfilter import config as configs
 from forgetfilter.config import Config
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
-from forgetfilter.memory import peak_gb, ranks_gb, start_peak
+from forgetfilter.memory import peak_gb, start_peak
 
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
@@ -122,8 +122,8 @@ class Run:
         """
         earlier = self.state().get(name, {})
         spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash) else 0.0
-        start, ranks = time.monotonic(), ranks_gb()
-        start_peak()
+        start = time.monotonic()
+        start_peak(self.folder)
         entry = {
             "status": "running",
             "input_hash": input_hash,
@@ -144,7 +144,7 @@ class Run:
                 entry = earlier
             raise
         finally:
-            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(ranks)
+            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(self.folder)
             # where the stage failed for want of room the state cannot be written either: its own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
                 self._set(name, entry if entry is earlier else entry | ended)

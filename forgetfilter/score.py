@@ -20,6 +20,7 @@ from forgetfilter.config import GuardConfig
 from forgetfilter.distributed import World, barrier, process_group, shared
 from forgetfilter.entry import guard
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
+from forgetfilter.memory import leave_peaks
 from forgetfilter.models import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
 from forgetfilter.nearest import write_distances
 from forgetfilter.preparing import prepare_rivals, prepare_tokens
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> None:
     prepare_rivals(run)
     with process_group() as world:
         score(run, world)
+        leave_peaks(run.folder)
 
 
 @dataclass(frozen=True)

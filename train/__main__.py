@@ -7,6 +7,7 @@ from pathlib import Path
 from forgetfilter import interrupts
 from forgetfilter.distributed import process_group
 from forgetfilter.entry import guard
+from forgetfilter.memory import leave_peaks
 from forgetfilter.preparing import prepare_tokens
 from forgetfilter.runs import Run
 
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> None:
     prepare_tokens(run, data_of(run, options.stage))
     with process_group() as world:
         train(run, options.stage, world)
+        leave_peaks(run.folder)
 
 
 if __name__ == "__main__":
