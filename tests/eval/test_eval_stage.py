@@ -1,7 +1,9 @@
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import polars as pl
@@ -9,11 +11,13 @@ import pytest
 import torch
 from forgetfilter.eval.__main__ import main
 from forgetfilter.eval.inputs import input_hash
+from forgetfilter.eval.judging import judge_answers
 from forgetfilter.eval.refusals import is_refusal
 from forgetfilter.eval.stage import evaluate, score_suite
 from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
+from forgetfilter.models import load_base
 from forgetfilter.runs import Run
 
 FILES = ("generations.parquet", "scores.parquet", "metrics.json")
@@ -304,3 +308,30 @@ def test_every_answer_stays_with_its_prompt_whatever_the_ids(make_run, alone):
         assert table["text"].to_list() == [stored[prompt] for prompt in table["prompt"]]
         found.append(table)
     assert found[0].equals(found[1])
+
+
+def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
+    # When a full model is loaded the one before is gone, and so is the last one where answers are judged: a GPU may
+    # hold no two of them.
+    run, held, alive = make_run("room"), [], []
+
+    def count():
+        gc.collect()
+        alive.append(sum(one() is not None for one in held))
+
+    def load(*args, **options):
+        count()
+        model = load_base(*args, **options)
+        held.append(weakref.ref(model))
+        return model
+
+    def judge(*args):
+        count()
+        return judge_answers(*args)
+
+    monkeypatch.setattr("forgetfilter.models.load_base", load)
+    monkeypatch.setattr("forgetfilter.eval.stage.judge_answers", judge)
+    for name in ("noisy", "refit"):
+        shutil.copytree(toy_folder, run.model(name))
+    evaluate(run, ["base", "noisy", "refit"], alone)
+    assert alive == [0, 0, 0, 0] and len(held) == 3
