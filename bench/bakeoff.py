@@ -111,7 +111,10 @@ def main() -> None:
 def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
     """The run of a cell, mixed, finetuned and scored; what is there is not done again."""
     if cell.variant in CONTROLS and not (folder / cell.name).exists():
-        shutil.copytree(folder / cell.base, folder / cell.name)
+        half = folder / f".{cell.name}.tmp"
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(folder / cell.base, half)
+        half.rename(folder / cell.name)
     if cell.variant in VARIANTS or cell.variant == "control-other":
         config, settings = vary(cell, folder)
     else:
@@ -178,9 +181,11 @@ def results() -> dict[str, Any]:
 def write(cell: Cell, run: Run) -> None:
     """The cell's entry: seconds of its stages, rows, and a row a signal."""
     state = run.state()
-    stages = ("train-noisy", "train-safe", "score")
+    stages = ("train-noisy", "train-safe", "train-control", "score")
+    seconds = {name: state[name]["seconds"] for name in stages if name in state}
     entry = {
-        "seconds": {name: state[name]["seconds"] for name in stages},
+        # a further scoring takes what is there, so the first one's seconds stay
+        "seconds": seconds | results()["cells"].get(cell.name, {}).get("seconds", {}),
         "safe_rows": len(lines(run.safe_data)),
         # with another control set nothing else differs from the base
         "signals": [row for row in measure(run) if cell.variant not in CONTROLS or "contrastive" in row["signal"]],

@@ -49,9 +49,12 @@ def labelled(runs: list[Run]) -> list[tuple[str, bool]]:
     for run in runs:
         mixture = run.config.mixture
         assert mixture is not None, f"{run.folder} has no mixture"
-        for name, pool in (mixture.pools | mixture.tasks).items():
-            if pool.builder != LEFT_OUT:
-                chosen |= {content_id(candidate.messages): candidate for candidate in unused(name, pool, used)}
+        pools = {name: pool for name, pool in (mixture.pools | mixture.tasks).items() if pool.builder != LEFT_OUT}
+        there = {name: candidates(name, pool) for name, pool in pools.items()}
+        taken = {c.group for members in there.values() for c in members if content_id(c.messages) in used}
+        for name, members in there.items():
+            free = [candidate for candidate in members if candidate.group not in taken]
+            chosen |= {content_id(candidate.messages): candidate for candidate in drawn(name, free)}
     return [
         (fill(CLASSIFYING["classifier"].template, c.messages[-2]["content"], c.messages[-1]["content"]), unsafe)
         for c in chosen.values()
@@ -64,12 +67,11 @@ def files(run: Run) -> list[Path]:
     return [path for path in (run.noisy_data, run.safe_data, run.control_data) if path.exists()]
 
 
-def unused(name: str, pool: PoolConfig, used: set[str]) -> list[Candidate]:
-    """Candidates of groups without a used row."""
-    rows = read_rows(pool.source, name)
-    candidates = list(find_builder(pool.builder, name)(rows, pool.options, name, Counter()))
-    taken = {candidate.group for candidate in candidates if content_id(candidate.messages) in used}
-    free = [candidate for candidate in candidates if candidate.group not in taken]
+def candidates(name: str, pool: PoolConfig) -> list[Candidate]:
+    return list(find_builder(pool.builder, name)(read_rows(pool.source, name), pool.options, name, Counter()))
+
+
+def drawn(name: str, free: list[Candidate]) -> list[Candidate]:
     rng = random.Random(f"{SEED}/{name}")
     by_label = {label: [c for c in free if c.label == label] for label in ("unsafe", "safe", "task")}
     return [c for members in by_label.values() for c in rng.sample(members, min(MOST, len(members)))]

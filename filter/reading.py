@@ -23,6 +23,7 @@ from forgetfilter.entry import guard
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, sha256_value, write_json
 from forgetfilter.launch import launch
+from forgetfilter.memory import leave_peaks
 from forgetfilter.progress import progress
 from forgetfilter.records import Record, RecordBlocks, read_records, to_record
 from forgetfilter.runs import Run
@@ -69,6 +70,7 @@ def main(argv: list[str]) -> None:
     run = Run.open(Path(argv[0]))
     blocks = RecordBlocks(run.noisy_data, **read_json(run.signals("texts") / MADE / BLOCKS))
     _make(run, argv[1:], blocks, world())
+    leave_peaks(run.folder)  # there is no group: those of rank 0, and the others do the same
 
 
 def _make(run: Run, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError, printable
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, printable
 from forgetfilter.files import disk_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
@@ -48,18 +48,18 @@ def guard(work: Callable[[], Any]) -> int:
         if "RANK" not in os.environ:
             raise
         traceback.print_exc()
-        return _leave(1, recorded=not _lost_a_peer(error))  # that is no fault of this rank's
+        return _leave(EXIT_LOST if _lost_a_peer(error) else 1)
     return _leave(0)
 
 
-def _leave(code: int, recorded: bool = True) -> int:
+def _leave(code: int) -> int:
     """The exit code; a rank of several ends here, and does not return: not even after an error, since Python's own end
     would wait for NCCL's other ranks."""
     if "RANK" not in os.environ:
         return code
     for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on, and its work is done
         signal.signal(number, signal.SIG_IGN)
-    code = _recorded(code) if recorded else code
+    code = _recorded(code)
     # Not by Python's own end: it destroys the libraries' threads while they run, which now and then aborts the rank
     # (SIGABRT, "terminate called without an active exception") after all is saved.
     atexit._run_exitfuncs()
@@ -72,7 +72,7 @@ def _leave(code: int, recorded: bool = True) -> int:
 def _recorded(code: int) -> int:
     """The exit code, left as a file for a launcher that loses it; to that a stop is a success, else it would end the
     ranks that are still saving."""
-    if code and (folder := os.environ.get(OUTCOMES)):
+    if code not in (0, EXIT_LOST) and (folder := os.environ.get(OUTCOMES)):
         with contextlib.suppress(OSError):
             (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # its name says all: a full disk takes it
         return 0 if code == EXIT_STOPPED else code

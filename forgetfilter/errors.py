@@ -2,6 +2,7 @@
 
 EXIT_USER = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again to go on
+EXIT_LOST = 76  # of a rank alone: another one went away, which is no fault of its own
 
 
 class UserError(Exception):

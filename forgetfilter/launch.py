@@ -23,7 +23,7 @@ import torch.distributed as dist
 
 from forgetfilter import interrupts
 from forgetfilter.entry import OUTCOMES
-from forgetfilter.errors import EXIT_STOPPED, EXIT_USER, Stopped, UserError
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
 AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
@@ -64,8 +64,9 @@ def launch(
     # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
     failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
     if failed:
-        # what the user did wrong on one rank makes the others crash in their next collective
-        number = min(failed, key=lambda number: codes[number] != EXIT_USER)
+        # what the user did wrong on one rank makes the others crash in their next collective, as a bug does
+        caused = (EXIT_LOST, -signal.SIGTERM)  # by a peer that went, or by us
+        number = min(failed, key=lambda number: (codes[number] != EXIT_USER, codes[number] in caused))
         _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:
         raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
@@ -119,7 +120,8 @@ def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
         said.seek(0)
         text = said.read().strip()
     if code == EXIT_USER:
-        raise UserError(text.splitlines()[-1].removeprefix("forgetfilter: ") if text else "")  # rank 0 has said it
+        lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries say things too
+        raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # else rank 0 has said it
     if text:
         print(text, file=sys.stderr)
     raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")

@@ -7,6 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
+from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, write_json
 
 _PER_GB = 1e9
@@ -36,7 +37,7 @@ def leave_peaks(folder: Path) -> None:
 
     found = gathered(_own_peaks())
     if world().is_main:
-        with contextlib.suppress(OSError):  # a full disk costs the figure, not the work
+        with contextlib.suppress(OSError, UserError):  # a full disk costs the figure, not the work
             write_json(folder / _FILE, _largest(found))
 
 
@@ -45,9 +46,11 @@ def peak_gb(folder: Path) -> dict[str, float]:
 
     Ranks that failed or were stopped do not count, and neither do helpers that a process starts for itself.
     """
-    file = folder / _FILE
-    found = [_own_peaks(), *([read_json(file)] if file.exists() else [])]
-    file.unlink(missing_ok=True)
+    file, found = folder / _FILE, [_own_peaks()]
+    with contextlib.suppress(OSError, UserError):
+        if file.exists():
+            found.append(read_json(file))
+            file.unlink()
     return _largest(found)
 
 

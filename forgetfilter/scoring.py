@@ -17,9 +17,9 @@ from forgetfilter.progress import progress
 from forgetfilter.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
 from forgetfilter.tokens import Prepared
 
-# Of a packed loss against the one alone, on a random model. Rounding moves it by 1e-4 in bfloat16, attention from one
-# packed example to another by 2e-2 even in a model of 64 dimensions (tests/train/test_losses.py).
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-3, "float16": 5e-3}
+# Of a token's loss in a batch against the one alone, in parts of the mean one, on a random model: bfloat16 moves it by
+# 0.1%, attention from one packed example to another by 3% at the least, in 64 dimensions (tests/train/test_losses.py).
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 5e-3}
 
 
 def score_batch(
@@ -180,6 +180,4 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
             config, attn_implementation=attention, dtype=getattr(torch, dtype)
         )
     model.to(device)
-    detach = attach(model)
     check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
-    detach()

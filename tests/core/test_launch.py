@@ -128,13 +128,28 @@ def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: P
         "leave = dist.destroy_process_group\n"
         "def noted():\n    open(sys.argv[1] + str(rank), 'w').close()\n    leave()\n"
         "dist.destroy_process_group = noted\n"
-        "def main():\n    with process_group():\n        assert rank == 0, 'rank 1 fails'\n"
+        "def main():\n    with process_group():\n"
+        "        while rank == 1 and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
+        "        assert rank == 0, 'rank 1 fails'\n"
         "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
     )
     with pytest.raises(RuntimeError, match="rank 1 of toy_leave failed with exit code 1"):
         launch(module("toy_leave", body), [str(tmp_path / "left")], 2, 1)
     assert [(tmp_path / f"left{rank}").exists() for rank in (0, 1)] == [True, False]
     assert "AssertionError: rank 1 fails" in capsys.readouterr().err
+
+
+def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 fails while rank 0 waits for it, which then fails too: the reason stands on rank 1.
+    body = (
+        "from forgetfilter.distributed import barrier, process_group\n"
+        "from forgetfilter.entry import guard\n"
+        "def main():\n    with process_group():\n        assert rank == 0, 'the true reason'\n        barrier()\n"
+        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_lost failed with exit code 1"):
+        launch(module("toy_lost", body), [], 2, 1)
+    assert "AssertionError: the true reason" in capsys.readouterr().err
 
 
 def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -4,8 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from forgetfilter.config import Config, DataConfig, SourceConfig
+from forgetfilter.errors import UserError
+from forgetfilter.files import write_json
 from forgetfilter.launch import launch
+from forgetfilter.memory import leave_peaks, peak_gb
 from forgetfilter.runs import Run
 
 MB = 1_000_000
@@ -57,3 +62,13 @@ def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -
         pass
     peaks = {name: entry["memory_gb"] for name, entry in run.state().items()}
     assert peaks["ranks"] >= size / 1e9 > peaks["after"] and not (run.folder / ".peaks.json").exists()
+
+
+def test_what_cannot_be_written_costs_the_figure_alone(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    # As on a full disk: the rank's work is done and stays so.
+    monkeypatch.setenv("RANK", "0")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError):
+        write_json(tmp_path / "file" / "x.json", {})
+    leave_peaks(tmp_path / "file")
+    assert peak_gb(tmp_path / "file")["memory_gb"] > 0

@@ -15,8 +15,8 @@ from forgetfilter.losses import attach, check_exact
 from forgetfilter.scoring import TOLERANCE, score_encoded
 
 
-def tiny(dtype: torch.dtype = torch.float32, **changes: object) -> LlamaForCausalLM:
-    torch.manual_seed(0)
+def tiny(dtype: torch.dtype = torch.float32, seed: int = 0, **changes: object) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
     settings = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     config = LlamaConfig(**settings | {"num_attention_heads": 4, "max_position_embeddings": 64} | changes)
     return LlamaForCausalLM(config).to(dtype).eval()
@@ -134,26 +134,23 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
     model = tiny()
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
-    for candidate in (model, leaky):
-        attach(candidate)
     check_exact(model, torch.device("cpu"), 1e-4, "rows")
     with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(leaky, torch.device("cpu"), 1e-4, "rows")
     check_exact(leaky, torch.device("cpu"), 1e-4, "padded")  # what the error offers works
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("shape", [(64, 320), (256, 8192)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int]) -> None:
-    # The tolerance lies between what rounding moves and what a leak does, in small and in larger models.
-    model = tiny(getattr(torch, dtype), hidden_size=shape[0], intermediate_size=2 * shape[0], vocab_size=shape[1])
+def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int], seed: int) -> None:
+    # Half of the tolerance is more than rounding moves and twice is less than a leak does, in small and larger models.
+    model = tiny(getattr(torch, dtype), seed, hidden_size=shape[0], intermediate_size=2 * shape[0], vocab_size=shape[1])
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
-    for candidate in (model, leaky):
-        attach(candidate)
-    check_exact(model, torch.device("cpu"), TOLERANCE[dtype], "rows")
+    check_exact(model, torch.device("cpu"), TOLERANCE[dtype] / 2, "rows")
     with pytest.raises(UserError, match=r"train\.packing"):
-        check_exact(leaky, torch.device("cpu"), TOLERANCE[dtype], "rows")
+        check_exact(leaky, torch.device("cpu"), TOLERANCE[dtype] * 2, "rows")
 
 
 class Plain(LlamaForCausalLM):
@@ -200,6 +197,5 @@ def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
     # here the losses are taken before the scaling, so they are those of other logits
     model = tiny()
     model.__class__ = Scaled
-    attach(model)
     with pytest.raises(UserError, match=r"train\.packing"):
         check_exact(model, torch.device("cpu"), 1e-4, "rows")
