@@ -105,7 +105,7 @@ def main() -> None:
         done = results()["cells"].get(cell.name)
         if not done or options.score or options.again:
             run = prepare(cell, options.data.resolve(), options.folder.resolve(), options.score)
-            write(cell, run)
+            write(cell, run, done["seconds"] if done and options.score else {})
 
 
 def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
@@ -178,14 +178,14 @@ def results() -> dict[str, Any]:
     return found
 
 
-def write(cell: Cell, run: Run) -> None:
-    """The cell's entry: seconds of its stages, rows, and a row a signal."""
+def write(cell: Cell, run: Run, earlier: dict[str, float]) -> None:
+    """The cell's entry: seconds of its stages, rows, and a row a signal. `earlier`: seconds from before a further
+    scoring, which takes what is there."""
     state = run.state()
     stages = ("train-noisy", "train-safe", "train-control", "score")
     seconds = {name: state[name]["seconds"] for name in stages if name in state}
     entry = {
-        # a further scoring takes what is there, so the first one's seconds stay
-        "seconds": seconds | results()["cells"].get(cell.name, {}).get("seconds", {}),
+        "seconds": seconds | earlier,
         "safe_rows": len(lines(run.safe_data)),
         # with another control set nothing else differs from the base
         "signals": [row for row in measure(run) if cell.variant not in CONTROLS or "contrastive" in row["signal"]],

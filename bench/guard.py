@@ -10,22 +10,18 @@ what it reaches is what labels are worth, not what a guard brings. FOLDER is the
 
 import argparse
 import random
-from collections import Counter
 from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from forgetfilter.config import PoolConfig
 from forgetfilter.encoder import CONTEXT, PACKAGED, find_encoder
 from forgetfilter.guards import CLASSIFYING, fill
 from forgetfilter.mixtures.candidates import Candidate
-from forgetfilter.mixtures.mixture import LEFT_OUT
-from forgetfilter.mixtures.registry import find_builder
+from forgetfilter.mixtures.mixture import LEFT_OUT, candidates
 from forgetfilter.records import content_id, read_records
 from forgetfilter.runs import Run
-from forgetfilter.sources import read_rows
 
 MOST = 200  # rows of a pool with the same label
 EPOCHS, BATCH, LR, SEED = 3, 16, 5e-5, 0
@@ -50,25 +46,21 @@ def labelled(runs: list[Run]) -> list[tuple[str, bool]]:
         mixture = run.config.mixture
         assert mixture is not None, f"{run.folder} has no mixture"
         pools = {name: pool for name, pool in (mixture.pools | mixture.tasks).items() if pool.builder != LEFT_OUT}
-        there = {name: candidates(name, pool) for name, pool in pools.items()}
+        there = {name: candidates({name: pool}, {}) for name, pool in pools.items()}
         taken = {c.group for members in there.values() for c in members if content_id(c.messages) in used}
         for name, members in there.items():
             free = [candidate for candidate in members if candidate.group not in taken]
             chosen |= {content_id(candidate.messages): candidate for candidate in drawn(name, free)}
+    template = CLASSIFYING["classifier"].template
     return [
-        (fill(CLASSIFYING["classifier"].template, c.messages[-2]["content"], c.messages[-1]["content"]), unsafe)
-        for c in chosen.values()
-        for unsafe in [c.label == "unsafe"]
+        (fill(template, *(message["content"] for message in candidate.messages[-2:])), candidate.label == "unsafe")
+        for candidate in chosen.values()
     ]
 
 
 def files(run: Run) -> list[Path]:
     """The noisy rows, probes among them, and the trusted ones."""
     return [path for path in (run.noisy_data, run.safe_data, run.control_data) if path.exists()]
-
-
-def candidates(name: str, pool: PoolConfig) -> list[Candidate]:
-    return list(find_builder(pool.builder, name)(read_rows(pool.source, name), pool.options, name, Counter()))
 
 
 def drawn(name: str, free: list[Candidate]) -> list[Candidate]:

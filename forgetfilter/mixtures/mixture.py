@@ -118,7 +118,7 @@ def _draw_kind(
         "probes": Part(num_probes, _labelled("safe"), "probes (mixture.probes)"),
         "control": Part(num_control, _labelled("safe"), CONTROL, spare=True),
     }
-    return draw(_candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
+    return draw(candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
 
 
 def _draw_task(
@@ -132,7 +132,7 @@ def _draw_task(
         "probes": Part(needs["probes"], _labelled("task"), "probes (mixture.probes)"),
         "control": Part(needs["control"], _labelled("task"), CONTROL, spare=True),
     }
-    return draw(_candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
+    return draw(candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
 
 
 def _labelled(label: str) -> Callable[[Candidate], bool]:
@@ -143,7 +143,7 @@ def _can_be_asked(candidate: Candidate) -> bool:
     return candidate.prompt is not None
 
 
-def _candidates(pools: Mapping[str, PoolConfig], skipped: dict[str, dict[str, int]]) -> list[Candidate]:
+def candidates(pools: Mapping[str, PoolConfig], skipped: dict[str, dict[str, int]]) -> list[Candidate]:
     """All examples of the pools; a row that is there twice counts once."""
     found: dict[str, Candidate] = {}
     for key, pool in pools.items():

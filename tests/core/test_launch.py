@@ -19,6 +19,12 @@ if __name__ == "__main__":
 """
 
 
+def guarded(head: str, work: str) -> str:
+    """A module whose main does `work`, under the guard of every rank; `head` stands before it."""
+    lines = "".join(f"    {line}\n" for line in work.splitlines())
+    return f"from forgetfilter.entry import guard\n{head}def main():\n{lines}raise SystemExit(guard(main))\n"
+
+
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -48,14 +54,12 @@ def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ig
 
 def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     # It is in use from before they start, though no rank has joined; then they join through it.
-    body = (
+    body = guarded(
         "import socket\nfrom forgetfilter.distributed import gathered, process_group\n"
-        "from forgetfilter.entry import guard\n"
         "try:\n    socket.create_server(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
-        "    taken = False\nexcept OSError:\n    taken = True\n"
-        "def main():\n    with process_group():\n        everyone = gathered(taken)\n"
-        "    open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n"
-        "raise SystemExit(guard(main))\n"
+        "    taken = False\nexcept OSError:\n    taken = True\n",
+        "with process_group():\n    everyone = gathered(taken)\n"
+        "open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n",
     )
     launch(module("toy_port", body), [str(tmp_path / "rank")], 2, 1)
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["[True, True]"] * 2
@@ -83,14 +87,9 @@ def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) 
 
 def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     # What is registered for the end runs and what was printed arrives, but a library's thread cannot abort the rank.
-    body = (
-        "import atexit\n"
-        "from forgetfilter.entry import guard\n"
-        "class Library:\n    def __del__(self):\n        os.abort()\n"
-        "held = Library()\n"
-        "def main():\n"
-        "    atexit.register(lambda: open(sys.argv[1] + str(rank), 'w').write('ended'))\n"
-        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    body = guarded(
+        "import atexit\nclass Library:\n    def __del__(self):\n        os.abort()\nheld = Library()\n",
+        "atexit.register(lambda: open(sys.argv[1] + str(rank), 'w').write('ended'))\n",
     )
     launch(module("toy_end", body), [str(tmp_path / "rank")], 2, 1)
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["ended"] * 2
@@ -121,17 +120,15 @@ def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # typ
 
 def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     # NCCL's group is left by all ranks or none; after an error a rank goes at once, and says why.
-    body = (
+    body = guarded(
         "import torch.distributed as dist\n"
         "from forgetfilter.distributed import process_group\n"
-        "from forgetfilter.entry import guard\n"
         "leave = dist.destroy_process_group\n"
         "def noted():\n    open(sys.argv[1] + str(rank), 'w').close()\n    leave()\n"
-        "dist.destroy_process_group = noted\n"
-        "def main():\n    with process_group():\n"
-        "        while rank == 1 and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
-        "        assert rank == 0, 'rank 1 fails'\n"
-        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+        "dist.destroy_process_group = noted\n",
+        "with process_group():\n"
+        "    while rank == 1 and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
+        "    assert rank == 0, 'rank 1 fails'\n",
     )
     with pytest.raises(RuntimeError, match="rank 1 of toy_leave failed with exit code 1"):
         launch(module("toy_leave", body), [str(tmp_path / "left")], 2, 1)
@@ -141,11 +138,9 @@ def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: P
 
 def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     # Rank 1 fails while rank 0 waits for it, which then fails too: the reason stands on rank 1.
-    body = (
-        "from forgetfilter.distributed import barrier, process_group\n"
-        "from forgetfilter.entry import guard\n"
-        "def main():\n    with process_group():\n        assert rank == 0, 'the true reason'\n        barrier()\n"
-        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    body = guarded(
+        "from forgetfilter.distributed import barrier, process_group\n",
+        "with process_group():\n    assert rank == 0, 'the true reason'\n    barrier()\n",
     )
     with pytest.raises(RuntimeError, match="rank 1 of toy_lost failed with exit code 1"):
         launch(module("toy_lost", body), [], 2, 1)
@@ -154,12 +149,10 @@ def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path
 
 def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     # With the settings that need less of it; of the cores that we may use each rank has its part.
-    body = (
-        "import torch\nfrom forgetfilter.entry import guard\n"
-        "def main():\n"
-        "    open(sys.argv[1] + str(rank), 'w').write(os.environ['OMP_NUM_THREADS'])\n"
-        "    if rank == 1: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB')\n"
-        "if __name__ == '__main__':\n    raise SystemExit(guard(main))\n"
+    body = guarded(
+        "import torch\n",
+        "open(sys.argv[1] + str(rank), 'w').write(os.environ['OMP_NUM_THREADS'])\n"
+        "if rank == 1: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB')\n",
     )
     with pytest.raises(UserError, match=r"GPU's memory is full: lower train\.micro_batch_tokens"):
         launch(module("toy_full", body), [str(tmp_path / "threads")], 2, 0)
