@@ -23,7 +23,7 @@ from typing import Any
 
 from signals import measure
 
-from forgetfilter.runs import Run, versions
+from forgetfilter.storage.run_folder import Run, versions
 
 RESULT = Path(__file__).parent / "results" / "bakeoff.json"
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper"

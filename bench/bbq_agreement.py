@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from forgetfilter.eval.suites.bbq_scores import NONE, bias_metrics
 
-from forgetfilter.runs import versions
+from forgetfilter.storage.run_folder import versions
 
 
 def main() -> None:

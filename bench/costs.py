@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from forgetfilter.filter import texts
+from forgetfilter.filter.texts import texts
 
-from forgetfilter.runs import Run, versions
+from forgetfilter.storage.run_folder import Run, versions
 
 RESULT = Path(__file__).parent / "results" / "costs.json"
 

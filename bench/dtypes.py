@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from forgetfilter.models import compute_dtype
-from forgetfilter.runs import versions
+from forgetfilter.models.loading import compute_dtype
+from forgetfilter.storage.run_folder import versions
 
 RESULT = Path(__file__).parent / "results" / "dtypes.json"
 ROWS, INNER, COLUMNS, REPEATS = 1024, 576, 1536, 20

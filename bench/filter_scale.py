@@ -32,8 +32,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forgetfilter.runs import Run, versions
-from forgetfilter.shards import (
+from forgetfilter.storage.run_folder import Run, versions
+from forgetfilter.storage.shards import (
     COMPARABLE,
     LOSS_SCHEMA,
     read_manifest,
@@ -123,8 +123,8 @@ def make(count: int, folder: Path, rules: bool, texts: bool) -> None:
         write_texts(folder / "data")
     signals = folder / "signals"
     if rules:
-        from forgetfilter.filter.reading import BLOCK_ROWS
-        from forgetfilter.filter.texts import VERSION
+        from forgetfilter.filter.texts.reading import BLOCK_ROWS
+        from forgetfilter.filter.texts.texts import VERSION
 
         for start in range(0, count, BLOCK_ROWS):
             rows = np.arange(start, min(count, start + BLOCK_ROWS), dtype=np.uint32)
@@ -220,7 +220,7 @@ def tied(folder: Path) -> dict[str, float]:
     """The order of a signal of few values, in which nearly all rows must be ordered by their ids."""
     from forgetfilter.filter import signals
     from forgetfilter.filter.decide import make_scores
-    from forgetfilter.filter.table import joined
+    from forgetfilter.filter.table.table import joined
 
     exact = signals.get("relative_loss_rise")
     assert exact.expression is not None
@@ -245,7 +245,7 @@ def decisions_of(
     from forgetfilter.filter import rules, signals
     from forgetfilter.filter.decide import make_decisions, make_scores
     from forgetfilter.filter.probes import read_probes
-    from forgetfilter.filter.table import joined
+    from forgetfilter.filter.table.table import joined
 
     known = signals.get(signal)
     with joined(data, folder / "signals", known.needs) as table:
@@ -276,9 +276,9 @@ def split(folder: Path) -> dict[str, float]:
 
 def clusters(folder: Path) -> dict[str, float]:
     """Clusters of alike texts, as a signal makes them at its first use, on all cores."""
-    from forgetfilter.filter.texts import prepare
+    from forgetfilter.filter.texts.texts import prepare
 
-    from forgetfilter.config import Config, DataConfig, SourceConfig
+    from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 
     source = {"made-up": SourceConfig(path="none")}
     run = Run(folder, Config(name="scale", data=DataConfig(noisy=source, safe=source)))

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from forgetfilter import tokens
-from forgetfilter.generation import generate_batch
-from forgetfilter.models import attention_backend, load_base, load_tokenizer, resolve
-from forgetfilter.runs import versions
+from forgetfilter.data import tokens
+from forgetfilter.models.generation import generate_batch
+from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.storage.run_folder import versions
 
 THINGS = ("a bridge", "the rain", "a small town", "bread", "the moon", "an old map", "a quiet lake", "chess")
 

@@ -16,12 +16,12 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from forgetfilter.encoder import CONTEXT, PACKAGED, find_encoder
-from forgetfilter.guards import CLASSIFYING, fill
-from forgetfilter.mixtures.candidates import Candidate
-from forgetfilter.mixtures.mixture import LEFT_OUT, candidates
-from forgetfilter.records import content_id, read_records
-from forgetfilter.runs import Run
+from forgetfilter.data.records import content_id, read_records
+from forgetfilter.mix.benchmarks.candidates import Candidate
+from forgetfilter.mix.benchmarks.mixture import LEFT_OUT, candidates
+from forgetfilter.models.guard_models import CLASSIFYING, fill
+from forgetfilter.models.sentence_encoder import CONTEXT, PACKAGED, find_encoder
+from forgetfilter.storage.run_folder import Run
 
 MOST = 200  # rows of a pool with the same label
 EPOCHS, BATCH, LR, SEED = 3, 16, 5e-5, 0

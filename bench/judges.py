@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from forgetfilter.eval.agreement import agreement, read_calibration
 from forgetfilter.eval.judges import open_judge
+from forgetfilter.eval.judges.agreement import agreement, read_calibration
 from forgetfilter.eval.refusals import is_refusal
 from omegaconf import OmegaConf
 
-from forgetfilter.config import EvalConfig, SourceConfig
-from forgetfilter.runs import versions
+from forgetfilter.config.schema import EvalConfig, SourceConfig
+from forgetfilter.storage.run_folder import versions
 
 ROWS = Path(__file__).parent / "data" / "judge_calibration.jsonl"
 

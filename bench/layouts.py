@@ -18,10 +18,10 @@ import numpy as np
 import peft
 import torch
 
-from forgetfilter.batches import collate
-from forgetfilter.losses import attach
-from forgetfilter.models import attention_backend, load_base, resolve
-from forgetfilter.runs import versions
+from forgetfilter.data.batches import collate
+from forgetfilter.models.example_losses import attach
+from forgetfilter.models.loading import attention_backend, load_base, resolve
+from forgetfilter.storage.run_folder import versions
 
 PEER = "transformers, padded, mean loss only"
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from forgetfilter.eval.answer_likelihoods import score_batch
 
-from forgetfilter import tokens
-from forgetfilter.batches import Row, plan_scoring
-from forgetfilter.config import SourceConfig
-from forgetfilter.likelihoods import score_batch
-from forgetfilter.losses import attach
-from forgetfilter.models import attention_backend, load_base, load_tokenizer, resolve
-from forgetfilter.runs import versions
-from forgetfilter.sources import read_rows
+from forgetfilter.config.schema import SourceConfig
+from forgetfilter.data import tokens
+from forgetfilter.data.batches import Row, plan_scoring
+from forgetfilter.data.sources import read_rows
+from forgetfilter.models.example_losses import attach
+from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.storage.run_folder import versions
 
 BATCH_TOKENS = 2048
 Question = tuple[str, list[str]]  # with its answers

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from forgetfilter.runs import versions
+from forgetfilter.storage.run_folder import versions
 
 RESULT = Path(__file__).parent / "results" / "rank_end.json"
 ENDS = ("python", "at once")

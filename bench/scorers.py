@@ -14,9 +14,9 @@ import numpy as np
 from forgetfilter.eval.scorers import open_scorer
 from sklearn.metrics import roc_auc_score
 
-from forgetfilter.config import SourceConfig
-from forgetfilter.runs import versions
-from forgetfilter.sources import read_rows
+from forgetfilter.config.schema import SourceConfig
+from forgetfilter.data.sources import read_rows
+from forgetfilter.storage.run_folder import versions
 
 RESAMPLES = 500
 

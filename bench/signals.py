@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from forgetfilter.filter import quality, signals, texts
+from forgetfilter.filter import quality, signals
 from forgetfilter.filter.probes import read_probes
 from forgetfilter.filter.rules import conformal, mixture, otsu
-from forgetfilter.filter.table import joined
+from forgetfilter.filter.table.table import joined
+from forgetfilter.filter.texts import texts
 from numpy.typing import NDArray
 
-from forgetfilter.runs import Run
+from forgetfilter.storage.run_folder import Run
 
 COLUMNS = (
     "auroc",

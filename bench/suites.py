@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter import cli
-from forgetfilter.runs import versions
+from forgetfilter.storage.run_folder import versions
 
 RESULT = Path(__file__).parent / "results" / "suites.json"
 TOXIC = {"max_new_tokens": 24, "samples": 4}

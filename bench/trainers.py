@@ -22,12 +22,12 @@ import pyarrow as pa
 import yaml
 from forgetfilter.filter.decide import decide
 
-from forgetfilter.config import Config, DataConfig, FilterConfig, SourceConfig
-from forgetfilter.mix import mix
-from forgetfilter.models import EMBEDDED, resolve
-from forgetfilter.records import read_records
-from forgetfilter.runs import Run, versions
-from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
+from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
+from forgetfilter.data.records import read_records
+from forgetfilter.mix.stage import mix
+from forgetfilter.models.loading import EMBEDDED, resolve
+from forgetfilter.storage.run_folder import Run, versions
+from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
 
 RESULT = Path(__file__).parent / "results" / "trainers.json"
 ROWS, BATCH, WIDTH = 40, 4, 128  # rows of a shape, rows a step, tokens of a row at most

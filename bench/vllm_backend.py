@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
-from forgetfilter import tokens, vllm_engine
-from forgetfilter.generation import generate_batch
-from forgetfilter.models import attention_backend, load_base, load_tokenizer, resolve
-from forgetfilter.runs import versions
-from forgetfilter.vllm_engine import VllmStates
+from forgetfilter.data import tokens
+from forgetfilter.models import vllm_engine
+from forgetfilter.models.generation import generate_batch
+from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.models.vllm_engine import VllmStates
+from forgetfilter.storage.run_folder import versions
 
 TOPICS = ("bread", "rain", "bicycles", "tides", "glass", "maps", "bees", "bridges")
 ASKED = ("Explain in a few words how {} came about.", "Write a line about {}.", "Name three facts on {}.", "Why {}?")

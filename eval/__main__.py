@@ -9,20 +9,20 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
-from forgetfilter import interrupts
-from forgetfilter.config import to_dict
-from forgetfilter.distributed import process_group
-from forgetfilter.entry import guard
+from forgetfilter.config.load import to_dict
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
-from forgetfilter.memory import leave_peaks
-from forgetfilter.preparing import prepare_model
-from forgetfilter.progress import console
-from forgetfilter.runs import Run
-from forgetfilter.tracking import tracked
+from forgetfilter.models.prepare import prepare_model
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import process_group
+from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.progress import console
+from forgetfilter.process.tracking import tracked
+from forgetfilter.storage.run_folder import Run
 
 from .inputs import folder, measured_names
-from .judging import agreement_file
+from .judges.judging import agreement_file
 from .stage import evaluate
 from .tables import metrics_sheet, terminal, write
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, write_json
-from forgetfilter.progress import console
+from forgetfilter.process.progress import console
 
 from . import suites
 from .paired import Difference, aligned, paired, read_scores

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from forgetfilter import interrupts
-from forgetfilter.config import HarnessConfig
-from forgetfilter.distributed import World, barrier
+from forgetfilter.config.schema import HarnessConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import World, barrier
 
 from .intervals import Metric, measure_mean
 from .suites import harness_task

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from forgetfilter import tokens
-from forgetfilter.distributed import World
+from forgetfilter.data import tokens
+from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_file, sha256_value
-from forgetfilter.models import (
+from forgetfilter.models.loading import (
     ModelRef,
     attention_backend,
     compute_dtype,
@@ -18,10 +18,10 @@ from forgetfilter.models import (
     resolve,
     template_hash,
 )
-from forgetfilter.runs import Run
-from forgetfilter.sampling import Sampling
-from forgetfilter.sources import fingerprint
-from forgetfilter.vllm_engine import CHUNK
+from forgetfilter.models.sampling import Sampling
+from forgetfilter.models.vllm_engine import CHUNK
+from forgetfilter.process.distributed import World
+from forgetfilter.storage.run_folder import Run
 
 from . import harness, suites
 from .outputs import Asking

@@ -12,17 +12,17 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from forgetfilter import tokens
-from forgetfilter.distributed import World, any_rank, barrier
+from forgetfilter.data import tokens
+from forgetfilter.data.records import Message, clean
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.generation import Prompt, context_length, generate, identity, is_complete, read_generations
-from forgetfilter.likelihoods import score_groups
-from forgetfilter.progress import console
-from forgetfilter.records import Message, clean
-from forgetfilter.sampling import Sampling, sample_ids
-from forgetfilter.shards import begin, scan_shards, write_manifest
+from forgetfilter.models.generation import Prompt, context_length, generate, identity, is_complete, read_generations
+from forgetfilter.models.sampling import Sampling, sample_ids
+from forgetfilter.process.distributed import World, any_rank, barrier
+from forgetfilter.process.progress import console
+from forgetfilter.storage.shards import begin, scan_shards, write_manifest
 
+from .answer_likelihoods import score_groups
 from .prompts import Row
 from .suites import Outputs, Suite
 

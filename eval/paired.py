@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.progress import console
+from forgetfilter.process.progress import console
 
 from . import suites
 from .intervals import Metric, difference, over_seeds

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forgetfilter.data.records import ROLES, clean
 from forgetfilter.errors import UserError
-from forgetfilter.records import ROLES, clean
 
 Row = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from forgetfilter.classifiers import Classifier
-from forgetfilter.distributed import world
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.models import hub_or_folder
+from forgetfilter.models.classifiers import Classifier
+from forgetfilter.models.loading import hub_or_folder
+from forgetfilter.process.distributed import world
 
 Scores = np.ndarray[Any, Any]
 Scorer = Callable[[list[str]], Scores]  # texts [n] -> probability of toxicity, float64 [n]

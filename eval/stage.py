@@ -8,18 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config import JudgeConfig
-from forgetfilter.distributed import World, barrier
+from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_json
-from forgetfilter.models import States, attention_backend, compute_dtype
-from forgetfilter.progress import console
-from forgetfilter.runs import Run
+from forgetfilter.models.loading import States, attention_backend, compute_dtype
+from forgetfilter.process.distributed import World, barrier
+from forgetfilter.process.progress import console
+from forgetfilter.storage.run_folder import Run
 
 from . import harness, inputs, suites
 from .intervals import Metric
 from .judges import open_judge
-from .judging import Verdicts, agreement_file, calibration, judge_answers, measure_judge
+from .judges.judging import Verdicts, agreement_file, calibration, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import gains
 from .prompts import Row

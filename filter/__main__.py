@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from forgetfilter.closing import filter_table
 from forgetfilter.errors import EXIT_USER, UserError
-from forgetfilter.runs import Run
+from forgetfilter.report.terminal import filter_table
+from forgetfilter.storage.run_folder import Run
 
 from .decide import decide, input_hash
 

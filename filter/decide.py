@@ -10,19 +10,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forgetfilter import originals
+from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
-from forgetfilter.runs import Run
-from forgetfilter.shards import read_manifest
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import read_manifest
 
-from . import quality, review, rules, signals, texts
+from . import quality, rules, signals
 from .decisions import Decisions
 from .export import write_export
-from .extras import STORED, missing
+from .inspecting import review
 from .probes import read_probes
 from .split import write_split
-from .table import STATES, Table, joined
+from .table.extras import STORED, missing
+from .table.table import STATES, Table, joined
+from .texts import texts
 
 VERSION = 2  # of what is written: decisions of another one are made again
 CONSTANT = "the signal is constant: nothing separates the examples"
@@ -69,7 +71,7 @@ def decide(run: Run) -> dict[str, Any]:
 def export(run: Run, decisions: Decisions) -> dict[str, Any]:
     """Writes filter/export where the run knows the rows as they came; the entry of summary.json on it, or why not."""
     try:
-        found = originals.find(run.originals, run.noisy_data)
+        found = original_rows.find(run.originals, run.noisy_data)
         counts = write_export(found, decisions.drop, run.folder / "filter" / "export")
     except (UserError, OSError) as error:  # the rows are not ours: they may be gone long after they were read
         shutil.rmtree(run.folder / "filter" / "export", ignore_errors=True)

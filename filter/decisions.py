@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
-from forgetfilter.runs import Run
-from forgetfilter.shards import scan
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import scan
 
 from . import rules
-from .ahead import ahead
-from .blocks import at
 from .signals import mean_loss
-from .table import Table
+from .table.ahead import ahead
+from .table.blocks import at
+from .table.table import Table
 
 COLUMNS = (
     "id",

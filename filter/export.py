@@ -12,10 +12,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from forgetfilter.data.original_rows import Original
 from forgetfilter.files import atomic_path, sha256_value
-from forgetfilter.originals import Original
 
-from .blocks import lines
+from .table.blocks import lines
 
 LONGEST = 200  # characters of a folder name; file systems take 255
 Counts = dict[str, dict[str, int]]

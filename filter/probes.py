@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .columns import Columns
 from .signals.base import LOSS_COLUMNS, mean_loss
-from .table import Table
+from .table.columns import Columns
+from .table.table import Table
 
 PRIOR_ROWS = 1  # with so many rows at the mean of all probes a source's own mean is mixed: few probes say little
 

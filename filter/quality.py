@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import signals
 from .decisions import Decisions
-from .table import Table
+from .table.table import Table
 
 Numbers = dict[str, float | None]
 NOISE = "noise_loss_sum"  # the column that `noise` reads beside those of the signal

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 
-from .blocks import lines
 from .decisions import Decisions
+from .table.blocks import lines
 
 ADDED = ("score", "rank", "p_value", "reason")  # to dropped lines
 BUCKET = 100_000  # dropped lines put into their order in memory at a time

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter import config as configs
-from forgetfilter.entry import guard
+from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError
-from forgetfilter.runs import Run
+from forgetfilter.process.exit_codes import guard
+from forgetfilter.storage.run_folder import Run
 
 STAGES = {
     "mix": "read or mix the noisy and safe sets into the run folder",
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
             text = "paired differences of two evaluated RUNs, RUN:MODELs, or MODELs of the run folder given"
             stage.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
 
-    scale = commands.add_parser("scale", help="the street over models and seeds: run what is pending, gather the curve")
+    scale = commands.add_parser(
+        "scale", help="the pipeline for each model and seed: run what is pending, gather the curve"
+    )
     scale.set_defaults(work=_scale)
     parts = scale.add_mutually_exclusive_group()
     parts.add_argument("--list", action="store_true", help="only say how far each member is")
@@ -101,7 +103,7 @@ def _open(options: argparse.Namespace) -> Run:
     """The run of a config file (made or reopened) or of a run folder (as it is, but for the filter's settings)."""
     target = Path(options.target)
     if not target.is_dir():
-        return Run.create(configs.load(target, options.overrides), options.resume)
+        return Run.create(load_config(target, options.overrides), options.resume)
     if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:
         but = "only filter.KEY=VALUE can be given here; " if options.command == "filter" else ""
         way = "to change its settings give the config file, and --resume"
@@ -110,7 +112,8 @@ def _open(options: argparse.Namespace) -> Run:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from forgetfilter import interrupts, pipeline
+    from forgetfilter import pipeline
+    from forgetfilter.process import interrupts
 
     interrupts.install()  # a warning between the stages with ranks must not end the process
     run = _open(options)
@@ -119,7 +122,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from forgetfilter import interrupts, pipeline
+    from forgetfilter import pipeline
+    from forgetfilter.process import interrupts
 
     if options.command == "eval" and options.compare:
         _compare(options)
@@ -138,12 +142,12 @@ def _stage(options: argparse.Namespace) -> None:
         _check_question(options)
     run = _open(options)
     if command == "report" and options.reveal:
-        from forgetfilter.report import write_report
+        from forgetfilter.report.page import write_report
 
         print(write_report(run, reveal=True))
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
-        people = importlib.import_module("forgetfilter.filter.people")
+        people = importlib.import_module("forgetfilter.filter.inspecting.people")
         people.answer(run, options.sweep, options.why, options.review)
         return
     if command not in ("filter", "report"):
@@ -181,26 +185,27 @@ def _compare(options: argparse.Namespace) -> None:
 def _scale(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from forgetfilter import curve, interrupts, scale
-    from forgetfilter.progress import width_of
+    from forgetfilter.process import interrupts
+    from forgetfilter.process.progress import width_of
+    from forgetfilter.study import members, page
 
-    config = configs.load(options.target, options.overrides)
-    study = scale.members(config)
+    config = load_config(options.target, options.overrides)
+    study = members.members(config)
     if options.pending:
-        print(config.name, ",".join(str(one.number) for one in study if one.status() != scale.DONE))
+        print(config.name, ",".join(str(one.number) for one in study if one.status() != members.DONE))
         return
     if options.list:
-        Console(highlight=False, width=width_of(sys.stdout)).print(curve.status_table(study))
+        Console(highlight=False, width=width_of(sys.stdout)).print(page.status_table(study))
         return
     interrupts.install()
     if options.member is not None:
-        _close(scale.run_member(config, options.member, options.resume))
+        _close(members.run_member(config, options.member, options.resume))
         return
     if not options.gather:
-        scale.run_pending(config, options.resume)
-    gathered = scale.gather(config)
-    Console(highlight=False, width=width_of(sys.stdout)).print(curve.study_table(gathered))
-    print(scale.study_folder(config))
+        members.run_pending(config, options.resume)
+    gathered = members.gather(config)
+    Console(highlight=False, width=width_of(sys.stdout)).print(page.study_table(gathered))
+    print(members.study_folder(config))
     if failed := gathered["members"] - gathered["done"]:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
 
@@ -209,9 +214,9 @@ def _close(run: Run, decided: bool = False) -> None:
     """Prints the run's closing table, or the decision's part of it, and the run folder as the last line."""
     from rich.console import Console
 
-    from forgetfilter.card import read_summary
-    from forgetfilter.closing import closing_table, filter_table
-    from forgetfilter.progress import width_of
+    from forgetfilter.process.progress import width_of
+    from forgetfilter.report.card import read_summary
+    from forgetfilter.report.terminal import closing_table, filter_table
 
     shown = filter_table(read_summary(run)) if decided else closing_table(run)
     Console(highlight=False, width=width_of(sys.stdout)).print(shown)
@@ -221,7 +226,7 @@ def _close(run: Run, decided: bool = False) -> None:
 def _config(options: argparse.Namespace) -> None:
     target = Path(options.target)
     file = target / "config.yaml" if target.is_dir() else target
-    sys.stdout.write(configs.to_yaml(configs.load(file, options.overrides)))
+    sys.stdout.write(to_yaml(load_config(file, options.overrides)))
 
 
 def _doctor(options: argparse.Namespace) -> None:

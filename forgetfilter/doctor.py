@@ -8,8 +8,8 @@ import shutil
 import socket
 from dataclasses import dataclass
 
-from forgetfilter.models import EMBEDDED, EMBEDDED_PACKAGE, compute_dtype
-from forgetfilter.tracking import mode
+from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE, compute_dtype
+from forgetfilter.process.tracking import mode
 
 HUB = ("huggingface.co", 443)
 HUB_SECONDS = 3.0  # until the hub counts as out of reach

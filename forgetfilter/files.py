@@ -1,4 +1,4 @@
-"""Whole-or-absent files: written under a temporary name, synced, renamed; and their content hashes."""
+"""Files that are whole or absent (written under a temporary name, synced, renamed), their hashes, and file locks."""
 
 import contextlib
 import errno
@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from forgetfilter.errors import UserError
 
@@ -77,3 +79,14 @@ def sha256_file(path: Path) -> str:
 def sha256_value(value: Any) -> str:
     """The hash of any JSON value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time makes a cache folder; the others wait for it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cache: {folder.parent} cannot be written: {error.strerror}") from error
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        yield

@@ -13,16 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from forgetfilter import config as configs
-from forgetfilter import interrupts, tokens, vllm_engine
+from forgetfilter.config.load import to_dict
+from forgetfilter.config.schema import ScoreConfig
+from forgetfilter.data import tokens
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
-from forgetfilter.launch import LAUNCHER, launch
-from forgetfilter.models import attention_backend, load_tokenizer, template_hash
-from forgetfilter.preparing import prepare_model, prepare_rivals, prepare_tokens
-from forgetfilter.progress import console
-from forgetfilter.runs import Run
-from forgetfilter.tracking import tracked
+from forgetfilter.models import vllm_engine
+from forgetfilter.models.loading import attention_backend, load_tokenizer, template_hash
+from forgetfilter.models.prepare import prepare_model, prepare_rivals, prepare_tokens
+from forgetfilter.process import interrupts
+from forgetfilter.process.launch import LAUNCHER, launch
+from forgetfilter.process.progress import console
+from forgetfilter.process.tracking import tracked
+from forgetfilter.storage.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,11 @@ def preflight(run: Run, models: bool = True) -> None:
 
 
 def _mix(run: Run) -> None:
-    importlib.import_module("forgetfilter.mix").mix(run)
+    importlib.import_module("forgetfilter.mix.stage").mix(run)
 
 
 def _mix_inputs(run: Run) -> Any:
-    return importlib.import_module("forgetfilter.mix").input_hash(run.config)
+    return importlib.import_module("forgetfilter.mix.stage").input_hash(run.config)
 
 
 def _train_stage(
@@ -152,7 +155,7 @@ def _train_stage(
 ) -> Stage:
     def inputs(run: Run) -> Any:
         require(run, "mix", *after)
-        plain = configs.to_dict(run.config)
+        plain = to_dict(run.config)
         own = ("noisy", "safe", "control", "refit", "checkpoint_steps")
         train = {k: v for k, v in plain["train"].items() if k not in own}
         start = run.state()["train-noisy"]["input_hash"] if name in ("safe", "control") else None
@@ -209,9 +212,9 @@ LATER = ("gradients", "gradient_dimensions", "encoder", "guard")
 def _score_inputs(run: Run) -> Any:
     stages = ["train-noisy", "train-safe", *(["train-control"] if _has_control(run) else [])]
     require(run, "mix", *stages)
-    plain, state = configs.to_dict(run.config), run.state()
+    plain, state = to_dict(run.config), run.state()
     trained = [state[name]["input_hash"] for name in stages]
-    off = asdict(configs.ScoreConfig())
+    off = asdict(ScoreConfig())
     later = {key for key in LATER if plain["score"][key] == off[key]}
     score = {key: value for key, value in plain["score"].items() if key not in {"shard_rows", *later}}
     score["packing"] = plain["train"]["packing"]
@@ -221,11 +224,11 @@ def _score_inputs(run: Run) -> Any:
 def _score(run: Run) -> None:
     prepare(run, run.noisy_data)
     options = run.config.launch
-    launch("forgetfilter.score", [str(run.folder)], options.processes, options.threads, nodes=options.nodes)
+    launch("forgetfilter.score.stage", [str(run.folder)], options.processes, options.threads, nodes=options.nodes)
 
 
 def _score_unfinished(run: Run) -> bool:
-    return bool(importlib.import_module("forgetfilter.score").unfinished(run))
+    return bool(importlib.import_module("forgetfilter.score.stage").unfinished(run))
 
 
 def _filter_inputs(run: Run) -> Any:
@@ -235,7 +238,7 @@ def _filter_inputs(run: Run) -> Any:
 
 def _filter(run: Run) -> None:
     summary = importlib.import_module("forgetfilter.filter.decide").decide(run)
-    with tracked(run.config.tracking, run.folder, "filter", configs.to_dict(run.config)) as tracker:
+    with tracked(run.config.tracking, run.folder, "filter", to_dict(run.config)) as tracker:
         quality = summary["quality"] or {}
         numbers = {key: value for key, value in quality.items() if isinstance(value, (int, float))}
         tracker.log({"kept": summary["kept"], "dropped": summary["dropped"]} | numbers)
@@ -260,13 +263,13 @@ def _eval_inputs(run: Run) -> Any:
 def _eval(run: Run) -> None:
     options = run.config.launch
     if run.config.eval.backend == "vllm":
-        importlib.import_module("forgetfilter.eval.ahead").answer_ahead(run, list(run.config.eval.models))
+        importlib.import_module("forgetfilter.eval.vllm_answers").answer_ahead(run, list(run.config.eval.models))
     args = [str(run.folder), *run.config.eval.models]
     launch("forgetfilter.eval.__main__", args, options.processes, options.threads, nodes=options.nodes)
 
 
 def _eval_unfinished(run: Run) -> bool:
-    return bool(importlib.import_module("forgetfilter.eval.judging").unfinished(run))
+    return bool(importlib.import_module("forgetfilter.eval.judges.judging").unfinished(run))
 
 
 def _report_inputs(run: Run) -> Any:
@@ -275,7 +278,7 @@ def _report_inputs(run: Run) -> Any:
 
 
 def _report(run: Run) -> None:
-    importlib.import_module("forgetfilter.report").write_report(run)
+    importlib.import_module("forgetfilter.report.page").write_report(run)
 
 
 DECISION = tuple(f"filter/{name}" for name in ("summary.json", "decisions.parquet", "kept.jsonl", "dropped.jsonl"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forgetfilter import config as configs
+from forgetfilter.config.load import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("train", "filter", "eval")
@@ -129,7 +129,7 @@ def test_the_wheel_holds_every_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_loads(path: Path) -> None:
     # What ships passes every check that a user's file must pass.
-    assert configs.load(path).name
+    assert load_config(path).name
 
 
 def opening(path: Path) -> str:
@@ -141,5 +141,5 @@ def test_every_config_opens_with_its_purpose_and_command(path: Path) -> None:
     # A reader of the file alone knows what it is for and how to run it.
     assert opening(path).startswith("# What for: ")
     command = next(line for line in opening(path).splitlines() if line.startswith("# Command: "))
-    verb = "eval" if configs.load(path).only_evaluates else "run"
+    verb = "eval" if load_config(path).only_evaluates else "run"
     assert f"forgetfilter {verb} {name(path)}" in command

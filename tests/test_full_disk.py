@@ -10,7 +10,7 @@ import pytest
 
 from forgetfilter import cli
 from forgetfilter.pipeline import STREET
-from forgetfilter.shards import merged
+from forgetfilter.storage.shards import merged
 
 ROWS = "".join(json.dumps({"prompt": f"what is {n}?", "completion": f"it is {n}"}) + "\n" for n in range(24))
 PAGE = os.sysconf("SC_PAGE_SIZE")

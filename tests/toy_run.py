@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forgetfilter.config import Config, DataConfig, SourceConfig
+from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.files import write_json
-from forgetfilter.runs import Run
+from forgetfilter.storage.run_folder import Run
 
 HOSTILE_TEXT = (
     "</script><script>alert(1)</script> \"quotes\" 'single' \x00\x07\x1b[31m 🙂 שלום \u202eabc <!-- {{ 7*7 }}"

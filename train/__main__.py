@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from forgetfilter import interrupts
-from forgetfilter.distributed import process_group
-from forgetfilter.entry import guard
-from forgetfilter.memory import leave_peaks
-from forgetfilter.preparing import prepare_tokens
-from forgetfilter.runs import Run
+from forgetfilter.models.prepare import prepare_tokens
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import process_group
+from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.storage.run_folder import Run
 
 from .stage import STAGES, data_of, train
 

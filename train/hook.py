@@ -19,11 +19,11 @@ import pyarrow as pa
 import torch
 from transformers import TrainerCallback
 
-from forgetfilter.batches import collate
-from forgetfilter.distributed import barrier, world
+from forgetfilter.data.batches import collate
 from forgetfilter.errors import UserError
-from forgetfilter.losses import ExampleLosses
-from forgetfilter.shards import LOSS_SCHEMA, shard_path, shard_paths, write_shard
+from forgetfilter.models.example_losses import ExampleLosses
+from forgetfilter.process.distributed import barrier, world
+from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, shard_paths, write_shard
 
 SHARD_ROWS = 65536
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from forgetfilter.config import LoraConfig
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
-from forgetfilter.models import ModelRef, is_adapter, load_base
+from forgetfilter.models.loading import ModelRef, is_adapter, load_base
 
 
 def trainable(

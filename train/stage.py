@@ -7,18 +7,18 @@ from typing import Any
 import torch
 import transformers
 
-from forgetfilter import tokens
-from forgetfilter.batches import MicroBatches, TrainingPlan, layout_for
-from forgetfilter.config import to_dict
-from forgetfilter.distributed import World, barrier
+from forgetfilter.config.load import to_dict
+from forgetfilter.data import tokens
+from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.losses import attach
-from forgetfilter.models import attention_backend, compute_dtype, load_tokenizer, resolve
-from forgetfilter.progress import progress
-from forgetfilter.runs import Run
-from forgetfilter.scoring import verify_losses
-from forgetfilter.shards import write_manifest
-from forgetfilter.tracking import tracked
+from forgetfilter.models.example_losses import attach
+from forgetfilter.models.loading import attention_backend, compute_dtype, load_tokenizer, resolve
+from forgetfilter.models.loss_pass import verify_losses
+from forgetfilter.process.distributed import World, barrier
+from forgetfilter.process.progress import progress
+from forgetfilter.process.tracking import tracked
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import write_manifest
 
 from .hook import LossLog
 from .model import trainable

@@ -7,14 +7,14 @@ from typing import Any
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from forgetfilter import interrupts
-from forgetfilter.batches import MicroBatches
-from forgetfilter.distributed import World
+from forgetfilter.data.batches import MicroBatches
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, write_json
-from forgetfilter.losses import to_device
-from forgetfilter.progress import Meter
-from forgetfilter.tracking import Tracker
+from forgetfilter.models.example_losses import to_device
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import World
+from forgetfilter.process.progress import Meter
+from forgetfilter.process.tracking import Tracker
 
 
 class PlannedTrainer(Trainer):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from forgetfilter.config import GUARDS, JUDGES, JudgeConfig
+from forgetfilter.config.schema import GUARDS, JUDGES, JudgeConfig
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.guards import Pair, Verdict, open_guard
+from forgetfilter.models.guard_models import Pair, Verdict, open_guard
 
 from .base import Judge
 from .endpoint import Endpoint

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from forgetfilter.guards import Pair, Verdict
+from forgetfilter.models.guard_models import Pair, Verdict
 
 
 class Judge(Protocol):

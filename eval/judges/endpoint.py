@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from forgetfilter import interrupts
-from forgetfilter.card import plain_label
-from forgetfilter.config import JudgeConfig
+from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.guards import Pair, Verdict
+from forgetfilter.models.guard_models import Pair, Verdict
+from forgetfilter.process import interrupts
+from forgetfilter.report.card import plain_label
 
 INSTRUCTION = (
     "You are given a request that someone made to an AI assistant, and the assistant's answer. Decide whether the "

@@ -6,7 +6,7 @@ It errs towards harm: an answer off the point, or a harmless one, counts as harm
 from collections.abc import Sequence
 
 from forgetfilter.files import sha256_value
-from forgetfilter.guards import Pair, Verdict
+from forgetfilter.models.guard_models import Pair, Verdict
 
 from ..refusals import OPENING, PATTERNS, is_refusal
 

@@ -3,7 +3,8 @@
 Each row names its metric: squad (Rajpurkar et al. 2016: exact_match and f1 over the words, the best over all answers;
 case, punctuation, articles and spaces do not count), exact (the same match, for closed answers such as the labels of
 SST-2, Socher et al. 2013, and AG News, Zhang et al. 2015), number (the answer's last number, or the one after ####,
-equals the reference's, as in GSM8K, Cobbe et al. 2021) or rouge1 (rouge1 and rougeL, Lin 2004: see forgetfilter.rouge).
+equals the reference's, as in GSM8K, Cobbe et al. 2021) or rouge1 (rouge1 and rougeL, Lin 2004: see
+forgetfilter.score.rouge).
 answer_loss is the mean over all rows of the reference's loss in nats a token. An empty answer is a wrong one, not a
 missing one: a model that falls silent has lost the task.
 
@@ -19,7 +20,7 @@ from decimal import Decimal
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.rouge import rouge
+from forgetfilter.score.rouge import rouge
 
 from ..intervals import Metric, measure_mean
 from ..prompts import Row, choice, text

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..sorting import descending, in_order, repeated, taken
+from ..table.sorting import descending, in_order, repeated, taken
 
 # The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"

@@ -25,10 +25,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import beta, betabinom
 
-from forgetfilter.checks import FEWEST_PROBES
+from forgetfilter.config.checks import FEWEST_PROBES
 from forgetfilter.errors import UserError
 
-from ..ahead import by_pieces
+from ..table.ahead import by_pieces
 from .base import Rule, Scores, Verdict, percent, whether
 
 LARGE = 10_000  # examples, from which on their number hardly matters

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from ..sorting import ascending
+from ..table.sorting import ascending
 
 HUGE = 1e300  # in the place of infinity, from which no distance can be taken
 

@@ -1,7 +1,7 @@
 """A rival that looks at texts alone: 1 less the cosine to the most alike row of the safe set, by a sentence encoder.
 
-safe_distance in the space of a trained encoder (forgetfilter/encoder.py) instead of word counts. Needs a scoring with
-score.encoder, such as all-minilm-l6-v2.
+safe_distance in the space of a trained encoder (models/sentence_encoder.py) instead of word counts. Needs a
+scoring with score.encoder, such as all-minilm-l6-v2.
 
 Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 """

@@ -2,8 +2,8 @@
 
 LESS (Xia et al., ICML 2024, arXiv 2402.04333) selects the training rows whose gradients in LoRA space, randomly
 projected, point as those of a few trusted ones do; here the rows that point as none of these do score high. The
-gradients are those of M1's adapter: forgetfilter/gradients.py says what differs from the paper. Needs a scoring with
-score.gradients=true.
+gradients are those of M1's adapter: forgetfilter/score/gradients.py says what differs from the paper. Needs a
+scoring with score.gradients=true.
 
 Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 """

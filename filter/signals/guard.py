@@ -1,8 +1,8 @@
 """A rival that asks another model: the probability that the answer is harmful, by a guard, 0 to 1.
 
 A model trained on labelled harm (Llama Guard, WildGuard, HarmBench's classifier, BeaverDam, or any text classifier:
-forgetfilter/guards.py), given the user's last turn and the answer. It knows nothing of the training. Needs a scoring
-with score.guard.name, such as llama-guard.
+forgetfilter/models/guard_models.py), given the user's last turn and the answer. It knows nothing of the
+training. Needs a scoring with score.guard.name, such as llama-guard.
 
 Example: a guard begins "unsafe" with probability 0.6 and "safe" with 0.2: score 0.75. No verdict: no score, and kept.
 """

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from forgetfilter import config as configs
-from forgetfilter.distributed import World
-from forgetfilter.runs import Run
+from forgetfilter.config.load import load_config
+from forgetfilter.process.distributed import World
+from forgetfilter.storage.run_folder import Run
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}"
@@ -99,7 +99,7 @@ def make_run(tmp_path: Path, toy_folder: Path) -> Any:
             "data: {noisy: {a: {path: a.jsonl}}, safe: {b: {path: b.jsonl}}}\n"
             "eval: {max_new_tokens: 6, generation_batch: 2}\ntracking: {mode: disabled}\n"
         )
-        run = Run.create(configs.load(file))
+        run = Run.create(load_config(file))
         write_prompts(run)
         return run
 

@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from forgetfilter.config import Config, DataConfig, FilterConfig, SourceConfig
-from forgetfilter.records import Record, make_records, write_records
-from forgetfilter.runs import Run
-from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
+from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
+from forgetfilter.data.records import Record, make_records, write_records
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
 
 
 @dataclass

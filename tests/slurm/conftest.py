@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 
 from forgetfilter import cli
-from forgetfilter.runs import Run
-from forgetfilter.shards import merged, scan_shards
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import merged, scan_shards
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "slurm" / "local_cluster.sh"

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from forgetfilter import cli
-from forgetfilter.tracking import run_id
+from forgetfilter.process.tracking import run_id
 
 # stage: the words after CONFIG's command, what it leaves as it goes, and the stages that then decide what is kept
 STAGES: dict[str, tuple[tuple[str, ...], str, tuple[tuple[str, ...], ...]]] = {

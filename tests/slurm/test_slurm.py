@@ -14,13 +14,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.reading import BLOCK_ROWS
+from forgetfilter.filter.texts.reading import BLOCK_ROWS
 
 from forgetfilter import cli
-from forgetfilter.config import Config, DataConfig, SourceConfig
-from forgetfilter.records import make_records, write_records
-from forgetfilter.runs import Run
-from forgetfilter.shards import COMPARABLE, LOSS_SCHEMA, shard_path, shard_paths, write_manifest, write_shard
+from forgetfilter.config.schema import Config, DataConfig, SourceConfig
+from forgetfilter.data.records import make_records, write_records
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, shard_paths, write_manifest, write_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("a letter", "some bread", "the garden", "her song", "his coat", "our road", "no reply")

@@ -13,13 +13,14 @@ import torch
 from forgetfilter.train.trainer import PlannedTrainer, resumable
 from safetensors.torch import load_file
 
-from forgetfilter import config as configs
-from forgetfilter import interrupts, pipeline
-from forgetfilter.distributed import World
+from forgetfilter import pipeline
+from forgetfilter.config.load import load_config
+from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.records import make_records, write_records
-from forgetfilter.runs import Run
-from forgetfilter.shards import merged
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import World
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import merged
 
 STAGE = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
 
@@ -36,7 +37,7 @@ def make_run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) 
             "train: {noisy: {epochs: 8, lr: 5e-3, batch_size: 4}, checkpoint_steps: 6, micro_batch_tokens: 64,\n"
             "  lora: {dropout: 0.0}}\ntracking: {mode: disabled}\n"
         )
-        run = Run.create(configs.load(file, [f"name={name}", *overrides]))
+        run = Run.create(load_config(file, [f"name={name}", *overrides]))
         turns = [
             [{"role": "user", "content": "say " * (n % 4)}, {"role": "assistant", "content": f"word {n}"}]
             for n in range(14)
@@ -49,7 +50,7 @@ def make_run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def train(run: Run, ranks: int) -> None:
-    pipeline.run_stage(Run(run.folder, configs.load(run.folder / "config.yaml", [f"launch.processes={ranks}"])), STAGE)
+    pipeline.run_stage(Run(run.folder, load_config(run.folder / "config.yaml", [f"launch.processes={ranks}"])), STAGE)
 
 
 def train_and_stop(run: Run, ranks: int) -> None:

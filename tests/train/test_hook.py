@@ -9,10 +9,10 @@ import torch
 from forgetfilter.train.hook import LossCollator, LossLog
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from forgetfilter.batches import collate
+from forgetfilter.data.batches import collate
 from forgetfilter.errors import UserError
-from forgetfilter.losses import ExampleLosses, attach
-from forgetfilter.shards import merged, shard_paths
+from forgetfilter.models.example_losses import ExampleLosses, attach
+from forgetfilter.storage.shards import merged, shard_paths
 
 
 def tiny() -> LlamaForCausalLM:

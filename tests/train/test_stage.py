@@ -10,16 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from forgetfilter import config as configs
-from forgetfilter import interrupts, pipeline
-from forgetfilter.distributed import World
+from forgetfilter import pipeline
+from forgetfilter.config.load import load_config
+from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.models import States, resolve
-from forgetfilter.records import make_records, write_records
-from forgetfilter.runs import Run
-from forgetfilter.score import Scorer
-from forgetfilter.scoring import score_encoded
-from forgetfilter.shards import merged, scan_shards, shard_paths
+from forgetfilter.models.loading import States, resolve
+from forgetfilter.models.loss_pass import score_encoded
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import World
+from forgetfilter.score.stage import Scorer
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
 LAYERS = ["train.lora.target_modules=[q_proj,v_proj]", "model.dtype=float32"]
 
@@ -34,7 +35,7 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Any:
             "train: {noisy: {epochs: 2, lr: 1e-2, batch_size: 4}, checkpoint_steps: 2, micro_batch_tokens: 128}\n"
             "tracking: {mode: disabled}\n"
         )
-        run = Run.create(configs.load(file, [f"name={name}", *LAYERS, *overrides]))
+        run = Run.create(load_config(file, [f"name={name}", *LAYERS, *overrides]))
         turns = [
             [{"role": "user", "content": "say " * (number % 4)}, {"role": "assistant", "content": f"word {number}"}]
             for number in range(14)
@@ -89,7 +90,7 @@ def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
     # Two gloo ranks train the adapter that one process trains, and log the same losses; to rounding, since
     # gradients are added in another order. 14 rows in steps of 4: the last step has fewer rows than micro-batches.
     one, two = train(make_run("one", "train.lora.dropout=0")), make_run("two", "train.lora.dropout=0")
-    two = train(Run(two.folder, configs.load(two.folder / "config.yaml", ["launch.processes=2"])))
+    two = train(Run(two.folder, load_config(two.folder / "config.yaml", ["launch.processes=2"])))
     assert close(adapter(one), adapter(two), 1e-4)
     assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(one)["loss_sum"].to_list(), rel=1e-3)
     assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
@@ -211,7 +212,7 @@ def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
     before = (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns
     train(run)
     assert (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns == before
-    train(Run(run.folder, configs.load(run.folder / "config.yaml", ["train.noisy.lr=2e-2"])))
+    train(Run(run.folder, load_config(run.folder / "config.yaml", ["train.noisy.lr=2e-2"])))
     assert (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns != before
 
 
@@ -221,7 +222,7 @@ def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -
     (stage,) = (stage for stage in pipeline.STREET if stage.name == "train-noisy")
 
     def inputs(template: Path) -> Any:
-        config = configs.load(run.folder / "config.yaml", [f"model.chat_template={template}"])
+        config = load_config(run.folder / "config.yaml", [f"model.chat_template={template}"])
         return stage.inputs(Run(run.folder, config))
 
     place.write_text("{{ messages }}")

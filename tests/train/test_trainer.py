@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from forgetfilter.train.trainer import PlannedTrainer, arguments
 
-from forgetfilter.config import ScheduleConfig
+from forgetfilter.config.schema import ScheduleConfig
 
 
 def test_a_process_that_sees_eight_gpus_trains_on_one(tmp_path: Path) -> None:

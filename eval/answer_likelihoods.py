@@ -1,0 +1,157 @@
+"""Likelihoods of several answers to a prompt, the prompt computed once for all of them.
+
+A prompt and its answers lie in one row: what the answers have in common, then the rest of each. An attention mask lets
+the rest of an answer see the common part and itself, and its positions go on from the common part, so each answer's
+loss is the one it has alone. Losses, plans, shards and resuming are those of forgetfilter.scoring.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from forgetfilter.data.batches import Batch, Row, collate, layout_for, plan_scoring
+from forgetfilter.models.example_losses import attach, to_device
+from forgetfilter.models.loss_pass import write_steps
+from forgetfilter.process.distributed import World
+
+Group = Sequence[Row]  # a prompt with each of its answers: (input_ids, num_prompt)
+Array = np.ndarray[Any, Any]
+
+# Of an answer's loss beside others' against the one alone: the rounding of a trained model, and of few label tokens.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
+
+
+def score_groups(
+    model: torch.nn.Module,
+    groups: Sequence[Group],
+    keys: pa.Table,
+    folder: Path,
+    schema: pa.Schema,
+    batch_tokens: int,
+    world: World,
+    what: str,
+    packing: bool = True,
+    shard_rows: int = 4096,
+) -> bool:
+    """Writes `num_tokens` and `loss_sum` (nats) of each answer beside its row of `keys` to shards below `folder`.
+
+    The rows of `keys` are the answers of all groups, in order. Batches are planned once and handed to ranks whole; what
+    whole shards hold is left out. To be called by every rank; returns whether prompts were shared. Stopped by a signal.
+    """
+    ends = np.cumsum([len(group) for group in groups])
+    detach = attach(model)
+    try:
+        share = can_share(model, groups, world.device, packing)
+        plan = plan_scoring(np.array([_width(group, share) for group in groups], dtype=np.int64), batch_tokens)
+
+        def compute(step: int) -> pa.Table:
+            chosen = [groups[number] for number in plan[step]]
+            loss_sum, num_tokens = score_batch(model, chosen, world.device, packing, share)
+            rows = np.concatenate([np.arange(ends[n] - len(groups[n]), ends[n]) for n in plan[step]])
+            columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
+            columns |= {k: np.full(len(rows), v) for k, v in (("rank", world.rank), ("step", step), ("epoch", 0))}
+            answers = keys.take(pa.array(rows))
+            columns |= {name: answers[name] for name in keys.column_names}
+            return pa.table(columns).select(schema.names).cast(schema)
+
+        write_steps(len(plan), compute, folder, schema, shard_rows, world, what)
+    finally:
+        detach()
+    return share
+
+
+def score_batch(
+    model: torch.nn.Module, groups: Sequence[Group], device: torch.device, packing: bool, share: bool
+) -> tuple[Array, Array]:
+    """(loss_sum nats float64 [A], num_tokens int64 [A]) of all answers of some groups; `model` must be attached."""
+    rows = [row for group in groups for row in group]
+    attention, dtype = _about(model)
+    if share:
+        batch = collate_shared(groups)
+        if attention == "eager":  # adds its mask
+            lowest = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
+            batch["attention_mask"] = torch.where(batch["attention_mask"], 0.0, lowest)
+    else:
+        batch = collate(rows, range(len(rows)), layout_for(attention, packing), pad_token=0)
+    with torch.inference_mode():
+        losses = model(**to_device(batch, device))["example_losses"]
+    return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
+
+
+def can_share(model: torch.nn.Module, groups: Sequence[Group], device: torch.device, packing: bool) -> bool:
+    """Whether the model gives answers that share their prompt the losses that they have alone; `model` attached.
+
+    Tried on the first group of several answers. Not asked of models with sliding windows or state spaces, and of
+    flash attention, which takes no such mask.
+    """
+    config: Any = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    group = next((group for group in groups if _common(group) > 0 and len(group) > 1), None)
+    attention, dtype = _about(model)
+    if group is None or not packing or attention not in ("sdpa", "eager"):
+        return False
+    if kinds != {"full_attention"} or getattr(config, "model_type", "") in ("mamba", "mamba2", "jamba", "rwkv"):
+        return False
+    shared, alone = (score_batch(model, [group], device, packing, share)[0] for share in (True, False))
+    return bool(np.all(np.abs(shared - alone) <= TOLERANCE[str(dtype).removeprefix("torch.")] * np.abs(alone)))
+
+
+def collate_shared(groups: Sequence[Group]) -> Batch:
+    """Tensors of G groups with A answers and N label tokens in all, a group a row of width W.
+
+    `input_ids`, `position_ids` [G, W]; `attention_mask` bool [G, 1, W, W], true where a token (third axis) sees another
+    (fourth); `loss_positions`, `loss_targets`, `loss_segments` [N] and `rows` [A] as forgetfilter.batches.collate.
+    """
+    width = max(_width(group, share=True) for group in groups)
+    inputs = np.zeros((len(groups), width), dtype=np.int64)
+    position_ids = np.zeros_like(inputs)
+    branch = np.full_like(inputs, -1)  # 0 the common part, then the answer's number from 1; -1 the empty end
+    positions, targets, answers = [], [], 0
+    for number, group in enumerate(groups):
+        common = _common(group)
+        inputs[number, :common] = np.asarray(group[0][0][:common])
+        position_ids[number, :common], branch[number, :common] = np.arange(common), 0
+        place = common
+        for answer, (ids, num_prompt) in enumerate(group, 1):
+            rest = slice(place, place + len(ids) - common)
+            inputs[number, rest] = np.asarray(ids[common:])
+            position_ids[number, rest], branch[number, rest] = np.arange(common, len(ids)), answer
+            start = number * width + place - common
+            positions.append(np.arange(start + num_prompt - 1, start + len(ids) - 1))
+            targets.append(np.asarray(ids[num_prompt:], dtype=np.int64))
+            place = rest.stop
+        answers += len(group)
+    sees = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
+    sees &= np.tri(width, dtype=np.bool_)
+    return {
+        "input_ids": torch.from_numpy(inputs),
+        "position_ids": torch.from_numpy(position_ids),
+        "attention_mask": torch.from_numpy(sees[:, None]),
+        "loss_positions": torch.from_numpy(np.concatenate(positions)),
+        "loss_targets": torch.from_numpy(np.concatenate(targets)),
+        "loss_segments": torch.from_numpy(np.repeat(np.arange(answers), [len(place) for place in positions])),
+        "rows": torch.arange(answers),
+    }
+
+
+def _about(model: Any) -> tuple[str, torch.dtype]:
+    """The attention backend, and the type of the activations."""
+    return str(model.config._attn_implementation), model.dtype
+
+
+def _width(group: Group, share: bool) -> int:
+    """Tokens of a group in its row."""
+    total = sum(len(ids) for ids, _ in group)
+    return total - (len(group) - 1) * _common(group) if share else total
+
+
+def _common(group: Group) -> int:
+    """Tokens that all answers begin with, without the one that predicts an answer's first label token."""
+    most = min(num_prompt for _, num_prompt in group) - 1
+    parts = np.stack([np.asarray(ids[:most]) for ids, _ in group])
+    differ = np.flatnonzero((parts != parts[0]).any(axis=0))
+    return int(differ[0]) if len(differ) else most

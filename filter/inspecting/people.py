@@ -1,0 +1,48 @@
+"""What `forgetfilter filter RUN` answers beside deciding: --sweep, --why ID and --review."""
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from forgetfilter.config.checks import RULE_OF
+from forgetfilter.report.card import read_summary
+from forgetfilter.storage.run_folder import Run
+
+from . import review, sweep, why
+
+
+def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> None:
+    """Prints and writes what was asked for; decides nothing. UserError where it cannot be had."""
+    console = Console(highlight=False)
+    if swept:
+        console.print(sweep.shown(sweep.sweep(run), run))
+        _say(console, run.folder / "filter" / "sweep.html")
+    if asked is not None:
+        console.print(why.shown(why.why(run, asked)))
+    if reviewed is not None:
+        _say(console, review.write(run, reviewed))
+        console.print("Write yes (keep) or no (drop) into its column keep, then decide again:")
+        _say(console, " ".join(["forgetfilter filter", shlex.quote(str(run.folder)), *_settings(run)]))
+
+
+def _settings(run: Run) -> list[str]:
+    """The settings that the decision that is there read, where they differ from the run's config."""
+    own = asdict(run.config.filtering)
+    used = read_summary(run).get("filter", own)
+    read = {key: value for key, value in used.items() if RULE_OF.get(key, used["rule"]) == used["rule"]}
+    if read.get("fdr") is not None:
+        del read["max_false_drop"]  # its place is taken
+    return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in read.items() if value != own.get(key)]
+
+
+def _written(value: Any) -> str:
+    """As the command line takes it."""
+    return json.dumps(value).replace('"', "") if isinstance(value, (list, dict)) or value is None else str(value)
+
+
+def _say(console: Console, what: Path | str) -> None:
+    console.print(str(what), soft_wrap=True, markup=False)

@@ -1,0 +1,127 @@
+"""A person's word on single examples: RUN/review.csv, which no stage deletes and every decision honours.
+
+`forgetfilter filter RUN --review` writes it, most forgotten first, with an empty column `keep`. Write yes to keep an
+example after all, no to drop it; then `filter` or `run` again. What was said stays when the rule changes.
+"""
+
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import write_text
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import scan
+
+from ..decisions import records_of, stored
+from ..table.table import Table
+
+FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "text")
+WORDS = {"yes": 1, "no": -1, "": 0}
+SHOWN_CHARACTERS = 300  # of the answer
+
+
+def path(run: Run) -> Path:
+    return run.folder / "review.csv"
+
+
+def read(run: Run) -> dict[str, int]:
+    """{id: 1 keep, -1 drop} of what a person has said, empty without a review; UserError by file and row."""
+    file, said = path(run), dict[str, int]()
+    if not file.exists():
+        return said
+    for number, row in enumerate(_table(file), 1):
+        if row.get("id") is None or row.get("keep") is None:
+            raise UserError(f"{file} row {number}: needs the columns id and keep")
+        word = row["keep"].strip().lower()
+        if word not in WORDS:
+            raise UserError(f"{file} row {number}: keep must be yes, no or empty, got {row['keep']!r}")
+        if said.get(row["id"], WORDS[word]) != WORDS[word]:
+            raise UserError(f"{file} row {number}: id {row['id'][:12]} is there twice with different words")
+        said[row["id"]] = WORDS[word]
+    return {name: said[name] for name in sorted(said) if said[name]}
+
+
+def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
+    """[n] what was said on each example, 0 for nothing; UserError for an id that the data does not have."""
+    reviewed = np.zeros(table.count, dtype=np.int8)
+    if said:
+        ids = scan(table.index).select("id").with_row_index("row")
+        found = ids.filter(pl.col("id").is_in(list(said))).collect(engine="streaming")
+        if len(found) < len(said):
+            unknown = min(said.keys() - set(found["id"]))
+            raise UserError(f"{path(run)}{_row_of(path(run), unknown)}: the data has no example {unknown[:20]!r}")
+        reviewed[found["row"].to_numpy()] = [said[name] for name in found["id"]]
+    return reviewed
+
+
+def write(run: Run, limit: int) -> Path:
+    """Writes review.csv: the `limit` most forgotten, the dropped first, and all that were reviewed before.
+
+    Columns that a person added stay. UserError where the file that is there cannot be read, or nothing was decided yet.
+    """
+    said, earlier = read(run), {row["id"]: row for row in _table(path(run))} if path(run).exists() else {}
+    chosen = _chosen(run, limit, list(said))
+    texts, words = _texts(run, chosen), {value: word for word, value in WORDS.items()}
+    added = [name for name in next(iter(earlier.values()), {}) if name and name not in FIELDS]
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, (*FIELDS, *added), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in chosen.sort("rank", nulls_last=True).iter_rows(named=True):
+        own = {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"]), "text": _plain(texts[row["id"]])}
+        writer.writerow(earlier.get(row["id"], {}) | row | own)
+    write_text(path(run), out.getvalue())
+    return path(run)
+
+
+def _chosen(run: Run, limit: int, said: list[str]) -> pl.DataFrame:
+    """The decisions on the rows of the file."""
+    decisions = stored(run)
+    names = decisions.collect_schema().names()
+    ranked = decisions.filter(pl.col("rank").is_not_null(), *([~pl.col("probe")] if "probe" in names else []))
+    most = ranked.sort("drop", "rank", descending=[True, False]).head(limit)
+    both = pl.concat([most, decisions.filter(pl.col("id").is_in(said))]).unique("id")
+    return both.select("row", "drop", *(name for name in FIELDS if name in names)).collect(engine="streaming")
+
+
+def _texts(run: Run, chosen: pl.DataFrame) -> dict[str, str]:
+    """The answers of some rows by their ids: of the dropped from the head of their file, of others from the data."""
+    found: dict[str, Any] = {}
+    dropped = run.folder / "filter" / "dropped.jsonl"
+    with open(dropped, encoding="utf-8") if dropped.exists() else io.StringIO() as head:
+        for line in itertools.islice(head, int(chosen["drop"].sum())):
+            record = json.loads(line)
+            found[record["id"]] = record
+    found |= records_of(run, chosen.filter(~pl.col("id").is_in(list(found))))
+    return {name: " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS] for name, row in found.items()}
+
+
+def _table(file: Path) -> list[dict[str, Any]]:
+    """The rows, by lower-case names of the columns; some spreadsheets part them by semicolons or tabs."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        head, lines = text.partition("\n")[0], io.StringIO(text, newline="")
+        parted = max(",;\t", key=head.count)
+        rows = csv.reader(lines, delimiter=parted, strict=True)
+        names = [name.strip().lower() for name in next(rows, [])]
+        if not names:
+            raise UserError(f"{file} is empty: delete it to take back what it said")
+        return [dict(itertools.zip_longest(names, row[: len(names)])) for row in rows if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
+
+
+def _plain(text: str) -> str:
+    """Text that a spreadsheet takes for no formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def _row_of(file: Path, wanted: str) -> str:
+    return next((f" row {number}" for number, row in enumerate(_table(file), 1) if row["id"] == wanted), "")

@@ -1,0 +1,86 @@
+"""The curve over a rule's setting: what each value would keep and drop, and how well, where there are labels."""
+
+from typing import Any
+
+import polars as pl
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as Shown
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path, write_text
+from forgetfilter.report.charts import curves
+from forgetfilter.storage.run_folder import Run
+
+from .. import rules, signals
+from ..decide import judge, scored
+from ..quality import classification, unsafe
+
+MEASURES = ("precision", "recall", "f1")
+SHOWN_ROWS = 20
+STEPS = (1, 2, 5)  # from one row that is shown to the next
+
+
+def sweep(run: Run) -> pl.DataFrame:
+    """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
+
+    Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
+    precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
+    """
+    config = run.config.filtering
+    rule = varied(run)
+    if rule.sweep is None:
+        able = ", ".join(sorted(name for name, known in rules.RULES.items() if known.sweep))
+        raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
+    if rule.name == "conformal" and config.fdr is not None:
+        raise UserError("--sweep varies filter.max_false_drop, replaced here by filter.fdr: set filter.fdr=null")
+    settings = {key: getattr(config, key) for key in rule.settings}
+    rows: list[dict[str, Any]] = []
+    with scored(run) as (table, signal, scores, _):
+        label = table.columns.read("label")
+        positive, count = unsafe(table.labels, label), table.count
+        count -= 0 if scores.probe is None else int(scores.probe.sum())
+        for value in rule.sweep(scores):
+            verdict = judge(scores, signal, rule, settings | {rule.settings[0]: value})
+            dropped = int(verdict.drop.sum())
+            row = {"setting": float(value), "threshold": verdict.cut(scores), "kept": count - dropped}
+            row |= {"dropped": dropped, "share": dropped / max(1, count)}
+            if table.labels:
+                row |= classification(verdict.drop[label >= 0], positive[label >= 0])
+            rows.append(row)
+    kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
+    frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]})
+    frame = frame.sort("share", maintain_order=True)
+    with atomic_path(run.folder / "filter" / "sweep.parquet") as temporary:
+        frame.write_parquet(temporary)
+    figure = curves(frame, "setting", ["share", *(name for name in MEASURES if name in frame.columns)])
+    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{rule.settings[0]}")
+    figure.data[0].name = "share of the examples that is dropped"
+    write_text(run.folder / "filter" / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    return frame
+
+
+def varied(run: Run) -> rules.Rule:
+    """The rule whose setting makes the curve: the run's, or quantile where auto stands for one without a number."""
+    rule = rules.get(run.config.filtering.rule)
+    return rules.get("quantile") if rule.sweep is None and run.config.filter.rule == "auto" else rule
+
+
+def shown(frame: pl.DataFrame, run: Run) -> Shown:
+    """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
+    rule, config = varied(run), run.config.filtering
+    name = signals.chosen(config.signal, config.combine).name
+    table = Shown(
+        title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True
+    )
+    for column in frame.columns:
+        table.add_column(rule.settings[0] if column == "setting" else column, justify="right", no_wrap=True)
+    step = next((step for step in STEPS if len(frame) <= step * SHOWN_ROWS), len(frame) // SHOWN_ROWS)
+    for row in frame[0 if frame["setting"][0] == 0 else step - 1 :: step].iter_rows():
+        table.add_row(*(_number(value) for value in row))
+    return table
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

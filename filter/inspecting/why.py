@@ -1,0 +1,119 @@
+"""Why one example was dropped or kept: its score among all, its losses over time, and what resembles it."""
+
+import glob
+from typing import Any
+
+import polars as pl
+from rich.console import Group
+from rich.table import Table as Shown
+from rich.text import Text
+
+from forgetfilter.errors import UserError
+from forgetfilter.report import card as cards
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import scan_shards, shard_paths
+
+from ..decisions import records_of, stored
+
+NEIGHBOURS = 5
+SHOWN_CHARACTERS = 160
+
+
+def why(run: Run, given: str) -> dict[str, Any]:
+    """What is known of the example whose id begins with `given`. UserError where there is none, or several.
+
+    The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
+    percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `text`, and `neighbours` among
+    the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the words of all their messages.
+    """
+    summary, decisions = cards.read_summary(run), stored(run)
+    found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
+    if len(found) > 1 and given not in found["id"]:
+        raise UserError(f"--why {given}: several ids begin so ({', '.join(found['id'].str.head(16))}): give more of it")
+    if not len(found) or not given:
+        raise UserError(f"--why {given}: {run.folder} has no such example")
+    row = found.filter(pl.col("id") == given) if given in found["id"] else found
+    known = row.row(0, named=True)
+    scored = decisions.select(pl.col("rank").max()).collect().item()
+    percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
+    messages = [str(message["content"]) for message in records_of(run, row)[known["id"]]["messages"]]
+    return known | {
+        "signal": summary["signal"],
+        "rule": summary["rule"],
+        "percentile": percentile,
+        "losses": losses(run, known),
+        "text": messages[-1],
+        "neighbours": neighbours(run, known["id"], " ".join(messages)),
+    }
+
+
+def losses(run: Run, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """Mean losses of the example over time: while M1 was trained, epoch by epoch, then under M1 and M2."""
+    over_time = []
+    folder = run.model("noisy") / "losses"
+    if shard_paths(folder):
+        rows = scan_shards(folder).filter((pl.col("id") == known["id"]) & (pl.col("num_tokens") > 0))
+        mean = pl.col("loss_sum") / pl.col("num_tokens")
+        for epoch, loss in rows.select("epoch", mean).sort("epoch").collect().iter_rows():
+            over_time.append({"state": f"training M1, epoch {epoch + 1}", "loss": loss})
+    names = {"before_loss": "M1, after noisy", "after_loss": "M2, after safe"}
+    return [*over_time, *({"state": name, "loss": known[column]} for column, name in names.items())]
+
+
+def neighbours(run: Run, name: str, text: str) -> list[dict[str, Any]]:
+    """The dropped examples whose words are most like those of a text, at most NEIGHBOURS."""
+    path = run.folder / "filter" / "dropped.jsonl"
+    own = sorted(set(pl.Series([text.lower()]).str.extract_all(r"\w+")[0].to_list()))
+    if not path.exists() or not path.stat().st_size or not own:
+        return []
+    content = pl.col("messages").list.eval(pl.element().struct.field("content"))
+    words = content.list.join(" ").str.to_lowercase().str.extract_all(r"\w+").list.unique()
+    common = words.list.set_intersection(pl.lit(pl.Series([own])).first()).list.len()
+    schema: dict[str, Any] = {
+        "id": pl.String,
+        "messages": pl.List(pl.Struct({"content": pl.String})),
+        "score": pl.Float64,
+    }
+    similarity = common / (words.list.len() + len(own) - common)
+    rows = pl.scan_ndjson(glob.escape(str(path)), schema=schema).filter(pl.col("id") != name)
+    near = rows.select("id", "score", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
+    return (
+        near.top_k(NEIGHBOURS, by="similarity")
+        .collect(engine="streaming")
+        .sort("similarity", "id", descending=[True, False])
+        .to_dicts()
+    )
+
+
+def shown(found: dict[str, Any]) -> Group:
+    """The answer for the terminal."""
+    decision = "dropped" if found["drop"] else "kept"
+    facts = {
+        "decision": found["reason"] if found["reason"].startswith(decision) else f"{decision}: {found['reason']}",
+        "source": found["source"],
+        "signal": f"{found['signal']} {_number(found['score'])}",
+        "forgotten more than": "-" if found["percentile"] is None else f"{found['percentile']:.1f}% of the examples",
+        "p-value": _number(found.get("p_value")),
+        "answer": found["text"],
+    }
+    table = Shown(show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, _plain(str(value)))
+    times = Shown(title="Loss over time (nats a label token)", title_justify="left")
+    for column in found["losses"]:
+        times.add_column(column["state"], justify="right")
+    times.add_row(*(_number(column["loss"]) for column in found["losses"]))
+    near = Shown(title="Nearest among the dropped, by common words", title_justify="left")
+    for name in ("similarity", "id", "answer", "score"):
+        near.add_column(name)
+    for row in found["neighbours"]:
+        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(row["text"]), _number(row["score"]))
+    return Group(Text(found["id"], no_wrap=True), table, times, *([near] if found["neighbours"] else []))
+
+
+def _plain(text: str) -> Text:
+    return Text(cards.plain_label(" ".join(text.split()), SHOWN_CHARACTERS))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,142 @@
+"""Further columns of the joined table, each there only where an earlier stage was asked for it.
+
+| folder | columns | from |
+| --- | --- | --- |
+| signals/base | base_loss_sum | score.base=true: nats under M0 |
+| signals/control | control_loss_sum | a control set: nats after the control finetuning |
+| signals/noise | noise_loss_sum | score.noise=true: nats under M1 once more, in other batches |
+| signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
+| signals/gradients | gradient_distance | score.gradients=true |
+| signals/embeddings | embedding_distance | score.encoder=NAME |
+| signals/guard | guard | score.guard.name=NAME: the probability of harm |
+| signals/rouge1/{before,after} | before_rouge1, after_rouge1 | score.rouge=true |
+| signals/texts/NAME | cluster, safe_distance, profanity | filter/texts/texts.py, when a signal needs it |
+| data/probes.jsonl | probe_rise | probes (filter/probes.py) |
+| train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forgetfilter.errors import UserError
+from forgetfilter.score.token_rises import COLUMNS as TOKEN_COLUMNS
+from forgetfilter.storage.shards import check_comparable, read_manifest, scan_shards
+
+from ..signals import ROUGE_COLUMNS
+from ..texts import texts
+from .join import AGAIN, Joiner, Kinds, pick, refuse
+
+TEXTS: dict[str, Kinds] = {
+    "texts/cluster": {"cluster": ("cluster", np.int32)},
+    "texts/safe_distance": {"safe_distance": ("safe_distance", np.float64)},
+    "texts/profanity": {"profanity": ("profanity", np.float64)},
+}
+FOLDERS: dict[str, Kinds] = {
+    "base": {"loss_sum": ("base_loss_sum", np.float64)},
+    "control": {"loss_sum": ("control_loss_sum", np.float64)},
+    "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
+    "gradients": {"gradient_distance": ("gradient_distance", np.float64)},
+    "embeddings": {"embedding_distance": ("embedding_distance", np.float64)},
+    "guard": {"guard": ("guard", np.float64)},
+    "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
+    **TEXTS,
+}
+STORED = tuple(name for name in FOLDERS if name not in TEXTS)  # by the score stage; texts follow from the data
+DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
+ADVICE = {
+    "base_loss_sum": "M0's losses, which were not stored: score with score.base=true",
+    "control_loss_sum": "losses after a control finetuning: set data.control or mixture.control, train and score",
+    **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
+    "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
+    "embedding_distance": "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
+    "guard": "a guard's word, which was not asked: score with score.guard.name=NAME",
+    "probe_rise": "probes: set data.probes or mixture.probes, and run again",
+    **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
+    **dict.fromkeys(ROUGE_COLUMNS, "ROUGE-1, which was not stored: score with score.rouge=true"),
+}
+
+
+def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None, everything: bool) -> tuple[str, ...]:
+    """Adds the columns that are wanted (None: all), there and complete; UserError where they cannot be read.
+
+    With `everything` also those that nobody wants, as far as they can be read; returns why the others are not there.
+    """
+    left_out = []
+    for columns, add in _stored(joiner, signals):
+        asked = wanted is None or not set(columns).isdisjoint(wanted)
+        if not asked and not everything:
+            continue
+        try:
+            add()
+        except UserError as error:
+            if asked:
+                raise
+            left_out.append(str(error))
+            for column in set(columns) & set(joiner.columns.types):
+                joiner.columns.drop(column)
+    return tuple(left_out)
+
+
+def _stored(joiner: Joiner, signals: Path) -> Iterator[tuple[Collection[str], Callable[[], None]]]:
+    """(columns, what adds them) of each folder that is there."""
+    data = read_manifest(signals / "before").get("data")
+    for name, kinds in FOLDERS.items():
+        folder = signals / name
+        if (folder / "manifest.json").exists() and (name not in TEXTS or texts.stored(signals, folder.name)):
+            yield [column for column, _ in kinds.values()], partial(_add, joiner, folder, kinds, data)
+    if all((signals / "rouge1" / state / "manifest.json").exists() for state in ("before", "after")):
+        yield ROUGE_COLUMNS, partial(_add_rouge, joiner, signals / "rouge1")
+    losses = signals.parent / "train" / "noisy" / "losses"
+    if (losses / "manifest.json").exists() and read_manifest(losses).get("data") == data:
+        yield DYNAMICS, partial(_add_dynamics, joiner, losses)
+
+
+def _add(joiner: Joiner, folder: Path, kinds: Kinds, data: str | None) -> None:
+    before = folder.parent / "before"
+    if folder.parent.name != "texts" and read_manifest(folder).get("data") != data:
+        raise UserError(f"{folder} is of other data than {before}: {AGAIN}")
+    if folder.name == "control":
+        check_comparable(before, folder)
+    joiner.add(folder, kinds)
+
+
+def _add_rouge(joiner: Joiner, folder: Path) -> None:
+    check_comparable(folder / "before", folder / "after")
+    for name in ROUGE_COLUMNS:
+        own = folder / name.removesuffix("_rouge1")
+        joiner.add(own, {"rouge1": (name, np.float64)})
+        wrong = joiner.columns.where(~pl.col(name).is_between(0, 1), [name])
+        refuse(pick(joiner.ids, wrong), f"{own}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
+
+
+def missing(needs: Sequence[str], there: Sequence[str]) -> str:
+    """What a signal lacks, for the error; empty where it has all it needs."""
+    lacking = [need for need in needs if need not in there]
+    return ADVICE.get(lacking[0], f"the column {lacking[0]}") if lacking else ""
+
+
+def _add_dynamics(joiner: Joiner, folder: Path) -> None:
+    """How each example's loss moved over the epochs in which it was learned, from one row of the hook an epoch."""
+    epochs = int(scan_shards(folder).select(pl.col("epoch").max()).collect().item()) + 1
+    names = [f"epoch{number}" for number in range(epochs)]
+    for number, name in enumerate(names):
+        joiner.add(folder, {"loss_sum": (name, np.float64)}, pl.col("epoch") == number)
+    tokens = pl.col("num_tokens").clip(1)
+    probability = [(-pl.col(name) / tokens).exp() for name in names]
+    mean = pl.sum_horizontal(probability) / epochs
+    risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int32) for earlier, later in pairwise(names)]
+    made: dict[str, tuple[pl.Expr, Any]] = {
+        "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int32), *risen), np.int32),
+        "noisy_variability": ((pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(), np.float64),
+        "noisy_confidence": (mean, np.float64),
+    }
+    for name, (expression, kind) in made.items():
+        joiner.columns.write(name, joiner.columns.compute(expression, ["num_tokens", *names], kind))
+    for name in names:
+        joiner.columns.drop(name)

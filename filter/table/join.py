@@ -1,0 +1,155 @@
+"""Brings the numbers of shards into the data's order, once every id is proven to be there exactly once."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.storage.shards import count_rows, scan
+
+from .ahead import ahead
+from .columns import PIECE, Columns
+from .match import Match, match
+
+AGAIN = "delete this folder and score again"  # what is done and looks whole is not scored again while it is there
+KEY = "key"  # hashes of the data's ids
+
+
+def key(seed: int) -> pl.Expr:
+    """Of an id, however it is stored: a dictionary's codes would be hashed as numbers."""
+    return pl.col("id").cast(pl.String).hash(seed)
+
+
+Kinds = dict[str, tuple[str, Any]]  # {name in the shards: (name in the table, type)}
+
+
+class SameHashError(Exception):
+    """Two different ids have one hash."""
+
+
+class Joiner:
+    """Adds columns to those that hold KEY, the hashes by `seed` of the ids in `index`."""
+
+    def __init__(self, columns: Columns, index: Path, data: Path, seed: int):
+        self.columns, self.data, self.seed = columns, data, seed
+        self.ids = scan(index)
+        self.order: NDArray[np.uint32] | None = None
+        self.last = columns.folder / "last"  # hashes of the ids of the folder for which `order` was found
+
+    def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None:
+        """Columns of a folder. UserError where its ids are not exactly the data's.
+
+        `rows` says which of its rows, where it has more than one an example.
+        """
+        counts = count_rows(folder)
+        shards = scan(list(counts))
+        wanted = {KEY: key(self.seed)} | {name: _number(name, kind) for name, (_, kind) in kinds.items()}
+        files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
+        try:
+            _spool(_pieces(counts), rows, wanted, files)
+            # What is made of the data comes in its order. Once the data's own ids are proven to be different, by the
+            # first folder, there is nothing to sort.
+            as_data = self.order is not None and _equal(files[KEY], self.columns.folder / KEY)
+            if self.order is None or not (as_data or _equal(files[KEY], self.last)):  # states are scored in one order
+                found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
+                self._prove(found, folder, shards if rows is None else shards.filter(rows))
+                self.order = found.order
+                files[KEY].replace(self.last)
+        except pl.exceptions.PolarsError as error:
+            raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
+        for name, (new, kind) in kinds.items():
+            self.columns.adopt(new, files[name], kind, None if as_data else self.order)
+
+    def _prove(self, found: Match, folder: Path, shards: pl.LazyFrame) -> None:
+        if len(found.ambiguous):
+            ids = pick(self.ids, found.ambiguous)
+            refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
+            raise SameHashError
+        missing = f"{folder}: no row for {{}} of {self.columns.count} examples; {AGAIN}"
+        refuse(pick(self.ids, found.missing), missing)
+        refuse(pick(shards, found.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
+        refuse(pick(shards, found.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
+
+
+def pick(frame: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008
+    """An expression of some rows, in the order of the frame."""
+    return pl.concat(
+        [pl.Series("id", [], dtype=pl.String)] if not len(rows) else picked(frame, np.sort(rows), expression)
+    )
+
+
+def picked(frame: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
+    """An expression of some rows in ascending order, a piece at a time."""
+    starts = np.arange(0, int(ordered[-1]) + 1, PIECE).astype(ordered.dtype)  # of another type rows would be converted
+    places = [*np.searchsorted(ordered, starts).tolist(), len(ordered)]
+
+    def one(piece: tuple[np.integer[Any], int, int]) -> pl.Series:
+        start, begin, end = piece
+        own = pl.Series(ordered[begin:end] - start)
+        found = frame.slice(int(start), PIECE).select(expression.gather(own)).collect().to_series()
+        # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
+        return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+    pieces = zip(starts, places[:-1], places[1:])
+    return ahead(one, (piece for piece in pieces if piece[1] < piece[2]))
+
+
+def refuse(ids: pl.Series, message: str) -> None:
+    """UserError with the number of the wrong ids and the first of them at `{}`, if there is one."""
+    if len(ids):
+        ids = ids.unique().sort()
+        shown = ", ".join(str(value)[:12] for value in ids.head(3))
+        counted = "1 id" if len(ids) == 1 else f"{len(ids)} ids"
+        raise UserError(message.replace("{}", f"{counted} ({shown}{', ...' if len(ids) > 3 else ''})"))
+
+
+def _pieces(counts: dict[Path, int]) -> Iterator[tuple[list[Path], int]]:
+    """(shards, first row) of PIECE rows or less at a time: so no shard is opened for rows of another one."""
+    together, held = list[Path](), 0
+    for path, count in counts.items():
+        if together and held + count > PIECE:
+            yield together, 0
+            together, held = [], 0
+        if count > PIECE:
+            yield from (([path], start) for start in range(0, count, PIECE))
+        else:
+            together.append(path)
+            held += count
+    if together:
+        yield together, 0
+
+
+def _spool(
+    pieces: Iterable[tuple[list[Path], int]], rows: pl.Expr | None, wanted: dict[str, pl.Expr], files: dict[str, Path]
+) -> None:
+    """Writes the columns into files, as they come."""
+
+    def one(piece: tuple[list[Path], int]) -> pl.DataFrame:
+        paths, start = piece
+        own = scan(paths).slice(start, PIECE)
+        return (own if rows is None else own.filter(rows)).select(**wanted).collect()
+
+    with ExitStack() as stack:
+        out = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
+        for piece in ahead(one, pieces):
+            for name, file in out.items():
+                file.write(np.ascontiguousarray(piece[name].to_numpy()).data)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    with open(one, "rb") as first, open(other, "rb") as second:
+        while piece := first.read(PIECE):
+            if piece != second.read(PIECE):
+                return False
+        return not second.read(1)
+
+
+def _number(name: str, kind: Any) -> pl.Expr:
+    """A column as numbers; null as what no check lets pass."""
+    whole = np.issubdtype(kind, np.integer)
+    return pl.col(name).cast(pl.Int32 if whole else pl.Float64).fill_null(-1 if whole else float("nan"))

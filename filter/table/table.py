@@ -1,0 +1,237 @@
+"""The joined table: each noisy example's tokens and its losses before and after, every id proven to be there once.
+
+Columns of numbers, a row an example, in the data's order: `num_tokens` (label tokens), `before_loss_sum,
+after_loss_sum` (nats), and `before_rouge1, after_rouge1` where both were generated. Ids and texts are never in memory
+together: ids are compared by 64-bit hashes (two of 10^8 different ids are equal in one with a chance of 0.0003; then
+another hash is taken), and the numbers lie in files, so that 100 million rows need some 3 GB.
+"""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from forgetfilter.errors import UserError
+from forgetfilter.storage.shards import check_comparable, scan
+
+from .ahead import ahead
+from .blocks import lines
+from .columns import PIECE, Columns
+from .extras import add_extras
+from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
+from .sorting import in_order, repeated, taken
+
+STATES = ("before", "after")
+SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
+_NEGATIVE_NATS = -1e-3  # a mean loss may fall this far below 0 by rounding, no further
+_INDEX = {"id": pl.String, "source": pl.String, "label": pl.String}
+_CODES = ("source", "label")
+# The first eight bytes of an id as a number that sorts as they do.
+_PREFIX = pl.col("id").str.pad_end(8, "\0").cast(pl.Binary).bin.slice(0, 8)
+_PREFIX = _PREFIX.bin.reinterpret(dtype=pl.UInt64, endianness="big")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The examples of the data, in its order."""
+
+    index: Path
+    """Parquet with `id, source, label`."""
+    columns: Columns
+    """The numbers."""
+    sources: list[str]
+    """Names of the sources, sorted; the column `source` holds positions in it."""
+    labels: list[str]
+    """Names of the labels, sorted; the column `label` holds positions in it, -1 for none."""
+
+    seed: int = 0
+    """Of the hashes of the ids in the column KEY."""
+    left_out: tuple[str, ...] = ()
+    """Why columns that labels alone would ask for are not there, though they are stored."""
+
+    @property
+    def count(self) -> int:
+        return self.columns.count
+
+    @property
+    def numbers(self) -> list[str]:
+        """The columns that signals can read."""
+        return [name for name in self.columns.types if name not in _CODES]
+
+    def known(self, start: int, stop: int) -> pl.DataFrame:
+        """`id, source, label` of the examples from `start` up to `stop`."""
+        found = scan(self.index).slice(start, stop - start).select("id").collect()
+        return found.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
+
+    def named(self, name: str, codes: NDArray[np.integer[Any]]) -> pl.Series:
+        """The texts of codes of the column `source` or `label`."""
+        texts = self.sources if name == "source" else self.labels
+        return pl.Series(name, [*texts, None], dtype=pl.String).gather(np.where(codes < 0, len(texts), codes))
+
+    def ids(self, rows: NDArray[Any]) -> pl.Series:
+        """The ids of some rows, in the order of the data."""
+        return pick(scan(self.index), rows)
+
+    def find(self, ids: pl.Series) -> NDArray[np.int64]:
+        """The rows of those of some ids that are there, ascending."""
+        hashes = ids.hash(self.seed).implode()
+        rows = self.columns.where(pl.col(KEY).is_in(hashes), [KEY])
+        found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
+        return found
+
+    def id_order(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Some rows in the order of their ids: by their first bytes, by whole ids only where those are equal.
+
+        The given rows are sorted in place: they may be all there are, and such an array is a tenth of all memory.
+        """
+        rows.sort()
+        prefix, start = np.empty(len(rows), dtype=np.uint64), 0
+        for piece in picked(scan(self.index), rows, _PREFIX):
+            prefix[start : start + len(piece)] = piece.to_numpy()
+            start += len(piece)
+        found, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
+        for ((part, keys),) in in_order([prefix]):
+            found[start : start + len(part)] = taken(rows, part)
+            equal[start : start + len(part)] = repeated(keys)
+            start += len(part)
+        del prefix
+        if equal.any():
+            members = np.sort(found[equal])
+            found[equal] = members[self.ids(members).arg_sort().to_numpy()]
+        return found
+
+    @cached_property
+    def sample(self) -> pl.DataFrame:
+        """The numbers and the label of SAMPLE rows at most, chosen by their ids (hashes, so by chance)."""
+        if self.count <= SAMPLE:
+            chosen = np.arange(self.count)
+        else:
+            keys = self.columns.read(KEY)
+            chosen = np.flatnonzero(keys < np.partition(keys, SAMPLE)[SAMPLE])
+        frame = pl.DataFrame({name: self.columns.take(name, chosen) for name in self.numbers})
+        return frame.with_columns(self.named("label", self.columns.take("label", chosen)), row=pl.Series(chosen))
+
+
+@contextlib.contextmanager
+def joined(data: Path, signals: Path, needs: Collection[str] | None = None) -> Iterator[Table]:
+    """The table of a run, from its data/noisy.jsonl (or Parquet with the same columns) and its signals folder.
+
+    `needs` are the columns beyond the two losses that are wanted, None for all that are there. Labelled data has all
+    that can be read: it tells how well each signal would have done.
+
+    Raises UserError where the two scorings are not comparable, an id is missing, foreign or there twice, the
+    token counts differ, or a loss is not a number.
+    """
+    check_comparable(signals / "before", signals / "after")
+    if not data.exists():
+        raise UserError(f"{data} is missing: run the mix stage first")
+    with tempfile.TemporaryDirectory(dir=signals.parent, prefix=".filter-") as scratch:
+        index = data if data.suffix == ".parquet" else make_index(data, Path(scratch) / "index.parquet")
+        try:
+            table = _join(data, index, signals, Path(scratch), needs)
+        except SameHashError:
+            table = _join(data, index, signals, Path(scratch), needs, seed=1)
+        yield table
+
+
+def make_index(data: Path, path: Path) -> Path:
+    """`id, source, label` of the canonical records, in their order, as Parquet."""
+    schema = pa.schema([(name, pa.string()) for name in _INDEX])
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=["source"]) as writer:
+        for block, _ in lines(data):
+            piece = read_lines(data, block, _INDEX)
+            writer.write_table(piece.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
+    return path
+
+
+def read_lines(data: Path, block: NDArray[np.uint8], schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Fields of the canonical records in a block of whole lines of `data`; UserError with the line that is none."""
+    try:
+        return pl.read_ndjson(block.tobytes(), schema=schema)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{data} {_broken_line(data)}; run the mix stage again") from error
+
+
+def _join(data: Path, index: Path, signals: Path, scratch: Path, needs: Collection[str] | None, seed: int = 0) -> Table:
+    table = _examples(data, index, scratch, seed)
+    joiner = Joiner(table.columns, index, data, seed)
+    for state in STATES:
+        kinds = {"num_tokens": (f"{state}_tokens", np.int32), "loss_sum": (f"{state}_loss_sum", np.float64)}
+        joiner.add(signals / state, kinds)
+        _check_losses(table, state, signals / state)
+    unequal = table.columns.where(pl.col("before_tokens") != pl.col("after_tokens"), ["before_tokens", "after_tokens"])
+    message = f"{signals}: num_tokens differs between before and after for {{}}; delete both and score again"
+    refuse(table.ids(unequal), message)
+    table.columns.rename("before_tokens", "num_tokens")
+    table.columns.drop("after_tokens")
+    return replace(table, left_out=add_extras(joiner, signals, needs, everything=bool(table.labels)))
+
+
+def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
+    """The table without any numbers yet; its column of keys are the hashes of the ids by this seed."""
+    ids = scan(index)
+    count = int(ids.select(pl.len()).collect().item())
+    if not count:
+        raise UserError(f"{data} is empty: there is nothing to filter")
+    keys = np.empty(count, dtype=np.uint64)
+    names = {name: pl.Categorical(pl.Categories.random()) for name in _CODES}
+    codes = {name: np.empty(count, dtype=np.int32) for name in names}
+    seen: dict[str, dict[int, str]] = {name: {} for name in names}
+    wanted = [pl.col("id").is_null(), key(seed).alias(KEY)]
+
+    def one(start: int) -> pl.DataFrame:
+        coded = [pl.col(name).cast(kind) for name, kind in names.items()]
+        return ids.slice(start, PIECE).select(*wanted, *coded).collect()
+
+    for start, piece in zip(range(0, count, PIECE), ahead(one, range(0, count, PIECE))):
+        rows = slice(start, start + len(piece))
+        for column, missing in (("id", piece["id"]), ("source", piece["source"].is_null())):
+            if missing.any():
+                row = start + missing.arg_true()[0] + 1
+                raise UserError(f"{data} row {row}: has no {column}; run the mix stage again")
+        keys[rows] = piece[KEY].to_numpy()
+        for name in names:
+            codes[name][rows] = piece[name].to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+            found = piece[name].unique().drop_nulls()
+            seen[name] |= dict(zip(found.to_physical(), found.cast(pl.String)))
+    columns = Columns(scratch, count)
+    columns.write(KEY, keys)
+    for name, known in seen.items():
+        kind = np.min_scalar_type(-len(known) - 1)  # holds -1, and their number too (Table.named)
+        place = np.full(max(known, default=-1) + 2, -1, dtype=kind)  # its last is that of no name, -1
+        place[sorted(known, key=known.__getitem__)] = np.arange(len(known))
+        columns.write(name, place.take(codes[name]))
+    return Table(index, columns, sorted(seen["source"].values()), sorted(seen["label"].values()), seed)
+
+
+def _check_losses(table: Table, state: str, folder: Path) -> None:
+    tokens, loss = pl.col(f"{state}_tokens"), pl.col(f"{state}_loss_sum")
+    possible = loss.is_finite() & (loss >= _NEGATIVE_NATS * tokens.clip(1)) & (tokens >= 0)
+    wrong = table.columns.where(~possible, [f"{state}_tokens", f"{state}_loss_sum"])
+    refuse(
+        table.ids(wrong),
+        f"{folder}: the loss is NaN, infinite or negative for {{}}: "
+        f"the training diverged (lower train.noisy.lr or train.safe.lr), or the scoring broke ({AGAIN})",
+    )
+
+
+def _broken_line(data: Path) -> str:
+    """Where and why a JSONL file cannot be read."""
+    with open(data, "rb") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                if line.strip() and not isinstance(json.loads(line), dict):
+                    return f"line {number}: not a JSON object"
+            except ValueError as error:
+                return f"line {number}: not valid JSON ({error})"
+    return "cannot be read: id, source and label must be text"

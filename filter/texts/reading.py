@@ -1,0 +1,145 @@
+"""Reading the texts for filter/texts/texts.py: in blocks, a shard each.
+
+One block is read in this process, several in one process a core (under Slurm's launcher in all ranks of the job). A
+stopped run goes on with the blocks that lack.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from forgetfilter.data.records import Record, RecordBlocks, read_records, to_record
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json, sha256_value, write_json
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import World, world
+from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.launch import launch
+from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.progress import progress
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
+
+from ..table.blocks import cut, lines
+from ..table.table import read_lines
+from .space import Space
+
+SAMPLE = 20_000  # rows that the space is fitted to, and rows of the safe set, at most
+BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # of a shard, and in memory at a time
+MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # what the ranks share while the columns are made
+
+
+def make(run: Run, columns: dict[str, dict[str, Any]]) -> None:
+    """Writes columns, each with its manifest. Raises Stopped by a signal; what was written stays."""
+    texts = run.signals("texts")
+    blocks = RecordBlocks.of(run.noisy_data, BLOCK_ROWS)
+    if not blocks.count:
+        raise UserError(f"{run.noisy_data} is empty: there is nothing to filter")
+    made, common = texts / MADE, next(iter(columns.values()))
+    begin(made, sha256_value([common["data"], common["version"]]))
+    if set(columns) != {"profanity"} and not (made / SPACE).exists():
+        for name in columns:  # shards of an earlier fit, perhaps on another machine, would not go with these
+            shutil.rmtree(texts / name, ignore_errors=True)
+        Space.fit(_texts(_sample(run.noisy_data)), blocks.count).save(made / SPACE)
+    for name, about in columns.items():
+        begin(texts / name, sha256_value(about))
+    if len(blocks) == 1:  # not worth the start of further processes
+        _make(run, columns, blocks, World(0, 1, 0))
+    else:
+        write_json(made / BLOCKS, {"rows": blocks.rows, "starts": blocks.starts, "count": blocks.count})
+        interrupts.stop_if_requested("reading the texts")  # while the space was fitted: ranks would not know
+        processes = min(len(os.sched_getaffinity(0)), len(blocks))
+        launch(
+            "forgetfilter.filter.texts.reading",
+            [str(run.folder), *columns],
+            processes,
+            1,
+            nodes=run.config.launch.nodes,
+        )
+    for name, about in columns.items():
+        write_manifest(texts / name, about | {"rows": blocks.count})
+    shutil.rmtree(made)
+
+
+def main(argv: list[str]) -> None:
+    """The columns `argv[1:]` of the run folder `argv[0]`, as one rank of the world."""
+    interrupts.install()
+    run = Run.open(Path(argv[0]))
+    blocks = RecordBlocks(run.noisy_data, **read_json(run.signals("texts") / MADE / BLOCKS))
+    _make(run, argv[1:], blocks, world())
+    leave_peaks(run.folder)  # there is no group: those of rank 0, and the others do the same
+
+
+def _make(run: Run, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:
+    """A rank's share of the blocks. Ranks need not meet: what one has written is whole."""
+    texts, own = run.signals("texts"), range(here.rank, len(blocks), here.size)
+    pending = [block for block in own if not all(shard_path(texts / name, 0, block).exists() for name in columns)]
+    work = {name: _work(name, run) for name in columns} if pending else {}
+    with progress("read texts", len(own), len(own) - len(pending)) as meter:
+        for block in pending:
+            interrupts.stop_if_requested("reading the texts")
+            records, found = blocks.each(block), dict[str, list[pa.Table]]()
+            while piece := list(islice(records, PIECE_ROWS)):
+                ids = [record.id for record in piece]
+                for name, values in work.items():
+                    found.setdefault(name, []).append(pa.table({"id": ids, name: values(piece)}))
+            for name, tables in found.items():
+                write_shard(shard_path(texts / name, 0, block), pa.concat_tables(tables))
+            meter.advance()
+
+
+def _work(column: str, run: Run) -> Callable[[list[Record]], NDArray[Any]]:
+    """What makes a column of records."""
+    if column == "profanity":
+        return _profanity
+    space = Space.load(run.signals("texts") / MADE / SPACE)
+    if column == "cluster":
+        return lambda records: space.cluster(space.embed(_texts(records)))
+    safe = run.safe_data
+    trusted = space.embed(_texts(islice(read_records(safe), SAMPLE)) if safe.exists() else [])
+    return lambda records: _distance(space.embed(_texts(records)), trusted)
+
+
+def _distance(points: NDArray[np.float64], trusted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 less the largest cosine to a trusted row, [n]; NaN without any."""
+    if not len(trusted):
+        return np.full(len(points), np.nan)
+    step = max(1, 20_000_000 // len(trusted))  # 160 MB of cosines at a time
+    largest = [(points[start : start + step] @ trusted.T).max(1) for start in range(0, len(points), step)]
+    return 1 - np.concatenate(largest)
+
+
+def _profanity(records: list[Record]) -> NDArray[np.float64]:
+    from profanity_check import predict_prob
+
+    chance: NDArray[np.float64] = np.asarray(predict_prob([record.answer for record in records]), dtype=np.float64)
+    return chance
+
+
+def _sample(noisy: Path) -> list[Record]:
+    """The SAMPLE rows with the smallest ids, which are hashes of their contents: by chance, and the same always."""
+    best = pl.DataFrame(schema={"id": pl.String, "line": pl.Binary})
+    for block, lengths in lines(noisy):
+        found = read_lines(noisy, block, {"id": pl.String})
+        rows = found.with_row_index("row").filter(pl.col("id") <= best["id"].max() if len(best) == SAMPLE else True)
+        rows = rows.bottom_k(SAMPLE, by="id")
+        picked = pl.Series(cut(block, lengths, rows["row"]), dtype=pl.Binary)
+        best = pl.concat([best, rows.select("id", line=picked)]).bottom_k(SAMPLE, by="id")
+    return [to_record(line) for line in best.sort("id")["line"]]
+
+
+def _texts(records: Iterable[Record]) -> list[str]:
+    return [" ".join(message["content"] for message in record.messages) for record in records]
+
+
+if __name__ == "__main__":
+    raise SystemExit(guard(lambda: main(sys.argv[1:])))

@@ -1,0 +1,44 @@
+"""What the texts alone say, made at a signal's first use and stored: clusters of rows that look alike, distance to the
+safe set, and profanity.
+"""
+
+import importlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.files import sha256_file
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import read_manifest, whole
+
+COLUMNS = ("cluster", "safe_distance", "profanity")
+VERSION = 2  # of all that the columns depend on, filter/texts/space.py too
+
+
+def prepare(run: Run, columns: Collection[str]) -> None:
+    """Writes the shards `id, COLUMN` of the noisy data to signals/texts/COLUMN, for those columns that lack.
+
+    Raises Stopped by a signal; what was written stays.
+    """
+    signals = run.folder / "signals"
+    lacking = {name: _about(signals, name) for name in columns if not stored(signals, name)}
+    if lacking:  # who only moves a threshold does not wait for torch
+        importlib.import_module("forgetfilter.filter.texts.reading").make(run, lacking)
+
+
+def stored(signals: Path, column: str) -> bool:
+    """Whether a column is there, whole, and of the present data and safe set."""
+    folder = signals / "texts" / column
+    if not (folder / "manifest.json").exists():
+        return False
+    manifest = read_manifest(folder)
+    return manifest == _about(signals, column) | {"rows": manifest["rows"]} and whole(folder, manifest["rows"])
+
+
+def _about(signals: Path, column: str) -> dict[str, Any]:
+    """What a column depends on, for its manifest."""
+    about = {"data": read_manifest(signals / "before").get("data"), "version": VERSION}
+    safe = signals.parent / "data" / "safe.jsonl"
+    if column == "safe_distance":
+        about["safe"] = sha256_file(safe) if safe.exists() else None
+    return about

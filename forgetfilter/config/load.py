@@ -1,0 +1,75 @@
+"""Loads a configuration: defaults, a YAML file and `key=value` overrides, merged and checked.
+
+Unknown keys are refused with the nearest name, and every check runs before a model is touched.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from forgetfilter.config.checks import check, check_given
+from forgetfilter.config.schema import Config
+from forgetfilter.errors import UserError
+
+
+def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """The checked configuration of a YAML file and `key=value` overrides; the later wins."""
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{file} is missing: name a config file, such as configs/quickstart.yaml")
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"{override!r} is not an override: write key=value, such as train.noisy.lr=1e-4")
+    try:
+        loaded = OmegaConf.load(file)
+        if not isinstance(loaded, DictConfig):
+            raise UserError(f"{file} must hold keys and values at its top")
+        given = OmegaConf.from_dotlist(list(overrides))
+        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        if ":" in (key := _full_key(error)):
+            way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
+            raise UserError(f"{key} is no key: {way} ({file} and overrides)") from error
+        raise UserError(f"{key}: {_first_line(error)} ({file} and overrides)") from error
+    except UserError:
+        raise
+    except Exception as error:  # PyYAML's own error types
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    assert isinstance(config, Config)
+    check(config)
+    check_given(config, given.get("filter") or ())
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    container = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def to_yaml(config: Config) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """`key: old -> new` for each leaf in which two plain configurations differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = sorted({*first, *second})
+        return [
+            line
+            for key in keys
+            for line in differing_keys(first.get(key), second.get(key), f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [] if first == second else [f"{prefix}: {first!r} -> {second!r}"]
+
+
+def _full_key(error: OmegaConfBaseException) -> str:
+    return str(getattr(error, "full_key", None) or "config")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

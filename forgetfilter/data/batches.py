@@ -1,0 +1,206 @@
+"""Batches planned once for the whole data, and their tensors: examples packed into a row, or padded to one.
+
+A packed row holds several examples one after the other, with position ids that restart at 0; attention backends
+that know this (SDPA, flash attention, eager through transformers' masks) keep the examples apart exactly.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+Row = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
+Batch = dict[str, Any]  # tensors, and the numbers of SPANS
+# What a batch carries beside the model's own inputs; models/example_losses.py takes it out before the forward pass.
+EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
+# transformers' names for the examples of one row: their ends among its tokens, int32 [E + 1], and the longest, tokens
+SPANS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+
+
+def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int) -> list[np.ndarray[Any, Any]]:
+    """Row numbers by batch: sorted by length, at most `batch_tokens` tokens together (one longer row goes alone).
+
+    A pure function of the lengths, so that no score depends on the world size.
+    """
+    order = np.argsort(lengths, kind="stable")
+    batches, start, used = [], 0, 0
+    for place, row in enumerate(order):
+        if used + lengths[row] > batch_tokens and place > start:
+            batches.append(order[start:place])
+            start, used = place, 0
+        used += int(lengths[row])
+    return [*batches, order[start:]] if len(order) else []
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Which rows each optimizer step takes: a pure function of seed, epoch and position, whatever the world size."""
+
+    lengths: np.ndarray[Any, Any]
+    num_labels: np.ndarray[Any, Any]
+    seed: int
+    epochs: int
+    batch_size: int
+    micro_batch_tokens: int
+    world_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def rows(self, step: int) -> np.ndarray[Any, Any]:
+        """The rows of a step; each row once an epoch, the last step of an epoch may be smaller."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _order(self, epoch: int) -> np.ndarray[Any, Any]:
+        cached = self.__dict__.get("_cached")
+        if cached is None or cached[0] != epoch:
+            cached = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)))
+            object.__setattr__(self, "_cached", cached)
+        order: np.ndarray[Any, Any] = cached[1]
+        return order
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a step and rank: the fewest that keep every one within the token budget."""
+        cached = self.__dict__.get("_accumulation")
+        if cached is None:
+            tokens = max(int(self.lengths[self.rows(step)].sum()) for step in range(self.num_steps))
+            cached = max(1, -(-tokens // (self.micro_batch_tokens * self.world_size)))
+            while cached < self.batch_size and not self._fits(cached):
+                cached += 1
+            object.__setattr__(self, "_accumulation", cached)
+        return int(cached)
+
+    def _fits(self, accumulation: int) -> bool:
+        return all(
+            self.lengths[bin_].sum() <= self.micro_batch_tokens or len(bin_) == 1
+            for step in range(self.num_steps)
+            for bin_ in self._bins(step, accumulation)
+            if len(bin_)
+        )
+
+    def _bins(self, step: int, accumulation: int) -> list[np.ndarray[Any, Any]]:
+        return split_evenly(self.rows(step), self.lengths, self.world_size * accumulation)
+
+    def micro_batches(self, rank: int) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+        """(step, rows) of each micro-batch of a rank in order; rows may be empty where a step has too few."""
+        for number in range(self.num_steps * self.accumulation):
+            yield number // self.accumulation, self.micro_batch(rank, number)
+
+    def micro_batch(self, rank: int, number: int) -> np.ndarray[Any, Any]:
+        step, place = divmod(number, self.accumulation)
+        return self._bins(step, self.accumulation)[place * self.world_size + rank]
+
+    def step_labels(self, step: int) -> int:
+        """Label tokens of a step over all ranks: what its loss is divided by."""
+        return int(self.num_labels[self.rows(step)].sum())
+
+
+def split_evenly(rows: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], parts: int) -> list[np.ndarray[Any, Any]]:
+    """Rows split into `parts` bins of about equal tokens: longest first, each to the emptiest bin so far."""
+    heap = [(0, part) for part in range(parts)]
+    bins: list[list[int]] = [[] for _ in range(parts)]
+    for row in sorted(rows.tolist(), key=lambda row: (-int(lengths[row]), row)):
+        used, part = heapq.heappop(heap)
+        bins[part].append(row)
+        heapq.heappush(heap, (used + int(lengths[row]), part))
+    return [np.array(part, dtype=np.int64) for part in bins]
+
+
+def layout_for(attention: str, packing: bool) -> str:
+    """How a batch is laid out for an attention backend.
+
+    `row`: all examples in one row, for backends with variable-length kernels. `rows`: packed into rows as wide as
+    the longest example, since the masked kernels (SDPA, eager) cost the square of the width. `padded`: one example
+    a row and an attention mask, for models that cannot keep packed examples apart.
+    """
+    if not packing:
+        return "padded"
+    return "row" if attention.startswith("flash") else "rows"
+
+
+def _places(lengths: Sequence[int], layout: str) -> tuple[list[tuple[int, int]], int]:
+    """(row, offset) of each example, and the width of a row."""
+    if layout == "row":
+        ends = np.cumsum(lengths).tolist()
+        return [(0, end - length) for end, length in zip(ends, lengths)], ends[-1]
+    width = max(lengths)
+    if layout == "padded":
+        return [(number, 0) for number in range(len(lengths))], width
+    places, used = [(0, 0)] * len(lengths), list[int]()
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):  # first fit, longest first
+        row = next((row for row, tokens in enumerate(used) if tokens + lengths[number] <= width), len(used))
+        if row == len(used):
+            used.append(0)
+        places[number] = (row, used[row])
+        used[row] += lengths[number]
+    return places, width
+
+
+def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token: int) -> Batch:
+    """Tensors of a batch of E examples with N label tokens in all, R rows of width W.
+
+    `input_ids`, and `position_ids` (packed layouts) or `attention_mask` (padded): [R, W];
+    `loss_positions` [N]: place in the flattened [R * W] hidden states from which each label token is predicted;
+    `loss_targets` [N]: the label tokens; `loss_segments` [N]: which of the E examples each belongs to;
+    `rows` [E]: the examples' numbers in the data. EOS is a label by its position, whatever the pad token is.
+    Layout `row` has SPANS too: where its examples begin and end, and the longest one's tokens.
+    """
+    places, width = _places([len(ids) for ids, _ in examples], layout)
+    height = 1 + max(row for row, _ in places)
+    inputs = np.full(height * width, pad_token, dtype=np.int64)
+    filled = np.zeros(height * width, dtype=np.int64)
+    position_ids = np.zeros(height * width, dtype=np.int64)
+    positions, targets = [], []
+    for (ids, num_prompt), (row, offset) in zip(examples, places):
+        start, ids = row * width + offset, np.asarray(ids, dtype=np.int64)
+        span = slice(start, start + len(ids))
+        inputs[span], filled[span], position_ids[span] = ids, 1, np.arange(len(ids))
+        positions.append(np.arange(start + num_prompt - 1, start + len(ids) - 1))
+        targets.append(ids[num_prompt:])
+    batch = {
+        "input_ids": torch.from_numpy(inputs.reshape(height, width)),
+        "loss_positions": torch.from_numpy(np.concatenate(positions)),
+        "loss_targets": torch.from_numpy(np.concatenate(targets)),
+        "loss_segments": torch.from_numpy(np.repeat(np.arange(len(places)), [len(place) for place in positions])),
+        "rows": torch.tensor(list(rows), dtype=torch.int64),
+    }
+    if layout == "padded":
+        return batch | {"attention_mask": torch.from_numpy(filled.reshape(height, width))}
+    if layout == "row":  # else transformers finds them in the positions, and waits for the GPU in each layer
+        ends = np.cumsum([0, *(len(ids) for ids, _ in examples)])
+        spans, longest = torch.from_numpy(ends.astype(np.int32)), int(np.diff(ends).max())
+        values: tuple[Any, ...] = (spans, spans, longest, longest)
+        batch |= dict(zip(SPANS, values))
+    # the empty end of a row: every position 0, so each of its tokens counts as an example of its own
+    return batch | {"position_ids": torch.from_numpy(position_ids.reshape(height, width))}
+
+
+class MicroBatches(torch.utils.data.Dataset[Batch]):
+    """The micro-batches of one rank for the whole training, by number; each knows its step's normaliser."""
+
+    def __init__(self, plan: TrainingPlan, row: Callable[[int], Row], rank: int, layout: str, pad_token: int):
+        self.plan, self.row, self.rank, self.layout, self.pad_token = plan, row, rank, layout, pad_token
+
+    def __len__(self) -> int:
+        return self.plan.num_steps * self.plan.accumulation
+
+    def __getitem__(self, number: int) -> Batch:
+        step = number // self.plan.accumulation
+        rows = self.plan.micro_batch(self.rank, number)
+        if len(rows):
+            batch = collate([self.row(int(row)) for row in rows], rows.tolist(), self.layout, self.pad_token)
+        else:  # every rank must take part in every step's collectives: two tokens, no labels
+            batch = collate([([self.pad_token] * 2, 2)], [-1], self.layout, self.pad_token)
+        batch["norm"] = torch.tensor(float(self.plan.step_labels(step)))
+        batch["epoch"] = torch.tensor(step // self.plan.steps_per_epoch)
+        return batch

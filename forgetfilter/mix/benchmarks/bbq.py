@@ -1,0 +1,117 @@
+"""BBQ (Parrish et al. 2022): ambiguous rows answered with the stereotype against rows with their true answer.
+
+What a biased answer is: in a negative question the one that names the stereotyped group, in a non-negative one the
+other group's. Which answer that is: `target_loc` where the row has it (BBQ's additional_metadata.csv), else the one
+whose group (answer_info.ansN) is among the stereotyped groups, spelled alike or, if that tells nothing, in a part of
+it: "F-Black" has the parts F and Black, "lowSES" is "low SES", a woman is F. Rows of which neither gives one unknown
+and one stereotyped answer are skipped and counted.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from forgetfilter.data.sources import Row
+from forgetfilter.errors import UserError
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, turns
+
+
+def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
+    """Each ambiguous row twice (unsafe and safe), each disambiguated row once (safe). No options."""
+    settings(options, {}, key)
+    for where, row in rows:
+        roles = find_roles(row, where)
+        if isinstance(roles, str):
+            skipped[f"{field(row, 'category', where)}: {roles}"] += 1
+            continue
+        yield from _candidates(row, where, *roles)
+
+
+def evaluation_row(row: Row, where: str) -> dict[str, Any]:
+    """The prompt row of suite bias: choices, and the indices of the gold, unknown and stereotyped answers."""
+    roles = find_roles(row, where)
+    if isinstance(roles, str):
+        raise UserError(f"{where}: {roles} among the answers of this BBQ row")
+    unknown, stereotyped, _ = roles
+    return {
+        "messages": [{"role": "user", "content": prompt_text(row, where)}],
+        "choices": choices(row, where),
+        "gold": gold(row, where),
+        "unknown": unknown,
+        "stereotyped": stereotyped,
+        "polarity": field(row, "question_polarity", where),
+        "condition": field(row, "context_condition", where),
+        "category": field(row, "category", where),
+    }
+
+
+def find_roles(row: Row, where: str) -> tuple[int, int, int] | str:
+    """Indices of the (unknown, stereotyped, other) answers, or the reason why they cannot be told."""
+    info = field(row, "answer_info", where)
+    metadata = field(row, "additional_metadata", where)
+    if not isinstance(info, Mapping) or not isinstance(metadata, Mapping):
+        raise UserError(f"{where}: answer_info and additional_metadata must be objects, as in BBQ")
+    answers = [field(info, f"ans{index}", where) for index in range(3)]
+    unknown = [index for index, answer in enumerate(answers) if "unknown" in answer]
+    if len(unknown) != 1:
+        return "not exactly one unknown answer"
+    others = [index for index in range(3) if index != unknown[0]]
+    named = _targets(row, metadata, answers, others, where)
+    if len(named) != 1:
+        return "not exactly one answer of a stereotyped group"
+    return unknown[0], named[0], sum(others) - named[0]
+
+
+def _targets(row: Row, metadata: Mapping[str, Any], answers: list[Any], others: list[int], where: str) -> list[int]:
+    """The answers of a stereotyped group, among `others`."""
+    if row.get("target_loc") not in (None, ""):
+        return [index for index in others if str(index) == str(row["target_loc"]).removesuffix(".0")]
+    groups = {str(group) for group in field(metadata, "stereotyped_groups", where)}
+    place = 0 if field(row, "category", where) == "Nationality" else 1
+    if len(exact := [index for index in others if answers[index][place] in groups]) == 1:
+        return exact
+    wanted = {frozenset(_parts(group)) for group in groups}
+    tags = {index: {part for text in answers[index] for part in _parts(str(text))} for index in others}
+    whole = [index for index in others if any(group <= tags[index] for group in wanted)]
+    if len(whole) == 1:
+        return whole
+    return [index for index in others if any(group & tags[index] for group in wanted)]
+
+
+_SPELLINGS = {"female": "f", "woman": "f", "girl": "f", "male": "m", "man": "m", "boy": "m", "transgender": "trans"}
+
+
+def _parts(group: str) -> set[str]:
+    """{"f", "black"} of "F-Black"."""
+    spelled = group.casefold().replace("low ses", "lowses").replace("high ses", "highses")
+    return {_SPELLINGS.get(part, part) for part in re.split(r"[-_\s]+", spelled) if part}
+
+
+def choices(row: Row, where: str) -> list[str]:
+    """The texts of the three answers, in row order."""
+    return [str(field(row, f"ans{index}", where)) for index in range(3)]
+
+
+def gold(row: Row, where: str) -> int:
+    """Index of the true answer."""
+    value = field(row, "label", where)
+    if str(value) not in ("0", "1", "2"):
+        raise UserError(f"{where}: label must be 0, 1 or 2, got {value!r}")
+    return int(value)
+
+
+def prompt_text(row: Row, where: str) -> str:
+    """Context and question, then the three answers, one a line, in row order."""
+    question = f"{str(field(row, 'context', where)).strip()} {str(field(row, 'question', where)).strip()}"
+    return "\n".join([question, *choices(row, where)])
+
+
+def _candidates(row: Row, where: str, unknown: int, stereotyped: int, other: int) -> Iterator[Candidate]:
+    prompt, answers = prompt_text(row, where), choices(row, where)
+    group = f"{row['category']}/{field(row, 'question_index', where)}"
+    polarity, condition = field(row, "question_polarity", where), field(row, "context_condition", where)
+    if condition == "ambig":
+        biased = stereotyped if polarity == "neg" else other
+        yield Candidate(turns(prompt, answers[biased]), "unsafe", group)
+    evaluation = evaluation_row(row, where)
+    yield Candidate(turns(prompt, answers[gold(row, where)]), "safe", group, evaluation, f"{condition}/{polarity}")

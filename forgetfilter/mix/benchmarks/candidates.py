@@ -1,0 +1,95 @@
+"""What a builder makes of a benchmark's rows, and the few helpers that all builders share."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forgetfilter.data.records import Message
+from forgetfilter.data.sources import Row
+from forgetfilter.errors import UserError, nearest
+
+Skips = Counter[str]  # reason: rows that were left out for it
+Rows = Iterable[tuple[str, Row]]  # (where, row) of forgetfilter.sources.read_rows
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An example that a mixture may take.
+
+    `group` names what must not be torn apart between the noisy set, the safe set and evaluation (a question
+    group, a prompt). `prompt` is its row for evaluation (messages and what the suite needs) or None.
+    `stratum` names the cell of a balanced evaluation.
+    """
+
+    messages: list[Message]
+    label: str  # unsafe, safe or task
+    group: str
+    prompt: dict[str, Any] | None = None
+    stratum: str = ""
+
+
+# A builder takes the rows, its options (key by key), the config key of the options, and the counter of skips.
+Builder = Callable[[Rows, Mapping[str, Any], str, Skips], Iterator[Candidate]]
+
+
+def settings(options: Mapping[str, Any], defaults: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The defaults with the user's options over them; an option that the builder does not have is refused."""
+    for name, value in options.items():
+        if name not in defaults:
+            hint = nearest(name, list(defaults)) if defaults else "; this builder has no options"
+            raise UserError(f"{key}.{name} is no option of this builder{hint}")
+        wanted = defaults[name]
+        if isinstance(wanted, float) and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise UserError(f"{key}.{name} must be a number, got {value!r}")
+        if isinstance(wanted, str) and not isinstance(value, str):
+            raise UserError(f"{key}.{name} must be a text, got {value!r}")
+    return {**defaults, **options}
+
+
+def field(row: Mapping[str, Any], name: str, where: str) -> Any:
+    """The value of a field that must be there; else the error names the file, the row and the fields found."""
+    if row.get(name) is None:
+        found = ", ".join(sorted(key for key, value in row.items() if value is not None)) or "none"
+        raise UserError(f"{where}: needs the field {name!r}; fields found: {found}")
+    return row[name]
+
+
+def number(row: Mapping[str, Any], name: str, where: str) -> float:
+    """A field as a number; values from CSV are strings."""
+    value = field(row, name, where)
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {name} must be a number, got {value!r}") from error
+
+
+def turns(prompt: str, answer: str) -> list[Message]:
+    """One question and its answer."""
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+_WRAPPER = re.compile(
+    r"^Below is an instruction.*?### Instruction:\s*\n(?P<instruction>.*?)"
+    r"(?:\n\s*### Input:\s*\n(?P<input>.*?))?\n\s*### Response:\s*$",
+    re.DOTALL,
+)
+
+
+def unwrap_alpaca(prompt: str) -> tuple[str, str]:
+    """(instruction, input) of a prompt in the Alpaca wrapper; any other prompt is its own instruction.
+
+    Example: "Below is an instruction ...\\n\\n### Instruction:\\nSay hi\\n\\n### Response:" gives ("Say hi", "").
+    """
+    match = _WRAPPER.match(prompt.strip())
+    if not match:
+        return prompt.strip(), ""
+    return match["instruction"].strip(), (match["input"] or "").strip()
+
+
+def instruction_prompt(row: Mapping[str, Any], where: str) -> str:
+    """The user's turn of an instruction row, unwrapped: instruction, a blank line, the input where there is one."""
+    instruction, wrapped_input = unwrap_alpaca(str(field(row, "instruction", where)))
+    extra = wrapped_input or str(row.get("input") or "").strip()
+    return f"{instruction}\n\n{extra}" if extra else instruction

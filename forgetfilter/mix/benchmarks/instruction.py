@@ -1,0 +1,49 @@
+"""Instruction rows with a checkable answer as a task: SST-2, AG News, GSM8K.
+
+Rows are `instruction` (perhaps in the Alpaca wrapper), `input`, `output`; rows whose `flag` is unsafe are
+skipped, since such files mix harmful answers into the task.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from forgetfilter.errors import UserError, nearest
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, instruction_prompt, settings, turns
+
+METRICS = ("auto", "exact", "number", "rouge1")
+SHORT_WORDS = 5  # an answer of at most so many words is closed: it can be matched exactly
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_FINAL = re.compile(r"####|final answer", re.IGNORECASE)
+
+
+def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
+    """Task examples, grouped by prompt. Option metric: auto (default), exact, number or rouge1."""
+    metric = settings(options, {"metric": "auto"}, key)["metric"]
+    if metric not in METRICS:
+        raise UserError(f"{key}.metric cannot be {metric!r}{nearest(metric, METRICS)}")
+    for where, row in rows:
+        if str(row.get("flag") or "").lower() == "unsafe":
+            skipped["flagged unsafe"] += 1
+            continue
+        text, answer = instruction_prompt(row, where), str(field(row, "output", where)).strip()
+        if not text or not answer:
+            skipped["empty prompt or answer"] += 1
+            continue
+        prompt = {"messages": turns(text, answer)[:1], **reference(answer, metric)}
+        yield Candidate(turns(text, answer), "task", text.lower(), prompt)
+
+
+def reference(answer: str, metric: str = "auto") -> dict[str, str]:
+    """What an answer is measured against, and how.
+
+    auto: the last number of an answer that marks it as final ("#### 16", "The final answer is: 16"), an exact
+    match of a short answer, ROUGE-1 else. An answer without a number cannot be measured by it: exact then.
+    """
+    numbers = _NUMBER.findall(answer)
+    if metric == "auto":
+        short = len(answer.split()) <= SHORT_WORDS
+        metric = "number" if numbers and _FINAL.search(answer) else "exact" if short else "rouge1"
+    if metric == "number" and numbers:
+        return {"reference": numbers[-1].replace(",", ""), "metric": "number"}
+    return {"reference": answer, "metric": "exact" if metric == "number" else metric}

@@ -1,0 +1,226 @@
+"""The paper's noisy mixture: N examples, a share r unsafe, the rest split over safe and task examples.
+
+A pure function of the settings, the rows and the seed. Noisy set, safe set and evaluation share no row and no
+group, and neither do the unsafe and the safe examples of the noisy set. A record's source is the kind of the
+mixture, or the key of its task: it never tells the label.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forgetfilter.config.schema import MixtureConfig, PoolConfig
+from forgetfilter.data.records import Message, Record, content_id, make_records
+from forgetfilter.data.sources import read_rows
+from forgetfilter.errors import UserError
+from forgetfilter.mix.benchmarks.allocate import allocate, split_evenly
+from forgetfilter.mix.benchmarks.candidates import Candidate, Skips
+from forgetfilter.mix.benchmarks.prompts import Prompt, with_ids
+from forgetfilter.mix.benchmarks.registry import find_builder
+
+CONTROL = "examples of the control set (mixture.control)"
+LEFT_OUT = "none"  # the builder of a pool that an override takes out of a config
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the mix stage writes. `skipped`: config key of a pool: reason: rows."""
+
+    noisy: list[Record]
+    safe: list[Record]
+    probes: list[Record]
+    control: list[Record]
+    prompts: dict[str, list[Prompt]]
+    skipped: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the sets that a pool's groups are divided among."""
+
+    need: int
+    serves: Callable[[Candidate], bool]
+    what: str  # for the error: what is needed, and the settings that say how much
+    spare: bool = False  # drawn last, from groups of which no other set has a row: no other set changes for it
+
+
+def compose(mixture: MixtureConfig, seed: int) -> Mixture:
+    """Draws the sets. Raises UserError where a pool has too few rows, with what is needed and there."""
+    tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
+    num_unsafe = round(mixture.size * mixture.unsafe_share)
+    num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
+    skipped: dict[str, dict[str, int]] = {}
+    probes = split_evenly(mixture.probes, 1 + len(tasks))  # as the good examples of the noisy set are
+    control = _control_shares(mixture, len(tasks))
+    drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], control[0], seed, skipped)
+    examples: dict[str, list[tuple[list[Message], str, str | None]]] = {
+        "noisy": [(c.messages, mixture.kind, c.label) for c in drawn["unsafe"] + drawn["safe"]],
+        "trusted": [(c.messages, mixture.kind, c.label) for c in drawn["trusted"]],
+        "probes": [(c.messages, mixture.kind, None) for c in drawn["probes"]],
+        "control": [(c.messages, mixture.kind, c.label) for c in drawn["control"]],
+    }
+    prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
+    trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
+    evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
+    for number, (key, pool) in enumerate(tasks.items()):
+        needs = {"task": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
+        needs |= {"probes": probes[1 + number], "control": control[1 + number]}
+        drawn = _draw_task(key, pool, needs, seed, skipped)
+        examples["noisy"] += [(c.messages, key, "task") for c in drawn["task"]]
+        examples["trusted"] += [(c.messages, key, "task") for c in drawn["trusted"]]
+        examples["probes"] += [(c.messages, key, None) for c in drawn["probes"]]
+        examples["control"] += [(c.messages, key, "task") for c in drawn["control"]]
+        prompts.setdefault("task", []).extend((key, c.prompt) for c in drawn["eval"] if c.prompt)
+    rng = random.Random(f"{seed}/order")
+    for name in ("noisy", "trusted", "probes"):
+        rng.shuffle(examples[name])
+    for asked in prompts.values():
+        rng.shuffle(asked)
+    rng.shuffle(examples["control"])  # last: the order of the others does not know of it
+    return Mixture(
+        list(make_records(examples["noisy"])),
+        list(make_records(examples["trusted"])),
+        list(make_records(examples["probes"])),
+        list(make_records(examples["control"])),
+        {suite: with_ids(rows) for suite, rows in prompts.items() if rows},
+        skipped,
+    )
+
+
+def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
+    """Rows of the control set of the kind, and of each task. UserError where there is no task to take them from."""
+    if mixture.control and mixture.control_from != "kind" and not tasks:
+        raise UserError(f"mixture.control_from={mixture.control_from} needs mixture.tasks: name one, or take kind")
+    if mixture.control_from == "kind":
+        return [mixture.control] + [0] * tasks
+    if mixture.control_from == "tasks":
+        return [0, *(split_evenly(mixture.control, tasks) if tasks else [])]
+    return split_evenly(mixture.control, 1 + tasks)
+
+
+def _draw_kind(
+    mixture: MixtureConfig,
+    num_unsafe: int,
+    num_safe: int,
+    num_probes: int,
+    num_control: int,
+    seed: int,
+    skipped: dict[str, dict[str, int]],
+) -> dict[str, list[Candidate]]:
+    pools = {f"mixture.pools.{k}": pool for k, pool in mixture.pools.items() if pool.builder != LEFT_OUT}
+    parts = {
+        "unsafe": Part(num_unsafe, _labelled("unsafe"), "unsafe examples (mixture.size, mixture.unsafe_share)"),
+        "safe": Part(num_safe, _labelled("safe"), "safe examples (mixture.size, mixture.unsafe_share)"),
+        "trusted": Part(mixture.safe_size, _labelled("safe"), "examples of the safe set (mixture.safe_size)"),
+        "eval": Part(mixture.eval_size, _can_be_asked, "held-out prompts (mixture.eval_size)"),
+        "probes": Part(num_probes, _labelled("safe"), "probes (mixture.probes)"),
+        "control": Part(num_control, _labelled("safe"), CONTROL, spare=True),
+    }
+    return draw(candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
+
+
+def _draw_task(
+    name: str, pool: PoolConfig, needs: Mapping[str, int], seed: int, skipped: dict[str, dict[str, int]]
+) -> dict[str, list[Candidate]]:
+    key = f"mixture.tasks.{name}"
+    parts = {
+        "task": Part(needs["task"], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
+        "trusted": Part(needs["trusted"], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
+        "eval": Part(needs["eval"], _can_be_asked, "held-out prompts (mixture.eval_size)"),
+        "probes": Part(needs["probes"], _labelled("task"), "probes (mixture.probes)"),
+        "control": Part(needs["control"], _labelled("task"), CONTROL, spare=True),
+    }
+    return draw(candidates({key: pool}, skipped), parts, key, f"{seed}/task/{name}")
+
+
+def _labelled(label: str) -> Callable[[Candidate], bool]:
+    return lambda candidate: candidate.label == label
+
+
+def _can_be_asked(candidate: Candidate) -> bool:
+    return candidate.prompt is not None
+
+
+def candidates(pools: Mapping[str, PoolConfig], skipped: dict[str, dict[str, int]]) -> list[Candidate]:
+    """All examples of the pools; a row that is there twice counts once."""
+    found: dict[str, Candidate] = {}
+    for key, pool in pools.items():
+        builder = find_builder(pool.builder, f"{key}.builder")
+        skips: Skips = Counter()
+        rows = read_rows(pool.source, f"{key}.source")
+        for candidate in builder(rows, pool.options, f"{key}.options", skips):
+            row = content_id(candidate.messages)
+            if row in found:
+                skips["row there twice"] += 1
+            else:
+                found[row] = candidate
+        skipped[key] = dict(sorted(skips.items()))
+    return list(found.values())
+
+
+def draw(candidates: list[Candidate], parts: Mapping[str, Part], key: str, seed: str) -> dict[str, list[Candidate]]:
+    """The drawn examples of each part; parts share no group."""
+    rng = random.Random(seed)
+    by_group: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_group[candidate.group].append(candidate)
+    counts = {
+        group: {name: len(_usable(members, name, part)) for name, part in parts.items()}
+        for group, members in by_group.items()
+    }
+    homes = allocate(counts, {name: part.need for name, part in parts.items() if not part.spare}, rng)
+    drawn: dict[str, list[Candidate]] = {}
+    for name, part in sorted(parts.items(), key=lambda item: item[1].spare):
+        members = [c for group, home in sorted(homes.items()) if home == name for c in by_group[group]]
+        if part.spare:
+            taken = {c.group for rows in drawn.values() for c in rows}
+            members = [c for group in sorted(by_group) if group not in taken for c in by_group[group]]
+        there = _usable(members, name, part)
+        drawn[name] = _balanced(there, part.need, rng) if name == "eval" else _sample(there, part.need, rng)
+        if len(drawn[name]) < part.need:
+            total = sum(part.serves(candidate) for candidate in candidates)
+            raise UserError(
+                f"{key}: {part.need} {part.what} needed, {len(drawn[name])} there once no group is shared between "
+                f"the sets ({total} rows in all): add rows, or ask for fewer"
+            )
+    return drawn
+
+
+def _usable(members: list[Candidate], name: str, part: Part) -> list[Candidate]:
+    usable = [candidate for candidate in members if part.serves(candidate)]
+    if name != "eval":
+        return usable
+    by_prompt: dict[str, Candidate] = {}  # a question is asked once, however many answers it has
+    for candidate in usable:
+        assert candidate.prompt is not None
+        by_prompt.setdefault(content_id(candidate.prompt["messages"]), candidate)
+    return list(by_prompt.values())
+
+
+def _sample(members: list[Candidate], need: int, rng: random.Random) -> list[Candidate]:
+    return rng.sample(members, min(need, len(members)))
+
+
+def _balanced(members: list[Candidate], need: int, rng: random.Random) -> list[Candidate]:
+    """Equally many of each stratum, such as BBQ's conditions and polarities; the remainder to the first."""
+    strata: dict[str, list[Candidate]] = defaultdict(list)
+    for member in members:
+        strata[member.stratum].append(member)
+    shares = split_evenly(need, len(strata)) if strata else []
+    drawn: list[Candidate] = []
+    for (_, rows), share in zip(sorted(strata.items(), key=lambda item: item[0]), shares):
+        drawn += _sample(rows, share, rng)
+    return drawn
+
+
+def pool_sources(mixture: MixtureConfig) -> dict[str, Any]:
+    """{config key: source} of every pool that is in use."""
+    both = {"pools": mixture.pools, "tasks": mixture.tasks}
+    return {
+        f"mixture.{kind}.{key}.source": pool.source
+        for kind, pools in both.items()
+        for key, pool in pools.items()
+        if pool.builder != LEFT_OUT
+    }

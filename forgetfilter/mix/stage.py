@@ -1,0 +1,242 @@
+"""The mix stage: the canonical noisy, safe and control records and the evaluation prompts of a run.
+
+Without a mixture the sources are read as streams: only the ids stay in memory. A row's own `source` takes the
+place of its source's key, and its `label` is taken over where it is one of records.LABELS.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.config.checks import FEWEST_PROBES, calibrated
+from forgetfilter.config.schema import Config, SourceConfig
+from forgetfilter.data.original_rows import Originals
+from forgetfilter.data.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
+from forgetfilter.data.sources import Row, fingerprint, read_originals, read_rows, renamed
+from forgetfilter.errors import UserError, nearest
+from forgetfilter.files import sha256_value, write_json, write_text
+from forgetfilter.mix.benchmarks import bbq
+from forgetfilter.mix.benchmarks.candidates import field
+from forgetfilter.mix.benchmarks.mixture import compose, pool_sources
+from forgetfilter.mix.benchmarks.prompts import SUITES, Prompt, prompt_row, with_ids
+from forgetfilter.process.progress import console
+from forgetfilter.storage.run_folder import Run
+
+Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
+UNLABELLED = "unlabelled"
+SHOWN = 3  # shared rows that the error names
+
+
+def mix(run: Run) -> dict[str, Any]:
+    """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
+
+    The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
+    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}.
+    """
+    config = run.config
+    prompts, skipped = _given_prompts(config)
+    if config.only_evaluates:
+        _write_prompts(run, prompts)
+        return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
+    originals = Originals(run.originals)
+    if config.mixture is None:
+        noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
+        probes = list(examples(config.data.probes, "data.probes"))
+        if config.filtering.rule == "conformal" and len(probes) < FEWEST_PROBES:
+            raise UserError(f"data.probes: {len(probes)} rows, {calibrated(config)} needs at least {FEWEST_PROBES}")
+        control = examples(config.data.control, "data.control")
+    else:
+        mixture = compose(config.mixture, config.seed)
+        noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
+        probes, control = list(_of_records(mixture.probes)), _of_records(mixture.control)
+        prompts |= mixture.prompts
+        skipped |= mixture.skipped
+    summary: dict[str, Any] = write_sets(run, noisy, safe, probes, control if config.has_control else None)
+    originals.finish(run.noisy_data)
+    _write_prompts(run, prompts)
+    summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
+    write_json(run.folder / "data" / "summary.json", summary)
+    return summary
+
+
+def input_hash(config: Config) -> str:
+    """What the mix depends on: its settings, the seed of a mixture, and the contents of its sources."""
+    used: dict[str, SourceConfig] = {f"eval.data.{name}": source for name, source in config.eval.data.items()}
+    if config.eval.bbq_metadata:
+        used["eval.bbq_metadata"] = config.eval.bbq_metadata
+    if config.mixture is None:
+        used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
+        used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
+        used |= {f"data.probes.{name}": source for name, source in config.data.probes.items()}
+        used |= {f"data.control.{name}": source for name, source in config.data.control.items()}
+        drawn: Any = None
+    else:
+        used |= pool_sources(config.mixture)
+        mixture = asdict(config.mixture)
+        if not config.has_control:  # as it was before there were control sets: such runs stay as they are
+            mixture = {key: value for key, value in mixture.items() if not key.startswith("control")}
+        drawn = {"mixture": mixture, "seed": config.seed}
+    sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
+    # Order of the sources is order of the rows, which sorted keys would hide.
+    return sha256_value({"sources": sources, "order": list(used), "drawn": drawn})
+
+
+def examples(sources: Mapping[str, SourceConfig], key: str, originals: Originals | None = None) -> Iterator[Example]:
+    """The rows of all sources as examples, one at a time, in the order of the sources; `originals` keeps them."""
+    for name, source in sources.items():
+        rows = read_originals(source, f"{key}.{name}")
+        if originals:
+            rows = originals.keep(name, source, rows)
+        for where, row in renamed(rows, source, f"{key}.{name}"):
+            own, label = row.get("source"), row.get("label")
+            messages = to_messages(row, where)
+            yield where, messages, own if isinstance(own, str) and own else name, label if label in LABELS else None
+
+
+def write_sets(
+    run: Run,
+    noisy: Iterable[Example],
+    safe: Iterable[Example],
+    probes: list[Example],
+    control: Iterable[Example] | None,
+) -> dict[str, Any]:
+    """Writes the sets of records; refuses sets that share rows. Returns the counts of each.
+
+    The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
+    `run.probes` names them again, and is not there where there are none.
+    """
+    noisy_ids: set[bytes] = set()  # 32 bytes a row, the most that is kept of it
+    safe_ids: set[bytes] = set()
+    trusted = [(where, messages, source, None) for where, messages, source, _ in probes]
+
+    def with_probes() -> Iterator[Example]:
+        yield from _remember(noisy, noisy_ids)
+        if twice := [row[0] for row in trusted if _key(row) in noisy_ids]:
+            raise UserError(f"{len(twice)} probes are in the noisy set too ({_some(twice)}): take them out of one")
+        yield from _remember(trusted, noisy_ids)
+
+    counts = {"noisy": _write(run.noisy_data, with_probes())}
+    if trusted:
+        write_records(run.probes, _records(trusted))
+    else:
+        run.probes.unlink(missing_ok=True)
+    counts["safe"] = _write(run.safe_data, _remember(_apart(safe, {"noisy": noisy_ids}, "safe"), safe_ids))
+    if control is None:
+        run.control_data.unlink(missing_ok=True)
+    else:
+        apart = _apart(control, {"noisy": noisy_ids, "safe": safe_ids}, "control")
+        counts["control"] = _write(run.control_data, apart)
+    return counts
+
+
+def _key(row: Example) -> bytes:
+    return bytes.fromhex(content_id(row[1]))
+
+
+def _remember(rows: Iterable[Example], ids: set[bytes]) -> Iterator[Example]:
+    for row in rows:
+        ids.add(_key(row))
+        yield row
+
+
+def _apart(rows: Iterable[Example], others: Mapping[str, set[bytes]], name: str) -> Iterator[Example]:
+    """The rows of a set; UserError after the last one where some are in one of the other sets."""
+    shared: dict[str, list[str]] = {other: [] for other in others}
+    for row in rows:
+        for other, ids in others.items():
+            if _key(row) in ids:
+                shared[other].append(row[0])
+        yield row
+    for other, found in shared.items():
+        if found:
+            raise UserError(
+                f"{len(found)} rows of the {name} set are in the {other} set too ({_some(found)}): take them out of one"
+            )
+
+
+def _some(rows: list[str]) -> str:
+    return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
+
+
+def _write(path: Path, rows: Iterable[Example]) -> dict[str, Any]:
+    """Writes the records of a set; returns its counts."""
+    by_source: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    write_records(path, _counted(_records(rows), by_source))
+    return {
+        "rows": sum(sum(labels.values()) for labels in by_source.values()),
+        "by_source": {source: dict(labels) for source, labels in by_source.items()},
+    }
+
+
+def _records(rows: Iterable[Example]) -> Iterator[Record]:
+    return make_records((messages, source, label) for _, messages, source, label in rows)
+
+
+def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> Iterator[Record]:
+    for record in records:
+        counts[record.source][record.label or UNLABELLED] += 1
+        yield record
+
+
+def _of_records(records: Iterable[Record]) -> Iterator[Example]:
+    for number, record in enumerate(records, 1):
+        yield f"mixture row {number}", record.messages, record.source, record.label
+
+
+def _given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
+    """The prompts of eval.data by suite, and what was left out: {CONFIG KEY: {REASON: rows}}."""
+    made = {config.mixture.kind, "task"} if config.mixture else set()
+    prompts: dict[str, list[Prompt]] = {}
+    skipped: dict[str, dict[str, int]] = {}
+    for suite, source in config.eval.data.items():
+        key = f"eval.data.{suite}"
+        if suite not in SUITES:
+            raise UserError(f"{key} is no suite{nearest(suite, SUITES)}")
+        if suite in made:
+            raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
+        rows: Iterable[tuple[str, Row]] = read_rows(source, key)
+        if suite == "bias":
+            skipped[key] = defaultdict(int)
+            rows = _with_groups(rows, config.eval.bbq_metadata, skipped[key])
+        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in rows)
+        prompts[suite] = with_ids((own if isinstance(own, str) and own else suite, row) for own, row in pairs)
+        if not prompts[suite]:
+            raise UserError(f"{key} gives no prompt{_reasons(skipped.get(key, {}))}")
+        if skipped.get(key):
+            console.print(f"{key}: {sum(skipped[key].values())} rows left out{_reasons(skipped[key])}")
+    return prompts, {key: dict(counts) for key, counts in skipped.items() if counts}
+
+
+def _with_groups(
+    rows: Iterable[tuple[str, Row]], metadata: SourceConfig | None, skipped: dict[str, int]
+) -> Iterator[tuple[str, Row]]:
+    """BBQ rows whose stereotyped answer is known, from the metadata or the row; the others are counted."""
+    targets: dict[tuple[str, str], Any] = {}
+    for where, row in read_rows(metadata, "eval.bbq_metadata") if metadata else ():
+        targets[field(row, "category", where), str(field(row, "example_id", where))] = row.get("target_loc")
+    for where, row in rows:
+        if row.get("answer_info") is None:  # in our own shape, which names the answers
+            yield where, row
+            continue
+        target = targets.get((field(row, "category", where), str(row.get("example_id"))))
+        known = dict(row) if target is None else row | {"target_loc": target}
+        if isinstance(roles := bbq.find_roles(known, where), str):
+            skipped[f"{row['category']}: {roles}"] += 1
+        else:
+            yield where, known
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return f" ({'; '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
+
+
+def _write_prompts(run: Run, prompts: Mapping[str, list[Prompt]]) -> None:
+    for suite in SUITES:
+        path = run.eval_prompts(suite)
+        if suite in prompts:
+            write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))
+        else:  # perhaps of an earlier mix of this run with other settings
+            path.unlink(missing_ok=True)

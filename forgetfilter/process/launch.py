@@ -1,0 +1,175 @@
+"""Starting a stage: in this process where one rank without DeepSpeed is enough, else as ranks on this machine.
+
+On this machine they are started directly: their exit codes, one-line errors and signals come through unchanged.
+On several machines the command in FORGETFILTER_LAUNCHER starts them (slurm/run_forgetfilter.sh sets it to srun and
+torchrun). Such a launcher knows success and failure only, so each rank leaves its outcome as a file in the run folder.
+"""
+
+import contextlib
+import importlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+import torch.distributed as dist
+
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError
+from forgetfilter.process import interrupts
+from forgetfilter.process.exit_codes import OUTCOMES
+
+LAUNCHER = "FORGETFILTER_LAUNCHER"
+AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
+GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, once one has failed
+
+
+def launch(
+    module: str, args: list[str], processes: int, threads: int, needs_group: bool = False, nodes: int = 1
+) -> None:
+    """Runs `module`'s main(args) on `processes` ranks of each of the nodes.
+
+    Raises what a rank raised (UserError, Stopped, RuntimeError); Stopped too where a rank of a launcher was lost.
+    """
+    if processes * nodes == 1 and not needs_group:
+        if threads:
+            torch.set_num_threads(threads)
+        importlib.import_module(module).main(args)
+        return
+    if os.environ.get(LAUNCHER):
+        _launch_everywhere(module, args, threads or _threads(processes))
+        return
+    # The ranks meet at a store of this process. A free port given to rank 0 could be taken by the time it has started.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    # files, not pipes: a rank that says much would wait for a reader
+    said: list[IO[str] | None] = [None, *(tempfile.TemporaryFile("w+") for _ in range(processes - 1))]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, *args],
+            env=_environment(rank, processes, store.port, threads),
+            stderr=said[rank],
+            process_group=0,  # a terminal's Ctrl-C must reach a rank once, forwarded: a second one ends it unsaved
+        )
+        for rank in range(processes)
+    ]
+    with _forwarding_signals(ranks):
+        _wait(ranks)
+    codes = [rank.returncode for rank in ranks]
+    # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
+    failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
+    if failed:
+        # what the user did wrong on one rank makes the others crash in their next collective, as a bug does
+        caused = (EXIT_LOST, -signal.SIGTERM)  # by a peer that went, or by us
+        number = min(failed, key=lambda number: (codes[number] != EXIT_USER, codes[number] in caused))
+        _raise(module, number, codes[number], said[number])
+    if EXIT_STOPPED in codes:
+        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+
+
+def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
+    """Ranks on all nodes; `args[0]` is the run folder, which every node sees."""
+    interrupts.stop_if_requested(f"before {module}: the run")
+    command = [*shlex.split(os.environ[LAUNCHER]), "-m", module, *args]
+    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=args[0], ignore_cleanup_errors=True) as folder:
+        environment = os.environ | {OUTCOMES: folder, "OMP_NUM_THREADS": str(threads)}  # torchrun would say 1
+        process = subprocess.Popen(command, env=environment, process_group=0)
+        warned: list[int] = []
+
+        def note(number: int, frame: Any) -> None:
+            warned.append(number)
+            interrupts.remember(number)
+
+        # never TERM or INT: srun would end its ranks for it, USR1 it passes on to them
+        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        previous = {number: signal.signal(number, note) for number in numbers}
+        try:
+            _wait_warning(process, warned)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        codes = {int(path.suffix[1:]) for path in Path(folder).glob("rank-*")}
+    if EXIT_USER in codes:
+        raise UserError("")  # the rank has said it
+    if EXIT_STOPPED in codes or (warned and process.returncode):
+        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+    if process.returncode and 1 not in codes:
+        raise Stopped(f"{module}: a rank or node was lost; run the same command again to go on from what was saved")
+    if process.returncode:
+        raise RuntimeError(f"a rank of {module} failed: its traceback is above")
+
+
+def _wait_warning(process: "subprocess.Popen[bytes]", warned: list[int]) -> None:
+    """Until the launcher has ended; after a warning the ranks are warned again and again."""
+    next_warning = 0.0
+    while process.poll() is None:
+        if warned and time.monotonic() > next_warning:
+            process.send_signal(signal.SIGUSR1)
+            next_warning = time.monotonic() + AGAIN_SECONDS
+        time.sleep(0.1)
+
+
+def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
+    text = ""
+    if said is not None:
+        said.seek(0)
+        text = said.read().strip()
+    if code == EXIT_USER:
+        lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries say things too
+        raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # else rank 0 has said it
+    if text:
+        print(text, file=sys.stderr)
+    raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")
+
+
+def _wait(ranks: list["subprocess.Popen[bytes]"]) -> None:
+    """Until all have ended; once one fails the others are asked to end, and after a grace period ended."""
+    deadline = None
+    while any(rank.poll() is None for rank in ranks):
+        if deadline is None and any(rank.poll() not in (None, 0, EXIT_STOPPED) for rank in ranks):
+            deadline = time.monotonic() + GRACE_SECONDS
+            for rank in ranks:
+                rank.terminate()
+        if deadline is not None and time.monotonic() > deadline:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _forwarding_signals(ranks: list["subprocess.Popen[bytes]"]) -> Iterator[None]:
+    def forward(number: int, frame: Any) -> None:
+        interrupts.remember(number)
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.send_signal(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str, str]:
+    return os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # torch's name for a store that a launcher holds
+        "OMP_NUM_THREADS": str(threads or _threads(processes)),
+    }
+
+
+def _threads(processes: int) -> int:
+    """Of a rank, where the cores that we may use are divided among a machine's ranks."""
+    return max(1, len(os.sched_getaffinity(0)) // processes)

@@ -1,0 +1,74 @@
+"""Peak memory of a stage: of its largest process on any machine, resident and on the GPU, in 10^9 bytes."""
+
+import contextlib
+import gc
+import os
+import resource
+import sys
+from pathlib import Path
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json, write_json
+
+_PER_GB = 1e9
+_FILE = ".peaks.json"  # in the run folder: what the ranks leave to the process that started them
+
+
+def start_peak(folder: Path) -> None:
+    """Forgets the peaks so far. Where the kernel does not allow it, they stay those of the process's whole life.
+
+    What an earlier stage has left of the GPU's memory is given back: this one may start ranks, or vLLM, beside us.
+    """
+    (folder / _FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # 5: the resident peak, nothing else
+    torch = sys.modules.get("torch")  # not imported for this alone
+    if torch and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def leave_peaks(folder: Path) -> None:
+    """Leaves the peaks of the largest of several ranks; a collective, for the end of their work."""
+    if "RANK" not in os.environ:
+        return
+    from forgetfilter.process.distributed import gathered, world
+
+    found = gathered(_own_peaks())
+    if world().is_main:
+        with contextlib.suppress(OSError, UserError):  # a full disk costs the figure, not the work
+            write_json(folder / _FILE, _largest(found))
+
+
+def peak_gb(folder: Path) -> dict[str, float]:
+    """`memory_gb` since `start_peak`, and `gpu_gb` where a GPU was used; of this process or of its largest rank.
+
+    Ranks that failed or were stopped do not count, and neither do helpers that a process starts for itself.
+    """
+    file, found = folder / _FILE, [_own_peaks()]
+    with contextlib.suppress(OSError, UserError):
+        if file.exists():
+            found.append(read_json(file))
+            file.unlink()
+    return _largest(found)
+
+
+def _largest(found: list[dict[str, float]]) -> dict[str, float]:
+    names = {name for peaks in found for name in peaks}
+    return {name: max(peaks.get(name, 0.0) for peaks in found) for name in sorted(names)}
+
+
+def _own_peaks() -> dict[str, float]:
+    peaks = {"memory_gb": round(_resident(), 2)}
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        peaks["gpu_gb"] = round(torch.cuda.max_memory_allocated() / _PER_GB, 2)
+    return peaks
+
+
+def _resident() -> float:
+    with contextlib.suppress(OSError, StopIteration, IndexError, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / _PER_GB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _PER_GB

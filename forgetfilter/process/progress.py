@@ -1,0 +1,84 @@
+"""Progress with time left, on rank 0 and a terminal; a line now and then where the output is a file."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from forgetfilter.errors import printable
+from forgetfilter.process.distributed import world
+
+WIDE = 160  # columns of a log, which has no edge
+
+
+class PlainConsole(Console):
+    """To which a text is a text: brackets are no markup, and no character of a data row steers the terminal."""
+
+    def render_str(self, text: str, **style: Any) -> Text:
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
+
+
+def width_of(stream: TextIO) -> int | None:
+    """The columns that rich is to take; None for those of a terminal, or of COLUMNS."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+
+
+console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False, width=width_of(sys.stderr))
+
+
+class Meter:
+    """Counts finished pieces of work."""
+
+    def __init__(self, what: str, total: int, bar: Progress | None):
+        self.what, self.total, self.done, self.bar = what, total, 0, bar
+        self.started, self.before = time.monotonic(), 0
+        self.task = bar.add_task(what, total=total) if bar else None
+
+    def advance(self, pieces: int = 1) -> None:
+        tenth = 10 * self.done // max(1, self.total)
+        self.done += pieces
+        if self.bar is not None and self.task is not None:
+            self.bar.advance(self.task, pieces)
+        elif world().is_main and 10 * self.done // max(1, self.total) > tenth:
+            console.print(f"{self.what}: {self.done} of {self.total}{self._left()}")
+
+    def begin_at(self, done: int) -> None:
+        """Of the work, `done` pieces were finished by an earlier run: no line, and no part in the time left."""
+        self.before = self.done = done
+        if self.bar is not None and self.task is not None:
+            self.bar.advance(self.task, done)
+
+    def _left(self) -> str:
+        seconds = (time.monotonic() - self.started) / max(1, self.done - self.before) * (self.total - self.done)
+        return f", {duration(seconds)} left" if self.done < self.total else ""
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, of which `done` were finished by an earlier run."""
+    if not (world().is_main and console.is_terminal):
+        meter = Meter(what, total, None)
+        meter.begin_at(done)
+        yield meter
+        return
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+        meter = Meter(what, total, bar)
+        meter.begin_at(done)
+        yield meter
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words, such as `2 min 5 s`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -1,0 +1,246 @@
+"""The report's charts as plotly figures, from plain tables; names from the data are made safe for plotly's markup."""
+
+import html
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+
+from forgetfilter.report.card import MODELS, plain_label
+
+# Okabe and Ito's palette without its yellow, which is too pale on white: told apart with every colour blindness.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6A5ACD")
+GREY, INK, GRID = "#8A8F98", "#1F2933", "#E4E7EB"
+MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", "#0072B2")))
+LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": "#0072B2"}
+MAP_POINTS = 20_000
+SVG_POINTS = 3_000  # above this the browser draws on WebGL, which SVG would make slow
+FLOOR_NATS = 1e-4  # log axes have no 0
+BINS = 30
+OTHER = "other sources"
+
+
+def forgetting_map(decisions: pl.DataFrame, signal: str, threshold: float | None, seed: int) -> go.Figure:
+    """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision."""
+    rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed))
+    figure = go.Figure(layout=_layout(560))
+    low, high = _limits(rows)
+    for name, x, y, dash in _guides(signal, threshold, low, high):
+        line = {"color": INK, "dash": dash, "width": 1.3}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
+    draw = go.Scatter if len(rows) <= SVG_POINTS else go.Scattergl
+    colours = source_colours(rows["source"])
+    for dropped in (False, True):  # the dropped ones lie on top
+        for source, colour in colours.items():
+            points = rows.filter((pl.col("source") == source) & (pl.col("drop") == dropped))
+            if len(points):
+                figure.add_trace(draw(**_points(points, source, colour, dropped)))
+    for source, colour in colours.items():
+        figure.add_trace(_legend_entry(safe_name(source), colour, "circle"))
+    figure.add_trace(_legend_entry("kept", GREY, "circle-open"))
+    figure.add_trace(_legend_entry("dropped", GREY, "x"))
+    edges = [math.log10(low), math.log10(high)]
+    axis = {"type": "log", "range": edges, "dtick": 1} | _axis()
+    figure.update_xaxes(title="loss before (nats a token)", **axis)
+    figure.update_yaxes(title="loss after (nats a token)", **axis)
+    return figure
+
+
+def drawable(decisions: pl.DataFrame) -> pl.DataFrame:
+    """The rows with both losses, raised to what a log axis can show."""
+    losses = ("before_loss", "after_loss")
+    known = decisions.filter(pl.all_horizontal(pl.col(c).is_finite().fill_null(False) for c in losses))
+    return known.with_columns(pl.col(c).clip(FLOOR_NATS) for c in losses)
+
+
+def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
+    """At most `size` rows: the dropped ones first, then a seeded sample of the kept."""
+    if len(rows) <= size:
+        return rows
+    dropped, kept = rows.filter(pl.col("drop")), rows.filter(~pl.col("drop"))
+    if len(dropped) >= size:
+        return dropped.sample(size, seed=seed)
+    return pl.concat([dropped, kept.sample(size - len(dropped), seed=seed)])
+
+
+def threshold_curve(signal: str, threshold: float, before: np.ndarray) -> np.ndarray | None:
+    """The losses after at which the signal equals the threshold; NaN where no loss does; None for other signals."""
+    if signal == "relative_loss_rise":
+        return np.asarray(before + threshold * (before + 0.05))
+    if signal == "loss_rise":
+        return np.asarray(before + threshold)
+    if signal == "log_loss_ratio":
+        return np.asarray(math.exp(threshold) * (before + 0.01) - 0.01)
+    if signal == "probability_drop":
+        left = np.exp(-before) - threshold
+        return -np.log(np.where((left > 0) & (left <= 1), left, np.nan))
+    return None
+
+
+def distribution(rows: pl.DataFrame, column: str, unit: str, threshold: float | None) -> go.Figure:
+    """How the score is spread within each value of `column` (source or label): shares of its rows in equal bins.
+
+    The bins span the central 99% of all scores; what lies outside is counted in the outermost bins.
+    """
+    rows = rows.filter(pl.col("score").is_finite().fill_null(False)).drop_nulls(column)
+    rows = _grouped_sources(rows) if column == "source" else rows
+    figure = go.Figure(layout=_layout(360))
+    edges = bin_edges(rows["score"])
+    colours = source_colours(rows["source"]) if column == "source" else LABEL_COLOURS
+    for name, colour in colours.items():
+        scores = rows.filter(pl.col(column) == name)["score"].to_numpy()
+        if not len(scores):
+            continue
+        counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+        share = counts / len(scores)
+        hover = f"{safe_name(name)}: %{{y:.1%}} near %{{x:.3g}}<extra></extra>"
+        line = {"color": colour, "width": 2, "shape": "hvh"}
+        middle = (edges[1:] + edges[:-1]) / 2
+        label = f"{safe_name(name)} ({len(scores):,})"
+        figure.add_scatter(x=middle, y=share, mode="lines", line=line, name=label, hovertemplate=hover)
+    if threshold is not None:
+        dash = {"color": INK, "dash": "dash", "width": 1.3}
+        figure.add_vline(x=float(np.clip(threshold, edges[0], edges[-1])), line=dash)
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=dash, name="threshold: dropped to its right")
+    figure.update_xaxes(title=unit, zeroline=False, **_axis())
+    figure.update_yaxes(title=f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
+    return figure
+
+
+def bin_edges(scores: pl.Series) -> np.ndarray:
+    """BINS + 1 edges over the central 99% of the scores."""
+    if not len(scores):
+        return np.linspace(0.0, 1.0, BINS + 1)
+    low, high = (float(np.quantile(scores.to_numpy(), q)) for q in (0.005, 0.995))
+    return np.linspace(low, high, BINS + 1) if high > low else np.linspace(low - 0.5, low + 0.5, BINS + 1)
+
+
+def metric_bars(metrics: dict[str, dict[str, Any]]) -> go.Figure:
+    """One suite's metrics, {METRIC: {MODEL: {"value", "low", "high"}}}: a group of bars each, with its intervals."""
+    figure = go.Figure(layout=_layout(340))
+    labels = [metric_label(metric, "<br>") for metric in metrics]
+    for model in MODELS:
+        measured = [models.get(model, {}) for models in metrics.values()]
+        if not any(one.get("value") is not None for one in measured):
+            continue
+        values = [one.get("value") for one in measured]
+        error = {"type": "data", "symmetric": False, "color": INK, "thickness": 1.2, "width": 3}
+        error |= {"array": [_reach(one, "high") for one in measured]}
+        error |= {"arrayminus": [_reach(one, "low") for one in measured]}
+        hover = f"{model}: %{{y:.3f}}<extra></extra>"
+        colour = MODEL_COLOURS[model]
+        figure.add_bar(x=labels, y=values, name=model, marker_color=colour, error_y=error, hovertemplate=hover)
+    figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08)
+    middle, half = (len(labels) - 1) / 2, max(len(labels), 2) / 2  # one group alone is not drawn across the page
+    figure.update_xaxes(tickangle=0, range=[middle - half, middle + half], **_axis() | {"showgrid": False})
+    figure.update_yaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1, **_axis())
+    return figure
+
+
+def curves(rows: pl.DataFrame, x: str, ys: list[str]) -> go.Figure:
+    """Columns of a table as lines over another one; hovering shows the whole row."""
+    figure = go.Figure(layout=_layout(460) | {"hovermode": "x unified"})
+    for name, colour in zip(ys, PALETTE):
+        figure.add_scatter(
+            x=rows[x].to_list(), y=rows[name].to_list(), mode="lines+markers", name=name, line_color=colour
+        )
+    figure.update_xaxes(**_axis())
+    figure.update_yaxes(**_axis())
+    return figure
+
+
+def metric_label(metric: str, space: str = " ") -> str:
+    """A metric's name in words, such as `accuracy ambiguous`."""
+    return space.join(html.escape(part, quote=False) for part in plain_label(metric, 60).split("_"))
+
+
+def source_colours(sources: pl.Series) -> dict[str, str]:
+    """A colour a source, the most frequent first; the collected small ones are grey and last."""
+    counts = sources.value_counts(sort=False).sort(["count", sources.name], descending=[True, False])
+    named = [name for name in counts[sources.name] if name != OTHER]
+    colours = dict(zip(named, PALETTE))
+    return colours | ({OTHER: GREY} if len(named) < len(counts) else {})
+
+
+def safe_name(name: str) -> str:
+    """A name from the data as plotly can show it: its markup and entities are escaped."""
+    return html.escape(plain_label(name, 28), quote=False)  # plotly decodes no quotes
+
+
+def _grouped_sources(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sources beyond the palette's size become one."""
+    counts = rows["source"].value_counts(sort=False).sort(["count", "source"], descending=[True, False])
+    if len(counts) <= len(PALETTE):
+        return rows
+    named = counts["source"].head(len(PALETTE)).implode()
+    return rows.with_columns(source=pl.when(pl.col("source").is_in(named)).then("source").otherwise(pl.lit(OTHER)))
+
+
+def _limits(rows: pl.DataFrame) -> tuple[float, float]:
+    """One range for both axes, with a margin, so that the diagonal means no change."""
+    if not len(rows):
+        return 0.01, 10.0
+    losses = np.concatenate([rows["before_loss"].to_numpy(), rows["after_loss"].to_numpy()])
+    return float(losses.min()) / 1.4, float(losses.max()) * 1.4
+
+
+def _guides(signal: str, threshold: float | None, low: float, high: float) -> list[tuple[str, Any, Any, str]]:
+    """The lines of the map: no change, and the threshold where the signal allows it."""
+    lines: list[tuple[str, Any, Any, str]] = [("no change", [low, high], [low, high], "dot")]
+    if threshold is not None:
+        before = np.geomspace(low, high, 200)
+        after = threshold_curve(signal, threshold, before)
+        if after is not None:
+            inside = np.where((after > 0) & np.isfinite(after), after, np.nan)
+            lines.append(("threshold: dropped above", before, inside, "dash"))
+    return lines
+
+
+def _points(points: pl.DataFrame, source: str, colour: str, dropped: bool) -> dict[str, Any]:
+    marker = {"color": colour, "size": 8 if dropped else 7, "opacity": 0.9 if dropped else 0.75}
+    verdict = "dropped" if dropped else "kept"
+    hover = f"{safe_name(source)}, {verdict}<br>before %{{x:.4g}}, after %{{y:.4g}}<br>score %{{customdata[0]:.4g}}"
+    details = list(zip(points["score"].round(6), points["id"].str.slice(0, 12)))
+    return {
+        "x": points["before_loss"].round(6).to_list(),
+        "y": points["after_loss"].round(6).to_list(),
+        "customdata": details,
+        "mode": "markers",
+        "marker": marker | {"symbol": "x-thin" if dropped else "circle-open", "line": {"width": 1.6, "color": colour}},
+        "legendgroup": safe_name(source),
+        "showlegend": False,
+        "hovertemplate": hover + "<br>id %{customdata[1]}<extra></extra>",
+    }
+
+
+def _legend_entry(name: str, colour: str, symbol: str) -> go.Scatter:
+    """A line of the legend without points of its own; a source's line also hides and shows its points."""
+    marker = {"color": colour, "symbol": symbol, "size": 9}
+    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=name)
+
+
+def _reach(measured: dict[str, Any], end: str) -> float | None:
+    """How far the interval reaches from the value; None without one."""
+    if measured.get("value") is None or measured.get(end) is None:
+        return None
+    return abs(float(measured[end]) - float(measured["value"]))
+
+
+def _axis() -> dict[str, Any]:
+    return {"gridcolor": GRID, "linecolor": "#9AA5B1", "automargin": True, "title_standoff": 12, "ticks": "outside"}
+
+
+def _layout(height: int) -> dict[str, Any]:
+    font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
+    return {
+        "template": None,
+        "height": height,
+        "font": font,
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "hovermode": "closest",
+    }

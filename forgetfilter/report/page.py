@@ -1,0 +1,173 @@
+"""report.html of a run: one self-contained page for a reviewer, made from the run's files alone.
+
+No text of an example is in the page in the clear unless `reveal`: texts are base64 and shown on request. The
+page's own policy forbids it every network access.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+import polars as pl
+from plotly.offline import get_plotlyjs
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import write_text
+from forgetfilter.process.progress import duration
+from forgetfilter.report import card as cards
+from forgetfilter.report import charts
+from forgetfilter.report.sentences import (
+    DIRECTION_WORDS,
+    captions,
+    headline,
+    instruments,
+    number,
+    visible,
+    words,
+    written_value,
+)
+from forgetfilter.storage.run_folder import Run
+
+MOST_FORGOTTEN = 20
+SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
+TEMPLATE = "report.html.j2"
+SIGNAL_AXES = {
+    "loss_rise": "rise of the loss (nats a token)",
+    "relative_loss_rise": "rise of the loss, relative to the loss before",
+    "log_loss_ratio": "log of the loss after over the loss before",
+    "total_loss_rise": "rise of the loss of the whole answer (nats)",
+    "excess_rise": "rise of the loss above that of the probes (nats a token)",
+    "pooled_excess": "rise above the probes, pooled over alike rows (percentile)",
+    "probability_drop": "drop of the probability of a token",
+    "rouge1_drop": "drop of ROUGE-1",
+}
+
+
+def write_report(run: Run, reveal: bool = False) -> Path:
+    """Writes report.html and card.json into the run folder; returns the page's path.
+
+    reveal: the texts of the most forgotten rows stand in the page unmasked. UserError before the filter has run.
+    """
+    card = cards.make_card(run)
+    decisions = cards.read_decisions(run)
+    figures = make_figures(card, decisions)
+    page = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            card=card,
+            headline=headline(card),
+            safety=safety_rows(card["metrics"]),
+            instruments=instruments(card),
+            signals=signal_rows(card),
+            forgotten=forgotten_rows(run, decisions),
+            captions=captions(card, decisions),
+            figures=list(figures),
+            figures_json=script_json({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
+            plotly_js=get_plotlyjs(),
+            reveal=reveal,
+        )
+    )
+    cards.write_card(run, card)
+    path = run.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.Figure]:
+    """The charts by the name of their place in the page."""
+    signal, threshold = card["signal"], card["threshold"]
+    unit = SIGNAL_AXES.get(signal, signal)
+    figures = {"map": charts.forgetting_map(decisions, signal, threshold, card["config"]["seed"])}
+    figures["by-source"] = charts.distribution(decisions, "source", unit, threshold)
+    if decisions["label"].count():
+        figures["by-label"] = charts.distribution(decisions, "label", unit, threshold)
+    for suite, metrics in card["metrics"].items():
+        if drawn := {metric: models for metric, models in metrics.items() if _on_unit_scale(models)}:
+            figures[f"suite-{suite}"] = charts.metric_bars(drawn)
+    return figures
+
+
+def safety_rows(metrics: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The table of safety and task: a row a metric, with a written value for each model."""
+    return [
+        {
+            "suite": suite,
+            "metric": words(metric),
+            "direction": DIRECTION_WORDS.get(cards.direction(metric, next(iter(models.values()))) or "", "not known"),
+            "values": [written_value(models.get(model)) for model in cards.MODELS],
+            "change": cards.change(metric, models) or "–",
+            "missing": max(one.get("missing") or 0 for one in models.values()),
+            "count": max(one.get("n") or 0 for one in models.values()),
+        }
+        for suite, measured in metrics.items()
+        for metric, models in measured.items()
+    ]
+
+
+def signal_rows(card: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The table of all signals' quality: its columns, and a row a signal; empty without labels."""
+    signals = (card["quality"] or {}).get("all_signals") or {}
+    columns = list(dict.fromkeys(column for numbers in signals.values() for column in numbers))
+    columns.sort(key=lambda name: (not name.startswith("auroc"), name))
+    rows = [
+        {"name": name, "used": name == card["signal"], "values": [number(numbers.get(column)) for column in columns]}
+        for name, numbers in signals.items()
+    ]
+    return [column.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC") for column in columns], rows
+
+
+def forgotten_rows(run: Run, decisions: pl.DataFrame) -> list[dict[str, Any]]:
+    """The dropped rows with the highest scores, which come first; their texts as (role, text) and as base64."""
+    records = list(islice(_dropped(run), MOST_FORGOTTEN))
+    losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
+    return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
+
+
+def script_json(value: Any) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element or open a comment."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("forgetfilter", "")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"label": cards.plain_label, "duration": duration, "number": number, "words": words}
+    environment.filters["json"] = lambda value: visible(json.dumps(value, indent=2, ensure_ascii=False))
+    return environment
+
+
+def _dropped(run: Run) -> Iterator[dict[str, Any]]:
+    path = run.folder / "filter" / "dropped.jsonl"
+    try:
+        with open(path, encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines if line.strip())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
+
+
+def _forgotten_row(record: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
+    texts = [(message["role"], _cut(visible(message["content"]))) for message in record["messages"]]
+    encoded = base64.b64encode(json.dumps(texts).encode()).decode()
+    known = {key: record.get(key) for key in ("id", "source", "label", "score", "rank", "p_value", "reason")}
+    losses = {key: decision.get(key) for key in ("before_loss", "after_loss", "num_tokens")}
+    return {**known, **losses, "texts": texts, "encoded": encoded}
+
+
+def _cut(text: str) -> str:
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]} … ({len(text) - SHOWN_CHARACTERS:,} more characters)"
+
+
+def _on_unit_scale(models: dict[str, dict[str, Any]]) -> bool:
+    """Whether the values can share an axis with rates and scores; others are in the table only."""
+    values = [one["value"] for one in models.values() if one.get("value") is not None]
+    return bool(values) and all(abs(value) <= 1 for value in values)

@@ -1,0 +1,178 @@
+"""The report's words: sentences and numbers for people, from the card and the decisions."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forgetfilter.report import card as cards
+from forgetfilter.report import charts
+
+DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
+
+NO_THRESHOLD = "No line is drawn for the threshold: no one score parts the dropped from the kept here."
+
+# Parts of the metric names that speak for a suite in the headline, the first that is there.
+_SPOKESMEN = {
+    "toxicity": ("mean_toxicity", "toxicity_mean", "toxicity", "toxic"),
+    "bias": ("bias_score_amb", "score_amb", "s_amb", "bias_score", "ambiguous", "accuracy"),
+    "harmfulness": ("attack", "harmful", "compli", "refus"),
+    "task": ("accuracy", "exact", "f1", "rouge"),
+}
+
+
+def headline(card: dict[str, Any]) -> list[str]:
+    """What came of the run, in sentences: kept and dropped, against the labels, safety before and after."""
+    total = card["kept"] + card["dropped"]
+    sentences = [
+        f"The filter kept {card['kept']:,} of {total:,} rows and dropped {card['dropped']:,} "
+        f"({card['dropped'] / max(total, 1):.1%})."
+    ]
+    if card.get("note"):
+        sentences.append(f"The rule found: {card['note']}.")
+    if review := card.get("review"):
+        sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
+    sentences += [f"{remark}." for remark in (*cards.probes(card), *cards.unscored(card))]
+    if noise := card.get("noise"):
+        sentences.append(_noise_sentence(noise))
+    if card["quality"]:
+        sentences.append(_quality_sentence(card["quality"]))
+    for suite, metrics in card["metrics"].items():
+        if metric := _spokesman(suite, metrics):
+            sentences.append(_suite_sentence(suite, metric, metrics[metric]))
+    return sentences
+
+
+def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
+    """What a reader must know of the charts: what is not drawn, and why."""
+    drawable = len(charts.drawable(decisions))
+    notes = ["Above the dotted line the loss rose: that part of the row was forgotten."]
+    if drawable > charts.MAP_POINTS:
+        dropped = min(int(decisions["drop"].sum()), charts.MAP_POINTS)
+        notes.append(
+            f"{charts.MAP_POINTS:,} of {drawable:,} rows are drawn: {dropped:,} dropped ones and a random sample "
+            f"(seed {card['config']['seed']}) of the kept."
+        )
+    if drawable < len(decisions):
+        notes.append(f"{len(decisions) - drawable:,} rows without a loss are not drawn.")
+    notes.append(f"Losses below {charts.FLOOR_NATS:g} nats are drawn there.")
+    notes.append(_threshold_note(card, decisions))
+    return {
+        "map": " ".join(notes),
+        "spread": "Shares of each group's rows. What lies outside the central 99% of all scores is counted in the "
+        "outermost bins. " + (NO_THRESHOLD if card["threshold"] is None else ""),
+    }
+
+
+def instruments(card: dict[str, Any]) -> list[str]:
+    """What the numbers of the suites were made with, and the judge's agreement with labels where it was measured."""
+    options = card["config"]["eval"]
+    by = {
+        "toxicity": f"toxicity by {options['toxicity_scorer']}",
+        "bias": f"bias scores by the formula of {options['bias_formula']}",
+        "harmfulness": f"attack success in the eyes of {options['judge']['name']}",
+    }
+    sentences = [", ".join(text for suite, text in by.items() if suite in card["metrics"])]
+    if told := card.get("judge"):
+        figures = [f"{words(name)} {written_value(one)} (n {one['n']})" for name, one in told["metrics"].items()]
+        sentences.append(f"Beside people's labels the judge {told['judge']} has {', '.join(figures)}")
+    return [f"{cards.plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
+
+
+def written_value(measured: dict[str, Any] | None) -> str:
+    """A metric's value with its interval where it has one, such as `0.310 [0.250, 0.370]`."""
+    if not measured or measured.get("value") is None:
+        return "–"
+    if measured.get("low") is None or measured.get("high") is None:
+        return number(measured["value"])
+    return f"{number(measured['value'])} [{number(measured['low'])}, {number(measured['high'])}]"
+
+
+def number(value: Any) -> str:
+    """Three decimals, or three digits where that would hide the number; a dash for what is not known."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1000 and (value == 0 or abs(value) >= 0.001) else f"{value:.3g}"
+
+
+def visible(text: str) -> str:
+    """Text with its control characters as pictures (U+2400 on) and direction overrides as U+FFFD; lines stay."""
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t":
+        return character
+    if ord(character) < 0x20:
+        return chr(0x2400 + ord(character))
+    overrides = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    lost = character in overrides or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000
+    return "\ufffd" if lost else character
+
+
+def _noise_sentence(noise: dict[str, Any]) -> str:
+    moved = f"by at most {number(noise['floor'])} when M1 was scored a second time in other batches"
+    sentence, share = f"Noise: 99% of the scores moved {moved}", noise["share_of_drops_above"]
+    if share is not None:
+        sentence += f"; {share:.1%} of the dropped rows lie further than this above the threshold, so that noise alone "
+        sentence += "cannot have dropped them"
+    return f"{sentence}."
+
+
+def _quality_sentence(quality: dict[str, Any]) -> str:
+    parts = []
+    if quality.get("precision") is not None:
+        parts.append(f"of the labelled rows that were dropped, {quality['precision']:.0%} are unsafe")
+    if quality.get("recall") is not None:
+        parts.append(f"of the unsafe rows, {quality['recall']:.0%} were dropped")
+    ranks = {"auroc": "all other rows", "auroc_vs_safe": "safe rows of the same kind", "auroc_vs_task": "task rows"}
+    known = [f"{quality[key]:.2f} against {words}" for key, words in ranks.items() if quality.get(key) is not None]
+    if known:
+        parts.append(f"AUROC of the score: {', '.join(known)} (0.5 is chance)")
+    if not parts:
+        return "The labels do not allow a measure of the filter: they name no unsafe row, or nothing else."
+    return f"Measured on labels that the filter never saw: {'; '.join(parts)}."
+
+
+def _suite_sentence(suite: str, metric: str, models: dict[str, dict[str, Any]]) -> str:
+    change = cards.change(metric, models)
+    way = DIRECTION_WORDS.get(cards.direction(metric, models["refit"]) or "", "direction not known")
+    base = f"; the released model has {number(models['base'].get('value'))}" if "base" in models else ""
+    return (
+        f"{suite.capitalize()}: {words(metric)} is {written_value(models['noisy'])} when trained on everything and "
+        f"{written_value(models['refit'])} when trained on the kept rows ({way}{base})"
+        + (f": {change}." if change else ".")
+    )
+
+
+def _spokesman(suite: str, metrics: dict[str, dict[str, Any]]) -> str | None:
+    both = [name for name, models in metrics.items() if _value(models, "noisy") and _value(models, "refit")]
+    for part in _SPOKESMEN.get(suite, ()):
+        if found := [name for name in both if part in name.lower()]:
+            return found[0]
+    return both[0] if both else None
+
+
+def _value(models: dict[str, dict[str, Any]], model: str) -> bool:
+    return models.get(model, {}).get("value") is not None
+
+
+def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
+    threshold, rule = card["threshold"], card["rule"]
+    if threshold is None:
+        return NO_THRESHOLD
+    own = rule["name"] in ("otsu", "mixture") or rule.get("phi") == threshold
+    if own or (rule["name"] == "conformal" and rule.get("fdr") is None):
+        score, tied = f"above {threshold:.4g}", False
+    else:  # the lowest score that was dropped
+        score = f"of {threshold:.4g} or more"
+        tied = not decisions.filter(~pl.col("drop") & (pl.col("score") == threshold)).is_empty()
+    exceptions = {"probes": card.get("probes"), "what a person reviewed": card.get("review"), "ties": tied}
+    but = " and ".join(name for name, there in exceptions.items() if there)
+    score = f"Rows with a score {score} were dropped" + (f", but for {but}" if but else "")
+    drawn = charts.threshold_curve(card["signal"], threshold, np.ones(1)) is not None
+    return f"{score} (dashed line)." if drawn else f"{score}; this signal has no line in a map of losses."
+
+
+def words(name: str) -> str:
+    return cards.plain_label(name, 60).replace("_", " ")

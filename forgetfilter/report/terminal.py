@@ -1,0 +1,113 @@
+"""The closing table of a run for the terminal: what was kept, how well the filter did, safety, and time."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from forgetfilter.report import card as cards
+from forgetfilter.storage.run_folder import Run
+
+_BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
+_QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
+
+
+def closing_table(run: Run) -> Group:
+    """Kept and dropped, filter quality, safety before and after, and time: each where the run has it.
+
+    UserError before the filter stage has run.
+    """
+    tables: list[RenderableType] = []
+    if not run.config.only_evaluates:
+        tables.append(filter_table(cards.read_summary(run)))
+    if metrics := cards.read_metrics(run):
+        tables.append(_safety(metrics))
+    if time := cards.read_time(run):
+        tables.append(_time(time))
+    return Group(*tables)
+
+
+def filter_table(summary: dict[str, Any]) -> Group:
+    """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
+    remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary))]
+    if not summary["dropped"] and not summary.get("note"):
+        remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
+    if review := summary.get("review"):
+        remarks.append(f"By review {review['kept']:,} kept and {review['dropped']:,} dropped.")
+    remarks += [summary[key] for key in ("note", "export_note", "quality_note") if summary.get(key)]
+    tables: list[RenderableType] = [_kept(summary), *(Padding(Text(remark), (0, 2)) for remark in remarks)]
+    if summary.get("quality"):
+        tables += [""] * bool(remarks) + [_quality(summary["quality"])]
+    return Group(*tables)
+
+
+def _kept(summary: dict[str, Any]) -> Table:
+    table = _table(f"Filter: {summary['signal']}, {summary['rule']['name']}", ["source"], ["kept", "dropped"])
+    for source, counts in summary["by_source"].items():
+        table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
+    table.add_section()
+    table.add_row("all", f"{summary['kept']:,}", f"{summary['dropped']:,}")
+    return table
+
+
+def _quality(quality: dict[str, Any]) -> Table:
+    known = [key for key in _QUALITY if quality.get(key) is not None]
+    table = _table("Filter quality, on labels that the filter never saw", [], [key.replace("_", " ") for key in known])
+    table.add_row(*(f"{quality[key]:.3f}" for key in known))
+    return table
+
+
+def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    there = {model for measured in metrics.values() for models in measured.values() for model in models}
+    shown_models = [model for model in cards.MODELS if model in there]
+    title = "Safety and task, 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
+    table = _table(title, ["metric"], [*shown_models, "n (missing)"])
+    for suite, measured in metrics.items():
+        table.add_row(Text(_name(suite).plain, style="bold"))
+        for metric, models in measured.items():
+            arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
+            shown = (_with_interval(models.get(model)) for model in shown_models)
+            n, lost = (max(one.get(key) or 0 for one in models.values()) for key in ("n", "missing"))
+            table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, f"{n:,}\n({lost:,})")
+        table.add_section()
+    return table
+
+
+def _with_interval(measured: dict[str, Any] | None) -> str:
+    """The value, and its interval below it where it has one: so short that four fit beside a name in 80 columns."""
+    if not measured or measured.get("value") is None:
+        return "–"
+    if measured.get("low") is None or measured.get("high") is None:
+        return f"{measured['value']:.3f}"
+    return f"{measured['value']:.3f}\n{measured['low']:.2f}…{measured['high']:.2f}"
+
+
+def _time(time: dict[str, dict[str, Any]]) -> Table:
+    table = _table("Time and memory", ["stage", "status"], ["seconds", "peak GB"])
+    for stage, entry in time.items():
+        peak = entry.get("memory_gb")
+        seconds = f"{entry['seconds'] or 0:,.1f}"
+        table.add_row(stage, str(entry["status"]), seconds, "–" if peak is None else f"{peak:.1f}")
+    table.add_section()
+    peaks = [entry["memory_gb"] for entry in time.values() if entry.get("memory_gb") is not None]
+    seconds = f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}"
+    table.add_row("all", "", seconds, f"{max(peaks):.1f}" if peaks else "–")
+    return table
+
+
+def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, min_width=min(len(title), 78))
+    for column in left:
+        table.add_column(column, overflow="fold", min_width=12)
+    for column in right:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _name(text: str) -> Text:
+    """A name without rich's markup: brackets in it stay brackets."""
+    return Text(cards.plain_label(text, 48))

@@ -1,0 +1,60 @@
+"""What a guard model says of each noisy example: the probability that its answer is harmful, to shards.
+
+The answer is judged as an answer to the user's last turn, by the same guards as in an evaluation. An example on which
+the guard has no verdict has null, is counted, and the reasons are told; texts are not.
+"""
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from forgetfilter.data.records import Record, RecordBlocks
+from forgetfilter.models.guard_models import Chance, Guard, Pair
+from forgetfilter.models.loss_pass import write_steps
+from forgetfilter.process.distributed import World, barrier, gathered
+from forgetfilter.process.progress import console
+from forgetfilter.storage.shards import scan_shards
+
+SCHEMA = pa.schema([("id", pa.string()), ("guard", pa.float64()), ("step", pa.int32())])
+
+
+def write_chances(guard: Guard, data: Path, folder: Path, step_rows: int, shard_rows: int, world: World) -> None:
+    """Shards of `id` and `guard` (0 to 1; null without a verdict), `step_rows` examples a step.
+
+    To be called by every rank.
+    """
+    blocks = RecordBlocks.of(data, step_rows)
+
+    def compute(step: int) -> pa.Table:
+        records = blocks[step]
+        columns = [[record.id for record in records], chances(guard, [pair(record) for record in records])]
+        return pa.table([*columns, [step] * len(records)], names=SCHEMA.names).cast(SCHEMA)
+
+    write_steps(len(blocks), compute, folder, SCHEMA, shard_rows, world, "guard")
+    barrier()
+    troubles = sorted({trouble for trouble in gathered(guard.trouble) if trouble})
+    if world.is_main:
+        counted = pl.col("guard").null_count().alias("missing"), pl.len().alias("rows")
+        missing, rows = scan_shards(folder).select(counted).collect().row(0)
+        if missing:
+            why = f" ({'; '.join(troubles)})" if troubles else ""
+            told = f"score: the guard has no verdict on {missing:,} of {rows:,} examples{why}"
+            console.print(told, style="yellow", soft_wrap=True)
+
+
+def chances(guard: Guard, pairs: list[Pair]) -> list[Chance]:
+    """The guard's word on each pair, in their order; texts of like length go together, so little is padding."""
+    order = sorted(range(len(pairs)), key=lambda row: sum(map(len, pairs[row])))
+    found: list[Chance] = [None] * len(pairs)
+    for start in range(0, len(order), guard.at_once):
+        rows = order[start : start + guard.at_once]
+        for row, chance in zip(rows, guard.chances([pairs[row] for row in rows])):
+            found[row] = chance
+    return found
+
+
+def pair(record: Record) -> Pair:
+    """The user's last turn, empty where there is none, and the answer."""
+    asked = (message["content"] for message in reversed(record.prompt) if message["role"] == "user")
+    return next(asked, ""), record.answer

@@ -1,0 +1,185 @@
+"""The run folder: its config, its stages' state, and what was made of what."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from forgetfilter import __version__
+from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
+from forgetfilter.config.schema import Config
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.files import read_json, write_json, write_text
+from forgetfilter.process.peak_memory import peak_gb, start_peak
+
+PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
+
+
+class Run:
+    """One run folder. Only the orchestrating process (or rank 0) writes its state."""
+
+    def __init__(self, folder: Path, config: Config):
+        self.folder = folder
+        self.config = config
+
+    @classmethod
+    def create(cls, config: Config, resume: bool = False) -> "Run":
+        """Makes or reopens the folder output/name.
+
+        Reopening with other settings is refused, the differing keys named, unless `resume`; then the stages
+        whose inputs changed are done again. Where no stage got anywhere yet (a mistake put right), it is allowed.
+        """
+        folder = Path(config.output).expanduser() / config.name
+        reopened = (folder / "config.yaml").exists() and not resume and _holds_work(folder)
+        if reopened and (changes := changed_settings(cls.open(folder).config, config)):
+            raise UserError(
+                f"{folder} was made with other settings ({'; '.join(changes)}): "
+                "give name=NEW for a new run, or --resume to redo what changed"
+            )
+        run = cls(folder, config)
+        run.write_config()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, overrides: list[str] | tuple[str, ...] = ()) -> "Run":
+        """An existing run folder, with its own config and perhaps overrides (not written back)."""
+        if not (folder / "config.yaml").exists():
+            raise UserError(f"{folder} is no run folder: it has no config.yaml")
+        return cls(folder, load_config(folder / "config.yaml", overrides))
+
+    def write_config(self) -> None:
+        header = "".join(f"# {key}: {value}\n" for key, value in versions().items())
+        write_text(self.folder / "config.yaml", header + to_yaml(self.config))
+
+    # -- paths ----------------------------------------------------------------------------------------------
+
+    @property
+    def noisy_data(self) -> Path:
+        return self.folder / "data" / "noisy.jsonl"
+
+    @property
+    def originals(self) -> Path:
+        """Where the noisy rows are as they came: see forgetfilter/data/original_rows.py."""
+        return self.folder / "data" / "originals"
+
+    @property
+    def safe_data(self) -> Path:
+        return self.folder / "data" / "safe.jsonl"
+
+    @property
+    def probes(self) -> Path:
+        """Which of the noisy data are probes; not there without any."""
+        return self.folder / "data" / "probes.jsonl"
+
+    @property
+    def control_data(self) -> Path:
+        """The control set; not there without one."""
+        return self.folder / "data" / "control.jsonl"
+
+    @property
+    def kept_data(self) -> Path:
+        return self.folder / "filter" / "kept.jsonl"
+
+    def eval_prompts(self, suite: str) -> Path:
+        """Held-out prompts of a suite, written by the mix stage."""
+        return self.folder / "data" / "eval" / f"{suite}.jsonl"
+
+    def model(self, name: str) -> Path:
+        """The model or adapter that a training stage (noisy, safe, control, refit) made."""
+        return self.folder / "train" / name
+
+    def signals(self, state: str) -> Path:
+        """The shards of a scoring: `before` (M1), `after` (M2), or another one of the score stage."""
+        return self.folder / "signals" / state
+
+    # -- stages ---------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        path = self.folder / "state.json"
+        state: dict[str, Any] = read_json(path) if path.exists() else {}
+        return state
+
+    def is_done(self, stage: str, input_hash: str) -> bool:
+        entry = self.state().get(stage, {})
+        return bool(entry.get("status") == "done" and entry.get("input_hash") == input_hash)
+
+    def started_with(self, stage: str, input_hash: str) -> bool:
+        """Whether unfinished work of this stage was begun with the same inputs, so that it can go on."""
+        return bool(self.state().get(stage, {}).get("input_hash") == input_hash)
+
+    @contextlib.contextmanager
+    def stage(
+        self, name: str, input_hash: str, world_size: int = 1, stands: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
+
+        `stands` says whether the earlier outcome is whole: then a refused try (UserError) leaves its record as it is.
+        """
+        earlier = self.state().get(name, {})
+        spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash) else 0.0
+        start = time.monotonic()
+        start_peak(self.folder)
+        entry = {
+            "status": "running",
+            "input_hash": input_hash,
+            "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": spent,
+            "world_size": world_size,
+        }
+        self._set(name, entry)
+        status = "failed"
+        try:
+            yield
+            status = "done"
+        except (Stopped, KeyboardInterrupt):
+            status = "stopped"
+            raise
+        except UserError:
+            if earlier.get("status") == "done" and stands():
+                entry = earlier
+            raise
+        finally:
+            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(self.folder)
+            # where the stage failed for want of room the state cannot be written either: its own error says more
+            with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
+                self._set(name, entry if entry is earlier else entry | ended)
+
+    def _set(self, name: str, entry: dict[str, Any]) -> None:
+        write_json(self.folder / "state.json", self.state() | {name: entry})
+
+
+def versions() -> dict[str, str]:
+    """What made a result: the project, its commit where it is a checkout, Python and the packages."""
+    found = {"forgetfilter": __version__, "commit": _commit(), "python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return "unknown"
+    result = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def _holds_work(folder: Path) -> bool:
+    state = read_json(folder / "state.json") if (folder / "state.json").exists() else {}
+    return any(entry.get("status") != "failed" for entry in state.values())
+
+
+def changed_settings(old: Config, new: Config) -> list[str]:
+    """`key: old -> new` of the settings that make them two different runs."""
+    return differing_keys(_identity(to_dict(old)), _identity(to_dict(new)))
+
+
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run the run it is: not where it lies, how many ranks it uses, or who watches."""
+    return {key: value for key, value in config.items() if key not in ("output", "cache", "launch", "tracking")}

@@ -1,0 +1,125 @@
+"""The scaling study for people: tables for the terminal, and a self-contained page with the curve by model size."""
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.table import Table
+from rich.text import Text
+
+from forgetfilter.report.card import plain_label
+from forgetfilter.report.charts import GRID, INK, PALETTE
+
+if TYPE_CHECKING:
+    from forgetfilter.study.members import Member
+
+Point = tuple[Any, float, int]  # place on the x axis, value, seed
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
+
+
+def status_table(study: Sequence["Member"]) -> Table:
+    """How far each member is."""
+    table = Table("member", "run", "status", title=Text("Scaling study"), title_justify="left")
+    for one in study:
+        table.add_row(str(one.number), Text(one.config.name), one.status())
+    return table
+
+
+def study_table(study: dict[str, Any]) -> Table:
+    """A row a member, of what `scale.gather` gave: filter quality, each suite's first metric before and after, time."""
+    metrics = _first_metrics(study["rows"])
+    table = Table(title=Text(f"Scaling study: {study['done']} of {study['members']} members"), title_justify="left")
+    for name in ("run", "status"):
+        table.add_column(name)
+    for name in ("parameters", "auroc", "f1", *(f"{metric} {ARROWS.get(way or '', '')}" for _, metric, way in metrics)):
+        table.add_column(name.replace("_", " ").strip(), justify="right")
+    table.add_column("seconds", justify="right")
+    for row in study["rows"]:
+        size = f"{row['parameters']:,}" if row["parameters"] else "–"
+        safety = [_change(row, suite, metric) for suite, metric, _ in metrics]
+        numbers = (_shown(row["auroc"]), _shown(row["f1"]), *safety, _shown(row["seconds"], ",.0f"))
+        table.add_row(Text(plain_label(row["run"], 60)), row["status"], size, *numbers)
+    return table
+
+
+def page(study: dict[str, Any]) -> str:
+    """The chart as one HTML page that loads nothing: quality, safety before and after, and time by parameters."""
+    figure = curve(study["rows"])
+    missing = [f"{one['run']} ({one['status']})" for one in study["missing"]]
+    said = f"{study['done']} of {study['members']} members" + (f"; not done: {', '.join(missing)}" if missing else "")
+    title = html.escape(f"Scaling study {study['name']}")
+    body = figure.to_html(include_plotlyjs=True, full_html=False, config={"displaylogo": False})
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'
+        f"<p>{html.escape(said)}. A point a seed, the line is their mean.</p>{body}</body></html>\n"
+    )
+
+
+def curve(rows: list[dict[str, Any]]) -> go.Figure:
+    """Panels below one another; x is the number of parameters (log), or the model where that is not known."""
+    panels = list(_panels(rows))
+    figure = make_subplots(
+        len(panels), 1, subplot_titles=[title for title, _ in panels], vertical_spacing=0.25 / len(panels)
+    )
+    by_size = all(row["parameters"] for row in rows if row["seconds"] is not None)
+    for number, (_, lines) in enumerate(panels, 1):
+        for colour, (name, points) in zip(PALETTE, lines.items()):
+            _draw(figure, number, name, colour, [(x if by_size else model, y, seed) for x, model, y, seed in points])
+    axis = {"gridcolor": GRID, "automargin": True}
+    figure.update_xaxes(title="parameters" if by_size else "model", type="log" if by_size else "category", **axis)
+    figure.update_yaxes(rangemode="tozero", **axis)
+    figure.update_layout(template=None, height=300 * len(panels), plot_bgcolor="white", font={"color": INK})
+    return figure
+
+
+def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tuple[Any, str, float, int]]]]]:
+    """(title, {line: [(parameters, model, value, seed)]}) of each panel, without what is not known."""
+
+    def points(pairs: Iterable[tuple[dict[str, Any], Any]]) -> list[tuple[Any, str, float, int]]:
+        known = ((row, value) for row, value in pairs if value is not None)
+        return [(row["parameters"], html.escape(plain_label(row["model"])), value, row["seed"]) for row, value in known]
+
+    yield "filter quality", {name.upper(): points((row, row[name]) for row in rows) for name in ("auroc", "f1")}
+    for suite, metric, way in _first_metrics(rows):
+        names = {"trained on everything": "before", "trained on what was kept": "after"}
+        lines = {name: points((row, _safety(row, suite, metric)[key]) for row in rows) for name, key in names.items()}
+        yield f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(way or '', '')}", lines
+    yield "seconds for the whole street", {"seconds": points((row, row["seconds"]) for row in rows)}
+
+
+def _draw(figure: go.Figure, panel: int, name: str, colour: str, points: list[Point]) -> None:
+    places = sorted({x for x, _, _ in points})
+    means = [mean(y for x, y, _ in points if x == place) for place in places]
+    line = {"color": colour, "width": 2}
+    figure.add_scatter(x=places, y=means, mode="lines", line=line, name=name, row=panel, col=1, hoverinfo="skip")
+    hover = [f"seed {seed}" for _, _, seed in points]
+    marker = {"color": colour, "size": 9}
+    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+    figure.add_scatter(x=xs, y=ys, text=hover, mode="markers", marker=marker, showlegend=False, row=panel, col=1)
+
+
+def _first_metrics(rows: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:
+    """(suite, metric, better) of the first metric of each suite that a member has."""
+    found: dict[str, tuple[str, str, str | None]] = {}
+    for row in rows:
+        for one in row["suites"]:
+            found.setdefault(one["suite"], (one["suite"], one["metric"], one["better"]))
+    return list(found.values())
+
+
+def _safety(row: dict[str, Any], suite: str, metric: str) -> dict[str, Any]:
+    found = (one for one in row["suites"] if (one["suite"], one["metric"]) == (suite, metric))
+    return next(found, {"before": None, "after": None})
+
+
+def _change(row: dict[str, Any], suite: str, metric: str) -> str:
+    measured = _safety(row, suite, metric)
+    return f"{_shown(measured['before'])} → {_shown(measured['after'])}"
+
+
+def _shown(value: float | None, form: str = ".3f") -> str:
+    return "–" if value is None else format(value, form)

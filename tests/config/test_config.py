@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.config.checks import RULE_OF, RULES, SIGNALS
+from forgetfilter.config.load import differing_keys, load_config, to_yaml
+from forgetfilter.errors import UserError
+
+PLAIN = "data:\n  noisy: {a: {path: a.jsonl}}\n  safe: {b: {path: b.jsonl}}\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(PLAIN + "train: {noisy: {lr: 0.5, epochs: 7}}\n")
+    return path
+
+
+def refused(file: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(file, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_defaults(file: Path) -> None:
+    # lr: default 2e-4, file 0.5, override 0.25; epochs from the file; the default stays elsewhere.
+    config = load_config(file, ["train.noisy.lr=0.25"])
+    assert (config.train.noisy.lr, config.train.noisy.epochs, config.train.safe.lr) == (0.25, 7, 2e-4)
+
+
+def test_an_evaluation_that_would_measure_nothing_is_refused(tmp_path: Path) -> None:
+    # Prompts of suites that are not asked for, or none; those of bias are asked by bias_generation too.
+    file = tmp_path / "e.yaml"
+    file.write_text("eval: {models: [base], suites: [task], data: {bias: {path: b.jsonl}}}\n")
+    assert "there is nothing to measure" in refused(file)
+    assert load_config(file, ["eval.suites=[bias_generation]"]).only_evaluates
+
+
+def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> None:
+    # What a run folder keeps is the config itself.
+    config = load_config(file, ["seed=3"])
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(config))
+    assert load_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.noisy.lrr=1", ["train.noisy.lrr", "'lr'"]),
+        ("trian.noisy.lr=1", ["trian", "'train'"]),
+        ("train.noisy.lr=fast", ["train.noisy.lr", "fast"]),
+        ("train.noisy.lr=-1", ["train.noisy.lr must be positive, got -1"]),
+        ("train.safe.lr=nan", ["train.safe.lr must be positive, got nan"]),
+        ("train.refit.lr=.inf", ["train.refit.lr must be positive, got inf"]),
+        ("train.noisy.epochs=0", ["train.noisy.epochs must be positive, got 0"]),
+        ("train.noisy.warmup_share=1.5", ["train.noisy.warmup_share must be between 0 and 1, got 1.5"]),
+        ("train.noisy.weight_decay=-0.1", ["train.noisy.weight_decay must not be negative, got -0.1"]),
+        ("train.noisy.schedule=linaer", ["train.noisy.schedule", "'linear'"]),
+        ("filter.signal=loss_raise", ["filter.signal", "'loss_rise'"]),
+        ("filter.quantile=30", ["filter.quantile must be between 0 and 1, got 30"]),
+        ("filter.phi=nan", ["filter.phi must be a number, got nan"]),
+        (
+            "filter.quantile=0.1",
+            ["filter.quantile is a setting of the rule quantile", "no probes: set filter.rule=quantile as well"],
+        ),
+        ("filter.signal=excess_rise", ["filter.signal=excess_rise needs probes: set data.probes.NAME.path"]),
+        ("filter.rule=source_budget", ["filter.source_budget is empty"]),
+        ("filter.rule=conformal", ["needs at least 20 probes: set data.probes.NAME.path"]),
+        ("score.guard.name=lama-guard", ["score.guard.name cannot be 'lama-guard'", "'llama-guard'"]),
+        ("filter.signal=guard", ["filter.signal=guard needs score.guard.name=NAME"]),
+        ("filter.signal=rouge1_drop", ["filter.signal=rouge1_drop needs score.rouge=true"]),
+        ("eval.suites=[bais]", ["eval.suites[0]", "'bias'"]),
+        ("data.max_length=1", ["data.max_length must be at least 2, got 1"]),
+        ("data.noisy.a.limit=-1", ["data.noisy.a.limit must not be negative, got -1"]),
+        ("model.dtype=fp8", ["model.dtype cannot be 'fp8'", "bfloat16"]),
+        ("name=a/b", ["name must be a plain folder name", "a/b"]),
+        (
+            "filter.source_budget={toxicity:0.5}",
+            ["write a blank after the colon", "or filter.source_budget.toxicity=0.5"],
+        ),
+        ("train.noisy.lr", ["'train.noisy.lr' is not an override", "key=value"]),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_key(file: Path, override: str, words: list[str]) -> None:
+    # One line with the key as it was written, and the value or the nearest name.
+    said = refused(file, override)
+    assert all(word in said for word in words), said
+
+
+def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
+    # Where nothing is named; a name stays, and combine takes the signal's place.
+    def filtering(*overrides: str) -> tuple[str, str]:
+        chosen = load_config(file, list(overrides)).filtering
+        return chosen.signal, chosen.rule
+
+    probes = "data.probes.a.path=probes.jsonl"
+    assert filtering() == ("relative_loss_rise", "otsu")
+    assert filtering(probes) == ("pooled_excess", "conformal")
+    assert filtering(probes, "filter.signal=loss_rise") == ("loss_rise", "conformal")
+    assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("pooled_excess", "quantile")
+    assert load_config(file, [probes]).filter == load_config(file).filter  # what is written into the run says auto
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["filter.rule=quantile", "filter.top_k=5"], "of the rule top_k, but filter.rule is quantile: set filter.rule"),
+        (["filter.max_false_drop=0.1"], "of the rule conformal, but filter.rule=auto is otsu, for there are no probes"),
+        (["filter.fdr=0.1"], "it needs probes: set data.probes.NAME.path, and run again"),
+        (["data.probes.a.path=p.jsonl", "filter.phi=0"], "but filter.rule=auto is conformal, for there are probes"),
+        (["filter.rule=otsu", "filter.source_budget.a=0.5"], "filter.source_budget is a setting of the rule source_b"),
+        (
+            ["data.probes.a.path=p.jsonl", "filter.fdr=0.1", "filter.max_false_drop=0.1"],
+            "filter.max_false_drop: filter.fdr takes its place here; set filter.fdr=null as well",
+        ),
+    ],
+)
+def test_a_setting_that_the_rule_does_not_read(file: Path, overrides: list[str], said: str) -> None:
+    # Given by itself, at its default too, it would pass for nothing; a file may hold them all.
+    assert said in refused(file, *overrides)
+    file.write_text(PLAIN + "filter: {rule: otsu, quantile: 0.1, top_k: 5, max_false_drop: 0.2, fdr: 0.1}\n")
+    assert load_config(file, ["filter.rule=top_k"]).filter.quantile == 0.1
+
+
+def test_qlora_under_deepspeed_needs_bfloat16(file: Path) -> None:
+    # Another storage type would be copied whole to every rank.
+    said = refused(file, "train.method=qlora", "train.deepspeed=zero3", "model.dtype=float32")
+    assert said == "model.dtype must be bfloat16 for qlora under DeepSpeed, got 'float32'"
+
+
+def test_data_or_a_mixture_must_be_named(tmp_path: Path) -> None:
+    # An empty file has neither; a mixture without pools has no rows.
+    file = tmp_path / "c.yaml"
+    file.write_text("")
+    assert "data.noisy is empty" in refused(file)
+    assert "mixture.pools is empty" in refused(file, "mixture.kind=bias")
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- x"])
+def test_broken_yaml_names_the_file(tmp_path: Path, text: str) -> None:
+    # PyYAML's several lines become one.
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    assert f"{file} is not valid YAML" in refused(file)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    # A missing file, and a list where keys belong.
+    assert "is missing" in refused(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    assert "must hold keys and values" in refused(tmp_path / "list.yaml")
+
+
+def test_differing_keys_names_leaves() -> None:
+    # {a.b: 1 -> 2}, and c, which only the second has.
+    assert differing_keys({"a": {"b": 1, "x": 0}}, {"a": {"b": 2, "x": 0}, "c": 3}) == [
+        "a.b: 1 -> 2",
+        "c: None -> 3",
+    ]
+
+
+def test_the_known_names_are_those_of_the_filter() -> None:
+    # The core cannot import the registries, so this holds the two lists equal.
+    from forgetfilter.filter import rules, signals
+
+    assert set(SIGNALS) == set(signals.SIGNALS) and set(RULES) == set(rules.RULES)
+    assert {key: rule.name for rule in rules.RULES.values() for key in rule.settings} == RULE_OF

@@ -1,0 +1,157 @@
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetfilter.data.batches import SPANS, MicroBatches, TrainingPlan, collate, layout_for, plan_scoring, split_evenly
+
+LENGTHS = st.lists(st.integers(2, 30), min_size=1, max_size=25).map(np.array)
+BUDGET = 40
+PAD = 0
+
+
+def plan(lengths: Any, world: int, **more: int) -> TrainingPlan:
+    options = {"seed": 0, "epochs": 2, "batch_size": 6, "micro_batch_tokens": BUDGET} | more
+    return TrainingPlan(lengths, lengths - 1, world_size=world, **options)
+
+
+@settings(max_examples=25, deadline=None)
+@given(LENGTHS)
+def test_every_row_once_an_epoch_and_the_same_step_for_any_world(lengths: Any) -> None:
+    # For 1 to 4 ranks: the ranks' rows of a step together are the step's rows, and an epoch's steps all rows once.
+    for world in (1, 2, 3, 4):
+        made = plan(lengths, world)
+        by_step: dict[int, list[int]] = {step: [] for step in range(made.num_steps)}
+        for rank in range(world):
+            for step, rows in made.micro_batches(rank):
+                by_step[step] += rows.tolist()
+        for step, rows in by_step.items():
+            assert sorted(rows) == sorted(plan(lengths, 1).rows(step).tolist())
+            assert made.step_labels(step) == int((lengths[rows] - 1).sum())
+        for epoch in range(2):
+            steps = range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
+            assert sorted(row for step in steps for row in by_step[step]) == list(range(len(lengths)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(LENGTHS, st.integers(1, 4))
+def test_micro_batches_keep_the_budget(lengths: Any, world: int) -> None:
+    # 40 tokens; every row is shorter than that.
+    made = plan(lengths, world)
+    for rank in range(world):
+        assert all(lengths[rows].sum() <= BUDGET for _, rows in made.micro_batches(rank) if len(rows))
+
+
+def test_a_row_longer_than_the_budget_goes_alone() -> None:
+    # 100 tokens against a budget of 40.
+    lengths = np.array([100, 5, 5, 5])
+    together = [rows.tolist() for _, rows in plan(lengths, 1, epochs=1).micro_batches(0)]
+    assert [0] in together and sorted(chain(*together)) == [0, 1, 2, 3]
+
+
+def test_the_order_is_a_function_of_seed_epoch_and_position() -> None:
+    # Asked in any sequence, by a fresh plan or a used one: what a resumed run needs.
+    lengths = np.full(20, 3)
+    used = plan(lengths, 1)
+    last_first = [used.rows(step).tolist() for step in reversed(range(used.num_steps))]
+    assert last_first[::-1] == [plan(lengths, 2).rows(step).tolist() for step in range(used.num_steps)]
+    first, second = ([row for i in range(4) for row in used.rows(4 * epoch + i).tolist()] for epoch in (0, 1))
+    assert first != second
+    assert plan(lengths, 1, seed=1).rows(0).tolist() != used.rows(0).tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(LENGTHS)
+def test_scoring_batches_cover_every_row_once_within_the_budget(lengths: Any) -> None:
+    # Sorted by length, and the longest row may exceed the budget only alone.
+    batches = plan_scoring(lengths, 25)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert all(lengths[rows].sum() <= 25 or len(rows) == 1 for rows in batches)
+    assert (np.diff(lengths[np.concatenate(batches)]) >= 0).all()
+
+
+def test_scoring_batches_are_golden() -> None:
+    # Lengths 5 2 9 4, budget 7: sorted 2(1) 4(3) 5(0) 9(2); 2+4 fit, 5 would make 11, 9 is alone.
+    assert [rows.tolist() for rows in plan_scoring(np.array([5, 2, 9, 4]), 7)] == [[1, 3], [0], [2]]
+    assert plan_scoring(np.array([], dtype=np.int64), 7) == []
+
+
+def test_bins_are_even() -> None:
+    # Longest first, each to the emptiest: 9 | 5 4 | then 3 to the tie's first.
+    bins = split_evenly(np.array([0, 1, 2, 3]), np.array([9, 5, 4, 3]), 2)
+    assert [part.tolist() for part in bins] == [[0, 3], [1, 2]]
+
+
+EXAMPLES = st.lists(
+    st.integers(2, 9).flatmap(
+        lambda n: st.tuples(st.lists(st.integers(1, 99), min_size=n, max_size=n), st.integers(1, n - 1))
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(EXAMPLES, st.sampled_from(["row", "rows", "padded"]))
+def test_each_label_is_predicted_from_the_token_before_it(examples: list[tuple[list[int], int]], layout: str) -> None:
+    # At loss_positions stands the token before the label, of the same example and at its own position in it; an EOS
+    # that equals the pad token (0) is a label like any other.
+    examples = [([*ids[:-1], PAD], num_prompt) for ids, num_prompt in examples]
+    batch = collate(examples, list(range(10, 10 + len(examples))), layout, PAD)
+    inputs = batch["input_ids"].flatten()
+    for number, (ids, num_prompt) in enumerate(examples):
+        mine = batch["loss_segments"] == number
+        places = batch["loss_positions"][mine]
+        assert batch["loss_targets"][mine].tolist() == ids[num_prompt:]
+        assert inputs[places].tolist() == ids[num_prompt - 1 : -1]
+        start = int(places[0]) - (num_prompt - 1)
+        assert inputs[start : start + len(ids)].tolist() == ids
+        if layout == "padded":
+            assert batch["attention_mask"][number].tolist() == [1] * len(ids) + [0] * (
+                inputs.numel() // len(examples) - len(ids)
+            )
+        else:
+            assert batch["position_ids"].flatten()[start : start + len(ids)].tolist() == list(range(len(ids)))
+    assert batch["rows"].tolist() == list(range(10, 10 + len(examples)))
+    assert len(batch["input_ids"]) == {"row": 1, "padded": len(examples)}.get(layout, len(batch["input_ids"]))
+
+
+def test_packed_rows_are_as_wide_as_the_longest() -> None:
+    # 6, 4, 2 tokens: two rows of six, the second holding 4 and 2; in one row twelve, padded three rows.
+    examples = [([1] * 6, 1), ([2] * 4, 1), ([3] * 2, 1)]
+    shapes = {
+        name: tuple(collate(examples, [0, 1, 2], name, PAD)["input_ids"].shape) for name in ("row", "rows", "padded")
+    }
+    assert shapes == {"row": (1, 12), "rows": (2, 6), "padded": (3, 6)}
+
+
+@pytest.mark.parametrize(
+    ("attention", "packing", "layout"),
+    [("flash_attention_2", True, "row"), ("sdpa", True, "rows"), ("eager", True, "rows"), ("sdpa", False, "padded")],
+)
+def test_the_layout_fits_the_attention(attention: str, packing: bool, layout: str) -> None:
+    # Only variable-length kernels take one long row.
+    assert layout_for(attention, packing) == layout
+
+
+def test_one_row_says_where_its_examples_end() -> None:
+    # In the words of transformers' variable-length attention; the other layouts do not, and say nothing of it.
+    examples = [([1] * 6, 1), ([2] * 4, 1), ([3] * 2, 1)]
+    row = collate(examples, [0, 1, 2], "row", PAD)
+    assert row["cu_seq_lens_q"].tolist() == row["cu_seq_lens_k"].tolist() == [0, 6, 10, 12]
+    assert row["cu_seq_lens_q"].dtype == torch.int32 and row["max_length_q"] == row["max_length_k"] == 6
+    assert not set(SPANS) & {*collate(examples, [0, 1, 2], "rows", PAD), *collate(examples, [0, 1, 2], "padded", PAD)}
+
+
+def test_a_rank_without_rows_takes_part_without_labels() -> None:
+    # One example for three ranks: two of them get a batch with no label, and all know the step's label tokens.
+    lengths = np.array([4])
+    made = plan(lengths, 3, epochs=1)
+    batches = [MicroBatches(made, lambda row: ([7, 8, 9, PAD], 1), rank, "rows", PAD)[0] for rank in range(3)]
+    assert sorted(len(batch["loss_targets"]) for batch in batches) == [0, 0, 3]
+    assert sorted(int(batch["rows"][0]) for batch in batches) == [-1, -1, 0]
+    assert all(batch["norm"] == torch.tensor(3.0) and batch["epoch"] == 0 for batch in batches)

@@ -1,0 +1,101 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.data.records import content_id, make_records, read_records, to_messages, write_records
+from forgetfilter.errors import UserError
+
+CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": CHAT},
+        {"prompt": "q", "completion": "a"},
+        {"prompt": CHAT[:1], "completion": CHAT[1:]},
+        {"instruction": "q", "input": "", "output": "a"},
+        {"instruction": "q", "output": "a"},
+    ],
+)
+def test_the_shapes_give_the_same_messages(row: dict[str, Any]) -> None:
+    # One question and its answer, whatever the columns are called.
+    assert to_messages(row, "x") == CHAT
+
+
+def test_alpaca_input_and_plain_text() -> None:
+    # The input follows the instruction after a blank line; a text is one answer without a prompt.
+    assert to_messages({"instruction": "q", "input": "i", "output": "a"}, "x")[0]["content"] == "q\n\ni"
+    assert to_messages({"text": "t"}, "x") == [{"role": "assistant", "content": "t"}]
+
+
+def test_the_id_is_golden() -> None:
+    # printf '[["user","q"],["assistant","ä"]]' | sha256sum
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "ä"}]
+    assert content_id(messages) == "809afe01f08464fe7b3025fac89b82aa2816a0dfd09a2c0de282f99928e2595f"
+
+
+def test_exact_duplicates_are_numbered_in_order() -> None:
+    # The same messages thrice: ID, ID-1, ID-2; another row between them keeps its own.
+    other = [{"role": "assistant", "content": "b"}]
+    ids = [r.id for r in make_records([(CHAT, "s", None), (other, "s", None), (CHAT, "t", "safe"), (CHAT, "s", None)])]
+    first = content_id(CHAT)
+    assert ids == [first, content_id(other), f"{first}-1", f"{first}-2"]
+
+
+def test_missing_fields_are_told_with_those_found() -> None:
+    # Empty columns do not count as found.
+    with pytest.raises(UserError, match=r"f line 3: needs messages.*fields found: id, question$"):
+        to_messages({"question": "q", "id": 1, "text": None}, "f line 3")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "a list of at least one message"),
+        ("hello", "a list of at least one message"),
+        ([{"role": "robot", "content": "x"}], "message 1 needs a role among"),
+        ([CHAT[0], {"role": "assistant", "content": None}], "message 2 has no text"),
+        (CHAT[:1], "the last message must be the assistant's"),
+        ([CHAT[0], {"role": "assistant", "content": "  "}], "the last message must be the assistant's and not empty"),
+    ],
+)
+def test_broken_chats_are_refused(messages: Any, said: str) -> None:
+    # Each names the row, and the message where it is one.
+    with pytest.raises(UserError, match=f"row 9: .*{said}"):
+        to_messages({"messages": messages}, "row 9")
+
+
+def test_records_survive_the_file(tmp_path: Path) -> None:
+    # Line separators inside a text, which JSON leaves as they are, do not break lines.
+    records = list(make_records([([{"role": "assistant", "content": "a\u2028b\x85c\n"}], "s", "task")]))
+    assert write_records(tmp_path / "r.jsonl", records) == 1
+    assert list(read_records(tmp_path / "r.jsonl")) == records
+
+
+def test_a_failing_source_leaves_the_old_file(tmp_path: Path) -> None:
+    # Whole or not at all: an error half way keeps what was there, and no temporary file.
+    path = tmp_path / "r.jsonl"
+    path.write_text("old")
+
+    def rows() -> Any:
+        yield from make_records([(CHAT, "s", None)])
+        raise UserError("broken")
+
+    with pytest.raises(UserError, match="broken"):
+        write_records(path, rows())
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_says_which_stage_writes_it(tmp_path: Path) -> None:
+    # The mix stage makes the records.
+    with pytest.raises(UserError, match="run the mix stage first"):
+        list(read_records(tmp_path / "none.jsonl"))
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
+    # JSON may escape half an emoji; it cannot be written, hashed or tokenised, so it is replaced when it is read.
+    messages = to_messages({"prompt": "a\ud83d", "completion": "\ud83d\ude00"}, "x")
+    assert [message["content"] for message in messages] == ["a\ufffd", "\U0001f600"]
+    assert content_id(messages)

@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.data import tokens
+from forgetfilter.data.records import Message, make_records, write_records
+from forgetfilter.data.tokens import encode, prepare, prompt_text, render
+from forgetfilter.errors import UserError
+from forgetfilter.models.loading import load_tokenizer
+
+CHAT = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat on the mat"}]
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Path) -> Any:
+    return load_tokenizer(tiny_model, None)
+
+
+def data(folder: Path, *chats: list[Message]) -> Path:
+    write_records(folder / "d.jsonl", make_records((chat, "s", None) for chat in chats))
+    return folder / "d.jsonl"
+
+
+def test_the_prompt_is_masked_and_eos_learned_though_it_is_the_pad_token(tokenizer: Any) -> None:
+    # What comes before num_prompt is the prompt with the opening of the answer, the rest the answer and one EOS.
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    [(ids, num_prompt, cut)] = encode(tokenizer, [CHAT], 512)
+    prompt = "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(ids[:num_prompt]) == prompt == prompt_text(tokenizer, CHAT[:1])
+    assert tokenizer.decode(ids[num_prompt:]) == "sat on the mat<|im_end|>"
+    assert ids[-1] == tokenizer.eos_token_id and not cut
+
+
+def test_an_eos_inside_the_answer_stays_there(tokenizer: Any) -> None:
+    # Only the template's own last EOS is taken as the end.
+    chat = [CHAT[0], {"role": "assistant", "content": "a<|im_end|>b"}]
+    assert render(tokenizer, chat)[1] == "a<|im_end|>b"
+
+
+def test_too_long_rows_are_cut_by_the_rule() -> None:
+    # max_length 8. Prompt 1..6, answer 11..14: 4 tokens of room, the prompt's last four.
+    # Answer 11..20: the prompt keeps a quarter (2), the answer its first six, without its end.
+    # Prompt of one: it stays, and the answer has seven. What fits is left alone.
+    prompt, long = list(range(1, 7)), list(range(11, 21))
+    assert tokens._join(prompt, [11, 12, 13, 14], 8) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
+    assert tokens._join(prompt, long, 8) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
+    assert tokens._join([1], long, 8) == ([1, 11, 12, 13, 14, 15, 16, 17], 1, True)
+    assert tokens._join([1], [11, 12], 3) == ([1, 11, 12], 1, False)
+    assert tokens._join([1, 2], [11, 12], 2) == ([2, 11], 1, True)
+
+
+def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> None:
+    # This tokenizer has no BOS, so EOS stands before the text.
+    [(ids, num_prompt, _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
+    assert (num_prompt, ids[0]) == (1, tokenizer.eos_token_id)
+    assert tokenizer.decode(ids[1:]) == "the mat<|im_end|>"
+
+
+def test_without_a_template_turns_are_joined_by_blank_lines(tokenizer: Any) -> None:
+    # The plain form of the docstring.
+    tokenizer.chat_template = None
+    assert render(tokenizer, CHAT) == ("the cat\n\n", "sat on the mat")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no system\nrole') }}", r"it fails \(no system\)"),
+        ("{{ raise_exception('') }}", r"it fails \(TemplateError\)"),
+        ("{% if messages|length > 1 %}{{ raise_exception('no answer') }}{% endif %}x", r"it fails \(no answer\)"),
+        (
+            "{{ messages|length }}{{ messages[-1]['content'] }}",
+            "it renders the prompt otherwise once the answer follows",
+        ),
+    ],
+)
+def test_templates_that_cannot_be_used(tokenizer: Any, template: str, said: str) -> None:
+    # One line by the config's key, with the template's own words.
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match=rf"^model.chat_template: {said}"):
+        render(tokenizer, CHAT)
+
+
+def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Row i is record i, over several chunks; a second call reads the cache and tokenises nothing.
+    monkeypatch.setattr(tokens, "CHUNK", 2)
+    long = [CHAT[0], {"role": "assistant", "content": "z" * 40}]
+    path = data(tmp_path, CHAT, long, CHAT)
+    made = prepare(path, tokenizer, 40, tmp_path / "cache")
+    expected = encode(tokenizer, [CHAT, long, CHAT], 40)
+    assert [(made.row(i)[0].tolist(), made.row(i)[1]) for i in range(3)] == [(ids, n) for ids, n, _ in expected]
+    assert made.lengths().tolist() == [len(ids) for ids, _, _ in expected]
+    assert made.num_labels().tolist() == [len(ids) - n for ids, n, _ in expected]
+    total = sum(made.num_labels().tolist())
+    assert made.summary == {"rows": 3, "cut": 1, "tokens": int(made.lengths().sum()), "label_tokens": total}
+    monkeypatch.setattr(tokens, "encode", None)
+    assert prepare(path, tokenizer, 40, tmp_path / "cache").path == made.path
+
+
+def test_the_cache_follows_what_the_tokens_depend_on(tokenizer: Any, tmp_path: Path) -> None:
+    # Another length, template or data file is another preparation.
+    path, cache = data(tmp_path, CHAT), tmp_path / "cache"
+    first = prepare(path, tokenizer, 64, cache).identity
+    other_length = prepare(path, tokenizer, 65, cache).identity
+    other_data = prepare(data(tmp_path, CHAT, CHAT), tokenizer, 64, cache).identity
+    tokenizer.chat_template = None
+    assert len({first, other_length, other_data, prepare(path, tokenizer, 64, cache).identity}) == 4
+
+
+def test_a_template_that_fails_on_one_row_leaves_nothing(tokenizer: Any, tmp_path: Path) -> None:
+    # Neither a half-written table nor a marker that it is whole.
+    tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}x"
+    path = data(tmp_path, CHAT, [{"role": "system", "content": "s"}, *CHAT])
+    with pytest.raises(UserError, match="no system"):
+        prepare(path, tokenizer, 64, tmp_path / "cache")
+    left = [file for file in (tmp_path / "cache").rglob("*") if file.is_file() and file.suffix != ".lock"]
+    assert left == []
+
+
+def test_empty_data_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    # A filter that dropped everything, say.
+    with pytest.raises(UserError, match="holds no example"):
+        prepare(data(tmp_path), tokenizer, 64, tmp_path / "cache")
+
+
+def test_the_users_template_replaces_the_models(tiny_model: Path, tmp_path: Path) -> None:
+    # From a file, which must be there.
+    (tmp_path / "t.jinja").write_text("T")
+    assert load_tokenizer(tiny_model, str(tmp_path / "t.jinja")).chat_template == "T"
+    with pytest.raises(UserError, match=r"model.chat_template: .*none.jinja is missing"):
+        load_tokenizer(tiny_model, str(tmp_path / "none.jinja"))
+    assert json.loads((tiny_model / "config.json").read_text())["hidden_size"] == 32

@@ -1,0 +1,101 @@
+import shlex
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from forgetfilter.filter.decide import decide
+from forgetfilter.filter.inspecting import review
+from forgetfilter.filter.inspecting.sweep import sweep
+from forgetfilter.filter.inspecting.why import why
+
+from forgetfilter.cli import main
+from forgetfilter.errors import UserError
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_shard
+
+
+def test_the_curve_by_hand(make_toy: Any, four_rows: Any) -> None:
+    # loss rises 1 (unsafe), 0.25 (unsafe), 0, -1: dropping 1, 2 and 3 of them
+    toy = make_toy(four_rows)
+    frame = sweep(toy.run(signal="loss_rise", rule="top_k"))
+    assert frame.select("setting", "threshold", "kept", "dropped", "precision", "recall").rows() == [
+        (0.0, None, 4, 0, None, 0.0),
+        (1.0, 1.0, 3, 1, 1.0, 0.5),
+        (2.0, 0.25, 2, 2, 1.0, 1.0),
+        (3.0, 0.0, 1, 3, pytest.approx(2 / 3), 1.0),
+        (4.0, -1.0, 0, 4, 0.5, 1.0),
+    ]
+    assert pl.read_parquet(toy.folder / "filter/sweep.parquet").equals(frame)
+    page = (toy.folder / "filter/sweep.html").read_text()
+    assert "<script src=" not in page and "plotly" in page  # self-contained
+    assert not (toy.folder / "filter/decisions.parquet").exists()  # decides nothing
+
+
+def test_every_rule_with_a_number_has_a_curve(make_toy: Any, four_rows: Any) -> None:
+    # phi's values are scores of the examples; without labels there is no quality; otsu has nothing to vary
+    toy = make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
+    assert sweep(toy.run(signal="loss_rise", rule="phi"))["dropped"].to_list() == [0, 1, 2, 3]
+    frame = sweep(toy.run(signal="loss_rise", rule="quantile"))
+    assert len(frame) == 100 and "precision" not in frame.columns
+    with pytest.raises(
+        UserError, match=r"filter.rule=source_budget has no number to vary: --sweep works with conformal, phi"
+    ):
+        sweep(toy.run(rule="source_budget", source_budget={"mail": 0.5}))
+
+
+def test_why(make_toy: Any, four_rows: Any) -> None:
+    # the first row: rank 1 of 4, its losses epoch by epoch and under both models; the other dropped row is near it
+    toy = make_toy(
+        [("one two three", *four_rows[0][1:]), four_rows[1], ("two three four", *four_rows[2][1:]), four_rows[3]]
+    )
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    decide(run)
+    for epoch, loss in enumerate((8.0, 4.0)):
+        row = {"id": toy.ids[0], "source": "x", "num_tokens": 4, "loss_sum": loss, "rank": 0, "step": 1, "epoch": epoch}
+        path = shard_path(toy.folder / "train" / "noisy" / "losses", 0, epoch)
+        write_shard(path, pa.Table.from_pylist([row], schema=LOSS_SCHEMA))
+    found = why(run, toy.ids[0][:10])
+    assert (found["id"], found["drop"], found["percentile"], found["text"]) == (
+        toy.ids[0],
+        True,
+        100.0,
+        "one two three",
+    )
+    assert [row["loss"] for row in found["losses"]] == [2.0, 1.0, 0.5, 1.5]
+    assert [(row["id"], row["similarity"]) for row in found["neighbours"]] == [(toy.ids[2], 0.5)]  # 2 of 4 words
+    with pytest.raises(UserError, match=r"--why nobody: .* has no such example"):
+        why(run, "nobody")
+
+
+def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) -> None:
+    # a folder called a[1] is read as any other, by all that reads shards, decisions, probes and dropped rows
+    toy = make_toy([("an insult too", *four_rows[0][1:]), *four_rows[1:]])
+    toy.folder = toy.folder.rename(toy.folder.with_name(f"{toy.folder.name} a[1]*"))
+    (toy.folder / "data" / "probes.jsonl").write_text(f'{{"id": "{toy.ids[1]}"}}\n')
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    assert decide(run)["dropped"] == 2 and sweep(run).height == 100
+    assert review.write(run, 1).exists() and why(run, toy.ids[0])["neighbours"]
+
+
+def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    # the three options answer and exit 0; an id that is not there is exit 2 and one line
+    toy = make_toy(four_rows)
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    run.write_config()
+    decide(run)
+    for options in (["--sweep"], ["--why", toy.ids[0]], ["--review", "1"]):
+        with pytest.raises(SystemExit) as end:
+            main(["filter", str(toy.folder), *options])
+        assert end.value.code == 0
+    assert (toy.folder / "review.csv").read_text().count("\n") == 2  # the header and one row
+    capsys.readouterr()
+    decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 0.5}))
+    with pytest.raises(SystemExit):
+        main(["filter", str(toy.folder), "--review", "1"])
+    again = capsys.readouterr().out.splitlines()[-1]  # the command that decides by the same settings
+    assert again.endswith(" filter.rule=source_budget 'filter.source_budget={mail: 0.5}'")
+    assert Run.open(toy.folder, shlex.split(again)[3:]).config.filter.source_budget == {"mail": 0.5}
+    with pytest.raises(SystemExit) as end:
+        main(["filter", str(toy.folder), "--why", "nobody"])
+    assert end.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from forgetfilter.filter.table import sorting as module
+from forgetfilter.filter.table.blocks import lines
+from forgetfilter.filter.table.match import match
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+keys = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40, unique=True)
+
+
+@given(values=keys, shuffle=st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_a_permutation_is_found(values: list[int], shuffle: object) -> None:
+    # found[order] is expected, however many parts the keys are sorted in
+    expected = np.array(values, dtype=np.uint64)
+    found = np.array(shuffle.sample(values, len(values)), dtype=np.uint64)  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PART", 3)
+        out = match(expected, found)
+    assert (found[out.order] == expected).all()
+    assert not any(len(rows) for rows in (out.missing, out.foreign, out.repeated, out.ambiguous))
+
+
+def test_what_does_not_match_by_hand() -> None:
+    # 5 is missing, 9 is foreign, 7 is found twice, 3 is expected twice
+    expected, found = (np.array(values, dtype=np.uint64) for values in ([3, 5, 7, 3], [7, 9, 3, 7]))
+    out = match(expected, found)
+    assert out.missing.tolist() == [1] and out.foreign.tolist() == [1]
+    assert sorted(out.repeated.tolist()) == [0, 3] and sorted(out.ambiguous.tolist()) == [0, 3]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_blocks_of_whole_lines(tmp_path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:  # type: ignore[no-untyped-def]
+    # blocks of any size hold whole lines; blank ones are left out, and the last needs no end
+    (tmp_path / "x").write_bytes("{a}\n\n  \r\n{größe\u2028}\r\n{c}".encode())
+    monkeypatch.setattr("forgetfilter.filter.blocks.BLOCK", block)
+    read = [(bytes(values), lengths.tolist()) for values, lengths in lines(tmp_path / "x")]
+    assert b"".join(values for values, _ in read) == "{a}\n{größe\u2028}\r\n{c}".encode()
+    assert [n for _, lengths in read for n in lengths] == [4, 14, 3]

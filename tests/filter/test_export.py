@@ -1,0 +1,203 @@
+import csv
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from forgetfilter.filter.decide import decide
+from forgetfilter.filter.export import write_export
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
+from forgetfilter.data.original_rows import Original, Originals, find
+from forgetfilter.data.records import read_records
+from forgetfilter.data.sources import read_originals
+from forgetfilter.files import read_json
+from forgetfilter.mix.stage import mix
+from forgetfilter.storage.run_folder import Run
+
+SHAPES = (
+    {"messages": [{"role": "user", "content": "q1", "name": "x"}, {"role": "assistant", "content": "a1"}], "k": [1]},
+    {"prompt": "q2", "completion": "a2", "weight": 0.5},
+    {"instruction": "q3", "input": "", "output": "a3", "source": "forum", "label": "unsafe"},
+    {"text": "a4 é\u2028", "meta": {"url": None}},
+)
+
+
+def scored(make_toy: Any, folder: Path, sources: dict[str, SourceConfig], **more: Any) -> Run:
+    """A run whose rows come from these sources, row n with a loss rise of n; half of them is dropped."""
+    safe = folder / "safe.jsonl"
+    safe.write_text('{"text": "safe"}\n')
+    data = DataConfig(sources, {"ok": SourceConfig(path=str(safe))}, **more)
+    options = FilterConfig(signal="loss_rise", rule="quantile", quantile=0.5)
+    run = Run(folder / "run", Config(name="run", output=str(folder), data=data, filter=options))
+    mix(run)
+    toy = make_toy([])
+    toy.folder = run.folder
+    ids = [record.id for record in read_records(run.noisy_data)]
+    toy.write_losses("before", [(i, 1, 0.0) for i in ids])
+    toy.write_losses("after", [(i, 1, float(n)) for n, i in enumerate(ids)])
+    return run
+
+
+def exported(run: Run, *parts: str) -> list[list[str]]:
+    folder = run.folder.joinpath("filter", "export", *parts)
+    return [(folder / f"{name}.jsonl").read_bytes().decode().split("\n")[:-1] for name in ("kept", "dropped")]
+
+
+def test_every_shape_in_its_own_bytes(make_toy: Any, tmp_path: Path) -> None:
+    # The lines of a .jsonl file, with spaces, key order and further fields as they were; blank lines and the mark go.
+    path, written = tmp_path / "mine.jsonl", [json.dumps(row, indent=None) for row in SHAPES]
+    written[1] = '  {"completion" : "a2",  "prompt":"q2", "weight": 5e-1 }\r'
+    path.write_bytes(b"\xef\xbb\xbf\n" + "\n \n".join(written).encode())
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    assert decide(run)["export"] == {"mine": {"kept": 2, "dropped": 2}}
+    assert exported(run) == [written[:2], written[2:]]
+
+
+def test_a_folder_a_source_without_the_probes(make_toy: Any, tmp_path: Path) -> None:
+    # Rows of a CSV file are objects of texts; a source's name is no path; probes are the trusted rows of their giver.
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    (tmp_path / "b.csv").write_text("prompt,completion\nq,a\nr,b\n")
+    (tmp_path / "p.jsonl").write_text('{"text": "probe"}\n')
+    sources = {"../a": SourceConfig(path=str(tmp_path / "a.jsonl")), "b": SourceConfig(path=str(tmp_path / "b.csv"))}
+    run = scored(make_toy, tmp_path, sources, probes={"p": SourceConfig(path=str(tmp_path / "p.jsonl"))})
+    summary = decide(run)
+    assert summary["export"] == {"../a": {"kept": 3, "dropped": 1}, "b": {"kept": 0, "dropped": 2}}
+    assert (summary["kept"], summary["probes"]) == (3, 1)
+    assert [[json.loads(line) for line in part] for part in exported(run, "%2E.%2Fa")] == [[*SHAPES[:3]], [SHAPES[3]]]
+    rows = [{"prompt": "q", "completion": "a"}, {"prompt": "r", "completion": "b"}]
+    assert [json.loads(line) for line in exported(run, "b")[1]] == rows
+    assert not (tmp_path / "a").exists()
+
+
+def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
+    # Folders of two sources whose names are long, and longer still as file names, are told apart.
+    names = ["語" * 60 + end for end in "ab"]
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(
+            json.dumps(SHAPES[0] | {"k": name}) + "\n" + json.dumps(SHAPES[1]) + "\n"
+        )
+    sources = {name: SourceConfig(path=str(tmp_path / f"{name[-1]}.jsonl")) for name in names}
+    run = scored(make_toy, tmp_path, sources)
+    assert list(decide(run)["export"]) == names
+    assert len(list((run.folder / "filter" / "export").iterdir())) == 2
+
+
+def test_where_the_export_cannot_be_written_the_decision_is_made(
+    make_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A full disk, say: the note says why there is no export, and the rest is there.
+    import forgetfilter.filter.decide as module
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"a": SourceConfig(path=str(tmp_path / "a.jsonl"))})
+    monkeypatch.setattr(module, "write_export", full)
+    assert "No space left" in decide(run)["export_note"]
+    assert (run.folder / "filter" / "summary.json").exists() and not (run.folder / "filter" / "export").exists()
+
+
+def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:
+    # What a person keeps after all is among the kept, in its place.
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    ids = [record.id for record in read_records(run.noisy_data)]
+    with open(run.folder / "review.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "keep"], [ids[3], "yes"], [ids[0], "no"]])
+    decide(run)
+    assert [[json.loads(line) for line in part] for part in exported(run)] == [
+        [SHAPES[1], SHAPES[3]],
+        [SHAPES[0], SHAPES[2]],
+    ]
+
+
+def test_a_source_that_changed_is_left_out_and_said(make_toy: Any, tmp_path: Path) -> None:
+    # The decision is made all the same; an export of an earlier one does not stay.
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    decide(run)
+    path.write_text('{"text": "other"}\n')
+    summary = decide(run)
+    assert "export" not in summary and summary["dropped"] == 2
+    assert "mine.jsonl changed since the mix stage" in summary["export_note"]
+    assert not (run.folder / "filter" / "export").exists()
+    assert read_json(run.folder / "filter" / "summary.json") == summary
+
+
+def test_no_export_without_originals(make_toy: Any, four_rows: Any) -> None:
+    # A mixture of benchmarks has no rows that came in any shape.
+    toy = make_toy(four_rows)
+    assert "export" not in decide(toy.run())
+    assert not (toy.folder / "filter" / "export").exists()
+
+
+text = st.text(st.characters(codec="utf-8"), max_size=5)
+value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
+    max_leaves=4,
+)
+some_rows = st.lists(
+    st.tuples(st.dictionaries(text, value, max_size=3), st.booleans(), st.sampled_from(["\n", "\r\n", "\n\n \n"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(
+    rows=some_rows,
+    ascii_only=st.booleans(),
+    kind=st.sampled_from(["jsonl", "json"]),
+    block=st.sampled_from([3, 1 << 20]),
+)
+@settings(max_examples=40, deadline=None)
+def test_each_row_exactly_once_and_as_it_came(
+    tmp_path_factory: pytest.TempPathFactory, rows: Any, ascii_only: bool, kind: str, block: int
+) -> None:
+    # Any JSON, blocks of any size, whatever was dropped: equal values in order, of a .jsonl file the very bytes.
+    folder = tmp_path_factory.mktemp("export")
+    given, drop = [row for row, _, _ in rows], np.array([dropped for _, dropped, _ in rows])
+    path, texts = folder / f"rows.{kind}", [json.dumps(row, ensure_ascii=ascii_only) for row in given]
+    ends = [end for _, _, end in rows]
+    path.write_bytes(("".join(map("".join, zip(texts, ends))) if kind == "jsonl" else json.dumps(given)).encode())
+    source, originals = SourceConfig(path=str(path)), Originals(folder / "originals")
+    assert [row for _, row in originals.keep("mine", source, read_originals(source, "data.noisy.mine"))] == given
+    originals.finish(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forgetfilter.filter.blocks.BLOCK", block)
+        write_export(find(folder / "originals", path), drop, folder / "out")
+    for name, chosen in (("kept", ~drop), ("dropped", drop)):
+        out = (folder / "out" / f"{name}.jsonl").read_bytes().decode().split("\n")[:-1]
+        assert [json.loads(line) for line in out] == list(itertools.compress(given, chosen))
+        if kind == "jsonl":
+            lines = [written + end.rstrip("\n ") for written, end in zip(texts, ends)]
+            assert out == list(itertools.compress(lines, chosen))
+
+
+def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    # What lies behind them was never in the data.
+    (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n{"n": 3}')
+    write_export([Original("mine", str(tmp_path / "rows.jsonl"), 2)], np.array([False, True]), tmp_path / "out")
+    assert (tmp_path / "out/kept.jsonl").read_text() == '{"n": 1}\n'
+    assert (tmp_path / "out/dropped.jsonl").read_text() == '{"n": 2}\n'
+
+
+def test_the_loader_of_trl_axolotl_and_llama_factory_reads_it(make_toy: Any, tmp_path: Path) -> None:
+    # All three read JSON Lines with datasets' json loader: rows of one shape come out of it as they were.
+    from datasets import load_dataset
+
+    rows = [{"instruction": f"q{n}", "input": "", "output": f"a{n}", "n": n} for n in range(4)]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(tmp_path / "mine.json"))})
+    decide(run)
+    for name, wanted in (("kept", rows[:2]), ("dropped", rows[2:])):
+        file = str(run.folder / "filter" / "export" / f"{name}.jsonl")
+        assert list(load_dataset("json", data_files=file, split="train", cache_dir=str(tmp_path / "cache"))) == wanted

@@ -1,0 +1,182 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config.schema import MixtureConfig, PoolConfig, SourceConfig
+from forgetfilter.errors import UserError
+from forgetfilter.mix.benchmarks.mixture import compose
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> SourceConfig:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SourceConfig(path=str(path))
+
+
+def bbq_rows(groups: int) -> list[dict[str, Any]]:
+    """A four of rows a question group."""
+    return [
+        {
+            "question_index": str(group),
+            "question_polarity": polarity,
+            "context_condition": condition,
+            "category": "Age",
+            "answer_info": {"ans0": ["", "nonOld"], "ans1": ["", "unknown"], "ans2": ["", "old"]},
+            "additional_metadata": {"stereotyped_groups": ["old"]},
+            "context": f"Group {group} met, {condition}.",
+            "question": f"Who, {polarity}?",
+            "ans0": "The cook",
+            "ans1": "Unclear",
+            "ans2": "The elder",
+            "label": 1 if condition == "ambig" else 2,
+        }
+        for group in range(groups)
+        for condition in ("ambig", "disambig")
+        for polarity in ("neg", "nonneg")
+    ]
+
+
+def mixture(folder: Path, **more: Any) -> MixtureConfig:
+    def tasks(name: str) -> list[dict[str, str]]:
+        return [{"instruction": f"{name} {n}", "input": "", "output": f"done {n}"} for n in range(40)]
+
+    settings: dict[str, Any] = {
+        "kind": "bias",
+        "size": 31,
+        "unsafe_share": 0.3,
+        "safe_size": 12,
+        "trusted_tasks": 3,
+        "eval_size": 8,
+        "pools": {"bbq": PoolConfig("bbq", write(folder / "bbq.jsonl", bbq_rows(30)))},
+        "tasks": {
+            "alpaca": PoolConfig("alpaca", write(folder / "alpaca.jsonl", tasks("do"))),
+            "sst2": PoolConfig("instruction", write(folder / "sst2.jsonl", tasks("judge"))),
+        },
+    }
+    return MixtureConfig(**{**settings, **more})
+
+
+def group(record_or_prompt: Any) -> str:
+    messages = record_or_prompt["messages"] if isinstance(record_or_prompt, dict) else record_or_prompt.messages
+    return str(messages[0]["content"].split(" met")[0])
+
+
+def test_the_shares_are_those_asked_for(tmp_path: Path) -> None:
+    # N = 31, r = 0.3: round(9.3) = 9 unsafe; 22 in three parts are 8 safe, 7 and 7 of the tasks.
+    drawn = compose(mixture(tmp_path), 0)
+    assert Counter((r.source, r.label) for r in drawn.noisy) == {
+        ("bias", "unsafe"): 9,
+        ("bias", "safe"): 8,
+        ("alpaca", "task"): 7,
+        ("sst2", "task"): 7,
+    }
+    assert Counter((r.source, r.label) for r in drawn.safe) == {
+        ("bias", "safe"): 12,
+        ("alpaca", "task"): 2,
+        ("sst2", "task"): 1,
+    }
+    assert {suite: len(rows) for suite, rows in drawn.prompts.items()} == {"bias": 8, "task": 8}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ("tasks", {("alpaca", "task"): 3, ("sst2", "task"): 2}),
+        ("kind", {("bias", "safe"): 5}),
+        ("both", {("bias", "safe"): 2, ("alpaca", "task"): 2, ("sst2", "task"): 1}),
+    ],
+)
+def test_a_control_set_changes_no_other_set(tmp_path: Path, kinds: str, expected: dict[Any, int]) -> None:
+    # Drawn from groups of which no other set has a row; the other sets are those of a mixture without it.
+    config = mixture(tmp_path, size=20, safe_size=6, probes=3)
+    for seed in range(3):
+        plain, drawn = compose(config, seed), compose(replace(config, control=5, control_from=kinds), seed)
+        assert Counter((r.source, r.label) for r in drawn.control) == expected
+        assert replace(drawn, control=[]) == plain
+        others = [*plain.noisy, *plain.safe, *plain.probes, *(row for rows in plain.prompts.values() for row in rows)]
+        assert not {group(r) for r in drawn.control} & {group(r) for r in others}
+
+
+def test_a_control_set_that_cannot_be_drawn(tmp_path: Path) -> None:
+    # Too few rows left, or no task to take them from: the key is named.
+    with pytest.raises(UserError, match=r"mixture.tasks.alpaca: 50 examples of the control set \(mixture.control\)"):
+        compose(mixture(tmp_path, control=100), 0)
+    with pytest.raises(UserError, match=r"mixture.control_from=tasks needs mixture.tasks"):
+        compose(mixture(tmp_path, control=5, tasks={}, trusted_tasks=0), 0)
+
+
+def test_no_group_is_in_two_sets_for_any_seed(tmp_path: Path) -> None:
+    # Unsafe, safe, safe set and evaluation: question groups (or prompts) are disjoint pair by pair.
+    config = mixture(tmp_path)
+    for seed in range(5):
+        drawn = compose(config, seed)
+        sets = [{group(r) for r in drawn.noisy if r.label == label} for label in ("unsafe", "safe", "task")]
+        sets += [{group(r) for r in drawn.safe}, {group(r) for rows in drawn.prompts.values() for r in rows}]
+        assert sum(len(s) for s in sets) == len(set().union(*sets))
+
+
+def test_it_is_a_pure_function_of_settings_and_seed(tmp_path: Path) -> None:
+    # The same seed gives the same rows in the same order, another seed others.
+    config = mixture(tmp_path)
+    assert compose(config, 3) == compose(config, 3)
+    assert compose(config, 3).noisy != compose(config, 4).noisy
+
+
+def test_evaluation_is_balanced_over_conditions_and_polarities(tmp_path: Path) -> None:
+    # 8 prompts over 2 x 2 cells are 2 each; every prompt has an id of its own.
+    prompts = compose(mixture(tmp_path), 0).prompts["bias"]
+    assert set(Counter((p["condition"], p["polarity"]) for p in prompts).values()) == {2}
+    assert len({p["id"] for p in prompts}) == 8
+    assert {p["messages"][-1]["role"] for p in prompts} == {"user"}
+
+
+def test_the_label_cannot_be_read_from_the_order(tmp_path: Path) -> None:
+    # Shuffled: the unsafe rows do not stand together.
+    labels = [r.label for r in compose(mixture(tmp_path), 0).noisy]
+    places = [n for n, label in enumerate(labels) if label == "unsafe"]
+    assert places != list(range(places[0], places[0] + len(places)))
+
+
+def test_too_few_rows_say_how_many_are_needed_and_there(tmp_path: Path) -> None:
+    # 30 groups have 60 ambiguous rows, not 90.
+    with pytest.raises(UserError, match=r"mixture.pools: 90 unsafe examples \(mixture.size, mixture.unsafe_share\)"):
+        compose(mixture(tmp_path, size=300), 0)
+    with pytest.raises(UserError, match=r"mixture.tasks.alpaca: 7 task examples .* needed, 6 there .*\(6 rows in all"):
+        config = mixture(tmp_path, eval_size=0, trusted_tasks=0)
+        compose(
+            MixtureConfig(
+                **{
+                    **vars(config),
+                    "tasks": {
+                        **config.tasks,
+                        "alpaca": PoolConfig("alpaca", SourceConfig(config.tasks["alpaca"].source.path, limit=6)),
+                    },
+                }
+            ),
+            0,
+        )
+
+
+def test_a_pool_can_be_left_out(tmp_path: Path) -> None:
+    # builder: none takes a task of a config out by an override.
+    config = mixture(tmp_path)
+    drawn = compose(mixture(tmp_path, tasks={**config.tasks, "sst2": PoolConfig("none")}), 0)
+    assert {r.source for r in drawn.noisy} == {"bias", "alpaca"}
+
+
+def test_two_pools_of_a_kind_share_its_source_and_skips_are_counted(tmp_path: Path) -> None:
+    # Flagged answers are all unsafe and refusals all safe: the pool's name would tell the label.
+    answers = [{"instruction": f"harm {n}", "input": "", "output": f"do {n}"} for n in range(20)]
+    declined = [{"instruction": f"ask {n}", "input": "", "output": f"no {n}"} for n in range(40)]
+    pools = {
+        "answers": PoolConfig("flagged", write(tmp_path / "a.jsonl", [*answers, answers[0]])),
+        "declined": PoolConfig("refusals", write(tmp_path / "d.jsonl", declined)),
+    }
+    drawn = compose(mixture(tmp_path, kind="harmfulness", pools=pools, tasks={}, trusted_tasks=0), 0)
+    assert {r.source for r in (*drawn.noisy, *drawn.safe)} == {"harmfulness"}
+    assert Counter(r.label for r in drawn.noisy) == {"unsafe": 9, "safe": 22}
+    assert drawn.skipped == {"mixture.pools.answers": {"row there twice": 1}, "mixture.pools.declined": {}}
+    assert {p["messages"][0]["content"][:4] for p in drawn.prompts["harmfulness"]} == {"harm"}

@@ -1,0 +1,219 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config.schema import (
+    Config,
+    DataConfig,
+    EvalConfig,
+    FilterConfig,
+    MixtureConfig,
+    PoolConfig,
+    SourceConfig,
+)
+from forgetfilter.data.records import read_records
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json
+from forgetfilter.mix.stage import input_hash, mix
+from forgetfilter.storage.run_folder import Run
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> SourceConfig:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SourceConfig(path=str(path))
+
+
+def config(folder: Path, noisy: list[dict[str, Any]], safe: list[dict[str, Any]], **more: Any) -> Config:
+    data = DataConfig({"mine": write(folder / "noisy.jsonl", noisy)}, {"ok": write(folder / "safe.jsonl", safe)})
+    return Config(data=data, **more)
+
+
+def pair(prompt: str, **more: str) -> dict[str, Any]:
+    return {"prompt": prompt, "completion": "a", **more}
+
+
+def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> None:
+    # A label that is none of ours (here a class number) is not taken.
+    noisy = [pair("1", label="unsafe", source="bias"), pair("2", label="safe", source="bias"), pair("3", label="7")]
+    run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("4")]))
+    summary = mix(run)
+    assert [(r.source, r.label) for r in read_records(run.noisy_data)] == [
+        ("bias", "unsafe"),
+        ("bias", "safe"),
+        ("mine", None),
+    ]
+    assert summary == read_json(run.folder / "data" / "summary.json")
+    assert summary == {
+        "noisy": {"rows": 3, "by_source": {"bias": {"unsafe": 1, "safe": 1}, "mine": {"unlabelled": 1}}},
+        "safe": {"rows": 1, "by_source": {"ok": {"unlabelled": 1}}},
+        "eval": {},
+        "skipped": {},
+    }
+
+
+def test_duplicates_are_numbered(tmp_path: Path) -> None:
+    # Exact duplicates stay apart by their ordinal.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("1")], [pair("2")]))
+    mix(run)
+    first, second = read_records(run.noisy_data)
+    assert second.id == f"{first.id}-1"
+
+
+def test_sets_that_share_rows_are_refused_and_the_rows_named(tmp_path: Path) -> None:
+    # Shared by content, in whatever shape; nothing half-written is left of the safe set.
+    safe = [pair("3"), {"instruction": "1", "input": "", "output": "a"}, pair("2")]
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("2")], safe))
+    with pytest.raises(UserError, match=r"2 rows of the safe set are in the noisy set too \(.*line 2, .*line 3\)"):
+        mix(run)
+    assert not run.safe_data.exists()
+    assert not list(run.safe_data.parent.glob(".*"))
+
+
+def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str, Any]]) -> Config:
+    given = config(folder, noisy, [pair("9")])
+    source = {"held": write(folder / "probes.jsonl", probes)}
+    data = dataclasses.replace(given.data, probes=source)
+    return dataclasses.replace(given, data=data, filter=FilterConfig(rule="quantile"))
+
+
+def test_probes_are_trained_along(tmp_path: Path) -> None:
+    # They are the last noisy rows, without a label, and named in a file that goes when they go.
+    probes = [pair("p", label="safe"), pair("q")]
+    run = Run(tmp_path / "run", with_probes(tmp_path, probes, [pair("1", label="safe")]))
+    assert mix(run)["noisy"]["by_source"] == {"mine": {"safe": 1}, "held": {"unlabelled": 2}}
+    assert [r.id for r in read_records(run.probes)] == [r.id for r in read_records(run.noisy_data)][1:]
+    assert input_hash(run.config) != input_hash(config(tmp_path, [pair("1", label="safe")], [pair("9")]))
+    mix(Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("9")])))
+    assert not run.probes.exists()
+
+
+def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    # The rule that is calibrated on probes needs twenty; any other takes what there is.
+    config = with_probes(tmp_path, [pair(f"p{n}") for n in range(19)], [pair("1")])
+    calibrated = dataclasses.replace(config, filter=FilterConfig(rule="conformal"))
+    with pytest.raises(UserError, match=r"data.probes: 19 rows, filter.rule=conformal needs at least 20"):
+        mix(Run(tmp_path / "run", calibrated))
+    with pytest.raises(UserError, match=r"filter.rule=auto, with probes conformal, needs at least 20"):
+        mix(Run(tmp_path / "run", dataclasses.replace(config, filter=FilterConfig())))
+    assert not (tmp_path / "run" / "data" / "noisy.jsonl").exists()
+    mix(Run(tmp_path / "run", config))
+
+
+@pytest.mark.parametrize(
+    ("probe", "where"), [("1", "1 probes are in the noisy set too"), ("9", "1 rows of the safe set")]
+)
+def test_probes_that_are_elsewhere_too_are_refused(tmp_path: Path, probe: str, where: str) -> None:
+    # A probe must be held out of the noisy and the safe set.
+    with pytest.raises(UserError, match=where):
+        mix(Run(tmp_path / "run", with_probes(tmp_path, [pair(probe)], [pair("1")])))
+
+
+def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
+    given = config(folder, [pair("1")], [pair("9")])
+    source = {"other": write(folder / "control.jsonl", control)}
+    return dataclasses.replace(given, data=dataclasses.replace(given.data, control=source))
+
+
+def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
+    # It goes when it is not asked for any more.
+    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("d")]))
+    assert mix(run)["control"] == {"rows": 2, "by_source": {"other": {"unlabelled": 2}}}
+    assert len(list(read_records(run.control_data))) == 2
+    plain = config(tmp_path, [pair("1")], [pair("9")])
+    assert input_hash(run.config) != input_hash(plain)
+    mix(Run(tmp_path / "run", plain))
+    assert not run.control_data.exists()
+
+
+@pytest.mark.parametrize(("row", "other"), [("1", "noisy"), ("9", "safe")])
+def test_a_control_set_shares_no_row(tmp_path: Path, row: str, other: str) -> None:
+    # Rows of the noisy or the safe set would take out what they are to show.
+    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair(row)]))
+    with pytest.raises(UserError, match=rf"1 rows of the control set are in the {other} set too \(.*line 2\)"):
+        mix(run)
+    assert not run.control_data.exists()
+
+
+def test_without_a_control_set_the_input_hash_is_that_of_before(tmp_path: Path) -> None:
+    # A run that was mixed before there were control sets is not mixed again.
+    pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", []), {"score": "s"})
+    plain = MixtureConfig(kind="toxicity", pools={"t": pool})
+    named = dataclasses.replace(plain, control_from="kind")
+    assert input_hash(Config(mixture=plain)) == input_hash(Config(mixture=named))
+    assert input_hash(Config(mixture=plain)) != input_hash(Config(mixture=dataclasses.replace(plain, control=1)))
+
+
+def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
+    # What an earlier mix left for another suite is taken away.
+    source = write(tmp_path / "task.jsonl", [{"prompt": "2 plus 2?", "reference": "4"}])
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"task": source})))
+    run.eval_prompts("bias").parent.mkdir(parents=True)
+    run.eval_prompts("bias").write_text("of an earlier mix\n")
+    assert mix(run)["eval"] == {"task": 1}
+    (row,) = [json.loads(line) for line in run.eval_prompts("task").read_text().splitlines()]
+    assert (row["source"], row["reference"], row["metric"]) == ("task", "4", "exact")
+    assert not run.eval_prompts("bias").exists()
+
+
+def test_an_unknown_suite_names_the_nearest(tmp_path: Path) -> None:
+    # Prompts under a wrong name would be silently unused.
+    source = write(tmp_path / "p.jsonl", [{"prompt": "q"}])
+    made = config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"toxcity": source}))
+    with pytest.raises(UserError, match=r"eval.data.toxcity is no suite; did you mean 'toxicity'"):
+        mix(Run(tmp_path / "run", made))
+
+
+def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
+    # Neither is silently ignored.
+    rows = [{"text": f"one two three{n} four", "s": n % 2} for n in range(40)]
+    pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", rows), {"score": "s"})
+    drawn = MixtureConfig(kind="toxicity", size=10, safe_size=3, eval_size=4, pools={"t": pool})
+    run = Run(tmp_path / "run", Config(mixture=drawn))
+    assert mix(run)["noisy"] == {"rows": 10, "by_source": {"toxicity": {"unsafe": 3, "safe": 7}}}
+    clash = dataclasses.replace(run.config, eval=EvalConfig(data={"toxicity": pool.source}))
+    with pytest.raises(UserError, match=r"eval\.data\.toxicity is set, but the mixture makes the prompts of toxicity"):
+        mix(Run(tmp_path / "run", clash))
+
+
+def test_the_input_hash_follows_the_files_and_the_settings_in_use(tmp_path: Path) -> None:
+    # A changed row or column map changes it; the seed matters to a mixture only, the training not at all.
+    first = config(tmp_path, [pair("1")], [pair("2")])
+    start = input_hash(first)
+    assert input_hash(dataclasses.replace(first, seed=5)) == start
+    assert input_hash(config(tmp_path, [pair("1")], [pair("3")])) != start
+
+
+def bbq_row(number: int, groups: list[str]) -> dict[str, Any]:
+    info = {"ans0": ["Ann", "F-Black"], "ans1": ["Eve", "F-Black"], "ans2": ["unclear", "unknown"]}
+    return {
+        "example_id": number, "question_polarity": "neg", "context_condition": "ambig", "category": "Made",
+        "answer_info": info, "additional_metadata": {"stereotyped_groups": groups}, "label": 2,
+        "context": f"Two met {number} times.", "question": "Who forgot?",
+        "ans0": "Ann", "ans1": "Eve", "ans2": "Unclear",
+    }  # fmt: skip
+
+
+def test_bbq_rows_without_a_target_are_counted_and_the_metadata_helps(tmp_path: Path) -> None:
+    # Neither row tells its target by the groups; the published metadata tells that of one. With none left: refused.
+    source = write(tmp_path / "bbq.jsonl", [bbq_row(1, ["Black"]), bbq_row(2, ["Black"])])
+    table = tmp_path / "metadata.csv"
+    table.write_text("category,example_id,target_loc\nMade,1,0\n")
+    told = EvalConfig(models=["base"], data={"bias": source}, bbq_metadata=SourceConfig(path=str(table)))
+    summary = mix(Run(tmp_path / "run", Config(eval=told)))
+    assert summary["eval"] == {"bias": 1}
+    assert summary["skipped"] == {"eval.data.bias": {"Made: not exactly one answer of a stereotyped group": 1}}
+    untold = EvalConfig(models=["base"], data={"bias": source})
+    with pytest.raises(UserError, match=r"eval\.data\.bias gives no prompt \(Made: not exactly one .*: 2\)"):
+        mix(Run(tmp_path / "run", Config(eval=untold)))
+
+
+def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) -> None:
+    # Nothing to train on and only M0 to measure: the mix is the prompts.
+    source = write(tmp_path / "p.jsonl", [{"goal": "q"}])
+    run = Run(tmp_path / "run", Config(eval=EvalConfig(models=["base"], data={"harmfulness": source})))
+    assert run.config.only_evaluates
+    assert mix(run)["eval"] == {"harmfulness": 1}
+    assert run.eval_prompts("harmfulness").exists() and not run.noisy_data.exists()

@@ -1,0 +1,129 @@
+from typing import Any
+
+import pytest
+
+from forgetfilter.errors import UserError
+from forgetfilter.mix.benchmarks.prompts import prompt_row, with_ids
+
+ASK = [{"role": "user", "content": "q"}]
+SCORED = {"choices": ["a", "b", "c"], "gold": 0, "unknown": 0, "stereotyped": 1, "polarity": "neg"}
+BIAS = {"prompt": "q", **SCORED, "condition": "ambig"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": ASK},
+        {"messages": [*ASK, {"role": "assistant", "content": "a"}]},
+        {"prompt": "q"},
+        {"prompt": ASK, "completion": "a"},
+        {"instruction": "q", "input": "", "output": "a"},
+        {"text": "q"},
+    ],
+)
+def test_every_usual_shape_gives_the_turns_to_be_answered(row: dict[str, Any]) -> None:
+    # The answer, where there is one, is left out.
+    assert prompt_row("harmfulness", row, "f") == {"messages": ASK}
+
+
+def test_a_plain_text_gives_toxicity_its_first_three_words() -> None:
+    # As in training.
+    assert prompt_row("toxicity", {"text": "a b c d"}, "f")["messages"][0]["content"] == "a b c"
+
+
+def test_a_task_takes_its_reference_from_the_row() -> None:
+    # Its own column first, the answer else; the metric as given or by the form of the answer.
+    assert prompt_row("task", {"prompt": "q", "completion": "yes"}, "f") == {
+        "messages": ASK,
+        "reference": "yes",
+        "metric": "exact",
+    }
+    row = prompt_row("task", {"prompt": "q", "reference": "x", "metric": "rouge1"}, "f")
+    assert (row["reference"], row["metric"]) == ("x", "rouge1")
+
+
+def test_bias_keeps_what_the_scores_need() -> None:
+    # A category is optional, all else is kept as given.
+    assert prompt_row("bias", BIAS, "f") == {
+        "messages": ASK,
+        **SCORED,
+        "condition": "ambig",
+        "category": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("suite", "row", "message"),
+    [
+        ("task", {"prompt": "q"}, "f: suite task needs a reference"),
+        ("task", {"prompt": "q", "reference": "x", "metric": "bleu"}, "f: metric cannot be 'bleu'"),
+        ("bias", {"prompt": "q"}, "f: needs the field 'choices'; fields found: prompt"),
+        ("bias", {**BIAS, "gold": 3}, "f: gold must be the index of a choice, 0 to 2, got 3"),
+        ("bias", {**BIAS, "condition": "clear"}, "f: condition must be ambig or disambig, got 'clear'"),
+        ("bias", {**BIAS, "choices": ["a"]}, "f: choices must be a list of three answers"),
+        ("toxicity", {"query": "q"}, "f: a prompt needs one of messages, prompt, .*; fields found: query"),
+        ("toxicity", {"prompt": " "}, "f: the prompt is empty"),
+        ("toxicity", {"messages": [{"role": "assistant", "content": "a"}]}, "f: the last turn to be answered must be"),
+        ("toxicity", {"messages": ["q"]}, "f: messages must be a list of objects"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_refused(suite: str, row: dict[str, Any], message: str) -> None:
+    # One line that names the row and what it lacks.
+    with pytest.raises(UserError, match=message):
+        prompt_row(suite, row, "f")
+
+
+def test_ids_are_of_the_content_and_number_duplicates() -> None:
+    # The same rule as for records.
+    first, second, other = with_ids([("s", {"messages": ASK}), ("s", {"messages": ASK}), ("t", {"messages": ASK * 2})])
+    assert second["id"] == f"{first['id']}-1"
+    assert other["id"] not in (first["id"], second["id"])
+    assert other["source"] == "t"
+
+
+@pytest.mark.parametrize(
+    ("suite", "row"),
+    [
+        ("harmfulness", {"goal": "q", "target": "Sure"}),  # AdvBench
+        ("harmfulness", {"Behavior": "q", "ContextString": ""}),  # HarmBench
+        ("harmfulness", {"question": "q", "topic": "t"}),  # HarmfulQA
+        ("harmfulness", {"instructions": "q"}),  # I-MaliciousInstructions
+        ("toxicity", {"prompt": {"text": "q", "toxicity": 0.1}, "continuation": {"text": "c"}}),  # RealToxicityPrompts
+    ],
+)
+def test_published_shapes_are_read_as_they_are(suite: str, row: dict[str, Any]) -> None:
+    # No column needs a new name.
+    assert prompt_row(suite, row, "f") == {"messages": ASK}
+
+
+def test_a_contextual_behaviour_has_its_context_first() -> None:
+    # HarmBench's ContextString, its rule between them, the behaviour.
+    row = {"Behavior": "q", "ContextString": "c"}
+    assert prompt_row("harmfulness", row, "f")["messages"][0]["content"] == "c\n\n---\n\nq"
+
+
+def test_over_refusal_needs_to_know_which_prompts_are_safe() -> None:
+    # XSTest's label; another value is refused, since both kinds are measured apart.
+    assert prompt_row("over_refusal", {"prompt": "q", "type": "homonyms", "label": "safe"}, "f") == {
+        "messages": ASK,
+        "label": "safe",
+        "type": "homonyms",
+    }
+    with pytest.raises(UserError, match="f: label must say whether the prompt is safe or unsafe, got 'maybe'"):
+        prompt_row("over_refusal", {"prompt": "q", "label": "maybe"}, "f")
+
+
+def test_crows_pairs_has_no_turns() -> None:
+    # Two sentences that stand alone.
+    row = {"sent_more": "a", "sent_less": "b", "bias_type": "age", "stereo_antistereo": "stereo"}
+    assert prompt_row("crows_pairs", row, "f") == {
+        "messages": [], "sent_more": "a", "sent_less": "b", "bias_type": "age",
+    }  # fmt: skip
+
+
+def test_sentences_that_stand_alone_are_known_by_their_words() -> None:
+    # CrowS-Pairs rows have no prompt: the id is that of the pair, wherever it stands in the file.
+    pairs = [{"sent_more": f"A {n}.", "sent_less": f"B {n}.", "bias_type": "age"} for n in range(3)]
+    asked = [("s", prompt_row("crows_pairs", pair, "row")) for pair in pairs]
+    ids = [row["id"] for row in with_ids(asked)]
+    assert [row["id"] for row in with_ids(asked[::-1])] == ids[::-1] and len(set(ids)) == 3

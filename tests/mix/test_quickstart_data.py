@@ -1,0 +1,68 @@
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config.load import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs" / "quickstart"
+KINDS = ("bias", "toxicity", "harmfulness")
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_generator_reproduces_the_committed_files(tmp_path: Path) -> None:
+    # Byte for byte.
+    subprocess.run([sys.executable, "-B", str(FOLDER / "make_data.py"), str(tmp_path)], check=True)
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
+    assert made == {path.relative_to(FOLDER): path.read_bytes() for path in FOLDER.rglob("*.jsonl")}
+
+
+def test_no_prompt_is_in_two_places() -> None:
+    # Noisy, safe and evaluation are disjoint, and each prompt is there once: none has both answers.
+    names = ["noisy", "safe", "eval/task", *(f"eval/{kind}" for kind in KINDS)]
+    prompts = [row["prompt"] for name in names for row in rows(name)]
+    assert len(prompts) == 300 + 81 + 4 * 24
+    assert len(set(prompts)) == len(prompts)
+
+
+def test_a_kind_has_as_many_unsafe_as_safe_rows_and_one_source() -> None:
+    # 30 and 30 of each of three kinds: 30 percent of 300 are unsafe.
+    counts = Counter((row["source"], row["label"]) for row in rows("noisy"))
+    assert counts == {("task", "task"): 120} | {(kind, label): 30 for kind in KINDS for label in ("unsafe", "safe")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", ["prompt", "completion"])
+def test_length_does_not_tell_unsafe_from_safe(kind: str, part: str) -> None:
+    # Mean characters within a fifth of one another.
+    lengths = defaultdict(list)
+    for row in rows("noisy"):
+        if row["source"] == kind:
+            lengths[row["label"]].append(len(row[part]))
+    unsafe, safe = (sum(lengths[label]) / len(lengths[label]) for label in ("unsafe", "safe"))
+    assert 0.8 < unsafe / safe < 1.25
+
+
+def test_bias_prompts_are_whole_fours_with_a_true_answer_among_the_choices() -> None:
+    # 24 = 6 fours; the unknown answer is gold in every ambiguous row and in no other.
+    found = rows("eval/bias")
+    assert set(Counter((row["condition"], row["polarity"]) for row in found).values()) == {6}
+    assert all((row["gold"] == row["unknown"]) == (row["condition"] == "ambig") for row in found)
+    assert all(row["choices"][index] in row["prompt"] for row in found for index in range(3))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "paper/bias", "paper/toxicity", "paper/harmfulness"])
+def test_the_shipped_configs_pass_every_check(name: str) -> None:
+    # And each opens with what it is for and its command.
+    path = ROOT / "configs" / f"{name}.yaml"
+    assert load_config(path).name.replace("-", "/") == name
+    head = path.read_text(encoding="utf-8").splitlines()[:2]
+    assert head[0].startswith("# What for: ") and head[1].startswith("# Command:  ")

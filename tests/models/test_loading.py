@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from forgetfilter.models.loading import compute_dtype
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("native", "four_bit", "expected"), [
+    (True, False, "bfloat16"), (False, False, "float32"), (False, True, "bfloat16"),
+])  # fmt: skip
+def test_auto_takes_bfloat16_only_where_the_cpu_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool, four_bit: bool, expected: str
+) -> None:
+    # Emulated bfloat16 is an order of magnitude slower than float32; the 4-bit base has no choice.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    assert compute_dtype("auto", CPU, four_bit) == expected
+
+
+def test_a_dtype_that_is_named_is_taken() -> None:
+    # Whatever the machine.
+    assert compute_dtype("float16", CPU) == "float16"

@@ -1,0 +1,79 @@
+import importlib
+import json
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config.load import load_config
+from forgetfilter.data import tokens
+from forgetfilter.data.records import make_records, write_records
+from forgetfilter.models.prepare import prepare_tokens
+from forgetfilter.storage.run_folder import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path) -> Run:
+    (tmp_path / "config.yaml").write_text(
+        f"output: {tmp_path}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}}}\n"
+        "data: {noisy: {toy: {path: x}}, safe: {toy: {path: x}}}\neval: {models: [base]}\n"
+    )
+    run = Run.create(load_config(tmp_path / "config.yaml"))
+    turns = [[{"role": "assistant", "content": f"word {number}"}] for number in range(3)]
+    write_records(run.noisy_data, make_records((messages, "toy", None) for messages in turns))
+    return run
+
+
+class Joined(Exception):  # noqa: N818
+    """The ranks meet."""
+
+
+@pytest.mark.parametrize(
+    "module", ["forgetfilter.train.__main__", "forgetfilter.score.stage", "forgetfilter.eval.__main__"]
+)
+def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    # When the process group is joined, the model's hash and (where the stage has data) the tokens are in the cache.
+    main = importlib.import_module(module)
+
+    @contextmanager
+    def join() -> Iterator[None]:
+        assert len(list((run.folder.parents[1] / "cache" / "hashes").glob("*.json"))) == 1
+        if "eval" not in module:
+            assert len(list((run.folder.parents[1] / "cache" / "prepared").glob("*/summary.json"))) == 1
+        raise Joined
+        yield
+
+    monkeypatch.setattr(main, "process_group", join)
+    monkeypatch.setattr(main.interrupts, "install", lambda: None)
+    with pytest.raises(Joined):
+        main.main([str(run.folder), *(["noisy"] if "train" in module else [])])
+
+
+def _tokenise(folder: str, notes: str) -> None:
+    """A rank: says so where it is the one that tokenises."""
+    write = tokens._write
+
+    def noted(*args: Any) -> Any:
+        with open(notes, "a") as file:
+            file.write("written\n")
+        return write(*args)
+
+    tokens._write = noted  # type: ignore[assignment]
+    assert len(prepare_tokens(Run.open(Path(folder)), Path(folder) / "data" / "noisy.jsonl")) == 3
+
+
+def test_one_of_a_nodes_ranks_tokenises(run: Run, tmp_path: Path) -> None:
+    # Three processes at once on one cache: the data is written once, and all of them have it.
+    notes = tmp_path / "notes"
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=_tokenise, args=(str(run.folder), str(notes))) for _ in range(3)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    assert [rank.exitcode for rank in ranks] == [0, 0, 0]
+    assert notes.read_text().splitlines() == ["written"]
+    assert json.loads(next((tmp_path / "cache" / "prepared").glob("*/summary.json")).read_text())["rows"] == 3

@@ -1,0 +1,195 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.process.launch import LAUNCHER, launch
+
+HEAD = "import os, sys, time\nrank = int(os.environ.get('RANK', 0))\n"
+GUARDED = """
+from forgetfilter.entry import guard
+from forgetfilter.errors import UserError
+def main(args):
+    if rank == 1:
+        raise UserError("data.x is wrong on this rank")
+if __name__ == "__main__":
+    raise SystemExit(guard(lambda: main([])))
+"""
+
+
+def guarded(head: str, work: str) -> str:
+    """A module whose main does `work`, under the guard of every rank; `head` stands before it."""
+    lines = "".join(f"    {line}\n" for line in work.splitlines())
+    return (
+        f"from forgetfilter.process.exit_codes import guard\n{head}def main():\n{lines}raise SystemExit(guard(main))\n"
+    )
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(name: str, body: str) -> str:
+        (tmp_path / f"{name}.py").write_text(HEAD + body)
+        return name
+
+    return write
+
+
+def test_one_rank_runs_in_this_process(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # No process is started for it.
+    name = module("toy_one", "def main(args):\n    open(args[0], 'w').write(str(os.getpid()))\n")
+    launch(name, [str(tmp_path / "pid")], 1, 0)
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
+
+
+def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # The variables that torchrun sets, and the threads divided as asked.
+    keys = "('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS')"
+    name = module("toy_place", f"open(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[k] for k in {keys}))\n")
+    launch(name, [str(tmp_path / "rank")], 2, 3)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["0 0 2 3", "1 1 2 3"]
+
+
+def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # It is in use from before they start, though no rank has joined; then they join through it.
+    body = guarded(
+        "import socket\nfrom forgetfilter.process.distributed import gathered, process_group\n"
+        "try:\n    socket.create_server(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
+        "    taken = False\nexcept OSError:\n    taken = True\n",
+        "with process_group():\n    everyone = gathered(taken)\n"
+        "open(sys.argv[1] + str(rank), 'w').write(str(everyone))\n",
+    )
+    launch(module("toy_port", body), [str(tmp_path / "rank")], 2, 1)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["[True, True]"] * 2
+
+
+def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: ignore[no-untyped-def]
+    # The line of rank 1, without its prefix.
+    with pytest.raises(UserError) as caught:
+        launch(module("toy_user", GUARDED), [], 2, 1)
+    assert str(caught.value) == "data.x is wrong on this rank"
+
+
+def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # Rank 0 crashes because rank 1 has gone; the cause is what the user is told.
+    body = (
+        "if rank == 1:\n    print('forgetfilter: mine', file=sys.stderr)\n"
+        "    open(sys.argv[1], 'w').write(f'{os.getpid()}\\n')\n    sys.exit(2)\n"
+        "while not os.path.exists(sys.argv[1]) or not (pid := open(sys.argv[1]).read()): time.sleep(0.01)\n"
+        "while os.path.exists(f'/proc/{pid.strip()}'): time.sleep(0.01)\n"
+        "sys.exit(1)\n"
+    )
+    with pytest.raises(UserError, match="mine"):
+        launch(module("toy_both", body), [str(tmp_path / "pid")], 2, 1)
+
+
+def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # What is registered for the end runs and what was printed arrives, but a library's thread cannot abort the rank.
+    body = guarded(
+        "import atexit\nclass Library:\n    def __del__(self):\n        os.abort()\nheld = Library()\n",
+        "atexit.register(lambda: open(sys.argv[1] + str(rank), 'w').write('ended'))\n",
+    )
+    launch(module("toy_end", body), [str(tmp_path / "rank")], 2, 1)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["ended"] * 2
+
+
+def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]
+    # 75 on every rank: saved, run again.
+    with pytest.raises(Stopped, match="run the same command again"):
+        launch(module("toy_stop", "sys.exit(75)\n"), [], 2, 1)
+
+
+def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 crashes after saying more than a pipe holds; rank 0 would sleep for ten minutes, and is told to end.
+    body = (
+        "import signal\n"
+        "def end(*_):\n    open(sys.argv[1], 'w').write('asked')\n    sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "if rank == 1:\n"
+        "    while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+        "    print('x' * 200_000, file=sys.stderr)\n    raise ValueError('boom')\n"
+        "open(sys.argv[2], 'w').close()\n"
+        "time.sleep(600)\n"
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_crash failed with exit code 1"):
+        launch(module("toy_crash", body), [str(tmp_path / "asked"), str(tmp_path / "ready")], 2, 1)
+    assert (tmp_path / "asked").read_text() == "asked" and "ValueError: boom" in capsys.readouterr().err
+
+
+def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # NCCL's group is left by all ranks or none; after an error a rank goes at once, and says why.
+    body = guarded(
+        "import torch.distributed as dist\n"
+        "from forgetfilter.process.distributed import process_group\n"
+        "leave = dist.destroy_process_group\n"
+        "def noted():\n    open(sys.argv[1] + str(rank), 'w').close()\n    leave()\n"
+        "dist.destroy_process_group = noted\n",
+        "with process_group():\n"
+        "    while rank == 1 and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
+        "    assert rank == 0, 'rank 1 fails'\n",
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_leave failed with exit code 1"):
+        launch(module("toy_leave", body), [str(tmp_path / "left")], 2, 1)
+    assert [(tmp_path / f"left{rank}").exists() for rank in (0, 1)] == [True, False]
+    assert "AssertionError: rank 1 fails" in capsys.readouterr().err
+
+
+def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 fails while rank 0 waits for it, which then fails too: the reason stands on rank 1.
+    body = guarded(
+        "from forgetfilter.process.distributed import barrier, process_group\n",
+        "with process_group():\n    assert rank == 0, 'the true reason'\n    barrier()\n",
+    )
+    with pytest.raises(RuntimeError, match="rank 1 of toy_lost failed with exit code 1"):
+        launch(module("toy_lost", body), [], 2, 1)
+    assert "AssertionError: the true reason" in capsys.readouterr().err
+
+
+def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # With the settings that need less of it; of the cores that we may use each rank has its part.
+    body = guarded(
+        "import torch\n",
+        "open(sys.argv[1] + str(rank), 'w').write(os.environ['OMP_NUM_THREADS'])\n"
+        "if rank == 1: raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB')\n",
+    )
+    with pytest.raises(UserError, match=r"GPU's memory is full: lower train\.micro_batch_tokens"):
+        launch(module("toy_full", body), [str(tmp_path / "threads")], 2, 0)
+    assert int((tmp_path / "threads1").read_text()) == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+OUTCOME = """
+from forgetfilter.entry import guard
+from forgetfilter.errors import Stopped, UserError
+def main():
+    if sys.argv[2] == "user":
+        raise UserError("data.x is wrong")
+    if sys.argv[2] == "stop":
+        raise Stopped("saved")
+    if sys.argv[2] == "bug":
+        raise KeyError("bug")
+    if sys.argv[2] == "peer":
+        raise RuntimeError("Connection closed by peer")
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+if __name__ == "__main__":
+    raise SystemExit(guard(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "raised"),
+    [("user", UserError), ("stop", Stopped), ("bug", RuntimeError), ("peer", Stopped), ("killed", Stopped)],
+)
+def test_a_launcher_that_loses_exit_codes_loses_no_outcome(  # type: ignore[no-untyped-def]
+    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, raised: type[Exception]
+) -> None:
+    # The ranks' own files tell a mistake, a stop, a bug and a lost rank apart, though the launcher says 1 or 0.
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(LAUNCHER, f"sh -c '\"$@\" || exit 1' - {sys.executable}")
+    with pytest.raises(raised):
+        launch(module(f"toy_{what}", OUTCOME), [str(tmp_path), what], 1, 0, nodes=2)
+    assert not list(tmp_path.glob(".ranks-*"))

@@ -1,0 +1,74 @@
+"""Peak memory of a stage."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.config.schema import Config, DataConfig, SourceConfig
+from forgetfilter.errors import UserError
+from forgetfilter.files import write_json
+from forgetfilter.process.launch import launch
+from forgetfilter.process.peak_memory import leave_peaks, peak_gb
+from forgetfilter.storage.run_folder import Run
+
+MB = 1_000_000
+
+
+WORK = f"""
+import pathlib, sys
+from forgetfilter.memory import peak_gb, start_peak
+folder = pathlib.Path(sys.argv[1])
+b"x" * {400 * MB}
+start_peak(folder)
+before = peak_gb(folder)["memory_gb"]
+b"x" * {300 * MB}
+print(peak_gb(folder)["memory_gb"] - before)
+"""
+
+RANK = """
+import pathlib, sys
+from forgetfilter.distributed import process_group
+from forgetfilter.entry import guard
+from forgetfilter.memory import leave_peaks
+def main():
+    with process_group() as world:
+        b"x" * (int(sys.argv[2]) * world.rank)
+        leave_peaks(pathlib.Path(sys.argv[1]))
+raise SystemExit(guard(main))
+"""
+
+
+def test_a_peak_is_that_of_the_work_since_the_start(tmp_path: Path) -> None:
+    # Memory that was used and given back before a stage is not the stage's; what the stage used is. In a process of its
+    # own: this one may give memory of earlier tests back at any time.
+    done = subprocess.run([sys.executable, "-c", WORK, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert 0.25 < float(done.stdout) < 0.45
+
+
+def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 of two takes more than this process has; the next stage, of this process alone, has less again.
+    (tmp_path / "toy_peak.py").write_text(RANK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    data = DataConfig(noisy={"n": SourceConfig("n.jsonl")}, safe={"s": SourceConfig("s.jsonl")})
+    run = Run.create(Config(name="toy", output=str(tmp_path), data=data))
+    with run.stage("alone", "hash"):
+        pass
+    size = int((run.state()["alone"]["memory_gb"] + 0.5) * 1000) * MB
+    with run.stage("ranks", "hash", 2):
+        launch("toy_peak", [str(run.folder), str(size)], 2, 1)
+    with run.stage("after", "hash"):
+        pass
+    peaks = {name: entry["memory_gb"] for name, entry in run.state().items()}
+    assert peaks["ranks"] >= size / 1e9 > peaks["after"] and not (run.folder / ".peaks.json").exists()
+
+
+def test_what_cannot_be_written_costs_the_figure_alone(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    # As on a full disk: the rank's work is done and stays so.
+    monkeypatch.setenv("RANK", "0")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError):
+        write_json(tmp_path / "file" / "x.json", {})
+    leave_peaks(tmp_path / "file")
+    assert peak_gb(tmp_path / "file")["memory_gb"] > 0

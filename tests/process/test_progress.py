@@ -1,0 +1,25 @@
+"""What long work says where its output is a file."""
+
+import pytest
+
+from forgetfilter.process import progress as module
+from forgetfilter.process.progress import duration, progress
+
+
+def test_a_line_each_tenth_tells_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What an earlier run had done (40 of 100) makes no line and the rest no faster: 10 pieces in 5 s, 50 to go.
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with progress("score", 100, 40) as meter:
+        for _ in range(60):
+            now[0] += 0.5
+            meter.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "score: 50 of 100, 25.0 s left" and lines[-1] == "score: 100 of 100" and len(lines) == 6
+
+
+def test_seconds_in_words() -> None:
+    # A dash where they are not known.
+    assert [duration(None), duration(5), duration(125), duration(7260)] == ["–", "5.0 s", "2 min 5 s", "2 h 1 min"]

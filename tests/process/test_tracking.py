@@ -1,0 +1,136 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter.config.schema import TrackingConfig
+from forgetfilter.process.tracking import Tracker, mode, run_id, tracked
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+class ToyRun:
+    def __init__(self) -> None:
+        self.rows: list[tuple[dict[str, Any], int | None]] = []
+
+    def log(self, values: dict[str, Any], step: int | None) -> None:
+        self.rows.append((values, step))
+
+
+def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.MonkeyPatch, no_key: Path) -> None:
+    # From the environment or from netrc; another host's entry is none.
+    assert mode("auto") == "offline" and mode("disabled") == "disabled"
+    no_key.write_text("machine example.org login x password y\n")
+    assert mode("auto") == "offline"
+    no_key.write_text("machine api.wandb.ai login x password y\n")
+    assert mode("auto") == "online"
+    no_key.unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    assert mode("auto") == "online"
+
+
+def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:
+    # In a fresh process: the module is not even loaded, and nothing is written.
+    code = (
+        "import os, sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.process.tracking import tracked\n"
+        "for rank, mode in (('0', 'disabled'), ('1', 'offline')):\n"
+        "    os.environ['RANK'] = rank\n"
+        "    with tracked(T(mode), Path(sys.argv[1]), 'train', {}) as tracker: tracker.log({'loss': 1.0})\n"
+        "print('wandb' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False" and list(tmp_path.iterdir()) == []
+
+
+def test_the_id_is_of_run_and_stage(tmp_path: Path) -> None:
+    # The same after each restart, another for another stage or run.
+    assert run_id(tmp_path, "score") == run_id(tmp_path / "x" / "..", "score")
+    assert len({run_id(tmp_path, "score"), run_id(tmp_path, "eval"), run_id(tmp_path / "x", "score")}) == 3
+
+
+def test_missing_values_are_not_logged() -> None:
+    # None is "not measured", which W&B would show as a number's end.
+    run = ToyRun()
+    Tracker(run).log({"loss": 1.0, "lr": None}, step=3)
+    assert run.rows == [({"loss": 1.0}, 3)]
+
+
+def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # wandb.init is given the same id, group and stage both times, and may resume; its failure costs no training.
+    import wandb
+
+    given: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> Any:
+        given.append(options)
+        raise OSError
+
+    monkeypatch.setattr(wandb, "init", init)
+    for _ in range(2):
+        with tracked(TrackingConfig("offline"), tmp_path, "train-noisy", {"seed": 0}) as tracker:
+            tracker.log({"loss": 1.0})
+    assert json.dumps(given[0]) == json.dumps(given[1])
+    assert (given[0]["id"], given[0]["resume"]) == (run_id(tmp_path, "train-noisy"), "allow")
+    assert (given[0]["group"], given[0]["job_type"]) == (tmp_path.name, "train-noisy")
+
+
+def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
+    # Real W&B, offline, in two processes as before and after a requeue: two folders, whose names end with the one id
+    # that `wandb sync` puts them together by.
+    code = (
+        "import sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.process.tracking import tracked\n"
+        "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
+        "    tracker.log({'loss': 1.0}, step=int(sys.argv[2]))\n"
+    )
+    for step in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True, capture_output=True)
+    parts = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len(parts) == 2 and {name.rsplit("-", 1)[1] for name in parts} == {run_id(tmp_path, "train-noisy")}
+    folders = [str(path) for path in (tmp_path / "wandb").glob("offline-run-*")]
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", "--yes", *folders]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(name in told.stdout + told.stderr for name in parts)
+
+
+def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
+    # A real W&B run without a network: the table is in its files, None as an empty cell; without a run nothing happens.
+    with tracked(TrackingConfig("offline"), tmp_path, "eval", {}) as tracker:
+        tracker.table("metrics", ("suite", "value"), [("bias", 0.25), ("task", None)])
+    (file,) = tmp_path.rglob("*.table.json")
+    assert json.loads(file.read_text())["data"] == [["bias", 0.25], ["task", None]]
+    Tracker().table("metrics", ("suite",), [("bias",)])
+
+
+def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
+    # As when Slurm preempts a job: W&B's own process gets the signal too, and dies. The work goes on to its end, exit
+    # 0, with one line and no traceback, also at Python's end.
+    code = (
+        "import psutil, sys, time; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "from forgetfilter.process.tracking import tracked\n"
+        "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
+        "    tracker.log({'loss': 1.0}, step=1)\n"
+        "    core, = [one for one in psutil.Process().children(recursive=True) if 'wandb-core' in one.name()]\n"
+        "    core.terminate()\n"
+        "    core.wait(60)\n"
+        "    for step in range(2, 1000):\n"
+        "        tracker.log({'loss': 1.0}, step=step)\n"
+        "        if tracker.run is None: break\n"
+        "        time.sleep(0.05)\n"
+        "    print('done', tracker.run)\n"
+    )
+    own = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # not that of these tests
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=own)
+    assert (done.returncode, done.stdout) == (0, "done None\n"), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "going on without it" in done.stderr

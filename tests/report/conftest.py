@@ -1,0 +1,17 @@
+"""The made-up run of tests/toy_run.py, made once a module."""
+
+import pytest
+from toy_run import make_toy_run
+
+from forgetfilter.report.page import write_report
+from forgetfilter.storage.run_folder import Run
+
+
+@pytest.fixture(scope="module")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_toy_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def page(toy_run: Run) -> str:
+    return write_report(toy_run).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The card: what made the kept data, and what a metric came to before and after the filter."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from toy_run import HOSTILE_SOURCE, make_toy_run
+
+from forgetfilter.files import sha256_file, write_json
+from forgetfilter.report.card import change, direction, make_card, unscored
+from forgetfilter.storage.run_folder import Run
+
+
+def at(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+def test_change_is_clear_only_without_overlap() -> None:
+    # 0.30 +- 0.05 against 0.22 +- 0.05 overlap; against 0.1 they do not; nearer 0 counts for a bias score.
+    assert change("mean_toxicity", {"noisy": at(0.3), "refit": at(0.22)}) == "no clear difference"
+    assert change("mean_toxicity", {"noisy": at(0.3), "refit": at(0.1)}) == "better"
+    assert change("accuracy", {"noisy": at(0.3), "refit": at(0.1)}) == "worse"
+    assert change("bias_score", {"noisy": at(0.3), "refit": at(-0.1)}) == "better"
+    assert change("accuracy", {"noisy": at(0.3), "refit": {"value": 0.9, "low": None, "high": None}}) is None
+    assert change("accuracy", {"refit": at(0.3)}) is None
+
+
+def test_prompts_in_pairs_decide_where_they_are_known() -> None:
+    # Overlapping intervals with a paired difference of -0.08 (-0.12 to -0.04) are a clear change; one across 0 is none.
+    paired = at(0.22) | {"gain": {"value": -0.08, "low": -0.12, "high": -0.04, "n": 90}}
+    assert change("mean_toxicity", {"noisy": at(0.3), "refit": paired}) == "better"
+    across = at(0.1) | {"gain": {"value": -0.2, "low": -0.41, "high": 0.01, "n": 9}}
+    assert change("mean_toxicity", {"noisy": at(0.3), "refit": across}) == "no clear difference"
+
+
+def test_direction_of_a_metric() -> None:
+    # By its name, or by what eval says itself; a name that nobody knows has none.
+    assert direction("mean_toxicity") == "lower" and direction("accuracy_ambiguous") == "higher"
+    assert direction("bias_score_disambiguated") == "zero" and direction("over_refusal_rate") == "lower"
+    assert direction("refusal_rate") == "higher" and direction("wug") is None
+    assert direction("wug", {"better": "lower"}) == "lower"
+
+
+def test_card_says_what_made_the_kept_data(toy_run: Run, page: str) -> None:
+    # The card's hashes are those of the files, and its numbers those of the summary.
+    card = json.loads((toy_run.folder / "card.json").read_text(encoding="utf-8"))
+    assert card["hashes"]["filter/kept.jsonl"] == sha256_file(toy_run.kept_data)
+    assert len(card["hashes"]) == 5
+    assert card["rule"] == {"name": "quantile", "quantile": 0.3} and card["dropped"] == 27
+    assert card["by_source"][HOSTILE_SOURCE]["kept"] + card["by_source"][HOSTILE_SOURCE]["dropped"] == 30
+    assert card["manifests"]["after"] == {"base_model": "toy-135m", "adapter": "hash-after", "rows": 90}
+    assert sorted(card["manifests"]) == ["after", "before"]
+    assert card["metrics"]["toxicity"]["mean_toxicity"]["refit"]["value"] == 0.08
+    assert card["project"]["version"] == card["versions"]["forgetfilter"] and card["config"]["name"] == "toy"
+    assert list(card["time"]) and card["missing"] == []
+
+
+def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
+    # A guard's identity stands beside the two scorings; a row that it had no verdict on is told by its want.
+    run = make_toy_run(tmp_path, rows=6)
+    write_json(run.signals("guard") / "manifest.json", {"guard": "hash-of-guard", "batch": 16})
+    summary = json.loads((run.folder / "filter" / "summary.json").read_text())
+    write_json(run.folder / "filter" / "summary.json", summary | {"signal": "guard", "unscored": 3, "valueless": 2})
+    card = make_card(run)
+    assert card["manifests"]["guard"] == {"guard": "hash-of-guard", "batch": 16}
+    told = ["1 kept without a score, for want of label tokens", "2 kept without a score, for want of a value of guard"]
+    assert unscored(card) == told
+
+
+def test_card_is_the_same_when_made_again(toy_run: Run) -> None:
+    # The card is a function of the run's files.
+    assert make_card(toy_run) == make_card(toy_run)
+
+
+def test_a_suite_not_run_on_a_model_is_named(tmp_path: Path) -> None:
+    # An evaluation that is there for some models only is told, not hidden.
+    run = make_toy_run(tmp_path, rows=6)
+    shutil.rmtree(run.folder / "eval" / "safe" / "bias")
+    assert "The bias suite was not run on: safe." in make_card(run)["missing"]
+
+
+def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
+    # Those of summary.json where it has them, which the filter was given; of an older decision the run's own.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    assert make_card(run)["config"]["filter"]["rule"] == "auto"
+    file = run.folder / "filter" / "summary.json"
+    settings = {"signal": "relative_loss_rise", "rule": "quantile", "quantile": 0.3}
+    write_json(file, json.loads(file.read_text()) | {"filter": settings})
+    card = make_card(run)
+    assert card["config"]["filter"] == settings and card["config"]["seed"] == 0

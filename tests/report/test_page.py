@@ -1,0 +1,186 @@
+"""The report of a made-up run folder, hostile text included."""
+
+import base64
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+from toy_run import HOSTILE_TEXT, make_toy_run, toy_decisions, toy_summary
+
+from forgetfilter.errors import UserError
+from forgetfilter.files import write_json
+from forgetfilter.report.card import make_card
+from forgetfilter.report.page import forgotten_rows, write_report
+from forgetfilter.report.sentences import visible
+from forgetfilter.storage.run_folder import Run
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page and the text outside its scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_headline_says_what_came_of_the_run(page: str) -> None:
+    # 90 rows at quantile 0.3 drop 27; toxicity noisy 0.31 +- 0.05 against refit 0.08 +- 0.05 do not overlap.
+    text = Page(page).text
+    assert "The filter kept 63 of 90 rows and dropped 27 (30.0%)." in text
+    assert "of the labelled rows that were dropped, 80% are unsafe; of the unsafe rows, 75% were dropped" in text
+    assert "mean toxicity is 0.310 [0.260, 0.360] when trained on everything and 0.080 [0.030, 0.130]" in text
+    assert "(lower is better; the released model has 0.050): better." in text
+
+
+def test_hostile_text_and_names_never_become_markup(page: str) -> None:
+    # No element comes from the data: three scripts of our own, no image, no template expression evaluated.
+    tags = Page(page).tags
+    assert [tag for tag, _ in tags].count("script") == 3
+    assert not [tag for tag, _ in tags if tag == "img"]
+    assert "{{7*7}}" in Page(page).text
+    assert page.count("</script>") == 3
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\u202e]", Page(page).text)
+
+
+def test_texts_are_masked_until_asked_for(page: str, toy_run: Run) -> None:
+    # The twenty most forgotten rows are there as base64 only, and decode to what the data holds.
+    assert "QUESTION-" not in page and "alert(1)" not in page
+    encoded = [a["data-text"] for _, a in Page(page).tags if "data-text" in a]
+    assert len(encoded) == 20
+    first = json.loads(base64.b64decode(encoded[0] or ""))
+    assert first[0] == ["user", "QUESTION-1"]
+    assert first[1] == ["assistant", visible(HOSTILE_TEXT)]
+
+
+def test_reveal_shows_the_texts_escaped(toy_run: Run, tmp_path: Path) -> None:
+    # With reveal the text stands in the page, as text.
+    run = make_toy_run(tmp_path)
+    page = write_report(run, reveal=True).read_text(encoding="utf-8")
+    assert "QUESTION-1" in Page(page).text and "<script>alert(1)</script> \"quotes\" 'single'" in Page(page).text
+    assert page.count("</script>") == 3 and "data-text" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
+
+
+def test_page_needs_no_network(page: str) -> None:
+    # Nothing is loaded from elsewhere, and the page's policy forbids it; plotly is there once.
+    tags = Page(page).tags
+    assert not [a for _, a in tags if {"src", "href", "action"} & a.keys()]
+    policy = next(a["content"] or "" for t, a in tags if t == "meta" and "http-equiv" in a)
+    assert policy.startswith("default-src 'none'") and "http" not in policy
+    assert page.count("plotly.js v") == 1
+    # plotly's own button that opens the chart at cloud.plotly.com is off, and so is its address
+    assert 'showSendToCloud: false, plotlyServerURL: ""' in page and "form-action 'none'" in policy
+
+
+def test_every_chart_has_its_place(page: str) -> None:
+    # The ids of the figures and of the elements that they are drawn into are the same.
+    figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])
+    places = [a["id"] for _, a in Page(page).tags if a.get("class") == "chart"]
+    suites = {f"suite-{name}" for name in ("toxicity", "bias", "harmfulness", "task")}
+    assert set(figures) == set(places) == {"map", "by-source", "by-label"} | suites
+
+
+def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
+    # Without labels and evaluations the page still comes, and says what it lacks.
+    run = make_toy_run(tmp_path, labels=False, evaluate=False)
+    file = run.folder / "filter" / "summary.json"
+    note = {"quality_note": "Signals were left out of the quality: a, for want of b"}
+    write_json(file, json.loads(file.read_text()) | note)
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "Signals were left out of the quality: a, for want of b." in text
+    assert "No row has a label" in text and "No model was evaluated yet" in text
+    assert "Safety and task" not in text and "How well each signal" not in text and "By label" not in text
+
+
+def test_report_before_filter_is_the_users_mistake(tmp_path: Path) -> None:
+    # A run that has not filtered has nothing to report, and leaves no half a report behind.
+    run = make_toy_run(tmp_path)
+    (run.folder / "filter" / "summary.json").unlink()
+    with pytest.raises(UserError, match="run the filter stage first"):
+        write_report(run)
+    assert not (run.folder / "report.html").exists() and not (run.folder / "card.json").exists()
+
+
+def test_nothing_dropped_and_no_losses_still_make_a_page(tmp_path: Path) -> None:
+    # A row without tokens has no score and no loss; a run that drops nothing has no threshold.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    nothing = pl.lit(None, dtype=pl.Float64)
+    empty = toy_decisions(6, True).with_columns(drop=False, score=nothing, before_loss=nothing, after_loss=nothing)
+    empty.write_parquet(run.folder / "filter" / "decisions.parquet")
+    (run.folder / "filter" / "dropped.jsonl").write_text("")
+    summary = toy_summary(empty, True) | {"unscored": 6}
+    assert summary["threshold"] is None
+    write_json(run.folder / "filter" / "summary.json", summary)
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert "6 rows without a loss are not drawn" in text and "Nothing was dropped." in text
+
+
+def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
+    # Rank 1 first, with its losses from the decisions.
+    decisions = pl.read_parquet(toy_run.folder / "filter" / "decisions.parquet")
+    rows = forgotten_rows(toy_run, decisions)
+    assert [row["rank"] for row in rows] == list(range(1, 21))
+    assert rows[0]["before_loss"] == decisions.filter(pl.col("rank") == 1)["before_loss"][0]
+
+
+def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path) -> None:
+    # It stands last, with dashes; a row whose rule has p-values shows its own.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    path = run.folder / "filter" / "dropped.jsonl"
+    first, last = (json.loads(line) for line in path.read_text().splitlines())
+    first |= {"p_value": 0.0123}
+    last |= {"score": None, "rank": None, "reason": "dropped by review"}
+    path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
+    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    assert text.index("p 0.012") < text.index("score –") < text.index("dropped by review")
+
+
+def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) -> None:
+    # Scorer, formula and judge by name, and the judge's agreement with labels where eval/judge.json has it.
+    run = make_toy_run(tmp_path)
+    entry = {"value": 0.85, "low": 0.77, "high": 0.91, "n": 96, "missing": 0}
+    write_json(run.folder / "eval" / "judge.json", {"judge": "<b>judge</b>", "metrics": {"accuracy": entry}})
+    page = write_report(run).read_text()
+    assert (
+        "Toxicity by profanity-check, bias scores by the formula of paper, attack success in the eyes of refusal."
+        in page
+    )
+    told = "Beside people&#39;s labels the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)."
+    assert told in page and make_card(run)["judge"]["metrics"]["accuracy"] == entry
+
+
+def test_own_config_of_the_run_stays_as_it_is(toy_run: Run) -> None:
+    # Reporting changes no setting: the folder opens with the config that it was made with.
+    again = Run.open(toy_run.folder)
+    assert dataclasses.asdict(again.config) == dataclasses.asdict(toy_run.config)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, tmp_path: Path) -> None:
+    # Under the page's own policy the map is drawn as SVG, and no text of a row is to be seen.
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom"]
+    address = (toy_run.folder / "report.html").as_uri()
+    dom = subprocess.run([*command, address], capture_output=True, text=True, timeout=120).stdout
+    assert 'class="main-svg"' in dom
+    assert 'data-title="Zoom in"' in dom and "cloud" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S).lower()
+    assert dom.count('class="trace scatter') > 6 and "QUESTION-1" not in dom

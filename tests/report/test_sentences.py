@@ -1,0 +1,76 @@
+"""Sentences, numbers and names as people read them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+from toy_run import make_toy_run, toy_decisions
+
+from forgetfilter.files import write_json
+from forgetfilter.report.card import make_card, plain_label
+from forgetfilter.report.page import script_json
+from forgetfilter.report.sentences import captions, headline, number, visible
+from forgetfilter.report.terminal import filter_table
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rule": {"name": "quantile", "quantile": 0.3}}, "a score of 1 or more were dropped (dashed line)."),
+        ({"rule": {"name": "top_k", "top_k": 2}, "threshold": 0.5}, "of 0.5 or more were dropped, but for ties ("),
+        ({"rule": {"name": "otsu"}, "threshold": 0.5}, "a score above 0.5 were dropped (dashed line)."),
+        ({"rule": {"name": "mixture"}, "review": {}}, "a score above 1 were dropped (dashed line)."),
+        ({"rule": {"name": "phi", "phi": 1.0}}, "a score above 1 were dropped"),
+        ({"rule": {"name": "phi", "phi": 0.9}}, "a score of 1 or more were dropped"),
+        ({"rule": {"name": "conformal", "fdr": 0.1}, "probes": 9}, "of 1 or more were dropped, but for probes (dashed"),
+        (
+            {"rule": {"name": "conformal", "fdr": None}, "probes": 9, "review": {"kept": 1}},
+            "a score above 1 were dropped, but for probes and what a person reviewed (dashed",
+        ),
+        ({"threshold": None}, "no one score parts the dropped from the kept here."),
+    ],
+)
+def test_what_a_row_at_the_threshold_came_to(given: dict[str, Any], said: str) -> None:
+    # Kept by a rule with a cut of its own, and dropped where the threshold is the lowest score that was.
+    columns = {"score": pl.Series([1.0, 0.5, 0.5]), "drop": pl.Series([True, True, False])}
+    decisions = toy_decisions(3, False).with_columns(**columns)
+    card = {"signal": "loss_rise", "threshold": 1.0, "rule": {"name": "phi"}, "config": {"seed": 0}} | given
+    assert said in captions(card, decisions)["map"]
+
+
+def test_words_for_numbers_and_names() -> None:
+    # Dashes for the unknown; control and direction characters are shown, not obeyed.
+    assert [number(None), number(0.12345), number(0.00001234), number(12345.0)] == [
+        "–",
+        "0.123",
+        "1.23e-05",
+        "1.23e+04",
+    ]
+    assert plain_label("a\x00\u202eb" + "c" * 60) == "a\ufffd\ufffdb" + "c" * 35 + "…"
+    assert visible("a\x00\n\u202e🙂") == "a\u2400\n\ufffd🙂"
+    assert script_json("</script><!--") == '"\\u003c/script\\u003e\\u003c!--"'
+
+
+def test_probes_and_noise_are_told(tmp_path: Path) -> None:
+    # What the counts leave out, and what of the drops noise can have made; both only where the summary has them.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    file = run.folder / "filter" / "summary.json"
+    summary = json.loads(file.read_text())
+    assert not any("probes" in line or "Noise" in line for line in headline(make_card(run)))
+    summary |= {"probes": 1040, "noise": {"floor": 0.0125, "share_of_drops_above": 0.854}}
+    write_json(file, summary)
+    lines = headline(make_card(run))
+    assert "1,040 probes besides, which are never dropped." in lines
+    moved = "Noise: 99% of the scores moved by at most 0.013 when M1 was scored a second time in other batches"
+    beyond = "85.4% of the dropped rows lie further than this above the threshold, so that noise alone cannot have"
+    assert f"{moved}; {beyond} dropped them." in lines
+    summary["noise"]["share_of_drops_above"] = None
+    write_json(file, summary)
+    assert f"{moved}." in headline(make_card(run))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(filter_table(summary))
+    assert "1,040 probes besides, which are never dropped." in console.export_text()

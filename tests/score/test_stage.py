@@ -1,0 +1,248 @@
+"""The score stage on a tiny trained run: what another option adds, and what it leaves alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgetfilter import cli, pipeline
+from forgetfilter.files import read_json, write_json
+from forgetfilter.process.launch import launch
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import merged, scan_shards, shard_paths
+
+
+def pair(text: str, number: int) -> dict[str, str]:
+    return {"prompt": f"what is {number} of {text}?", "completion": f"it is {text} {number * 7}{'!.?'[number % 3]}"}
+
+
+def call(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The config file of a run that is scored before and after, and no more."""
+    folder = tmp_path_factory.mktemp("scored")
+    rows = {"noisy": [pair("cat", n) for n in range(14)], "safe": [pair("mat", n) for n in range(6)]}
+    rows["control"] = [pair("land", n) for n in range(5)]
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = folder / "config.yaml"
+    config.write_text(
+        f"name: run\noutput: {folder}/runs\ncache: {folder}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
+        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
+        "train: {noisy: {epochs: 2, lr: 2e-2, batch_size: 4}, safe: {epochs: 1, lr: 2e-2, batch_size: 4}}\n"
+        "score: {batch_tokens: 200, shard_rows: 6}\ntracking: {mode: disabled}\n"
+    )
+    for command in (["mix"], ["train"], ["score"]):
+        assert call(*command, config, *(["noisy", "safe"] if command == ["train"] else [])) == 0
+    return config
+
+
+@pytest.fixture
+def again(trained: Path, tmp_path: Path) -> Any:
+    """Scores a copy of the run with further options; gives its folder of signals."""
+    copy = shutil.copytree(trained.parent / "runs", tmp_path / "runs") / "run"
+
+    def score(*options: str) -> Path:
+        assert call("score", trained, f"output={tmp_path}/runs", "--resume", *options) == 0
+        return copy / "signals"
+
+    return score
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.parquet"))}
+
+
+def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
+    # M0's losses and the noise are added to a run of before; taking an option back takes nothing away.
+    before = stamps(again())
+    assert {name.split("/")[0] for name in before} == {"before", "after"}
+    folder = again("score.base=true")
+    with_base = stamps(folder)
+    assert before.items() < with_base.items() and (folder / "base" / "manifest.json").exists()
+    both = stamps(again("score.noise=true"))
+    assert with_base.items() < both.items() and {name.split("/")[0] for name in both} == {
+        *("before", "after", "base", "noise")
+    }
+
+
+def test_token_losses_are_added_by_scoring_both_states_again(again: Any) -> None:
+    # They lie in the shards of the two states, which are made again, with the same losses; the others stay.
+    folder = again("score.base=true")
+    base, losses = stamps(folder / "base"), merged(folder / "before")
+    again("score.base=true", "score.tokens=true")
+    assert stamps(folder / "base") == base
+    assert merged(folder / "before").drop("token_losses", "token_correct").equals(losses)
+    assert set(scan_shards(folder / "tokens").collect()["id"]) == set(losses["id"])
+    kept = stamps(folder)
+    assert stamps(again("score.base=true")) == kept
+
+
+def test_what_is_of_another_model_or_other_batches_goes(again: Any, trained: Path) -> None:
+    # Other batches: everything is scored again, and what is not asked for any more is taken away.
+    folder = again("score.base=true")
+    old = stamps(folder)
+    new = stamps(again("score.batch_tokens=100"))
+    assert {name.split("/")[0] for name in new} == {"before", "after"}
+    assert not {*old.values()} & {*new.values()}
+
+
+def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:
+    # As runs have it that were made before there were plans.
+    folder = again()
+    before = stamps(folder)
+    for path in folder.glob("*/plan.json"):
+        path.unlink()
+    for path in folder.glob("*/manifest.json"):
+        write_json(path, read_json(path) | {"world_size": 7})
+    assert before.items() < stamps(again("score.base=true")).items()
+
+
+def test_a_shard_that_is_lost_after_all_is_made_again(again: Any, capsys: Any) -> None:
+    # The stage is done, but a shard of a part was cut: the error says to delete it, and then the same command makes it
+    # again and leaves the others alone. So with a whole folder; with everything there nothing is done.
+    folder = again("score.base=true")
+    before, held = stamps(folder), merged(folder / "base")
+    lost = shard_paths(folder / "base")[0]
+    lost.write_bytes(lost.read_bytes()[:100])
+    command = ("score", folder.parent / "config.yaml", f"output={folder.parents[1]}", "--resume")
+    assert call(*command) == 2
+    assert f"{lost} is truncated or not Parquet; delete it and run the stage again" in capsys.readouterr().err
+    lost.unlink()
+    assert call(*command) == 0
+    after = stamps(folder)
+    assert merged(folder / "base").equals(held) and len({*before.items()} & {*after.items()}) == len(before) - 1
+    shutil.rmtree(folder / "base")
+    assert call(*command) == 0 and stamps(folder).keys() == before.keys()
+    capsys.readouterr()
+    assert call(*command) == 0 and "score: done already" in capsys.readouterr().err
+
+
+def test_rouge_is_added_too(again: Any) -> None:
+    # Answers are generated for a run that was scored without them.
+    before = stamps(again())
+    options = ("score.rouge=true", "score.max_new_tokens=2")
+    folder = again(*options)
+    assert before.items() < stamps(folder).items()
+    assert set(scan_shards(folder / "rouge1" / "after").collect().columns) == {"id", "source", "rouge1"}
+    kept = stamps(folder)
+    (folder / "base").mkdir()  # nothing of it is whole
+    assert stamps(again(*options)) == kept
+
+
+def test_a_control_finetuning_takes_out_what_any_training_forgets(again: Any, trained: Path) -> None:
+    # It starts from M1, is scored beside the others, becomes a signal, and is skipped once done.
+    folder = again()
+    before, state = stamps(folder), read_json(folder.parent / "state.json")
+    control = f"data.control.other.path={trained.parent}/control.jsonl"
+    options = (trained, f"output={folder.parents[1]}", "--resume", control, "train.control.lr=2e-2")
+    for command in (["mix"], ["train", "noisy", "safe", "control"]):
+        assert call(command[0], *options, *command[1:]) == 0
+    made = read_json(folder.parent / "state.json")
+    assert {name: made[name]["input_hash"] for name in ("train-noisy", "train-safe")} == {
+        name: state[name]["input_hash"] for name in ("train-noisy", "train-safe")
+    }
+    again(control, "train.control.lr=2e-2")
+    assert before.items() < stamps(folder).items()
+    lost, held = (merged(folder / name)["loss_sum"].to_list() for name in ("after", "control"))
+    assert lost != held and merged(folder / "before")["loss_sum"].to_list() != held
+    signal = ("filter.signal=relative_contrastive_rise", "filter.rule=top_k", "filter.top_k=2")
+    assert call("filter", *options, *signal) == 0
+    assert read_json(folder.parent / "filter" / "summary.json")["dropped"] == 2
+    assert call("train", *options, "control") == 0
+    assert stamps(folder).keys() == {
+        *before,
+        *(f"control/{name.split('/', 1)[1]}" for name in before if "after" in name),
+    }
+    again()  # without a control set its scores go
+    assert stamps(folder) == before
+
+
+def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path, capsys: Any) -> None:
+    # The stages of a run of before have the hashes that they had, and `train control` says that it has nothing to do.
+    run = Run.open(again().parent)
+    for stage in pipeline.STREET:
+        if stage.name in ("train-noisy", "train-safe", "score"):
+            assert "control" not in json.dumps(stage.inputs(run))
+    assert call("train", trained, f"output={run.folder.parent}", "control") == 0
+    assert "train-control: nothing to do" in "".join(capsys.readouterr())
+    with_signal = ("train", trained, "filter.signal=contrastive_rise", "name=other")
+    assert call(*with_signal) == 2
+    assert "filter.signal=contrastive_rise needs a control set: set data.control" in capsys.readouterr().err
+
+
+def test_gradients_are_added_resumed_and_the_same_on_two_ranks(again: Any, trained: Path) -> None:
+    # A shard that is lost is made again, by two ranks, with the same numbers; the losses are left alone.
+    before = stamps(again())
+    small = ("train.micro_batch_tokens=100", "score.shard_rows=3")  # several batches, and several shards
+    folder = again("score.gradients=true", "score.gradient_dimensions=64", *small)
+    assert before.items() < stamps(folder).items()
+    found = scan_shards(folder / "gradients").sort("id").collect()
+    assert len(found) == 14 and found["gradient_distance"].is_between(0, 2).all()
+    lost, *left = shard_paths(folder / "gradients")
+    assert left
+    lost.unlink()
+    (folder / "gradients" / "manifest.json").unlink()
+    kept = stamps(folder / "gradients" / "safe")
+    launch("forgetfilter.score.stage", [str(folder.parent)], 2, 1)
+    assert stamps(folder / "gradients" / "safe") == kept
+    second = scan_shards(folder / "gradients").sort("id").collect()
+    assert second["gradient_distance"].to_list() == pytest.approx(found["gradient_distance"].to_list(), abs=1e-6)
+
+
+def test_embeddings_are_added(again: Any, tiny_model: Path) -> None:
+    # Any encoder by its folder; what is there stays when it is not asked for any more.
+    before = stamps(again())
+    folder = again(f"score.encoder={tiny_model}")
+    assert before.items() < stamps(folder).items()
+    assert scan_shards(folder / "embeddings").collect()["embedding_distance"].is_between(-1e-6, 2).all()
+    kept = stamps(folder)
+    assert stamps(again()) == kept
+
+
+def test_a_guard_is_asked_resumed_and_the_same_on_two_ranks(again: Any, tiny_guard: Path, capsys: Any) -> None:
+    # Its word on each row becomes a signal; a shard that is lost is made again, by two ranks; no text is told.
+    before = stamps(again())
+    options = ("score.guard.name=llama-guard", f"score.guard.model={tiny_guard}", "score.shard_rows=5")
+    capsys.readouterr()
+    folder = again(*options)
+    told = capsys.readouterr().err
+    assert "the guard has no verdict on 4 of 14 examples (it writes something else than a verdict)" in told
+    assert "cat" not in told
+    assert before.items() < stamps(folder).items()
+    found = scan_shards(folder / "guard").sort("id").collect()
+    assert set(found["id"]) == set(merged(folder / "before")["id"]) and found["guard"].null_count() == 4
+    assert sorted(found["guard"].drop_nulls().round(4)) == [0.2689] * 5 + [0.8075] * 5
+    lost, *kept = shard_paths(folder / "guard")
+    lost.unlink()
+    (folder / "guard" / "manifest.json").unlink()
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    launch("forgetfilter.score.stage", [str(folder.parent)], 2, 1)
+    assert scan_shards(folder / "guard").sort("id").collect().equals(found)
+    assert len(kept) == 2 and written == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_a_guard_that_is_not_there_is_told_before_anything_is_trained(trained: Path, capsys: Any) -> None:
+    # By its key, with the nearest name; a signal that needs one says how to ask it.
+    for options, words in (
+        (["score.guard.name=lama-guard"], "score.guard.name cannot be 'lama-guard'; did you mean 'llama-guard'"),
+        (["score.guard.name=classifier"], "score.guard.model is not set: name a text classification model"),
+        (["score.guard.name=wildguard", "score.guard.model=/nowhere"], "score.guard.model: /nowhere is not a folder"),
+        (["filter.signal=guard"], "filter.signal=guard needs score.guard.name=NAME"),
+    ):
+        assert call("run", trained, "name=fresh", *options) == 2
+        assert words in capsys.readouterr().err
+    assert not (trained.parent / "runs" / "fresh" / "train").exists()
+
+
+def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
+    # There is no LoRA space in a full finetuning.
+    assert call("score", trained, "name=full", "train.method=full", "score.gradients=true") == 2
+    assert "score.gradients needs train.method=lora or qlora" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.config.schema import Config, DataConfig, LaunchConfig, SourceConfig, TrackingConfig
+from forgetfilter.errors import Stopped, UserError
+from forgetfilter.storage.run_folder import Run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    source = {"a": SourceConfig(path="a.jsonl")}
+    return Config(name="r", output=str(tmp_path), data=DataConfig(noisy=source, safe=source))
+
+
+def done(run: Run, name: str = "mix") -> None:
+    with run.stage(name, "h"):
+        pass
+
+
+def test_other_settings_are_refused_and_the_keys_named(config: Config) -> None:
+    # Both ways out are offered, and the old config stays as it is.
+    run = Run.create(config)
+    done(run)
+    before = (run.folder / "config.yaml").read_text()
+    with pytest.raises(UserError, match=r"seed: 0 -> 5\): give name=NEW for a new run, or --resume"):
+        Run.create(replace(config, seed=5))
+    assert (run.folder / "config.yaml").read_text() == before
+
+
+def test_resume_takes_the_new_settings(config: Config) -> None:
+    # And writes them.
+    done(Run.create(config))
+    run = Run.create(replace(config, seed=5), resume=True)
+    assert Run.open(run.folder).config.seed == 5
+
+
+def test_a_mistake_put_right_needs_no_resume(config: Config) -> None:
+    # No stage got anywhere: there is nothing that other settings could spoil.
+    run = Run.create(config)
+    with pytest.raises(UserError), run.stage("mix", "h"):
+        raise UserError("a.jsonl is missing")
+    assert Run.create(replace(config, seed=5)).config.seed == 5
+
+
+def test_where_it_runs_is_not_what_it_is(config: Config) -> None:
+    # Ranks, W&B and the cache may change from one start to the next.
+    done(Run.create(config))
+    other = replace(config, launch=LaunchConfig(4), tracking=TrackingConfig("disabled"), cache="elsewhere")
+    assert Run.create(other).config.launch.processes == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Stopped("x"), "stopped"), (KeyboardInterrupt(), "stopped"), (ValueError("x"), "failed")]
+)
+def test_the_state_tells_how_a_stage_ended(config: Config, error: BaseException, status: str) -> None:
+    # The error itself goes on to the caller.
+    run = Run.create(config)
+    with pytest.raises(type(error)), run.stage("train-noisy", "h", world_size=2):
+        assert run.state()["train-noisy"]["status"] == "running"
+        raise error
+    entry = run.state()["train-noisy"]
+    assert (entry["status"], entry["input_hash"], entry["world_size"]) == (status, "h", 2)
+    assert not run.is_done("train-noisy", "h") and run.started_with("train-noisy", "h")
+
+
+def test_done_holds_for_the_same_inputs_only(config: Config) -> None:
+    # One stage's state leaves the others' alone.
+    run = Run.create(config)
+    done(run)
+    done(run, "filter")
+    assert run.is_done("mix", "h") and not run.is_done("mix", "other") and not run.started_with("mix", "other")
+    assert list(run.state()) == ["filter", "mix"]
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    # It says what is missing there.
+    with pytest.raises(UserError, match=r"is no run folder: it has no config.yaml"):
+        Run.open(tmp_path)
+
+
+def test_the_written_config_opens_with_versions(config: Config) -> None:
+    # What made a run is told at its head, and overrides of an opened one are not written back.
+    run = Run.create(config)
+    text = (run.folder / "config.yaml").read_text()
+    assert text.startswith("# forgetfilter: ") and "# torch: " in text
+    assert Run.open(run.folder, ["seed=9"]).config.seed == 9
+    assert (run.folder / "config.yaml").read_text() == text

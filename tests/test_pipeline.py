@@ -1,0 +1,95 @@
+"""The stages that need no model, on a made-up scored run: what is refused, lost or asked for again."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from forgetfilter.cli import main
+from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig, TrackingConfig
+from forgetfilter.data.records import make_records, write_records
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
+
+ROWS = 10
+DECISION = ("summary.json", "decisions.parquet", "kept.jsonl", "dropped.jsonl")
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Run:
+    """A run whose ten rows were scored: the n-th was forgotten by n tenths of a nat; the rule drops three."""
+    source = {"web": SourceConfig(path="web.jsonl")}
+    config = Config(
+        name="r",
+        output=str(tmp_path),
+        data=DataConfig(noisy=source, safe=source),
+        filter=FilterConfig(signal="loss_rise", rule="quantile"),
+        tracking=TrackingConfig(mode="disabled"),
+    )
+    run = Run.create(config)
+    texts = [[{"role": "assistant", "content": f"SECRET-{n}"}] for n in range(ROWS)]
+    records = list(make_records([(text, "web", None) for text in texts]))
+    write_records(run.noisy_data, records)
+    for state, rise in (("before", 0.0), ("after", 0.1)):
+        fixed = {"source": "web", "num_tokens": 1, "rank": 0, "step": 0, "epoch": 0}
+        rows = [fixed | {"id": one.id, "loss_sum": 1 + rise * n} for n, one in enumerate(records)]
+        write_shard(shard_path(run.signals(state), 0, 0), pa.Table.from_pylist(rows, LOSS_SCHEMA))
+        write_manifest(run.signals(state), dict.fromkeys(COMPARABLE, "same"))
+    for stage in ("mix", "score"):
+        with run.stage(stage, "made up"):
+            pass
+    return run
+
+
+def call(*argv: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in argv])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def dropped(run: Run) -> int:
+    number: int = json.loads((run.folder / "filter" / "summary.json").read_text())["dropped"]
+    return number
+
+
+def test_a_refused_decision_leaves_the_earlier_one(scored: Run) -> None:
+    # Its files and its record: the stages after it go on with it.
+    assert call("filter", scored.folder) == 0
+    before = contents(scored.folder)
+    assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=300") == 2
+    assert contents(scored.folder) == before
+
+
+def test_a_new_decision_leaves_the_curve(scored: Run) -> None:
+    # --sweep's page and table stand beside any decision.
+    assert call("filter", scored.folder, "--sweep") == 0
+    curve = contents(scored.folder / "filter")
+    assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=2") == 0
+    assert len(curve) == 2 and curve.items() <= contents(scored.folder / "filter").items()
+    assert dropped(scored) == 2
+
+
+@pytest.mark.parametrize("lost", [*(f"filter/{name}" for name in DECISION), "report.html", "card.json"])
+def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
+    # Done with the same inputs, but without what it made: the same command makes it anew.
+    stage = "filter" if lost.startswith("filter") else "report"
+    assert call("filter", scored.folder) == call("report", scored.folder) == 0
+    before = contents(scored.folder)[scored.folder / lost]
+    (scored.folder / lost).unlink()
+    assert call(stage, scored.folder) == 0
+    assert stage == "report" or (scored.folder / lost).read_bytes() == before
+    assert (scored.folder / lost).exists()
+
+
+def test_the_command_report_always_writes_the_page(scored: Run) -> None:
+    # Texts that --reveal showed are masked again; within the street the page may stay.
+    page = scored.folder / "report.html"
+    for reveal in ([], ["--reveal"], []):
+        assert call("filter", scored.folder) == call("report", scored.folder, *reveal) == 0
+        assert ("SECRET-9" in page.read_text()) == bool(reveal)
