@@ -4,7 +4,6 @@ Without a mixture the sources are read as streams: only the ids stay in memory. 
 place of its source's key, and its `label` is taken over where it is one of records.LABELS.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -15,18 +14,16 @@ from forgetfilter.config.checks import FEWEST_PROBES, calibrated
 from forgetfilter.config.schema import Config, SourceConfig
 from forgetfilter.data.original_rows import Originals
 from forgetfilter.data.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
-from forgetfilter.data.sources import Row, fingerprint, read_originals, read_rows, renamed
-from forgetfilter.errors import UserError, nearest
-from forgetfilter.files import sha256_value, write_json, write_text
-from forgetfilter.mix.benchmarks import bbq
-from forgetfilter.mix.benchmarks.candidates import field
+from forgetfilter.data.sources import fingerprint, read_originals, renamed
+from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_value, write_json
 from forgetfilter.mix.benchmarks.mixture import compose, pool_sources
-from forgetfilter.mix.benchmarks.prompts import SUITES, Prompt, prompt_row, with_ids
-from forgetfilter.process.progress import console
+from forgetfilter.mix.given_prompts import given_prompts, write_prompts
 from forgetfilter.storage.run_folder import Run
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
 UNLABELLED = "unlabelled"
+VERSION = 2  # of what is written: a mix by earlier code is done again
 SHOWN = 3  # shared rows that the error names
 
 
@@ -37,9 +34,9 @@ def mix(run: Run) -> dict[str, Any]:
     "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}.
     """
     config = run.config
-    prompts, skipped = _given_prompts(config)
+    prompts, skipped = given_prompts(config)
     if config.only_evaluates:
-        _write_prompts(run, prompts)
+        write_prompts(run, prompts)
         return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     originals = Originals(run.originals)
     if config.mixture is None:
@@ -56,7 +53,7 @@ def mix(run: Run) -> dict[str, Any]:
         skipped |= mixture.skipped
     summary: dict[str, Any] = write_sets(run, noisy, safe, probes, control if config.has_control else None)
     originals.finish(run.noisy_data)
-    _write_prompts(run, prompts)
+    write_prompts(run, prompts)
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     write_json(run.folder / "data" / "summary.json", summary)
     return summary
@@ -81,7 +78,7 @@ def input_hash(config: Config) -> str:
         drawn = {"mixture": mixture, "seed": config.seed}
     sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
     # Order of the sources is order of the rows, which sorted keys would hide.
-    return sha256_value({"sources": sources, "order": list(used), "drawn": drawn})
+    return sha256_value({"version": VERSION, "sources": sources, "order": list(used), "drawn": drawn})
 
 
 def examples(sources: Mapping[str, SourceConfig], key: str, originals: Originals | None = None) -> Iterator[Example]:
@@ -184,59 +181,3 @@ def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> It
 def _of_records(records: Iterable[Record]) -> Iterator[Example]:
     for number, record in enumerate(records, 1):
         yield f"mixture row {number}", record.messages, record.source, record.label
-
-
-def _given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
-    """The prompts of eval.data by suite, and what was left out: {CONFIG KEY: {REASON: rows}}."""
-    made = {config.mixture.kind, "task"} if config.mixture else set()
-    prompts: dict[str, list[Prompt]] = {}
-    skipped: dict[str, dict[str, int]] = {}
-    for suite, source in config.eval.data.items():
-        key = f"eval.data.{suite}"
-        if suite not in SUITES:
-            raise UserError(f"{key} is no suite{nearest(suite, SUITES)}")
-        if suite in made:
-            raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
-        rows: Iterable[tuple[str, Row]] = read_rows(source, key)
-        if suite == "bias":
-            skipped[key] = defaultdict(int)
-            rows = _with_groups(rows, config.eval.bbq_metadata, skipped[key])
-        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in rows)
-        prompts[suite] = with_ids((own if isinstance(own, str) and own else suite, row) for own, row in pairs)
-        if not prompts[suite]:
-            raise UserError(f"{key} gives no prompt{_reasons(skipped.get(key, {}))}")
-        if skipped.get(key):
-            console.print(f"{key}: {sum(skipped[key].values())} rows left out{_reasons(skipped[key])}")
-    return prompts, {key: dict(counts) for key, counts in skipped.items() if counts}
-
-
-def _with_groups(
-    rows: Iterable[tuple[str, Row]], metadata: SourceConfig | None, skipped: dict[str, int]
-) -> Iterator[tuple[str, Row]]:
-    """BBQ rows whose stereotyped answer is known, from the metadata or the row; the others are counted."""
-    targets: dict[tuple[str, str], Any] = {}
-    for where, row in read_rows(metadata, "eval.bbq_metadata") if metadata else ():
-        targets[field(row, "category", where), str(field(row, "example_id", where))] = row.get("target_loc")
-    for where, row in rows:
-        if row.get("answer_info") is None:  # in our own shape, which names the answers
-            yield where, row
-            continue
-        target = targets.get((field(row, "category", where), str(row.get("example_id"))))
-        known = dict(row) if target is None else row | {"target_loc": target}
-        if isinstance(roles := bbq.find_roles(known, where), str):
-            skipped[f"{row['category']}: {roles}"] += 1
-        else:
-            yield where, known
-
-
-def _reasons(counts: Mapping[str, int]) -> str:
-    return f" ({'; '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
-
-
-def _write_prompts(run: Run, prompts: Mapping[str, list[Prompt]]) -> None:
-    for suite in SUITES:
-        path = run.eval_prompts(suite)
-        if suite in prompts:
-            write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))
-        else:  # perhaps of an earlier mix of this run with other settings
-            path.unlink(missing_ok=True)

@@ -129,7 +129,39 @@ def test_every_category_tells_its_target(category: str) -> None:
     assert bbq.find_roles(made, "f") == (1, 2, 0)
 
 
-def test_the_published_metadata_wins() -> None:
+@pytest.mark.parametrize("polarity", ["neg", "nonneg"])
+@pytest.mark.parametrize("form", [int, str, float])
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_the_published_table_says_what_the_groups_say(category: str, polarity: str, form: type) -> None:
+    # target_loc is the biased answer: in a non-negative row the other group's. Alone it gives the same roles, as a
+    # whole number, a text or, as some tools write it, 2.0; beside the groups it changes nothing.
+    target, other, groups = CATEGORIES[category]
+    info = {"ans0": other, "ans1": ["unclear", "unknown"], "ans2": target}
+    biased = form(2 if polarity == "neg" else 0)
+    told = row(polarity, category=category, answer_info=info, additional_metadata={"stereotyped_groups": groups})
+    untold = told | {"additional_metadata": {"stereotyped_groups": ["nobody"]}}
+    assert bbq.find_roles(untold, "f") == "not exactly one answer of a stereotyped group"
+    assert bbq.find_roles(untold | {"target_loc": biased}, "f") == (1, 2, 0)
+    assert bbq.find_roles(told | {"target_loc": biased}, "f") == (1, 2, 0)
+    assert bbq.contradicts(told | {"target_loc": biased}, "f") is False
+
+
+@pytest.mark.parametrize("unknown", [None, "", "NA", "x"])
+def test_a_table_that_does_not_know_the_target_leaves_it_to_the_groups(unknown: str | None) -> None:
+    # NA and x are what BBQ's own script writes where it finds none; the groups of this row are old and nonOld.
+    assert bbq.find_roles(row(target_loc=unknown), "f") == (1, 2, 0)
+    assert bbq.contradicts(row(target_loc=unknown), "f") is None
+    assert bbq.contradicts(row(target_loc=0), "f") is True
+
+
+def test_the_groups_of_a_row_must_be_as_in_bbq() -> None:
+    # Of a text alone the first letters would be taken for text and group.
+    info = {"ans0": "old", "ans1": ["unclear", "unknown"], "ans2": ["the elder", "old"]}
+    with pytest.raises(UserError, match=r"f: each answer of answer_info must be a list of a text and its group"):
+        bbq.find_roles(row(answer_info=info), "f")
+
+
+def test_the_table_tells_what_the_groups_do_not() -> None:
     # target_loc says it where the groups do not: both answers are of the group; without it the row cannot be told.
     info = {"ans0": ["Ann", "F-Black"], "ans1": ["Eve", "F-Black"], "ans2": ["unclear", "unknown"]}
     made = row(category="Race_x_gender", answer_info=info, additional_metadata={"stereotyped_groups": ["Black"]})

@@ -210,6 +210,34 @@ def test_bbq_rows_without_a_target_are_counted_and_the_metadata_helps(tmp_path: 
         mix(Run(tmp_path / "run", Config(eval=untold)))
 
 
+def stereotyped(folder: Path, rows: list[dict[str, Any]], table: str | None) -> list[int]:
+    """Of each prompt of suite bias; `table`: the lines of a metadata file."""
+    source, metadata = write(folder / "bbq.jsonl", rows), folder / "metadata.csv"
+    metadata.write_text(f"category,example_id,target_loc\n{table}")
+    given = SourceConfig(path=str(metadata)) if table else None
+    run = Run(folder / "run", Config(eval=EvalConfig(models=["base"], data={"bias": source}, bbq_metadata=given)))
+    mix(run)
+    return [json.loads(line)["stereotyped"] for line in run.eval_prompts("bias").read_text().splitlines()]
+
+
+def test_the_metadata_changes_no_row_that_tells_its_groups(tmp_path: Path) -> None:
+    # Both polarities: in non-negative rows the table's target_loc is the other answer, which is then the biased one.
+    info = {"answer_info": {"ans0": ["Ann", "F"], "ans1": ["Bob", "M"], "ans2": ["unclear", "unknown"]}}
+    rows = [bbq_row(n, ["M"]) | info | {"question_polarity": p} for n, p in enumerate(("neg", "nonneg"))]
+    assert stereotyped(tmp_path, rows, None) == [1, 1] == stereotyped(tmp_path, rows, "Made,0,1\nMade,1,0\n")
+    untold = [row | {"additional_metadata": {"stereotyped_groups": ["nobody"]}} for row in rows]
+    assert stereotyped(tmp_path, untold, "Made,0,1\nMade,1,0\n") == [1, 1]
+
+
+def test_a_table_that_is_not_turned_by_the_polarity_is_refused(tmp_path: Path) -> None:
+    # It would be wrong where the groups do not tell; one row that contradicts among others is read by its groups.
+    info = {"answer_info": {"ans0": ["Ann", "F"], "ans1": ["Bob", "M"], "ans2": ["unclear", "unknown"]}}
+    rows = [bbq_row(n, ["M"]) | info | {"question_polarity": "nonneg"} for n in range(3)]
+    with pytest.raises(UserError, match=r"target_loc contradicts the groups of 3 of 3 non-negative rows"):
+        stereotyped(tmp_path, rows, "Made,0,1\nMade,1,1\nMade,2,1\n")
+    assert stereotyped(tmp_path, rows, "Made,0,0\nMade,1,0\nMade,2,1\n") == [1, 1, 1]
+
+
 def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) -> None:
     # Nothing to train on and only M0 to measure: the mix is the prompts.
     source = write(tmp_path / "p.jsonl", [{"goal": "q"}])
