@@ -2,7 +2,7 @@
 
     python bench/generation.py [--prompts 16] [--tokens 24] [--repeats 2] [--model smollm2-135m-instruct]
 
-Both sides through forgetfilter.generation.generate_batch. Written to bench/results/generation.json: generated tokens
+Both sides through models.generation.generate_batch. Written to bench/results/generation.json: generated tokens
 a second of each repeat, the ratio, and how many answers differ (low precision may break ties otherwise in a batch).
 """
 

@@ -2,7 +2,7 @@
 
 A prompt and its answers lie in one row: what the answers have in common, then the rest of each. An attention mask lets
 the rest of an answer see the common part and itself, and its positions go on from the common part, so each answer's
-loss is the one it has alone. Losses, plans, shards and resuming are those of forgetfilter.scoring.
+loss is the one it has alone. Losses, plans, shards and resuming are those of models/loss_pass.py.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def collate_shared(groups: Sequence[Group]) -> Batch:
     """Tensors of G groups with A answers and N label tokens in all, a group a row of width W.
 
     `input_ids`, `position_ids` [G, W]; `attention_mask` bool [G, 1, W, W], true where a token (third axis) sees another
-    (fourth); `loss_positions`, `loss_targets`, `loss_segments` [N] and `rows` [A] as forgetfilter.batches.collate.
+    (fourth); `loss_positions`, `loss_targets`, `loss_segments` [N] and `rows` [A] as data.batches.collate.
     """
     width = max(_width(group, share=True) for group in groups)
     inputs = np.zeros((len(groups), width), dtype=np.int64)

@@ -1,6 +1,6 @@
 """A model's outputs on a suite's prompts, to files: greedy answers, and likelihoods of given answers.
 
-eval/MODEL/SUITE/generations/ holds the shards of forgetfilter.generation; eval/MODEL/SUITE/likelihoods/ shards with
+eval/MODEL/SUITE/generations/ holds the shards of models/generation.py; eval/MODEL/SUITE/likelihoods/ shards with
 `id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). Each folder's
 manifest carries the identity of what made it; what is there with the same identity is not made again.
 """

@@ -1,6 +1,6 @@
 """Answers by vLLM in the place of transformers: the same prompt tokens, ends and lengths, in one process with all GPUs.
 
-A `VllmModel` takes the place of a torch model in forgetfilter.generation. vLLM batches as it likes, so near ties of
+A `VllmModel` takes the place of a torch model in models/generation.py. vLLM batches as it likes, so near ties of
 greedy decoding may break otherwise than by transformers, and a sample is drawn by vLLM's own generator, seeded by the
 prompt and the sample's number as transformers' is. Adapters are put on one loaded base, as vLLM's LoRA requests.
 """

@@ -35,7 +35,7 @@ from forgetfilter.storage.run_folder import Run
 
 MOST_FORGOTTEN = 20
 SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
-TEMPLATE = "report.html.j2"
+TEMPLATE = "page.html.j2"
 SIGNAL_AXES = {
     "loss_rise": "rise of the loss (nats a token)",
     "relative_loss_rise": "rise of the loss, relative to the loss before",
@@ -135,7 +135,7 @@ def script_json(value: Any) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("forgetfilter", "")
+    loader = jinja2.PackageLoader("forgetfilter.report", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

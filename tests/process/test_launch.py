@@ -9,7 +9,7 @@ from forgetfilter.process.launch import LAUNCHER, launch
 
 HEAD = "import os, sys, time\nrank = int(os.environ.get('RANK', 0))\n"
 GUARDED = """
-from forgetfilter.entry import guard
+from forgetfilter.process.exit_codes import guard
 from forgetfilter.errors import UserError
 def main(args):
     if rank == 1:
@@ -162,7 +162,7 @@ def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type
 
 
 OUTCOME = """
-from forgetfilter.entry import guard
+from forgetfilter.process.exit_codes import guard
 from forgetfilter.errors import Stopped, UserError
 def main():
     if sys.argv[2] == "user":

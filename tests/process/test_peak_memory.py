@@ -18,7 +18,7 @@ MB = 1_000_000
 
 WORK = f"""
 import pathlib, sys
-from forgetfilter.memory import peak_gb, start_peak
+from forgetfilter.process.peak_memory import peak_gb, start_peak
 folder = pathlib.Path(sys.argv[1])
 b"x" * {400 * MB}
 start_peak(folder)
@@ -29,9 +29,9 @@ print(peak_gb(folder)["memory_gb"] - before)
 
 RANK = """
 import pathlib, sys
-from forgetfilter.distributed import process_group
-from forgetfilter.entry import guard
-from forgetfilter.memory import leave_peaks
+from forgetfilter.process.distributed import process_group
+from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.peak_memory import leave_peaks
 def main():
     with process_group() as world:
         b"x" * (int(sys.argv[2]) * world.rank)

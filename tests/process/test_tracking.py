@@ -41,7 +41,7 @@ def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.M
 def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:
     # In a fresh process: the module is not even loaded, and nothing is written.
     code = (
-        "import os, sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "import os, sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
         "for rank, mode in (('0', 'disabled'), ('1', 'offline')):\n"
         "    os.environ['RANK'] = rank\n"
@@ -88,7 +88,7 @@ def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
     # Real W&B, offline, in two processes as before and after a requeue: two folders, whose names end with the one id
     # that `wandb sync` puts them together by.
     code = (
-        "import sys; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "import sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
         "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
         "    tracker.log({'loss': 1.0}, step=int(sys.argv[2]))\n"
@@ -116,7 +116,8 @@ def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
     # As when Slurm preempts a job: W&B's own process gets the signal too, and dies. The work goes on to its end, exit
     # 0, with one line and no traceback, also at Python's end.
     code = (
-        "import psutil, sys, time; from pathlib import Path; from forgetfilter.config import TrackingConfig as T\n"
+        "import psutil, sys, time; from pathlib import Path\n"
+        "from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
         "with tracked(T('offline'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
         "    tracker.log({'loss': 1.0}, step=1)\n"

@@ -1,3 +1,4 @@
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,5 +86,9 @@ def test_the_written_config_opens_with_versions(config: Config) -> None:
     run = Run.create(config)
     text = (run.folder / "config.yaml").read_text()
     assert text.startswith("# forgetfilter: ") and "# torch: " in text
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists():  # a checkout's runs name its commit
+        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+        assert f"# commit: {head.stdout.strip()}\n" in text
     assert Run.open(run.folder, ["seed=9"]).config.seed == 9
     assert (run.folder / "config.yaml").read_text() == text

@@ -11,7 +11,7 @@ from forgetfilter.data.sources import Row
 from forgetfilter.errors import UserError, nearest
 
 Skips = Counter[str]  # reason: rows that were left out for it
-Rows = Iterable[tuple[str, Row]]  # (where, row) of forgetfilter.sources.read_rows
+Rows = Iterable[tuple[str, Row]]  # (where, row) of data.sources.read_rows
 
 
 @dataclass(frozen=True)
