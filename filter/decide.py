@@ -22,7 +22,7 @@ from .export import write_export
 from .inspecting import review
 from .probes import read_probes
 from .split import write_split
-from .table.extras import STORED, missing
+from .table.extras import NOISE, stored_folders
 from .table.table import STATES, Table, joined
 from .texts import texts
 
@@ -38,7 +38,7 @@ KINDS_NOT_HARM = (
 def input_hash(run: Run) -> str:
     """The hash of all that the decision depends on: filter settings, every scoring's manifest, the data, a review."""
     folder = run.folder / "signals"
-    further = [*(f"rouge1/{state}" for state in STATES), *STORED]
+    further = [*(f"rouge1/{state}" for state in STATES), *stored_folders()]
     given = [*STATES, *(name for name in further if (folder / name / "manifest.json").exists())]
     logged = run.model("noisy") / "losses"
     parts = {
@@ -95,7 +95,7 @@ def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDAr
     said = review.read(run)
     signal = signals.chosen(run.config.filtering.signal, run.config.filtering.combine)
     texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
-    with joined(run.noisy_data, run.folder / "signals", [*signal.needs, quality.NOISE]) as table:
+    with joined(run.noisy_data, run.folder / "signals", [*signal.needs, NOISE]) as table:
         reviewed = review.rows(table, said, run)
         probe = read_probes(run.probes, table, reviewed != -1)
         yield table, signal, make_scores(table, signal, probe), reviewed
@@ -103,8 +103,9 @@ def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDAr
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
     """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
-    if lacking := missing(signal.needs, table.numbers):
-        raise UserError(f"filter.signal={signal.name} needs {lacking}")
+    if lacking := [need for need in signal.needs if need not in table.numbers]:
+        known = {column: stored.lacking for stored in signal.stored for column in stored.columns}
+        raise UserError(f"filter.signal={signal.name} needs {known.get(lacking[0], f'the column {lacking[0]}')}")
     expression = signal.expression if signal.fit is None else signal.fit(table.sample.select(signal.needs))
     assert expression is not None
     score = table.columns.compute(expression.fill_null(float("nan")), signal.needs, np.float64)
@@ -187,7 +188,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
 
 def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, run: Run) -> str:
     """What a person should know of an automatic rule's verdict; empty for the other rules."""
-    if rule.name not in ("otsu", "mixture"):
+    if not rule.automatic:
         return ""
     if verdict.threshold is None:
         return PROBES_HELP if run.config.filter.rule == "auto" else ""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from . import signals
 from .decisions import Decisions
+from .table.extras import NOISE
 from .table.table import Table
 
 Numbers = dict[str, float | None]
-NOISE = "noise_loss_sum"  # the column that `noise` reads beside those of the signal
 
 
 def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from forgetfilter.config.checks import RULE_OF
 from forgetfilter.report.card import read_summary
 from forgetfilter.storage.run_folder import Run
 
+from .. import rules
 from . import review, sweep, why
 
 
@@ -33,9 +33,10 @@ def _settings(run: Run) -> list[str]:
     """The settings that the decision that is there read, where they differ from the run's config."""
     own = asdict(run.config.filtering)
     used = read_summary(run).get("filter", own)
-    read = {key: value for key, value in used.items() if RULE_OF.get(key, used["rule"]) == used["rule"]}
-    if read.get("fdr") is not None:
-        del read["max_false_drop"]  # its place is taken
+    rule = rules.get(used["rule"])
+    foreign = {key for other in rules.every() for key in other.settings} - {*rule.settings}
+    replaced = {old for key, old in rule.replaces.items() if used.get(key) is not None}
+    read = {key: value for key, value in used.items() if key not in foreign | replaced}
     return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in read.items() if value != own.get(key)]
 
 

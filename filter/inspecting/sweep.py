@@ -29,10 +29,12 @@ def sweep(run: Run) -> pl.DataFrame:
     config = run.config.filtering
     rule = varied(run)
     if rule.sweep is None:
-        able = ", ".join(sorted(name for name, known in rules.RULES.items() if known.sweep))
+        able = ", ".join(known.name for known in rules.every() if known.sweep)
         raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
-    if rule.name == "conformal" and config.fdr is not None:
-        raise UserError("--sweep varies filter.max_false_drop, replaced here by filter.fdr: set filter.fdr=null")
+    varies = rule.settings[0]
+    for key, old in rule.replaces.items():
+        if old == varies and getattr(config, key) is not None:
+            raise UserError(f"--sweep varies filter.{varies}, replaced here by filter.{key}: set filter.{key}=null")
     settings = {key: getattr(config, key) for key in rule.settings}
     rows: list[dict[str, Any]] = []
     with scored(run) as (table, signal, scores, _):
@@ -40,7 +42,7 @@ def sweep(run: Run) -> pl.DataFrame:
         positive, count = unsafe(table.labels, label), table.count
         count -= 0 if scores.probe is None else int(scores.probe.sum())
         for value in rule.sweep(scores):
-            verdict = judge(scores, signal, rule, settings | {rule.settings[0]: value})
+            verdict = judge(scores, signal, rule, settings | {varies: value})
             dropped = int(verdict.drop.sum())
             row = {"setting": float(value), "threshold": verdict.cut(scores), "kept": count - dropped}
             row |= {"dropped": dropped, "share": dropped / max(1, count)}
@@ -53,7 +55,7 @@ def sweep(run: Run) -> pl.DataFrame:
     with atomic_path(run.folder / "filter" / "sweep.parquet") as temporary:
         frame.write_parquet(temporary)
     figure = curves(frame, "setting", ["share", *(name for name in MEASURES if name in frame.columns)])
-    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{rule.settings[0]}")
+    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{varies}")
     figure.data[0].name = "share of the examples that is dropped"
     write_text(run.folder / "filter" / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
     return frame

@@ -1,19 +1,20 @@
 """Rules, one a file: which of the forgotten examples are dropped."""
 
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.config import registry
 
-from . import conformal, mixture, otsu, phi, quantile, source_budget, top_k
 from .base import NO_TOKENS, NO_VALUE, PROBE, Rule, Scores, Verdict
 
-__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "RULES", "Rule", "Scores", "Verdict", "get"]
+__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Rule", "Scores", "Verdict", "every", "get"]
 
-RULES: dict[str, Rule] = {
-    module.RULE.name: module.RULE for module in (phi, quantile, top_k, source_budget, otsu, mixture, conformal)
-}
+
+def every() -> list[Rule]:
+    """All rules in the order of their names, those of other packages too. UserError for a package that is broken."""
+    members = registry.RULES.members
+    return [rule for name in sorted(members) if isinstance(rule := members[name], Rule)]
 
 
 def get(name: str) -> Rule:
     """The rule of that name; UserError with the nearest one where there is none."""
-    if name not in RULES:
-        raise UserError(f"filter.rule cannot be {name!r}{nearest(name, list(RULES))}")
-    return RULES[name]
+    rule = registry.RULES.get(name, "filter.rule")
+    assert isinstance(rule, Rule)
+    return rule

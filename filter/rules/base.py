@@ -1,7 +1,7 @@
 """What a rule is: a function from the scores of all examples to a verdict on each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -106,8 +106,16 @@ class Rule:
     settings: tuple[str, ...]
     """Keys of the config's `filter` section that `apply` takes by the same name."""
     apply: Callable[..., Verdict]
+    doc: str
+    """One line for docs/signals.md: what it drops."""
     sweep: Callable[[Scores], list[float]] | None = None
     """Values of the first setting that make a curve; None where it has no number to vary."""
+    replaces: Mapping[str, str] = field(default_factory=dict)
+    """A setting: the one whose place it takes where it is not null."""
+    fewest_probes: int = 0
+    """Probes without which it cannot decide; 0 where it needs none."""
+    automatic: bool = False
+    """Whether it finds a threshold by itself, where the scores fall into two groups."""
 
 
 def steps(highest: float) -> list[float]:

@@ -23,14 +23,13 @@ from bisect import bisect_left
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import beta, betabinom
 
-from forgetfilter.config.checks import FEWEST_PROBES
 from forgetfilter.errors import UserError
 
 from ..table.ahead import by_pieces
 from .base import Rule, Scores, Verdict, percent, whether
 
+FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop where half of the examples are good
 LEAST = 0.95  # and however many more
@@ -57,6 +56,8 @@ def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> 
     Of N the number above the k-th highest of m probes is beta-binomial(N, k, m + 1 - k); for large N its share is
     Beta(k, m + 1 - k).
     """
+    from scipy.stats import beta, betabinom  # takes a second to import, which no check of a config needs
+
     shape, few = (rank, num_probes + 1 - rank), np.minimum(num_good, LARGE)
     chance = np.where(num_good > LARGE, beta.cdf(bound, *shape), betabinom.cdf(np.floor(bound * few), few, *shape))
     return np.asarray(chance, dtype=np.float64)
@@ -140,4 +141,12 @@ def sweep(scores: Scores) -> list[float]:
     return [hundredths / 100 for hundredths in range(1, 51)]
 
 
-RULE = Rule(name="conformal", settings=("max_false_drop", "fdr"), apply=apply, sweep=sweep)
+RULE = Rule(
+    name="conformal",
+    settings=("max_false_drop", "fdr"),
+    apply=apply,
+    doc="what is forgotten more than trusted probes allow",
+    sweep=sweep,
+    replaces={"fdr": "max_false_drop"},
+    fewest_probes=FEWEST_PROBES,
+)

@@ -26,4 +26,10 @@ def apply(scores: Scores, signal: str) -> Verdict:
     return above(scores, *cut(scores.evenly()))
 
 
-RULE = Rule(name="mixture", settings=(), apply=apply)
+RULE = Rule(
+    name="mixture",
+    settings=(),
+    apply=apply,
+    automatic=True,
+    doc="above the crossing of two groups of scores, where there are two; otherwise nothing",
+)

@@ -41,4 +41,10 @@ def above(scores: Scores, threshold: float | None, found: str) -> Verdict:
     return Verdict(scores.score > threshold, reason, threshold, note=found)  # NaN exceeds nothing
 
 
-RULE = Rule(name="otsu", settings=(), apply=apply)
+RULE = Rule(
+    name="otsu",
+    settings=(),
+    apply=apply,
+    automatic=True,
+    doc="above the best cut between two groups of scores, where there are two; otherwise nothing",
+)

@@ -20,4 +20,4 @@ def sweep(scores: Scores) -> list[float]:
     return [float(value) for value in np.unique(scores.score[scores.candidates[places]])[::-1]]
 
 
-RULE = Rule(name="phi", settings=("phi",), apply=apply, sweep=sweep)
+RULE = Rule(name="phi", settings=("phi",), apply=apply, sweep=sweep, doc="what exceeds a fixed score")

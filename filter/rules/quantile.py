@@ -14,4 +14,6 @@ def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
     return Verdict(first(scores, number), among(f"{percent(quantile)} most forgotten"))
 
 
-RULE = Rule(name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1))
+RULE = Rule(
+    name="quantile", settings=("quantile",), apply=apply, sweep=lambda scores: steps(1), doc="a share of the examples"
+)

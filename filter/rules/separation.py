@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import inv_boxcox
-from scipy.stats import yeojohnson
 
 Array = NDArray[np.float64]
 
@@ -55,6 +53,8 @@ class Groups:
 
 def find_groups(score: Array) -> tuple[Groups | None, str]:
     """(groups, what was found) of the scores that are no NaN; no groups where the test fails."""
+    from scipy.stats import yeojohnson  # takes a second to import, which no check of a config needs
+
     known = np.sort(score[~np.isnan(score)])
     if len(known) < FEWEST or known[0] == known[-1]:
         return None, f"no separation found: {len(known)} scores, too few or all equal"
@@ -148,4 +148,6 @@ def crossing(groups: Groups) -> float:
 
 def _inverse(y: float, power: float) -> float:
     """The inverse of Yeo and Johnson's function: two Box-Cox functions, one on each side of 0."""
+    from scipy.special import inv_boxcox
+
     return float(inv_boxcox(y, power) - 1) if y >= 0 else float(1 - inv_boxcox(-y, 2 - power))

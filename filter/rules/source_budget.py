@@ -29,4 +29,4 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
     return Verdict(drop, reason)
 
 
-RULE = Rule(name="source_budget", settings=("source_budget",), apply=apply)
+RULE = Rule(name="source_budget", settings=("source_budget",), apply=apply, doc="a share of each named source")

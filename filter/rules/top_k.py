@@ -15,4 +15,4 @@ def sweep(scores: Scores) -> list[float]:
     return sorted({round(value) for value in steps(len(scores.candidates))})
 
 
-RULE = Rule(name="top_k", settings=("top_k",), apply=apply, sweep=sweep)
+RULE = Rule(name="top_k", settings=("top_k",), apply=apply, sweep=sweep, doc="a number of examples")

@@ -12,6 +12,20 @@ LOSS_COLUMNS = ("num_tokens", "before_loss_sum", "after_loss_sum")
 ROUGE_COLUMNS = ("before_rouge1", "after_rouge1")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Further columns of the joined table, which an earlier stage stores only where it is asked to."""
+
+    columns: tuple[str, ...]
+    setting: str
+    """The attribute of the configuration that asks for them: `score.tokens`, or `has_probes` and `has_control`."""
+    lacking: str
+    """What is missing where they are not there, and what to do: it ends `filter.signal=NAME needs ...`."""
+    folder: str = ""
+    """Below signals/ of the run, the shards that hold them, a row an example: under the same names, or as `loss_sum`
+    what is called FOLDER_loss_sum here. Empty where filter/table/extras.py reads them in a way of its own."""
+
+
 @dataclass(frozen=True, eq=False)  # polars expressions have no plain equality
 class Signal:
     """How much of each example was forgotten between M1 (before) and M2 (after).
@@ -26,11 +40,17 @@ class Signal:
     unit: str
     """Of the score, and so of filter.phi."""
     doc: str
-    """One line for reports."""
+    """One line for reports and docs/signals.md."""
+    axis: str = ""
+    """The title of an axis of scores in charts; empty for the name and the unit."""
     expression: pl.Expr | None = None
     """One float64 a row, or null where an example has no label tokens."""
     fit: Callable[[pl.DataFrame], pl.Expr] | None = None
     """To the expression, from a deterministic sample of at most 1,000,000 rows with the columns of `needs`."""
+    stored: tuple[Stored, ...] = ()
+    """What it needs beside the losses of the two scorings."""
+    of_losses: bool = False
+    """Whether the score depends on l1 and l2 alone and never falls with l2: a threshold is then a line in the map."""
 
     def bind(self, sample: pl.DataFrame) -> pl.Expr:
         """The expression to apply to every row: pointwise, so that tables of any size stream through it."""

@@ -7,6 +7,7 @@ Example: 4 label tokens and a loss sum of 10.0 under M0: score 2.5.
 """
 
 from .base import Signal, mean_loss
+from .stored import BASE
 
 SIGNAL = Signal(
     name="base_loss",
@@ -14,4 +15,5 @@ SIGNAL = Signal(
     expression=mean_loss("base"),
     unit="nats a token",
     doc="rival without training: mean answer loss l0 of the released model",
+    stored=(BASE,),
 )

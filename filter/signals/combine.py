@@ -28,4 +28,5 @@ def combined(signals: Sequence[Signal]) -> Signal:
         unit="percentile, 0 to 1",
         doc=f"mean percentile rank of {', '.join(names)}",
         fit=fit,
+        stored=tuple(dict.fromkeys(stored for signal in signals for stored in signal.stored)),
     )

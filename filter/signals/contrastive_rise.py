@@ -9,6 +9,7 @@ Example: 4 label tokens, loss sums 2.0 before, 6.0 after and 3.0 under Mc: rises
 """
 
 from .base import Signal, mean_loss
+from .stored import CONTROL
 
 SIGNAL = Signal(
     name="contrastive_rise",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=mean_loss("after") - mean_loss("control"),
     unit="nats a token",
     doc="loss rise under the safe finetuning less that under a control finetuning: l2 - lc",
+    stored=(CONTROL,),
 )

@@ -8,7 +8,14 @@ Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 
 import polars as pl
 
-from .base import Signal, where_tokens
+from .base import Signal, Stored, where_tokens
+
+STORED = Stored(
+    ("embedding_distance",),
+    "score.encoder",
+    "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
+    "embeddings",
+)
 
 SIGNAL = Signal(
     name="embedding_distance",
@@ -16,4 +23,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("embedding_distance")),
     unit="1 - cosine",
     doc="rival on texts alone: distance to the most alike safe row by a sentence encoder",
+    stored=(STORED,),
 )

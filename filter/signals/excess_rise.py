@@ -12,6 +12,7 @@ Example: rise 0.5, probes of the source 0.1 and 0.3, of all 0.2: 0.5 - (0.1 + 0.
 import polars as pl
 
 from .base import LOSS_COLUMNS, Signal, mean_loss
+from .stored import PROBES
 
 SIGNAL = Signal(
     name="excess_rise",
@@ -19,4 +20,6 @@ SIGNAL = Signal(
     expression=mean_loss("after") - mean_loss("before") - pl.col("probe_rise"),
     unit="nats a token",
     doc="loss rise less that of the probes of the same source",
+    axis="rise of the loss above that of the probes (nats a token)",
+    stored=(PROBES,),
 )

@@ -9,6 +9,7 @@ Example: mean losses 1.0, 0.4, 0.6, 0.3 over four epochs: score 1.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import epochs
 
 SIGNAL = Signal(
     name="forgetting_events",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("noisy_loss_rises").cast(pl.Float64)),
     unit="events",
     doc="epochs of the noisy training in which the loss rose",
+    stored=(epochs("noisy_loss_rises"),),
 )

@@ -10,7 +10,14 @@ Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.
 
 import polars as pl
 
-from .base import Signal, where_tokens
+from .base import Signal, Stored, where_tokens
+
+STORED = Stored(
+    ("gradient_distance",),
+    "score.gradients",
+    "gradients, which were not compared: score with score.gradients=true",
+    "gradients",
+)
 
 SIGNAL = Signal(
     name="gradient_distance",
@@ -18,4 +25,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("gradient_distance")),
     unit="1 - cosine",
     doc="rival by influence (LESS): gradient unlike that of every safe row",
+    stored=(STORED,),
 )

@@ -9,7 +9,11 @@ Example: a guard begins "unsafe" with probability 0.6 and "safe" with 0.2: score
 
 import polars as pl
 
-from .base import Signal, where_tokens
+from .base import Signal, Stored, where_tokens
+
+STORED = Stored(
+    ("guard",), "score.guard.name", "a guard's word, which was not asked: score with score.guard.name=NAME", "guard"
+)
 
 SIGNAL = Signal(
     name="guard",
@@ -17,4 +21,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("guard")),
     unit="probability",
     doc="rival by another model: chance of harm in the answer by a guard",
+    stored=(STORED,),
 )

@@ -9,6 +9,7 @@ Example: token rises 0.1, 2.0, -0.3: score 2.0.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import tokens
 
 SIGNAL = Signal(
     name="largest_token_rise",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("token_rise_max")),
     unit="nats",
     doc="largest rise of a token's loss",
+    stored=(tokens("token_rise_max"),),
 )

@@ -7,6 +7,7 @@ Example: 4 label tokens, loss sums 10.0 under M0, 2.0 before and 6.0 after: l0 =
 """
 
 from .base import LOSS_COLUMNS, Signal, mean_loss
+from .stored import BASE
 
 FLOOR_NATS = 0.05
 
@@ -17,4 +18,5 @@ SIGNAL = Signal(
     / (mean_loss("base") - mean_loss("before")).clip(lower_bound=FLOOR_NATS),
     unit="1",
     doc="share of what was learned that was lost: (l2 - l1) / (l0 - l1)",
+    stored=(BASE,),
 )

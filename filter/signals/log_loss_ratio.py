@@ -16,4 +16,6 @@ SIGNAL = Signal(
     expression=((mean_loss("after") + FLOOR_NATS) / (mean_loss("before") + FLOOR_NATS)).log(),
     unit="1 (natural logarithm)",
     doc="log ratio of the mean answer losses: log((l2 + 0.01) / (l1 + 0.01))",
+    axis="log of the loss after over the loss before",
+    of_losses=True,
 )

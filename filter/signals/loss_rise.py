@@ -15,4 +15,6 @@ SIGNAL = Signal(
     expression=mean_loss("after") - mean_loss("before"),
     unit="nats a token",
     doc="rise of the mean answer loss: l2 - l1",
+    axis="rise of the loss (nats a token)",
+    of_losses=True,
 )

@@ -18,4 +18,6 @@ SIGNAL = Signal(
     fit=lambda sample: pooled(EXCESS.bind(sample), sample, OWN_WEIGHT),
     unit="percentile, 0 to 2",
     doc="loss rise less that of the probes of the same source, pooled over rows that look alike",
+    axis="rise above the probes, pooled over alike rows (percentile)",
+    stored=EXCESS.stored,
 )

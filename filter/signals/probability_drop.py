@@ -14,4 +14,6 @@ SIGNAL = Signal(
     expression=(-mean_loss("before")).exp() - (-mean_loss("after")).exp(),
     unit="probability",
     doc="drop of the answer's probability a token: exp(-l1) - exp(-l2)",
+    axis="drop of the probability of a token",
+    of_losses=True,
 )

@@ -8,6 +8,7 @@ Example: 4 label tokens, loss sums 2.0 before, 6.0 after and 3.0 under Mc: (1.5 
 
 from .base import LOSS_COLUMNS, Signal, mean_loss
 from .relative_loss_rise import FLOOR_NATS
+from .stored import CONTROL
 
 SIGNAL = Signal(
     name="relative_contrastive_rise",
@@ -15,4 +16,5 @@ SIGNAL = Signal(
     expression=(mean_loss("after") - mean_loss("control")) / (mean_loss("before") + FLOOR_NATS),
     unit="1",
     doc="contrastive rise relative to the loss before: (l2 - lc) / (l1 + 0.05)",
+    stored=(CONTROL,),
 )

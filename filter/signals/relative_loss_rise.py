@@ -17,4 +17,6 @@ SIGNAL = Signal(
     expression=(mean_loss("after") - mean_loss("before")) / (mean_loss("before") + FLOOR_NATS),
     unit="1",
     doc="relative rise of the mean answer loss: (l2 - l1) / (l1 + 0.05)",
+    axis="rise of the loss, relative to the loss before",
+    of_losses=True,
 )

@@ -8,7 +8,9 @@ Example: ROUGE-1 0.9 before and 0.25 after: score 0.65.
 
 import polars as pl
 
-from .base import ROUGE_COLUMNS, Signal, where_tokens
+from .base import ROUGE_COLUMNS, Signal, Stored, where_tokens
+
+STORED = Stored(ROUGE_COLUMNS, "score.rouge", "ROUGE-1, which was not stored: score with score.rouge=true")
 
 SIGNAL = Signal(
     name="rouge1_drop",
@@ -17,4 +19,6 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("before_rouge1") - pl.col("after_rouge1")),
     unit="ROUGE-1 F-measure",
     doc="drop of the greedy answer's ROUGE-1: before - after",
+    axis="drop of ROUGE-1",
+    stored=(STORED,),
 )

@@ -9,6 +9,7 @@ Example: first choices on 3 of 4 tokens before and 1 of 4 after: score 0.5.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import tokens
 
 SIGNAL = Signal(
     name="token_accuracy_drop",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("token_accuracy_drop")),
     unit="share of tokens",
     doc="drop of the share of label tokens that are the model's first choice",
+    stored=(tokens("token_accuracy_drop"),),
 )

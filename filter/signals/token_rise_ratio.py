@@ -9,6 +9,7 @@ Example: token rises 1.0 and 3.0: mean 2, standard deviation (of the population)
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import tokens
 
 SIGNAL = Signal(
     name="token_rise_ratio",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("token_rise_ratio")),
     unit="1",
     doc="mean over spread of the token rises",
+    stored=(tokens("token_rise_ratio"),),
 )

@@ -9,6 +9,7 @@ Example: token rises 0.1, 2.0, -0.3: score 0.6.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import tokens
 
 SIGNAL = Signal(
     name="top_token_rise",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("token_rise_top")),
     unit="nats",
     doc="mean of the five largest token rises",
+    stored=(tokens("token_rise_top"),),
 )

@@ -17,4 +17,5 @@ SIGNAL = Signal(
     expression=(mean_loss("after") - mean_loss("before")) * pl.col("num_tokens"),
     unit="nats",
     doc="rise of the whole answer's loss: s2 - s1",
+    axis="rise of the loss of the whole answer (nats)",
 )

@@ -9,6 +9,7 @@ Example: probabilities 0.2 and 0.6 over two epochs: score 0.6.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import epochs
 
 SIGNAL = Signal(
     name="unlearnable",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(1 - pl.col("noisy_confidence")),
     unit="probability",
     doc="1 less the answer's mean probability over the noisy epochs",
+    stored=(epochs("noisy_confidence"),),
 )

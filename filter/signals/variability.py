@@ -9,6 +9,7 @@ Example: probabilities 0.2 and 0.6 over two epochs: score 0.2.
 import polars as pl
 
 from .base import Signal, where_tokens
+from .stored import epochs
 
 SIGNAL = Signal(
     name="variability",
@@ -16,4 +17,5 @@ SIGNAL = Signal(
     expression=where_tokens(pl.col("noisy_variability")),
     unit="probability",
     doc="spread of the answer's probability over the noisy epochs",
+    stored=(epochs("noisy_variability"),),
 )

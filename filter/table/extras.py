@@ -15,8 +15,8 @@
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,41 +25,30 @@ import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.score.token_rises import COLUMNS as TOKEN_COLUMNS
 from forgetfilter.storage.shards import check_comparable, read_manifest, scan_shards
 
-from ..signals import ROUGE_COLUMNS
+from ..signals import ROUGE_COLUMNS, every
 from ..texts import texts
 from .join import AGAIN, Joiner, Kinds, pick, refuse
 
+NOISE = "noise_loss_sum"  # M1's losses once more (score.noise=true): of no signal, but of what in one is noise
 TEXTS: dict[str, Kinds] = {
     "texts/cluster": {"cluster": ("cluster", np.int32)},
     "texts/safe_distance": {"safe_distance": ("safe_distance", np.float64)},
     "texts/profanity": {"profanity": ("profanity", np.float64)},
 }
-FOLDERS: dict[str, Kinds] = {
-    "base": {"loss_sum": ("base_loss_sum", np.float64)},
-    "control": {"loss_sum": ("control_loss_sum", np.float64)},
-    "noise": {"loss_sum": ("noise_loss_sum", np.float64)},
-    "gradients": {"gradient_distance": ("gradient_distance", np.float64)},
-    "embeddings": {"embedding_distance": ("embedding_distance", np.float64)},
-    "guard": {"guard": ("guard", np.float64)},
-    "tokens": {name: (name, np.float64) for name in TOKEN_COLUMNS},
-    **TEXTS,
-}
-STORED = tuple(name for name in FOLDERS if name not in TEXTS)  # by the score stage; texts follow from the data
 DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
-ADVICE = {
-    "base_loss_sum": "M0's losses, which were not stored: score with score.base=true",
-    "control_loss_sum": "losses after a control finetuning: set data.control or mixture.control, train and score",
-    **dict.fromkeys(TOKEN_COLUMNS, "the losses of tokens, which were not stored: score with score.tokens=true"),
-    "gradient_distance": "gradients, which were not compared: score with score.gradients=true",
-    "embedding_distance": "a sentence encoder's distances: score with score.encoder=all-minilm-l6-v2",
-    "guard": "a guard's word, which was not asked: score with score.guard.name=NAME",
-    "probe_rise": "probes: set data.probes or mixture.probes, and run again",
-    **dict.fromkeys(DYNAMICS, "the losses of the noisy training, which were not logged: set train.log_losses=true"),
-    **dict.fromkeys(ROUGE_COLUMNS, "ROUGE-1, which was not stored: score with score.rouge=true"),
-}
+
+
+@cache
+def stored_folders() -> dict[str, Kinds]:
+    """{FOLDER below signals/: its columns} of what the score stage stores where a signal asks for it."""
+    found: dict[str, Kinds] = {"noise": {"loss_sum": (NOISE, np.float64)}}
+    for stored in (stored for signal in every() for stored in signal.stored if stored.folder):
+        for column in stored.columns:
+            name = "loss_sum" if column == f"{stored.folder}_loss_sum" else column
+            found.setdefault(stored.folder, {})[name] = (column, np.float64)
+    return found
 
 
 def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None, everything: bool) -> tuple[str, ...]:
@@ -86,7 +75,7 @@ def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None, ev
 def _stored(joiner: Joiner, signals: Path) -> Iterator[tuple[Collection[str], Callable[[], None]]]:
     """(columns, what adds them) of each folder that is there."""
     data = read_manifest(signals / "before").get("data")
-    for name, kinds in FOLDERS.items():
+    for name, kinds in (stored_folders() | TEXTS).items():
         folder = signals / name
         if (folder / "manifest.json").exists() and (name not in TEXTS or texts.stored(signals, folder.name)):
             yield [column for column, _ in kinds.values()], partial(_add, joiner, folder, kinds, data)
@@ -113,12 +102,6 @@ def _add_rouge(joiner: Joiner, folder: Path) -> None:
         joiner.add(own, {"rouge1": (name, np.float64)})
         wrong = joiner.columns.where(~pl.col(name).is_between(0, 1), [name])
         refuse(pick(joiner.ids, wrong), f"{own}: rouge1 is not between 0 and 1 for {{}}; {AGAIN}")
-
-
-def missing(needs: Sequence[str], there: Sequence[str]) -> str:
-    """What a signal lacks, for the error; empty where it has all it needs."""
-    lacking = [need for need in needs if need not in there]
-    return ADVICE.get(lacking[0], f"the column {lacking[0]}") if lacking else ""
 
 
 def _add_dynamics(joiner: Joiner, folder: Path) -> None:

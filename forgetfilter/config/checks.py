@@ -1,10 +1,9 @@
 """Every check of a configuration that needs no model: values that cannot work are refused by their key."""
 
 import math
-from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
+from forgetfilter.config.filter_checks import check_filter
 from forgetfilter.config.schema import (
     BACKENDS,
     BIAS_FORMULAS,
@@ -13,7 +12,6 @@ from forgetfilter.config.schema import (
     SCORERS,
     SUITES,
     Config,
-    FilterConfig,
     PoolConfig,
     ScaleConfig,
     ScheduleConfig,
@@ -21,49 +19,7 @@ from forgetfilter.config.schema import (
 )
 from forgetfilter.errors import UserError, nearest
 
-# The core does not import the filter's registries; a test holds these equal to them.
-SIGNALS = (
-    "loss_rise",
-    "relative_loss_rise",
-    "log_loss_ratio",
-    "total_loss_rise",
-    "probability_drop",
-    "rouge1_drop",
-    "conditional_rise",
-    "cluster_rise",
-    "pooled_rise",
-    "excess_rise",
-    "pooled_excess",
-    "contrastive_rise",
-    "relative_contrastive_rise",
-    "learned_share_lost",
-    "token_accuracy_drop",
-    "largest_token_rise",
-    "top_token_rise",
-    "token_rise_ratio",
-    "forgetting_events",
-    "variability",
-    "unlearnable",
-    "base_loss",
-    "safe_distance",
-    "embedding_distance",
-    "gradient_distance",
-    "guard",
-    "text_toxicity",
-    "chance",
-)
-# What the scoring must store for a signal: a key of the config's `score` section.
-STORED = {"rouge1_drop": "rouge", "gradient_distance": "gradients", "embedding_distance": "encoder"}
-STORED |= {"guard": "guard.name"} | dict.fromkeys(("learned_share_lost", "base_loss"), "base")
-STORED |= dict.fromkeys(("token_accuracy_drop", "largest_token_rise", "top_token_rise", "token_rise_ratio"), "tokens")
-PROBED = ("excess_rise", "pooled_excess")
-CONTRASTIVE = ("contrastive_rise", "relative_contrastive_rise")
-FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 MIXTURE_COUNTS = ("trusted_tasks", "probes", "control", "eval_size")
-RULES = ("phi", "quantile", "top_k", "source_budget", "otsu", "mixture", "conformal")
-# Which rule reads a setting of the section `filter`.
-RULE_OF = {rule: rule for rule in ("phi", "quantile", "top_k", "source_budget")}
-RULE_OF |= dict.fromkeys(("max_false_drop", "fdr"), "conformal")
 
 
 def check(config: Config) -> None:
@@ -90,61 +46,9 @@ def check(config: Config) -> None:
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.score.gradients and config.train.method == "full":
         raise UserError("score.gradients needs train.method=lora or qlora: it compares gradients of the adapter")
-    _check_filter(config)
+    check_filter(config)
     if config.scale:
         _check_scale(config.scale)
-
-
-def check_given(config: Config, keys: Iterable[str]) -> None:
-    """UserError where a key of the section `filter` that was given by itself is not one that the rule reads."""
-    for key in keys:
-        if RULE_OF.get(key, config.filtering.rule) != config.filtering.rule:
-            raise UserError(_foreign(config, key))
-        if key == "max_false_drop" and config.filter.fdr is not None:
-            raise UserError("filter.max_false_drop: filter.fdr takes its place here; set filter.fdr=null as well")
-
-
-def _foreign(config: Config, key: str) -> str:
-    owner, rule, way = RULE_OF[key], config.filtering.rule, f"set filter.rule={RULE_OF[key]} as well"
-    if owner == "conformal" and not config.has_probes:
-        way = f"it needs probes: set {_probes_key(config)}, and run again"
-    which = f"filter.rule is {rule}"
-    if config.filter.rule == "auto":
-        which = f"filter.rule=auto is {rule}, for there are {'probes' if config.has_probes else 'no probes'}"
-    return f"filter.{key} is a setting of the rule {owner}, but {which}: {way}"
-
-
-def _probes_key(config: Config) -> str:
-    return "mixture.probes" if config.mixture else "data.probes.NAME.path"
-
-
-def calibrated(config: Config) -> str:
-    """The rule conformal as the user asked for it."""
-    return f"filter.rule={'auto, with probes conformal,' if config.filter.rule == 'auto' else 'conformal'}"
-
-
-def _check_filter(config: Config) -> None:
-    given, filtering = config.filter, config.filtering
-    if given.rule == "auto":
-        for key in ("phi", "quantile", "top_k", "source_budget"):
-            if getattr(given, key) != getattr(FilterConfig(), key):
-                raise UserError(_foreign(config, key))
-    if filtering.rule == "conformal":  # how many rows data.probes has, the mix stage finds
-        enough = config.mixture.probes >= FEWEST_PROBES if config.mixture else bool(config.data.probes)
-        if not enough and not config.only_evaluates:
-            needs = f"{calibrated(config)} needs at least {FEWEST_PROBES} probes"
-            raise UserError(f"{needs}: set {_probes_key(config)}, and run again")
-    if given.rule == "source_budget" and not given.source_budget:
-        raise UserError("filter.source_budget is empty: name at least one source and its share to drop")
-    for signal in given.combine or [filtering.signal]:
-        if signal in PROBED and not config.has_probes and not config.only_evaluates:
-            raise UserError(f"filter.signal={signal} needs probes: set {_probes_key(config)}")
-        if signal in STORED and not attrgetter(STORED[signal])(config.score):
-            value = "NAME" if STORED[signal] in ("encoder", "guard.name") else "true"
-            raise UserError(f"filter.signal={signal} needs score.{STORED[signal]}={value}")
-        if signal in CONTRASTIVE and not config.has_control:
-            key = "mixture.control" if config.mixture else "data.control"
-            raise UserError(f"filter.signal={signal} needs a control set: set {key}")
 
 
 def _check_scale(scale: ScaleConfig) -> None:
@@ -163,8 +67,6 @@ def _check_choices(config: Config) -> None:
         "model.dtype": (config.model.dtype, ("auto", "bfloat16", "float16", "float32")),
         "model.attention": (config.model.attention, ("auto", "sdpa", "flash_attention_2", "eager")),
         "train.method": (config.train.method, ("full", "lora", "qlora")),
-        "filter.signal": (config.filter.signal, ("auto", *SIGNALS)),
-        "filter.rule": (config.filter.rule, ("auto", *RULES)),
         "eval.backend": (config.eval.backend, BACKENDS),
         "eval.judge.name": (config.eval.judge.name, JUDGES),
         "eval.bias_formula": (config.eval.bias_formula, BIAS_FORMULAS),
@@ -179,8 +81,6 @@ def _check_choices(config: Config) -> None:
     if config.mixture:
         choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
         choices["mixture.control_from"] = (config.mixture.control_from, ("tasks", "kind", "both"))
-    for number, name in enumerate(config.filter.combine):
-        choices[f"filter.combine[{number}]"] = (name, SIGNALS)
     for number, model in enumerate(config.eval.models):
         choices[f"eval.models[{number}]"] = (model, ("base", "noisy", "safe", "refit"))
     for number, suite in enumerate(config.eval.suites):

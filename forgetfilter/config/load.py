@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forgetfilter.config.checks import check, check_given
+from forgetfilter.config.checks import check
+from forgetfilter.config.filter_checks import check_given
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
 

@@ -9,6 +9,8 @@ BACKENDS = ("transformers", "vllm")
 BIAS_FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
 GUARDS = ("llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier")
 JUDGES = ("refusal", *GUARDS, "endpoint")
+# Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
+AUTO = {True: ("pooled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
 SCORERS = ("profanity-check", "detoxify", "detoxify-unbiased", "detoxify-multilingual")
 
 
@@ -400,8 +402,8 @@ class Config:
 
     @property
     def filtering(self) -> FilterConfig:
-        """The section `filter` with what `auto` stands for, which the bake-off chose (docs/findings.md)."""
-        signal, rule = ("pooled_excess", "conformal") if self.has_probes else ("relative_loss_rise", "otsu")
+        """The section `filter` with what `auto` stands for."""
+        signal, rule = AUTO[self.has_probes]
         chosen = self.filter
         return replace(
             chosen,

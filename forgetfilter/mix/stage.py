@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config.checks import FEWEST_PROBES, calibrated
+from forgetfilter.config.filter_checks import probes_needed
 from forgetfilter.config.schema import Config, SourceConfig
 from forgetfilter.data.original_rows import Originals
 from forgetfilter.data.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
@@ -42,8 +42,9 @@ def mix(run: Run) -> dict[str, Any]:
     if config.mixture is None:
         noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
         probes = list(examples(config.data.probes, "data.probes"))
-        if config.filtering.rule == "conformal" and len(probes) < FEWEST_PROBES:
-            raise UserError(f"data.probes: {len(probes)} rows, {calibrated(config)} needs at least {FEWEST_PROBES}")
+        fewest, rule = probes_needed(config)
+        if len(probes) < fewest:
+            raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
         control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)

@@ -34,7 +34,7 @@ def test_what_does_not_match_by_hand() -> None:
 def test_blocks_of_whole_lines(tmp_path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:  # type: ignore[no-untyped-def]
     # blocks of any size hold whole lines; blank ones are left out, and the last needs no end
     (tmp_path / "x").write_bytes("{a}\n\n  \r\n{größe\u2028}\r\n{c}".encode())
-    monkeypatch.setattr("forgetfilter.filter.blocks.BLOCK", block)
+    monkeypatch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
     read = [(bytes(values), lengths.tolist()) for values, lengths in lines(tmp_path / "x")]
     assert b"".join(values for values, _ in read) == "{a}\n{größe\u2028}\r\n{c}".encode()
     assert [n for _, lengths in read for n in lengths] == [4, 14, 3]

@@ -1,0 +1,94 @@
+"""Checks of the section `filter`: the names of signals and rules, and what these need of the rest of a configuration.
+
+What a signal or a rule needs, its own file says (config/registry.py); nothing here knows any of them by name.
+"""
+
+from collections.abc import Iterable
+from operator import attrgetter
+
+from forgetfilter.config.registry import RULES, SIGNALS, Rule
+from forgetfilter.config.schema import AUTO, Config, FilterConfig
+from forgetfilter.errors import UserError, nearest
+
+
+def check_filter(config: Config) -> None:
+    """UserError for an unknown signal or rule, or one that cannot work with the rest of the configuration."""
+    given = config.filter
+    for key, name, known in (
+        ("filter.signal", given.signal, SIGNALS.names),
+        ("filter.rule", given.rule, RULES.names),
+        *((f"filter.combine[{number}]", name, SIGNALS.names) for number, name in enumerate(given.combine)),
+    ):
+        allowed = known if key.startswith("filter.combine") else ("auto", *known)
+        if name not in allowed:
+            raise UserError(f"{key} cannot be {name!r}{nearest(name, allowed)}")
+    _check_rule(config)
+    if not config.only_evaluates:
+        for signal in given.combine or [config.filtering.signal]:
+            for setting in (stored.setting for stored in SIGNALS.get(signal, "filter.signal").stored):
+                if not attrgetter(setting)(config):
+                    raise UserError(f"filter.signal={signal} needs {_way(config, setting)}")
+
+
+def check_given(config: Config, keys: Iterable[str]) -> None:
+    """UserError where a key of the section `filter` that was given by itself is not one that the rule reads."""
+    rule = RULES.get(config.filtering.rule, "filter.rule")
+    for key in keys:
+        if (owner := _owner(key)) and owner.name != rule.name:
+            raise UserError(_foreign(config, key, owner))
+        taken = (new for new, old in rule.replaces.items() if old == key and getattr(config.filter, new) is not None)
+        for new in taken:
+            raise UserError(f"filter.{key}: filter.{new} takes its place here; set filter.{new}=null as well")
+
+
+def probes_needed(config: Config) -> tuple[int, str]:
+    """(the fewest probes with which the rule can decide, 0 for none; the rule as the user asked for it)."""
+    rule = RULES.get(config.filtering.rule, "filter.rule")
+    asked = f"auto, with probes {rule.name}," if config.filter.rule == "auto" else rule.name
+    return rule.fewest_probes, f"filter.rule={asked}"
+
+
+def _check_rule(config: Config) -> None:
+    given, defaults = config.filter, FilterConfig()
+    if given.rule == "auto":
+        automatic = {rule for _, rule in AUTO.values()}
+        for rule in (rule for name, rule in RULES.members.items() if name not in automatic):
+            for key in rule.settings:
+                if getattr(given, key) != getattr(defaults, key):
+                    raise UserError(_foreign(config, key, rule))
+    fewest, asked = probes_needed(config)
+    if fewest and not config.only_evaluates:  # how many rows data.probes has, the mix stage finds
+        enough = config.mixture.probes >= fewest if config.mixture else bool(config.data.probes)
+        if not enough:
+            raise UserError(f"{asked} needs at least {fewest} probes: set {_probes_key(config)}, and run again")
+    for key in RULES.get(config.filtering.rule, "filter.rule").settings:
+        if getattr(given, key) == {}:
+            raise UserError(f"filter.{key} is empty: name at least one source and its share to drop")
+
+
+def _owner(key: str) -> Rule | None:
+    """The rule that reads a key of the section `filter`."""
+    return next((rule for rule in RULES.members.values() if key in rule.settings), None)
+
+
+def _foreign(config: Config, key: str, owner: Rule) -> str:
+    rule, way = config.filtering.rule, f"set filter.rule={owner.name} as well"
+    if owner.fewest_probes and not config.has_probes:
+        way = f"it needs probes: set {_probes_key(config)}, and run again"
+    which = f"filter.rule is {rule}"
+    if config.filter.rule == "auto":
+        which = f"filter.rule=auto is {rule}, for there are {'probes' if config.has_probes else 'no probes'}"
+    return f"filter.{key} is a setting of the rule {owner.name}, but {which}: {way}"
+
+
+def _probes_key(config: Config) -> str:
+    return "mixture.probes" if config.mixture else "data.probes.NAME.path"
+
+
+def _way(config: Config, setting: str) -> str:
+    """What is to be set so that an attribute of the configuration is there."""
+    if setting == "has_probes":
+        return f"probes: set {_probes_key(config)}"
+    if setting == "has_control":
+        return f"a control set: set {'mixture.control' if config.mixture else 'data.control'}"
+    return f"{setting}={'true' if attrgetter(setting)(config) is False else 'NAME'}"
