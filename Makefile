@@ -19,7 +19,7 @@ quickstart: install
 	$(BIN)/forgetfilter run configs/quickstart.yaml
 
 test: install
-	$(BIN)/python -m pytest -q tests --ignore=tests/slurm
+	$(BIN)/python -m pytest -q -n auto --dist loadfile tests --ignore=tests/slurm
 
 # a real two-node Slurm of Debian's packages, in a temporary folder; needs root. The first test waits for whole streets
 test-slurm: install

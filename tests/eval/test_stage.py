@@ -329,7 +329,7 @@ def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
         count()
         return judge_answers(*args)
 
-    monkeypatch.setattr("forgetfilter.models.load_base", load)
+    monkeypatch.setattr("forgetfilter.models.loading.load_base", load)
     monkeypatch.setattr("forgetfilter.eval.stage.judge_answers", judge)
     for name in ("noisy", "refit"):
         shutil.copytree(toy_folder, run.model(name))

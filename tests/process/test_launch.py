@@ -129,6 +129,7 @@ def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: P
         "def noted():\n    open(sys.argv[1] + str(rank), 'w').close()\n    leave()\n"
         "dist.destroy_process_group = noted\n",
         "with process_group():\n"
+        "    dist.barrier()\n"  # else rank 0 may be gone before rank 1 has joined
         "    while rank == 1 and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
         "    assert rank == 0, 'rank 1 fails'\n",
     )
