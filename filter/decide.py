@@ -43,7 +43,7 @@ def input_hash(run: Run) -> str:
     logged = run.model("noisy") / "losses"
     parts = {
         "version": VERSION,
-        "filter": asdict(run.config.filtering),
+        "filter": asdict(run.filtering),
         "manifests": {name: read_manifest(folder / name) for name in given},
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
         "data": [sha256_file(path) for path in (run.noisy_data, run.safe_data, run.probes) if path.exists()],
@@ -83,7 +83,7 @@ def export(run: Run, decisions: Decisions) -> dict[str, Any]:
 def deciding(run: Run) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
     with scored(run) as (table, signal, scores, reviewed):
-        config = run.config.filtering
+        config = run.filtering
         rule = rules.get(config.rule)
         settings = {key: getattr(config, key) for key in rule.settings}
         yield make_decisions(table, scores, signal, rule, settings, reviewed)
@@ -93,7 +93,7 @@ def deciding(run: Run) -> Iterator[Decisions]:
 def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
     """The joined table of a run, its signal, the scores by it, and the review; who drops a probe trusts it no more."""
     said = review.read(run)
-    signal = signals.chosen(run.config.filtering.signal, run.config.filtering.combine)
+    signal = signals.chosen(run.filtering.signal, run.config.filtering.combine)
     texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
     with joined(run.noisy_data, run.folder / "signals", [*signal.needs, NOISE]) as table:
         reviewed = review.rows(table, said, run)
@@ -149,7 +149,7 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
 
 def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     """The content of summary.json."""
-    config = run.config.filtering
+    config = run.filtering
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
     table, scores, verdict, drop = decisions.table, decisions.scores, decisions.verdict, decisions.drop
     label, dropped, cut = table.columns.read("label"), int(drop.sum()), verdict.cut(scores)

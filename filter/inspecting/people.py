@@ -31,7 +31,7 @@ def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> No
 
 def _settings(run: Run) -> list[str]:
     """The settings that the decision that is there read, where they differ from the run's config."""
-    own = asdict(run.config.filtering)
+    own = asdict(run.filtering)
     used = read_summary(run).get("filter", own)
     rule = rules.get(used["rule"])
     foreign = {key for other in rules.every() for key in other.settings} - {*rule.settings}

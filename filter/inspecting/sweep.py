@@ -26,7 +26,7 @@ def sweep(run: Run) -> pl.DataFrame:
     Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
     precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
     """
-    config = run.config.filtering
+    config = run.filtering
     rule = varied(run)
     if rule.sweep is None:
         able = ", ".join(known.name for known in rules.every() if known.sweep)
@@ -63,13 +63,13 @@ def sweep(run: Run) -> pl.DataFrame:
 
 def varied(run: Run) -> rules.Rule:
     """The rule whose setting makes the curve: the run's, or quantile where auto stands for one without a number."""
-    rule = rules.get(run.config.filtering.rule)
+    rule = rules.get(run.filtering.rule)
     return rules.get("quantile") if rule.sweep is None and run.config.filter.rule == "auto" else rule
 
 
 def shown(frame: pl.DataFrame, run: Run) -> Shown:
     """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
-    rule, config = varied(run), run.config.filtering
+    rule, config = varied(run), run.filtering
     name = signals.chosen(config.signal, config.combine).name
     table = Shown(
         title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True

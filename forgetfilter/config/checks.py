@@ -115,6 +115,7 @@ def _check_numbers(config: Config) -> None:
     shares = {"train.lora.dropout": config.train.lora.dropout, "filter.quantile": config.filter.quantile}
     shares["eval.top_p"] = config.eval.top_p
     shares["eval.judge.max_missing"] = config.eval.judge.max_missing
+    shares["data.probe_share"] = config.data.probe_share
     shares["filter.max_false_drop"] = config.filter.max_false_drop
     if config.filter.fdr is not None:
         shares["filter.fdr"] = config.filter.fdr

@@ -58,9 +58,10 @@ def _check_rule(config: Config) -> None:
                     raise UserError(_foreign(config, key, rule))
     fewest, asked = probes_needed(config)
     if fewest and not config.only_evaluates:  # how many rows data.probes has, the mix stage finds
-        enough = config.mixture.probes >= fewest if config.mixture else bool(config.data.probes)
+        given_few = bool(config.mixture and 0 < config.mixture.probes < fewest)
+        enough = config.has_probes and not given_few
         if not enough:
-            raise UserError(f"{asked} needs at least {fewest} probes: set {_probes_key(config)}, and run again")
+            raise UserError(f"{asked} needs at least {fewest} probes: set {probes_key(config)}, and run again")
     for key in RULES.get(config.filtering.rule, "filter.rule").settings:
         if getattr(given, key) == {}:
             raise UserError(f"filter.{key} is empty: name at least one source and its share to drop")
@@ -74,21 +75,32 @@ def _owner(key: str) -> Rule | None:
 def _foreign(config: Config, key: str, owner: Rule) -> str:
     rule, way = config.filtering.rule, f"set filter.rule={owner.name} as well"
     if owner.fewest_probes and not config.has_probes:
-        way = f"it needs probes: set {_probes_key(config)}, and run again"
+        way = f"it needs probes: set {probes_key(config)}, and run again"
     which = f"filter.rule is {rule}"
     if config.filter.rule == "auto":
         which = f"filter.rule=auto is {rule}, for there are {'probes' if config.has_probes else 'no probes'}"
     return f"filter.{key} is a setting of the rule {owner.name}, but {which}: {way}"
 
 
-def _probes_key(config: Config) -> str:
+def cannot_without_probes(config: Config) -> str:
+    """What of the filter was asked for by name and needs probes, as the user wrote it; empty for nothing."""
+    given = config.filter
+    if given.rule != "auto" and RULES.get(given.rule, "filter.rule").fewest_probes:
+        return f"filter.rule={given.rule}"
+    named = given.combine or ([given.signal] if given.signal != "auto" else [])
+    needing = (n for n in named if any(s.setting == "has_probes" for s in SIGNALS.get(n, "filter.signal").stored))
+    signal = next(needing, "")
+    return f"filter.signal={signal}" if signal else ""
+
+
+def probes_key(config: Config) -> str:
     return "mixture.probes" if config.mixture else "data.probes.NAME.path"
 
 
 def _way(config: Config, setting: str) -> str:
     """What is to be set so that an attribute of the configuration is there."""
     if setting == "has_probes":
-        return f"probes: set {_probes_key(config)}"
+        return f"probes: set {probes_key(config)}"
     if setting == "has_control":
         return f"a control set: set {'mixture.control' if config.mixture else 'data.control'}"
     return f"{setting}={'true' if attrgetter(setting)(config) is False else 'NAME'}"

@@ -42,6 +42,9 @@ class DataConfig:
     """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
     probes: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
+    probe_share: float = 0.25
+    """Share of the safe set that is set aside as probes where neither `probes` nor mixture.probes gives any, 0 to 1:
+    of each source alike, 1,000 rows at most; none where that would be fewer than 36 rows."""
     control: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples unlike the safe set: M1 is also finetuned on them, and what that alone makes it forget is taken
     out of the signal contrastive_rise. Must share no row with noisy and safe."""
@@ -396,14 +399,26 @@ class Config:
         return bool(self.mixture.control if self.mixture else self.data.control)
 
     @property
-    def has_probes(self) -> bool:
-        """Whether trusted examples are trained along with the noisy ones, to compare them with."""
+    def gives_probes(self) -> bool:
+        """Whether the config names probes of its own."""
         return bool(self.mixture.probes if self.mixture else self.data.probes)
 
     @property
+    def has_probes(self) -> bool:
+        """Whether trusted examples are trained along with the noisy ones, as far as the config tells.
+
+        Whether the safe set has enough rows to set some aside, the mix stage finds.
+        """
+        return self.gives_probes or self.data.probe_share > 0
+
+    @property
     def filtering(self) -> FilterConfig:
-        """The section `filter` with what `auto` stands for."""
-        signal, rule = AUTO[self.has_probes]
+        """The section `filter` with what `auto` stands for, as far as the config tells."""
+        return self.filtering_with(self.has_probes)
+
+    def filtering_with(self, probes: bool) -> FilterConfig:
+        """The section `filter` with what `auto` stands for, with probes or without."""
+        signal, rule = AUTO[probes]
         chosen = self.filter
         return replace(
             chosen,

@@ -7,11 +7,12 @@ place of its source's key, and its `label` is taken over where it is one of reco
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.filter_checks import probes_needed
-from forgetfilter.config.schema import Config, SourceConfig
+from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
 from forgetfilter.data.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
 from forgetfilter.data.sources import fingerprint, read_originals, renamed
@@ -19,6 +20,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value, write_json
 from forgetfilter.mix.benchmarks.mixture import compose, pool_sources
 from forgetfilter.mix.given_prompts import given_prompts, write_prompts
+from forgetfilter.mix.probes import set_aside
 from forgetfilter.storage.run_folder import Run
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
@@ -31,7 +33,7 @@ def mix(run: Run) -> dict[str, Any]:
     """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
 
     The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
-    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}.
+    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}, and where safe rows became probes "set_aside".
     """
     config = run.config
     prompts, skipped = given_prompts(config)
@@ -40,19 +42,27 @@ def mix(run: Run) -> dict[str, Any]:
         return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     originals = Originals(run.originals)
     if config.mixture is None:
-        noisy, safe = examples(config.data.noisy, "data.noisy", originals), examples(config.data.safe, "data.safe")
+        noisy, safe = (
+            examples(config.data.noisy, "data.noisy", originals),
+            partial(examples, config.data.safe, "data.safe"),
+        )
         probes = list(examples(config.data.probes, "data.probes"))
         fewest, rule = probes_needed(config)
-        if len(probes) < fewest:
+        if config.gives_probes and len(probes) < fewest:
             raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
         control = examples(config.data.control, "data.control")
     else:
         mixture = compose(config.mixture, config.seed)
-        noisy, safe = _of_records(mixture.noisy), _of_records(mixture.safe)
+        noisy, safe = _of_records(mixture.noisy), partial(_of_records, mixture.safe)
         probes, control = list(_of_records(mixture.probes)), _of_records(mixture.control)
         prompts |= mixture.prompts
         skipped |= mixture.skipped
-    summary: dict[str, Any] = write_sets(run, noisy, safe, probes, control if config.has_control else None)
+    aside = set_aside(((row[2], _key(row)) for row in safe()), config)
+    probes += [row for row in safe() if _key(row) in aside]
+    trusted = (row for row in safe() if _key(row) not in aside)
+    summary: dict[str, Any] = write_sets(run, noisy, trusted, probes, control if config.has_control else None)
+    if aside:
+        summary["set_aside"] = len(probes)
     originals.finish(run.noisy_data)
     write_prompts(run, prompts)
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
@@ -79,7 +89,11 @@ def input_hash(config: Config) -> str:
         drawn = {"mixture": mixture, "seed": config.seed}
     sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
     # Order of the sources is order of the rows, which sorted keys would hide.
-    return sha256_value({"version": VERSION, "sources": sources, "order": list(used), "drawn": drawn})
+    parts = {"version": VERSION, "sources": sources, "order": list(used), "drawn": drawn}
+    share = config.data.probe_share
+    if not config.gives_probes and share != DataConfig.probe_share:  # runs of before it was there stay as they are
+        parts["probe_share"] = share
+    return sha256_value(parts)
 
 
 def examples(sources: Mapping[str, SourceConfig], key: str, originals: Originals | None = None) -> Iterator[Example]:

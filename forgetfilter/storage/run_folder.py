@@ -12,7 +12,7 @@ from typing import Any
 
 from forgetfilter import __version__
 from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
-from forgetfilter.config.schema import Config
+from forgetfilter.config.schema import Config, FilterConfig
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.peak_memory import peak_gb, start_peak
@@ -55,6 +55,11 @@ class Run:
     def write_config(self) -> None:
         header = "".join(f"# {key}: {value}\n" for key, value in versions().items())
         write_text(self.folder / "config.yaml", header + to_yaml(self.config))
+
+    @property
+    def filtering(self) -> FilterConfig:
+        """The section `filter` with what `auto` stands for in this run."""
+        return self.config.filtering_with(self.probes.exists())
 
     # -- paths ----------------------------------------------------------------------------------------------
 

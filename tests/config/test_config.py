@@ -7,7 +7,7 @@ import pytest
 from forgetfilter.config.load import differing_keys, load_config, to_yaml
 from forgetfilter.errors import UserError
 
-PLAIN = "data:\n  noisy: {a: {path: a.jsonl}}\n  safe: {b: {path: b.jsonl}}\n"
+PLAIN = "data:\n  probe_share: 0\n  noisy: {a: {path: a.jsonl}}\n  safe: {b: {path: b.jsonl}}\n"
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
 
     probes = "data.probes.a.path=probes.jsonl"
     assert filtering() == ("relative_loss_rise", "otsu")
-    assert filtering(probes) == ("pooled_excess", "conformal")
+    assert filtering(probes) == filtering("data.probe_share=0.25") == ("pooled_excess", "conformal")
     assert filtering(probes, "filter.signal=loss_rise") == ("loss_rise", "conformal")
     assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("pooled_excess", "quantile")
     assert load_config(file, [probes]).filter == load_config(file).filter  # what is written into the run says auto

@@ -102,6 +102,49 @@ def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_pat
     mix(Run(tmp_path / "run", config))
 
 
+def test_probes_are_set_aside_from_the_safe_set_unless_some_are_given(tmp_path: Path) -> None:
+    # A quarter of each source, the copies of a row together, the same whatever the order; the safe set keeps the rest.
+    safe = [pair(f"s{n}", source=("a", "b")[n % 4 == 0]) for n in range(160)]
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [*safe, safe[0]]))
+    summary = mix(run)
+    probes = {record.id: record.source for record in read_records(run.probes)}
+    assert summary["set_aside"] == len(probes) in (40, 41)
+    assert sum(source == "b" for source in probes.values()) in (10, 11)
+    assert [record.id for record in read_records(run.noisy_data)][1:] == list(probes)
+    left = [record.id for record in read_records(run.safe_data)]
+    assert len(left) + len(probes) == 161 and not {i[:64] for i in left} & {i[:64] for i in probes}
+    mix(again := Run(tmp_path / "again", config(tmp_path, [pair("1")], [safe[0], *safe[::-1]])))
+    assert {record.id for record in read_records(again.probes)} == set(probes)
+    source = {"held": write(tmp_path / "probes.jsonl", [pair("p")])}
+    given = dataclasses.replace(run.config.data, probes=source)
+    mix(named := Run(tmp_path / "named", Config(data=given, filter=FilterConfig(rule="quantile"))))
+    assert len(list(read_records(named.probes))) == 1 and len(list(read_records(named.safe_data))) == 161
+
+
+def test_a_small_safe_set_keeps_its_rows(tmp_path: Path) -> None:
+    # Fewer than 36 probes bound nothing by a tenth; who asks for what needs probes hears it before anything is trained.
+    small = config(tmp_path, [pair("1")], [pair(f"s{n}") for n in range(140)])
+    run = Run(tmp_path / "run", small)
+    assert "set_aside" not in mix(run) and not run.probes.exists() and len(list(read_records(run.safe_data))) == 140
+    assert (run.filtering.signal, run.filtering.rule) == ("relative_loss_rise", "otsu")
+    asked = dataclasses.replace(small, filter=FilterConfig(rule="conformal"))
+    with pytest.raises(UserError, match=r"filter.rule=conformal needs probes, and data.probe_share=0.25 .* is 35 rows"):
+        mix(Run(tmp_path / "asked", asked))
+
+
+def test_the_default_share_leaves_the_input_hash_as_it_was(tmp_path: Path) -> None:
+    # A run that was mixed before probes were set aside is not mixed again; another share is asked for, and so done.
+    small = config(tmp_path, [pair("1")], [pair("2")])
+
+    def with_share(share: float) -> str:
+        return input_hash(dataclasses.replace(small, data=dataclasses.replace(small.data, probe_share=share)))
+
+    assert input_hash(small) == with_share(0.25) != with_share(0.5)
+    probes = with_probes(tmp_path, [pair("p")], [pair("1")])
+    other = dataclasses.replace(probes, data=dataclasses.replace(probes.data, probe_share=0.5))
+    assert input_hash(probes) == input_hash(other)  # given probes win
+
+
 @pytest.mark.parametrize(
     ("probe", "where"), [("1", "1 probes are in the noisy set too"), ("9", "1 rows of the safe set")]
 )
