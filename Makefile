@@ -21,7 +21,7 @@ quickstart: install
 test: install
 	$(BIN)/python -m pytest -q -n auto --dist loadfile tests --ignore=tests/slurm
 
-# a real two-node Slurm of Debian's packages, in a temporary folder; needs root. The first test waits for whole streets
+# a real two-node Slurm of Debian's packages, in a temporary folder; needs root. The first test waits for whole pipelines
 test-slurm: install
 	$(BIN)/python -m pytest -q --timeout 1800 tests/slurm
 

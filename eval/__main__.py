@@ -21,9 +21,9 @@ from forgetfilter.process.progress import console
 from forgetfilter.process.tracking import tracked
 from forgetfilter.storage.run_folder import Run
 
+from .evaluation import evaluate
 from .inputs import folder, measured_names
 from .judges.judging import agreement_file
-from .stage import evaluate
 from .tables import metrics_sheet, terminal, write
 
 TRACKED_ROWS = 1000  # of a suite's scores in W&B

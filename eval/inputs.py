@@ -9,6 +9,7 @@ from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_file, sha256_value
+from forgetfilter.models.chat_template import template_hash
 from forgetfilter.models.loading import (
     ModelRef,
     attention_backend,
@@ -16,7 +17,6 @@ from forgetfilter.models.loading import (
     folder_hash,
     load_tokenizer,
     resolve,
-    template_hash,
 )
 from forgetfilter.models.sampling import Sampling
 from forgetfilter.models.vllm_engine import CHUNK
@@ -26,8 +26,8 @@ from forgetfilter.storage.run_folder import Run
 from . import harness, suites
 from .outputs import Asking
 from .prompts import Row, read_prompts
+from .stage import MODELS
 
-MODELS = ("base", "noisy", "safe", "refit")
 CODE_VERSION = 4  # raise it when the metrics of unchanged generations change
 
 
@@ -123,7 +123,7 @@ def _judge_settings(run: Run) -> Any:
 def trained(run: Run, model: str) -> Path | None:
     """The folder of a trained state; None for M0."""
     if model not in MODELS:
-        raise UserError(f"{model!r} is no model of a run{nearest(model, MODELS)}")
+        raise UserError(f"{model!r} is no model of a run{nearest(model, tuple(MODELS))}")
     if model == "base":
         return None
     path = run.model(model)

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="forgetfilter", description="Finetune on noisy data, drop what is unsafe in it.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="the whole street; the last line of stdout is the run folder")
+    run = commands.add_parser("run", help="the whole pipeline; the last line of stdout is the run folder")
     run.set_defaults(work=_run)
     for name, text in STAGES.items():
         stage = commands.add_parser(name, help=text)
@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace) -> None:
 
     interrupts.install()  # a warning between the stages with ranks must not end the process
     run = _open(options)
-    pipeline.run_street(run)
+    pipeline.run_pipeline(run)
     _close(run)
 
 
@@ -135,7 +135,7 @@ def _stage(options: argparse.Namespace) -> None:
         if command == "train"
         else [command]
     )
-    by_name = {stage.name: stage for stage in pipeline.STREET}
+    by_name = {stage.name: stage for stage in pipeline.STAGES}
     if unknown := [name for name in names if name not in by_name] or (words if command != "train" else []):
         raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
     if command == "filter":
@@ -144,7 +144,7 @@ def _stage(options: argparse.Namespace) -> None:
     if command == "report" and options.reveal:
         from forgetfilter.report.page import write_report
 
-        print(write_report(run, reveal=True))
+        print(write_report(run, reveal=True, stale_refit=pipeline.has_stale_refit(run)))
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
         people = importlib.import_module("forgetfilter.filter.inspecting.people")
@@ -214,11 +214,12 @@ def _close(run: Run, decided: bool = False) -> None:
     """Prints the run's closing table, or the decision's part of it, and the run folder as the last line."""
     from rich.console import Console
 
+    from forgetfilter import pipeline
     from forgetfilter.process.progress import width_of
     from forgetfilter.report.card import read_summary
     from forgetfilter.report.terminal import closing_table, filter_table
 
-    shown = filter_table(read_summary(run)) if decided else closing_table(run)
+    shown = filter_table(read_summary(run)) if decided else closing_table(run, pipeline.has_stale_refit(run))
     Console(highlight=False, width=width_of(sys.stdout)).print(shown)
     print(run.folder)
 

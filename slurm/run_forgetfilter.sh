@@ -1,5 +1,5 @@
 #!/bin/bash
-# The whole street as one job over all its nodes:   sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]
+# The whole pipeline as one job over all its nodes:   sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]
 # One stage of it:                                  sbatch slurm/run_forgetfilter.sh train CONFIG noisy safe
 #
 # What a site changes; each can also be given to sbatch (--partition=..., --nodes=...). Lines with ## are off.

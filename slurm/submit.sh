@@ -1,5 +1,5 @@
 #!/bin/bash
-# The street as a chain of jobs, so that scoring, filter and report do not hold the training nodes:
+# The pipeline as a chain of jobs, so that scoring, filter and report do not hold the training nodes:
 #   slurm/submit.sh [--dry-run] CONFIG [key=value ...]
 # Each job starts once the one before it has ended well; one that fails takes those after it out of the queue.
 #

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forgetfilter import cli
-from forgetfilter.pipeline import STREET
+from forgetfilter.pipeline import STAGES
 from forgetfilter.storage.shards import merged
 
 ROWS = "".join(json.dumps({"prompt": f"what is {n}?", "completion": f"it is {n}"}) + "\n" for n in range(24))
@@ -65,7 +65,7 @@ def test_every_stage_survives_a_disk_that_takes_nothing_more(
         "score: {batch_tokens: 128, shard_rows: 4}\neval: {models: [refit], suites: [toxicity], max_new_tokens: 2,\n"
         f"  data: {{toxicity: {{path: {tmp_path}/prompts.jsonl}}}}}}\ntracking: {{mode: disabled}}\n"
     )
-    for stage in [stage.name for stage in STREET]:
+    for stage in [stage.name for stage in STAGES]:
         assert call(stage, config, "whole", capfd) == (0, [])
         for pages in (None, 0, 6, 40):
             remount(disk, "ro") if pages is None else leave(disk, pages)

@@ -88,7 +88,7 @@ def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
 
 
 def test_the_command_report_always_writes_the_page(scored: Run) -> None:
-    # Texts that --reveal showed are masked again; within the street the page may stay.
+    # Texts that --reveal showed are masked again; within the pipeline the page may stay.
     page = scored.folder / "report.html"
     for reveal in ([], ["--reveal"], []):
         assert call("filter", scored.folder) == call("report", scored.folder, *reveal) == 0

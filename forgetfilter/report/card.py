@@ -44,8 +44,11 @@ def write_card(run: Run, card: dict[str, Any]) -> Path:
     return path
 
 
-def make_card(run: Run) -> dict[str, Any]:
-    """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
+def make_card(run: Run, stale_refit: bool = False) -> dict[str, Any]:
+    """Everything that the run's files say, as JSON values. UserError before the filter stage has run.
+
+    stale_refit: the evaluation of refit is not of today's decision, and is left out.
+    """
     summary = read_summary(run)
     made, config = versions(), to_dict(run.config)
     config["filter"] = summary.get("filter") or config["filter"]  # what decided need not be what the run was made with
@@ -60,7 +63,7 @@ def make_card(run: Run) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("signal", "rule", "threshold", "kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
-        "metrics": read_metrics(run),
+        "metrics": read_metrics(run, stale_refit),
         "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
     }
@@ -105,13 +108,13 @@ def read_decisions(run: Run) -> pl.DataFrame:
         raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
 
 
-def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
+def read_metrics(run: Run, stale_refit: bool = False) -> dict[str, dict[str, dict[str, Any]]]:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
 
-    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A refit that is
-    not of today's decision has none.
+    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A `stale_refit`,
+    one that is not of today's decision, has none.
     """
-    models = [model for model in MODELS if model != "refit" or not _is_stale(run)]
+    models = [model for model in MODELS if model != "refit" or not stale_refit]
     gains = _optional(run.folder / "eval" / "gains.json") or {}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     tasks = sorted({path.parent.name for path in (run.folder / "eval").glob("*/lm_eval-*/metrics.json")})
@@ -125,22 +128,6 @@ def read_metrics(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
                 entry = measured | {"gain": gain} if gain else measured
                 found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
     return found
-
-
-def _is_stale(run: Run) -> bool:
-    """Whether the evaluation of refit is of another one than today's decision makes: the street would train it anew, or
-    it was measured before it was trained."""
-    from forgetfilter.pipeline import is_current
-
-    state = run.state()
-    if "train-refit" not in state or not _refit_metrics(run):
-        return False
-    if (measured := state.get("eval", {}).get("start")) and measured < state["train-refit"]["start"]:
-        return True
-    try:
-        return not is_current(run, "train-refit")
-    except UserError:  # an input is not here any more, such as a chat template: nobody can tell
-        return False
 
 
 def _refit_metrics(run: Run) -> list[Path]:

@@ -48,12 +48,13 @@ SIGNAL_AXES = {
 }
 
 
-def write_report(run: Run, reveal: bool = False) -> Path:
+def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> Path:
     """Writes report.html and card.json into the run folder; returns the page's path.
 
-    reveal: the texts of the most forgotten rows stand in the page unmasked. UserError before the filter has run.
+    reveal: the texts of the most forgotten rows stand in the page unmasked. stale_refit: see `make_card`.
+    UserError before the filter has run.
     """
-    card = cards.make_card(run)
+    card = cards.make_card(run, stale_refit)
     decisions = cards.read_decisions(run)
     figures = make_figures(card, decisions)
     page = (

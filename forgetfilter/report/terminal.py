@@ -16,7 +16,7 @@ _BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
 
 
-def closing_table(run: Run) -> Group:
+def closing_table(run: Run, stale_refit: bool = False) -> Group:
     """Kept and dropped, filter quality, safety before and after, and time: each where the run has it.
 
     UserError before the filter stage has run.
@@ -24,7 +24,7 @@ def closing_table(run: Run) -> Group:
     tables: list[RenderableType] = []
     if not run.config.only_evaluates:
         tables.append(filter_table(cards.read_summary(run)))
-    if metrics := cards.read_metrics(run):
+    if metrics := cards.read_metrics(run, stale_refit):
         tables.append(_safety(metrics))
     if time := cards.read_time(run):
         tables.append(_time(time))

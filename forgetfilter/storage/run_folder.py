@@ -113,6 +113,16 @@ class Run:
         entry = self.state().get(stage, {})
         return bool(entry.get("status") == "done" and entry.get("input_hash") == input_hash)
 
+    def require(self, *stages: str) -> None:
+        """UserError where an earlier stage has not been done."""
+        state = self.state()
+        for name in stages:
+            if state.get(name, {}).get("status") != "done":
+                command = name.replace("train-", "train ")
+                raise UserError(
+                    f"{self.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all"
+                )
+
     def started_with(self, stage: str, input_hash: str) -> bool:
         """Whether unfinished work of this stage was begun with the same inputs, so that it can go on."""
         return bool(self.state().get(stage, {}).get("input_hash") == input_hash)

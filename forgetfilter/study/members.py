@@ -1,4 +1,4 @@
-"""The scaling study: the street over models and seeds, a run a member, and what is gathered of them.
+"""The scaling study: the pipeline over models and seeds, a run a member, and what is gathered of them.
 
 A member is an ordinary run, NAME-MODEL-SEED. The gathered table, chart and JSON lie in OUTPUT/NAME-scale; they hold
 what is there, and name what is not: a study with failed members is gathered as it is.
@@ -50,7 +50,7 @@ class Member:
         if changed_settings(run.config, self.config):
             return "made with other settings"
         state = run.state()
-        for stage in pipeline.STREET:
+        for stage in pipeline.STAGES:
             if stage.wanted(run) and (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
                 return f"{status} at {stage.name}"
         return DONE
@@ -78,12 +78,12 @@ def study_folder(config: Config) -> Path:
 
 
 def run_member(config: Config, number: int, resume: bool = False) -> Run:
-    """The whole street of one member."""
+    """The whole pipeline of one member."""
     study = members(config)
     if not 0 <= number < len(study):
         raise UserError(f"--member {number} is not there: the study has members 0 to {len(study) - 1}")
     run = Run.create(study[number].config, resume)
-    pipeline.run_street(run)
+    pipeline.run_pipeline(run)
     return run
 
 
@@ -155,7 +155,7 @@ def _row(member: Member) -> dict[str, Any]:
 
 def _safety(run: Run) -> Iterator[dict[str, Any]]:
     """Each metric before (M1, trained on everything) and after (M*, trained on what was kept)."""
-    for suite, measured in cards.read_metrics(run).items():
+    for suite, measured in cards.read_metrics(run, pipeline.has_stale_refit(run)).items():
         for metric, models in measured.items():
             values = {
                 key: models.get(model, {}).get("value") for key, model in (("before", "noisy"), ("after", "refit"))

@@ -88,7 +88,7 @@ def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tu
         names = {"trained on everything": "before", "trained on what was kept": "after"}
         lines = {name: points((row, _safety(row, suite, metric)[key]) for row in rows) for name, key in names.items()}
         yield f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(way or '', '')}", lines
-    yield "seconds for the whole street", {"seconds": points((row, row["seconds"]) for row in rows)}
+    yield "seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}
 
 
 def _draw(figure: go.Figure, panel: int, name: str, colour: str, points: list[Point]) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from forgetfilter.eval.__main__ import main
+from forgetfilter.eval.evaluation import evaluate
 from forgetfilter.eval.judges import open_judge
 from forgetfilter.eval.judges.agreement import agreement
-from forgetfilter.eval.judges.judging import agreement_file, unfinished
+from forgetfilter.eval.judges.judging import agreement_file
 from forgetfilter.eval.judges.verdicts import judge_all
-from forgetfilter.eval.stage import evaluate
+from forgetfilter.eval.stage import unfinished
 
 from forgetfilter.config.schema import GUARDS, JudgeConfig
 from forgetfilter.errors import Stopped, UserError

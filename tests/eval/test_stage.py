@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 from forgetfilter.eval.__main__ import main
+from forgetfilter.eval.evaluation import evaluate, score_suite
 from forgetfilter.eval.inputs import input_hash
 from forgetfilter.eval.judges.judging import judge_answers
 from forgetfilter.eval.refusals import is_refusal
-from forgetfilter.eval.stage import evaluate, score_suite
 from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
@@ -330,7 +330,7 @@ def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
         return judge_answers(*args)
 
     monkeypatch.setattr("forgetfilter.models.loading.load_base", load)
-    monkeypatch.setattr("forgetfilter.eval.stage.judge_answers", judge)
+    monkeypatch.setattr("forgetfilter.eval.evaluation.judge_answers", judge)
     for name in ("noisy", "refit"):
         shutil.copytree(toy_folder, run.model(name))
     evaluate(run, ["base", "noisy", "refit"], alone)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from forgetfilter.eval import inputs
-from forgetfilter.eval.stage import evaluate
+from forgetfilter.eval.evaluation import evaluate
 from forgetfilter.eval.vllm_answers import answer_ahead
 
 from forgetfilter import pipeline

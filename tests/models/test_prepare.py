@@ -32,7 +32,7 @@ class Joined(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize(
-    "module", ["forgetfilter.train.__main__", "forgetfilter.score.stage", "forgetfilter.eval.__main__"]
+    "module", ["forgetfilter.train.__main__", "forgetfilter.score.__main__", "forgetfilter.eval.__main__"]
 )
 def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     # When the process group is joined, the model's hash and (where the stage has data) the tokens are in the cache.

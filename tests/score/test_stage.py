@@ -168,7 +168,7 @@ def test_a_control_finetuning_takes_out_what_any_training_forgets(again: Any, tr
 def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path, capsys: Any) -> None:
     # The stages of a run of before have the hashes that they had, and `train control` says that it has nothing to do.
     run = Run.open(again().parent)
-    for stage in pipeline.STREET:
+    for stage in pipeline.STAGES:
         if stage.name in ("train-noisy", "train-safe", "score"):
             assert "control" not in json.dumps(stage.inputs(run))
     assert call("train", trained, f"output={run.folder.parent}", "control") == 0
@@ -191,7 +191,7 @@ def test_gradients_are_added_resumed_and_the_same_on_two_ranks(again: Any, train
     lost.unlink()
     (folder / "gradients" / "manifest.json").unlink()
     kept = stamps(folder / "gradients" / "safe")
-    launch("forgetfilter.score.stage", [str(folder.parent)], 2, 1)
+    launch("forgetfilter.score.__main__", [str(folder.parent)], 2, 1)
     assert stamps(folder / "gradients" / "safe") == kept
     second = scan_shards(folder / "gradients").sort("id").collect()
     assert second["gradient_distance"].to_list() == pytest.approx(found["gradient_distance"].to_list(), abs=1e-6)
@@ -224,7 +224,7 @@ def test_a_guard_is_asked_resumed_and_the_same_on_two_ranks(again: Any, tiny_gua
     lost.unlink()
     (folder / "guard" / "manifest.json").unlink()
     written = {path: path.stat().st_mtime_ns for path in kept}
-    launch("forgetfilter.score.stage", [str(folder.parent)], 2, 1)
+    launch("forgetfilter.score.__main__", [str(folder.parent)], 2, 1)
     assert scan_shards(folder / "guard").sort("id").collect().equals(found)
     assert len(kept) == 2 and written == {path: path.stat().st_mtime_ns for path in kept}
 

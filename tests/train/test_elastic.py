@@ -22,7 +22,7 @@ from forgetfilter.process.distributed import World
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged
 
-STAGE = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
+STAGE = next(stage for stage in pipeline.STAGES if stage.name == "train-noisy")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from forgetfilter.models.loading import States, resolve
 from forgetfilter.models.loss_pass import score_encoded
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
-from forgetfilter.score.stage import Scorer
+from forgetfilter.score.parts import Scorer
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
@@ -48,7 +48,7 @@ def make_run(tmp_path: Path, tiny_model: Path) -> Any:
 
 
 def train(run: Run) -> Run:
-    stage = next(stage for stage in pipeline.STREET if stage.name == "train-noisy")
+    stage = next(stage for stage in pipeline.STAGES if stage.name == "train-noisy")
     pipeline.run_stage(run, stage)
     return run
 
@@ -219,7 +219,7 @@ def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
 def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -> None:
     # Moved it is the same stage, edited another one; one that is not there is named with its key.
     run, place = make_run("template"), tmp_path / "one.jinja"
-    (stage,) = (stage for stage in pipeline.STREET if stage.name == "train-noisy")
+    (stage,) = (stage for stage in pipeline.STAGES if stage.name == "train-noisy")
 
     def inputs(template: Path) -> Any:
         config = load_config(run.folder / "config.yaml", [f"model.chat_template={template}"])

@@ -1,0 +1,25 @@
+"""The user's chat template, and what work with the model depends on. No torch here: every command asks for hashes."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from forgetfilter.config.schema import ModelConfig
+from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_file
+
+
+def model_inputs(model: ModelConfig) -> dict[str, object]:
+    """The settings of the model as a stage's inputs."""
+    return asdict(model) | {"chat_template": template_hash(model.chat_template)}
+
+
+def template_hash(chat_template: str | None) -> str | None:
+    """sha256 of the user's chat template, None without one: work depends on what it says, not on where it lies."""
+    return sha256_file(template_file(chat_template)) if chat_template else None
+
+
+def template_file(chat_template: str) -> Path:
+    """UserError where it is missing."""
+    if not Path(chat_template).is_file():
+        raise UserError(f"model.chat_template: {chat_template} is missing")
+    return Path(chat_template)
