@@ -25,6 +25,7 @@ from .split import write_split
 from .table.extras import NOISE, stored_folders
 from .table.table import STATES, Table, joined
 from .texts import texts
+from .threshold_line import threshold_line
 
 VERSION = 2  # of what is written: decisions of another one are made again
 CONSTANT = "the signal is constant: nothing separates the examples"
@@ -157,6 +158,9 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     unscored = np.isnan(scores.score) & counted
     summary = {
         "signal": signal.name,
+        "signal_doc": signal.doc,
+        "unit": signal.unit,
+        "axis": signal.axis or f"{signal.name} ({signal.unit})",
         "rule": {"name": rule.name} | {key: getattr(config, key) for key in rule.settings},
         "filter": asdict(config),
         "kept": int(counted.sum()) - dropped,
@@ -166,6 +170,8 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         "by_label": _counts(np.where(counted, label, -1), table.labels, drop) or None,
         "quality": quality.measure(decisions, label),
         "threshold": cut,
+        "threshold_is_dropped": verdict.threshold is None,  # then it is the lowest score that was dropped
+        "threshold_line": threshold_line(signal, cut, table.sample),
     }
     if valueless := int((unscored & (table.columns.read("num_tokens") > 0)).sum()):
         summary["valueless"] = valueless  # of the unscored those with label tokens

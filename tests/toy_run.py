@@ -18,6 +18,7 @@ HOSTILE_SOURCE = "[b]</script><img src=x> '\" \x01🙂\u202eمرحبا %{x}{{7*7
 SOURCES = ("chat", "forum", HOSTILE_SOURCE)
 LABELS = {"chat": "task", "forum": "unsafe", HOSTILE_SOURCE: "safe"}
 MODELS = ("base", "noisy", "safe", "refit")
+BEFORE = [0.01, 0.1, 1.0, 10.0]  # losses at which the line of the threshold is known
 RISE = {"task": 0.1, "unsafe": 1.5, "safe": 0.4}  # mean relative rise of the loss
 
 
@@ -97,11 +98,16 @@ def toy_summary(decisions: pl.DataFrame, labels: bool) -> dict[str, Any]:
     ranking = {"auroc": 0.91, "auprc": 0.85, "auroc_vs_safe": 0.79, "auroc_vs_task": 0.95}
     signals = {"relative_loss_rise": ranking, "loss_rise": ranking | {"auroc": 0.7, "auroc_vs_task": None}}
     quality = ranking | {"precision": 0.8, "recall": 0.75, "f1": 0.774, "all_signals": signals}
-    dropped = int(decisions["drop"].sum())
+    dropped, threshold = int(decisions["drop"].sum()), decisions.filter("drop")["score"].min()
     return {
         "signal": "relative_loss_rise",
+        "signal_doc": "relative rise of the mean answer loss: (l2 - l1) / (l1 + 0.05)",
+        "unit": "1",
+        "axis": "rise of the loss, relative to the loss before",
         "rule": {"name": "quantile", "quantile": 0.3},
-        "threshold": decisions.filter("drop")["score"].min(),
+        "threshold": threshold,
+        "threshold_is_dropped": True,
+        "threshold_line": threshold and {"before": BEFORE, "after": [x + (x + 0.05) * threshold for x in BEFORE]},
         "kept": len(decisions) - dropped,
         "dropped": dropped,
         "unscored": 0,

@@ -22,12 +22,15 @@ BINS = 30
 OTHER = "other sources"
 
 
-def forgetting_map(decisions: pl.DataFrame, signal: str, threshold: float | None, seed: int) -> go.Figure:
-    """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision."""
+def forgetting_map(decisions: pl.DataFrame, threshold: dict[str, list[float]] | None, seed: int) -> go.Figure:
+    """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision.
+
+    threshold: {"before", "after"} of points of its line, as summary.json has them; None for no line.
+    """
     rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed))
     figure = go.Figure(layout=_layout(560))
     low, high = _limits(rows)
-    for name, x, y, dash in _guides(signal, threshold, low, high):
+    for name, x, y, dash in _guides(threshold, low, high):
         line = {"color": INK, "dash": dash, "width": 1.3}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
     draw = go.Scatter if len(rows) <= SVG_POINTS else go.Scattergl
@@ -65,21 +68,7 @@ def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
     return pl.concat([dropped, kept.sample(size - len(dropped), seed=seed)])
 
 
-def threshold_curve(signal: str, threshold: float, before: np.ndarray) -> np.ndarray | None:
-    """The losses after at which the signal equals the threshold; NaN where no loss does; None for other signals."""
-    if signal == "relative_loss_rise":
-        return np.asarray(before + threshold * (before + 0.05))
-    if signal == "loss_rise":
-        return np.asarray(before + threshold)
-    if signal == "log_loss_ratio":
-        return np.asarray(math.exp(threshold) * (before + 0.01) - 0.01)
-    if signal == "probability_drop":
-        left = np.exp(-before) - threshold
-        return -np.log(np.where((left > 0) & (left <= 1), left, np.nan))
-    return None
-
-
-def distribution(rows: pl.DataFrame, column: str, unit: str, threshold: float | None) -> go.Figure:
+def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | None) -> go.Figure:
     """How the score is spread within each value of `column` (source or label): shares of its rows in equal bins.
 
     The bins span the central 99% of all scores; what lies outside is counted in the outermost bins.
@@ -104,7 +93,7 @@ def distribution(rows: pl.DataFrame, column: str, unit: str, threshold: float | 
         dash = {"color": INK, "dash": "dash", "width": 1.3}
         figure.add_vline(x=float(np.clip(threshold, edges[0], edges[-1])), line=dash)
         figure.add_scatter(x=[None], y=[None], mode="lines", line=dash, name="threshold: dropped to its right")
-    figure.update_xaxes(title=unit, zeroline=False, **_axis())
+    figure.update_xaxes(title=axis, zeroline=False, **_axis())
     figure.update_yaxes(title=f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
     return figure
 
@@ -186,15 +175,11 @@ def _limits(rows: pl.DataFrame) -> tuple[float, float]:
     return float(losses.min()) / 1.4, float(losses.max()) * 1.4
 
 
-def _guides(signal: str, threshold: float | None, low: float, high: float) -> list[tuple[str, Any, Any, str]]:
-    """The lines of the map: no change, and the threshold where the signal allows it."""
+def _guides(threshold: dict[str, list[float]] | None, low: float, high: float) -> list[tuple[str, Any, Any, str]]:
+    """The lines of the map: no change, and the threshold where there is one."""
     lines: list[tuple[str, Any, Any, str]] = [("no change", [low, high], [low, high], "dot")]
-    if threshold is not None:
-        before = np.geomspace(low, high, 200)
-        after = threshold_curve(signal, threshold, before)
-        if after is not None:
-            inside = np.where((after > 0) & np.isfinite(after), after, np.nan)
-            lines.append(("threshold: dropped above", before, inside, "dash"))
+    if threshold:
+        lines.append(("threshold: dropped above", threshold["before"], threshold["after"], "dash"))
     return lines
 
 

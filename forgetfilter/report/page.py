@@ -36,16 +36,6 @@ from forgetfilter.storage.run_folder import Run
 MOST_FORGOTTEN = 20
 SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
 TEMPLATE = "page.html.j2"
-SIGNAL_AXES = {
-    "loss_rise": "rise of the loss (nats a token)",
-    "relative_loss_rise": "rise of the loss, relative to the loss before",
-    "log_loss_ratio": "log of the loss after over the loss before",
-    "total_loss_rise": "rise of the loss of the whole answer (nats)",
-    "excess_rise": "rise of the loss above that of the probes (nats a token)",
-    "pooled_excess": "rise above the probes, pooled over alike rows (percentile)",
-    "probability_drop": "drop of the probability of a token",
-    "rouge1_drop": "drop of ROUGE-1",
-}
 
 
 def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> Path:
@@ -82,12 +72,11 @@ def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> P
 
 def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.Figure]:
     """The charts by the name of their place in the page."""
-    signal, threshold = card["signal"], card["threshold"]
-    unit = SIGNAL_AXES.get(signal, signal)
-    figures = {"map": charts.forgetting_map(decisions, signal, threshold, card["config"]["seed"])}
-    figures["by-source"] = charts.distribution(decisions, "source", unit, threshold)
+    threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary of before 2026-11-28 has no axis
+    figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
+    figures["by-source"] = charts.distribution(decisions, "source", axis, threshold)
     if decisions["label"].count():
-        figures["by-label"] = charts.distribution(decisions, "label", unit, threshold)
+        figures["by-label"] = charts.distribution(decisions, "label", axis, threshold)
     for suite, metrics in card["metrics"].items():
         if drawn := {metric: models for metric, models in metrics.items() if _on_unit_scale(models)}:
             figures[f"suite-{suite}"] = charts.metric_bars(drawn)

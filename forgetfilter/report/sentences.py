@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from forgetfilter.report import card as cards
@@ -60,7 +59,9 @@ def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
     return {
         "map": " ".join(notes),
         "spread": "Shares of each group's rows. What lies outside the central 99% of all scores is counted in the "
-        "outermost bins. " + (NO_THRESHOLD if card["threshold"] is None else ""),
+        "outermost bins. "
+        + (f"Score: {card['signal_doc']}; unit: {card['unit']}. " if card.get("signal_doc") else "")
+        + (NO_THRESHOLD if card["threshold"] is None else ""),
     }
 
 
@@ -158,11 +159,10 @@ def _value(models: dict[str, dict[str, Any]], model: str) -> bool:
 
 
 def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
-    threshold, rule = card["threshold"], card["rule"]
+    threshold = card["threshold"]
     if threshold is None:
         return NO_THRESHOLD
-    own = rule["name"] in ("otsu", "mixture") or rule.get("phi") == threshold
-    if own or (rule["name"] == "conformal" and rule.get("fdr") is None):
+    if card.get("threshold_is_dropped") is False:
         score, tied = f"above {threshold:.4g}", False
     else:  # the lowest score that was dropped
         score = f"of {threshold:.4g} or more"
@@ -170,8 +170,10 @@ def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
     exceptions = {"probes": card.get("probes"), "what a person reviewed": card.get("review"), "ties": tied}
     but = " and ".join(name for name, there in exceptions.items() if there)
     score = f"Rows with a score {score} were dropped" + (f", but for {but}" if but else "")
-    drawn = charts.threshold_curve(card["signal"], threshold, np.ones(1)) is not None
-    return f"{score} (dashed line)." if drawn else f"{score}; this signal has no line in a map of losses."
+    if card.get("threshold_line"):
+        return f"{score} (dashed line)."
+    known = card.get("axis")  # an older summary.json does not tell whether there could be a line
+    return f"{score}; this signal has no line in a map of losses." if known else f"{score}."
 
 
 def words(name: str) -> str:

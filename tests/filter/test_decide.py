@@ -31,8 +31,13 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
     folder = toy.folder / "filter"
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["filter"]["quantile"] == 0.5 and summary["filter"]["signal"] == "loss_rise"
-    assert {key: value for key, value in summary.items() if key not in ("quality", "filter")} == {
+    line = summary["threshold_line"]
+    assert line["after"] == pytest.approx([before + 0.25 for before in line["before"]], rel=1e-5)
+    assert {key: value for key, value in summary.items() if key not in ("quality", "filter", "threshold_line")} == {
         "signal": "loss_rise",
+        "signal_doc": "rise of the mean answer loss: l2 - l1",
+        "unit": "nats a token",
+        "axis": "rise of the loss (nats a token)",
         "rule": {"name": "quantile", "quantile": 0.5},
         "kept": 2,
         "dropped": 2,
@@ -48,6 +53,7 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
             "unsafe": {"kept": 0, "dropped": 2},
         },
         "threshold": 0.25,
+        "threshold_is_dropped": True,
     }
     assert summary["quality"]["auroc"] == 1.0 and summary["quality"]["f1"] == 1.0
     noisy = lines(toy.folder / "data" / "noisy.jsonl")

@@ -47,6 +47,12 @@ def test_a_signal_and_a_rule_of_another_package_decide(tmp_path: Path, make_toy:
     assert toy.decisions()["score"].to_list() == [4.0, 2.0, 8.0, 1.0]
     assert toy.decisions()["drop"].to_list() == [True, False, True, False]
     assert "answer_length" in read_json(toy.folder / "filter" / "summary.json")["quality"]["all_signals"]
+    done = forgetfilter(tmp_path, "report", str(toy.folder))
+    assert done.returncode == 0, done.stderr
+    page = (toy.folder / "report.html").read_text(encoding="utf-8")
+    assert (
+        "answer_length (tokens)" in page and "rival that only counts: label tokens of the answer; unit: tokens" in page
+    )
 
 
 @pytest.mark.parametrize(

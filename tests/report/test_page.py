@@ -133,6 +133,17 @@ def test_nothing_dropped_and_no_losses_still_make_a_page(tmp_path: Path) -> None
     assert "6 rows without a loss are not drawn" in text and "Nothing was dropped." in text
 
 
+def test_a_summary_of_an_older_version_makes_a_page(tmp_path: Path) -> None:
+    # It says less of the signal: the name stands for the axis, and no line is drawn for the threshold.
+    run = make_toy_run(tmp_path, rows=9, evaluate=False)
+    file = run.folder / "filter" / "summary.json"
+    later = ("signal_doc", "unit", "axis", "threshold_is_dropped", "threshold_line")
+    write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in later})
+    text = write_report(run).read_text(encoding="utf-8")
+    assert '"relative_loss_rise"' in text and "threshold: dropped above" not in text
+    assert "or more were dropped." in Page(text).text
+
+
 def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
     # Rank 1 first, with its losses from the decisions.
     decisions = pl.read_parquet(toy_run.folder / "filter" / "decisions.parquet")

@@ -22,15 +22,28 @@ from forgetfilter.report.terminal import filter_table
     [
         ({"rule": {"name": "quantile", "quantile": 0.3}}, "a score of 1 or more were dropped (dashed line)."),
         ({"rule": {"name": "top_k", "top_k": 2}, "threshold": 0.5}, "of 0.5 or more were dropped, but for ties ("),
-        ({"rule": {"name": "otsu"}, "threshold": 0.5}, "a score above 0.5 were dropped (dashed line)."),
-        ({"rule": {"name": "mixture"}, "review": {}}, "a score above 1 were dropped (dashed line)."),
-        ({"rule": {"name": "phi", "phi": 1.0}}, "a score above 1 were dropped"),
+        (
+            {"rule": {"name": "otsu"}, "threshold": 0.5, "threshold_is_dropped": False},
+            "a score above 0.5 were dropped (dashed line).",
+        ),
+        (
+            {"rule": {"name": "mixture"}, "review": {}, "threshold_is_dropped": False},
+            "a score above 1 were dropped (dashed line).",
+        ),
+        ({"rule": {"name": "phi", "phi": 1.0}, "threshold_is_dropped": False}, "a score above 1 were dropped"),
         ({"rule": {"name": "phi", "phi": 0.9}}, "a score of 1 or more were dropped"),
         ({"rule": {"name": "conformal", "fdr": 0.1}, "probes": 9}, "of 1 or more were dropped, but for probes (dashed"),
         (
-            {"rule": {"name": "conformal", "fdr": None}, "probes": 9, "review": {"kept": 1}},
+            {
+                "rule": {"name": "conformal", "fdr": None},
+                "threshold_is_dropped": False,
+                "probes": 9,
+                "review": {"kept": 1},
+            },
             "a score above 1 were dropped, but for probes and what a person reviewed (dashed",
         ),
+        ({"threshold_line": None, "axis": "rise"}, "or more were dropped; this signal has no line in a map of losses."),
+        ({"threshold_line": None}, "a score of 1 or more were dropped."),  # a summary of before it had lines
         ({"threshold": None}, "no one score parts the dropped from the kept here."),
     ],
 )
@@ -38,7 +51,8 @@ def test_what_a_row_at_the_threshold_came_to(given: dict[str, Any], said: str) -
     # Kept by a rule with a cut of its own, and dropped where the threshold is the lowest score that was.
     columns = {"score": pl.Series([1.0, 0.5, 0.5]), "drop": pl.Series([True, True, False])}
     decisions = toy_decisions(3, False).with_columns(**columns)
-    card = {"signal": "loss_rise", "threshold": 1.0, "rule": {"name": "phi"}, "config": {"seed": 0}} | given
+    line = {"before": [0.1], "after": [1.1]}
+    card = {"signal": "loss_rise", "threshold": 1.0, "threshold_line": line, "config": {"seed": 0}} | given
     assert said in captions(card, decisions)["map"]
 
 
