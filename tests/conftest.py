@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-SLOW_FIRST = (
-    "train",
-    "score",
-    "test_full_disk.py",
-)  # below tests/: a long file that starts last keeps one core alone busy
+# Below tests/. A long file that starts last keeps one core alone busy.
+SLOW_FIRST = ("train", "score", "test_full_disk.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
