@@ -19,6 +19,7 @@ from forgetfilter.storage.shards import read_manifest
 from . import quality, rules, signals
 from .decisions import Decisions
 from .export import write_export
+from .foretell import add_foretold
 from .inspecting import review
 from .probes import read_probes
 from .split import write_split
@@ -93,13 +94,14 @@ def deciding(run: Run) -> Iterator[Decisions]:
 @contextmanager
 def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
     """The joined table of a run, its signal, the scores by it, and the review; who drops a probe trusts it no more."""
-    said = review.read(run)
+    words = review.read(run)
     signal = signals.chosen(run.filtering.signal, run.config.filtering.combine)
     texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
     with joined(run.noisy_data, run.folder / "signals", [*signal.needs, NOISE]) as table:
-        reviewed = review.rows(table, said, run)
+        reviewed = review.rows(table, words, run)
         probe = read_probes(run.probes, table, reviewed != -1)
-        yield table, signal, make_scores(table, signal, probe), reviewed
+        said = add_foretold(run, table, signal.foretold)
+        yield replace(table, note=said), signal, make_scores(table, signal, probe), reviewed
 
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
@@ -177,6 +179,8 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["valueless"] = valueless  # of the unscored those with label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
+    if table.note:
+        summary["signal_note"] = table.note
     if table.left_out:
         summary["quality_note"] = f"Signals were left out of the quality: {'; '.join(table.left_out)}"
     if noise := quality.noise(table, signal, scores.score[drop], cut):

@@ -49,6 +49,8 @@ class Signal:
     """To the expression, from a deterministic sample of at most 1,000,000 rows with the columns of `needs`."""
     stored: tuple[Stored, ...] = ()
     """What it needs beside the losses of the two scorings."""
+    foretold: tuple["Signal", ...] = ()
+    """Signals whose ranks filter/foretell.py foretells from the texts: the columns `foretold_NAME` among `needs`."""
     of_losses: bool = False
     """Whether the score depends on l1 and l2 alone and never falls with l2: a threshold is then a line in the map."""
 

@@ -29,4 +29,5 @@ def combined(signals: Sequence[Signal]) -> Signal:
         doc=f"mean percentile rank of {', '.join(names)}",
         fit=fit,
         stored=tuple(dict.fromkeys(stored for signal in signals for stored in signal.stored)),
+        foretold=tuple(dict.fromkeys(base for signal in signals for base in signal.foretold)),
     )

@@ -58,6 +58,8 @@ class Table:
     """Of the hashes of the ids in the column KEY."""
     left_out: tuple[str, ...] = ()
     """Why columns that labels alone would ask for are not there, though they are stored."""
+    note: str = ""
+    """What a person should know of the columns that the signal reads."""
 
     @property
     def count(self) -> int:
@@ -109,6 +111,16 @@ class Table:
             members = np.sort(found[equal])
             found[equal] = members[self.ids(members).arg_sort().to_numpy()]
         return found
+
+    def add(self, data: Path, folder: Path, name: str) -> None:
+        """Adds a column of numbers from the shards of a folder. UserError where its ids are not the data's."""
+        Joiner(self.columns, self.index, data, self.seed).add(folder, {name: (name, np.float64)})
+        self.__dict__.pop("sample", None)  # it lacks the column
+
+    def add_empty(self, name: str) -> None:
+        """Adds a column without a value."""
+        self.columns.write(name, np.full(self.count, np.nan))
+        self.__dict__.pop("sample", None)
 
     @cached_property
     def sample(self) -> pl.DataFrame:

@@ -7,9 +7,10 @@ stopped run goes on with the blocks that lack.
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from forgetfilter.storage.shards import begin, shard_path, write_manifest, write
 
 from ..table.blocks import cut, lines
 from ..table.table import read_lines
+from .forecast import Forecast
 from .space import Space
 
 SAMPLE = 20_000  # rows that the space is fitted to, and rows of the safe set, at most
@@ -38,15 +40,22 @@ BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # of a shard, and in memory at a time
 MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # what the ranks share while the columns are made
 
 
-def make(run: Run, columns: dict[str, dict[str, Any]]) -> None:
-    """Writes columns, each with its manifest. Raises Stopped by a signal; what was written stays."""
+def make(
+    run: Run, columns: dict[str, dict[str, Any]], forecasts: Mapping[str, Forecast] = MappingProxyType({})
+) -> None:
+    """Writes columns, each with its manifest. Raises Stopped by a signal; what was written stays.
+
+    `forecasts`: what makes a column that is no text's own.
+    """
     texts = run.signals("texts")
     blocks = RecordBlocks.of(run.noisy_data, BLOCK_ROWS)
     if not blocks.count:
         raise UserError(f"{run.noisy_data} is empty: there is nothing to filter")
     made, common = texts / MADE, next(iter(columns.values()))
     begin(made, sha256_value([common["data"], common["version"]]))
-    if set(columns) != {"profanity"} and not (made / SPACE).exists():
+    for name, forecast in forecasts.items():
+        forecast.save(made / f"{name}.npz")
+    if set(columns) - {"profanity", *forecasts} and not (made / SPACE).exists():
         for name in columns:  # shards of an earlier fit, perhaps on another machine, would not go with these
             shutil.rmtree(texts / name, ignore_errors=True)
         Space.fit(_texts(_sample(run.noisy_data)), blocks.count).save(made / SPACE)
@@ -101,6 +110,8 @@ def _work(column: str, run: Run) -> Callable[[list[Record]], NDArray[Any]]:
     """What makes a column of records."""
     if column == "profanity":
         return _profanity
+    if (forecast := run.signals("texts") / MADE / f"{column}.npz").exists():
+        return Forecast.load(forecast).of
     space = Space.load(run.signals("texts") / MADE / SPACE)
     if column == "cluster":
         return lambda records: space.cluster(space.embed(_texts(records)))

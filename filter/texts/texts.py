@@ -5,11 +5,14 @@ safe set, and profanity.
 import importlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forgetfilter.files import sha256_file
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import read_manifest, whole
+
+if TYPE_CHECKING:
+    from .forecast import Forecast
 
 COLUMNS = ("cluster", "safe_distance", "profanity")
 VERSION = 2  # of all that the columns depend on, filter/texts/space.py too
@@ -21,24 +24,32 @@ def prepare(run: Run, columns: Collection[str]) -> None:
     Raises Stopped by a signal; what was written stays.
     """
     signals = run.folder / "signals"
-    lacking = {name: _about(signals, name) for name in columns if not stored(signals, name)}
+    make(run, {name: about(signals, name) for name in columns if not stored(signals, name)})
+
+
+def make(run: Run, lacking: dict[str, dict[str, Any]], **forecasts: "Forecast") -> None:
+    """The same for columns and what they depend on, each by its forecast where one is given."""
     if lacking:  # who only moves a threshold does not wait for torch
-        importlib.import_module("forgetfilter.filter.texts.reading").make(run, lacking)
+        importlib.import_module("forgetfilter.filter.texts.reading").make(run, lacking, forecasts)
 
 
 def stored(signals: Path, column: str) -> bool:
     """Whether a column is there, whole, and of the present data and safe set."""
-    folder = signals / "texts" / column
+    return made(signals / "texts" / column, about(signals, column))
+
+
+def made(folder: Path, about: dict[str, Any]) -> bool:
+    """Whether the shards of a column are there, whole, and of what it depends on."""
     if not (folder / "manifest.json").exists():
         return False
     manifest = read_manifest(folder)
-    return manifest == _about(signals, column) | {"rows": manifest["rows"]} and whole(folder, manifest["rows"])
+    return manifest == about | {"rows": manifest["rows"]} and whole(folder, manifest["rows"])
 
 
-def _about(signals: Path, column: str) -> dict[str, Any]:
+def about(signals: Path, column: str) -> dict[str, Any]:
     """What a column depends on, for its manifest."""
-    about = {"data": read_manifest(signals / "before").get("data"), "version": VERSION}
+    found = {"data": read_manifest(signals / "before").get("data"), "version": VERSION}
     safe = signals.parent / "data" / "safe.jsonl"
     if column == "safe_distance":
-        about["safe"] = sha256_file(safe) if safe.exists() else None
-    return about
+        found["safe"] = sha256_file(safe) if safe.exists() else None
+    return found

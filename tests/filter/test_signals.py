@@ -30,6 +30,8 @@ ROW: dict[str, Any] = {
     "embedding_distance": 0.3,
     "guard": 0.88,
     "profanity": 0.2,
+    "foretold_loss_rise": 0.9,
+    "foretold_pooled_excess": 0.9,
     "token_accuracy_drop": 0.5,
     "token_rise_max": 2.0,
     "token_rise_top": 0.6,
@@ -66,6 +68,8 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         ("pooled_rise", 0.525 + 0.15625),
         ("excess_rise", 0.8),  # 1 - 0.2
         ("pooled_excess", 0.525 + 0.625),  # the same percentiles, as all rows have the same probes
+        ("distilled_rise", 0.625 + 0.5),  # third of four; the texts foretell the same of all
+        ("distilled_excess", 0.625 + 0.5),  # 1.15 is third of 0.65, 0.83, 1.15, 1.4
         ("contrastive_rise", 0.75),  # 1.5 - 0.75
         ("relative_contrastive_rise", 0.75 / 0.55),
         ("learned_share_lost", 0.5),  # 1 / (2.5 - 0.5)

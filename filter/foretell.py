@@ -1,0 +1,62 @@
+"""What the texts foretell of a signal: its rank, by regressions fitted on a sample of the rows, for every row.
+
+Fitted to FITTED rows at most, chosen by their ids (hashes, so by chance), the probes as any row: a probe's forecast is
+then as that of any good row. The forecasts are stored beside the other columns of the texts, made by all cores or ranks
+in blocks, and go on where they stopped; they are made again when the ranks that they were fitted to are others.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forgetfilter.data.records import Record, to_record
+from forgetfilter.files import sha256_value
+from forgetfilter.storage.run_folder import Run
+
+from .signals import Signal
+from .signals.distilled import column
+from .table.blocks import at
+from .table.join import KEY
+from .table.table import Table
+from .texts import forecast, texts
+from .texts.forecast import Forecast
+
+FITTED = 50_000  # rows; more hardly change what words are worth
+TOO_FEW = (
+    f"the texts foretell nothing of fewer than {forecast.FEWEST} scored rows: the signal ranks by the losses alone"
+)
+NO_WORDS = "no words were found in the texts: the signal ranks by the losses alone"
+
+
+def add_foretold(run: Run, table: Table, bases: Sequence[Signal]) -> str:
+    """Adds the column `foretold_NAME` of each signal to the table; a line for people where nothing was foretold."""
+    said = ""
+    for base in bases:
+        rows, ranks = _ranks(table, base)
+        if len(rows) < forecast.FEWEST:
+            table.add_empty(column(base))
+            said = TOO_FEW
+            continue
+        about = texts.about(run.folder / "signals", column(base))
+        about["ranks"] = sha256_value([rows.tolist(), ranks.tolist()])
+        if not texts.made(run.signals("texts") / column(base), about):
+            texts.make(run, {column(base): about}, **{column(base): Forecast.fit(_records(run, rows), ranks)})
+        table.add(run.noisy_data, run.signals("texts") / column(base), column(base))
+        foretold = table.sample[column(base)]
+        said = NO_WORDS if foretold.min() == foretold.max() else said
+    return said
+
+
+def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(rows, ascending; the ranks of their scores, 0 to 1) of the rows to fit to: those of the sample with a score."""
+    sample = table.sample
+    known = sample.select("row", KEY, score=base.bind(sample.select(base.needs))).filter(pl.col("score").is_finite())
+    chosen = known.bottom_k(FITTED, by=KEY).sort("row") if len(known) > FITTED else known
+    rank = (pl.col("score").rank() - 0.5) / pl.len()
+    return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank).to_series().to_numpy()
+
+
+def _records(run: Run, rows: NDArray[np.int64]) -> Iterator[Record]:
+    yield from map(to_record, at(run.noisy_data, rows.tolist()))

@@ -1,0 +1,9 @@
+"""Loss rise, with what the texts let one expect of it: for data without probes.
+
+Example: a row whose rise exceeds that of 80% of the rows, and whose text foretells more than 90% of them: 1.7.
+"""
+
+from .distilled import distilled
+from .loss_rise import SIGNAL as RISE
+
+SIGNAL = distilled("distilled_rise", RISE, "loss rise, and what its words let one expect of it")
