@@ -10,11 +10,11 @@ from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
+from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.loading import (
     ModelRef,
     attention_backend,
     compute_dtype,
-    folder_hash,
     load_tokenizer,
     resolve,
 )
@@ -50,7 +50,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
             "suite": suite,
             "prompts": sha256_file(file) if file.exists() else None,
             "base": base(run).identity,
-            "trained": folder_hash(adapted, cache(run)) if adapted else None,
+            "trained": weights_hash(adapted, cache(run)) if adapted else None,
             "template": template_hash(config.model.chat_template),
             "model": [config.model.dtype, config.model.attention],
             "eval": [config.eval.max_new_tokens, config.eval.generation_batch, asdict(settings(run))],
@@ -159,7 +159,7 @@ def asking(run: Run, model: str, tokenizer: Any, world: World) -> Asking:
     about = {
         "state": model,
         "base_model": base(run).identity,
-        "trained": folder_hash(adapted, cache(run)) if adapted else None,
+        "trained": weights_hash(adapted, cache(run)) if adapted else None,
         "tokenizer": tokens.tokenizer_identity(tokenizer),
         "chat_template": sha256_value(tokenizer.chat_template),
         "attention": attention_backend(config.model.attention, world.device),

@@ -24,3 +24,9 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
 def printable(text: str) -> str:
     """Text as it can stand in any line: control, escape and direction characters as U+FFFD, so that none is obeyed."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says (and the next where that one ends in a colon), or its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])

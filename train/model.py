@@ -8,6 +8,7 @@ import torch
 from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import ModelRef, is_adapter, load_base
+from forgetfilter.models.pretrained import load_adapter
 
 
 def trainable(
@@ -32,11 +33,10 @@ def trainable(
     if gradient_checkpointing:
         model.enable_input_require_grads()  # else checkpointed blocks see no gradient to pass on
     if start is not None:
-        from peft import PeftModel
-
         if not is_adapter(start):
             raise UserError(f"{start} holds no adapter: train.method changed; give name=NEW for a new run")
-        return PeftModel.from_pretrained(model, start, is_trainable=True)  # type: ignore[no-any-return]
+        adapted: torch.nn.Module = load_adapter(model, start, "model.name", trainable=True)
+        return adapted
     return _with_adapter(model, lora)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from forgetfilter.errors import UserError
+from forgetfilter.models.pretrained import load_config, load_model, load_plain_tokenizer
 
 BATCH = 32  # texts that go through the model together
 CONTEXT = 512  # tokens, where neither tokenizer nor config tells
@@ -61,14 +62,8 @@ class Classifier:
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder)
-            model = AutoModelForSequenceClassification.from_pretrained(self.folder, use_safetensors=True)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{self.key}: {self.folder} is no text classification model ({reason})") from error
+        tokenizer = load_plain_tokenizer(self.folder, self.key)
+        model = load_model("AutoModelForSequenceClassification", self.folder, self.key)
         if tokenizer.pad_token is None:  # one of its own: a decoder takes the last token that is no padding
             tokenizer.add_special_tokens({"pad_token": "<pad>"})
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -77,9 +72,7 @@ class Classifier:
 
     def _wanted(self, labels: list[str]) -> list[int]:
         """The numbers of the harmful labels, from the model's config alone."""
-        from transformers import AutoConfig
-
-        names: dict[int, str] = AutoConfig.from_pretrained(self.folder).id2label
+        names: dict[int, str] = load_config(self.folder, self.key).id2label
         if labels == ["*"]:
             return sorted(names)
         known = {name.casefold(): number for number, name in names.items()}

@@ -20,7 +20,8 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models.classifiers import Classifier
 from forgetfilter.models.generation import generate_batch
-from forgetfilter.models.loading import folder_hash, hub_or_folder, load_base, load_tokenizer
+from forgetfilter.models.identity import folder_hash
+from forgetfilter.models.loading import hub_or_folder, load_base, load_tokenizer
 
 CONTEXT = 4096  # tokens, where a guard's config does not tell
 

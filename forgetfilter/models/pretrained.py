@@ -1,0 +1,97 @@
+"""The one door to transformers' and peft's loaders: no foreign code, safetensors alone, and nothing made up.
+
+Where a file lacks a weight the libraries fill it at random, and what no layer takes they leave out, with no more than
+a warning. Here both are refused by name, and whatever else a library raises over a foreign file is one line.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgetfilter.errors import Stopped, UserError, reason
+from forgetfilter.files import disk_trouble
+from forgetfilter.models.model_folder import check_adapter_folder, check_folder, listed, tensor_names
+
+OURS = (UserError, Stopped, torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+@contextlib.contextmanager
+def told(message: str) -> Iterator[None]:
+    """Whatever a library raises over a foreign file becomes a UserError: they have dozens of unrelated types, and
+    tokenizers' panics are not even an Exception."""
+    try:
+        yield
+    except OURS:
+        raise
+    except BaseException as error:
+        if disk_trouble(error):
+            raise
+        raise UserError(f"{message}: {reason(error)}") from error
+
+
+def load_model(auto: str, folder: Path, key: str, unread: Collection[str] = (), **options: Any) -> Any:
+    """A model by the class of transformers that `auto` names, such as AutoModelForCausalLM.
+
+    `unread`: parts of a model whose output nobody reads, such as pooler: their weights may be missing or too many.
+    UserError, with the config's key, where the folder is not exactly what the model needs.
+    """
+    import transformers
+
+    check_folder(folder, key)
+    with told(f"{key}: {folder} cannot be loaded"):
+        model, info = getattr(transformers, auto).from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below with their names
+            **options,
+        )
+    faults = {
+        "lacks weights": _read(info["missing_keys"], unread),
+        "has weights of other sizes than its config says": [str(name) for name, *_ in info["mismatched_keys"]],
+        "has weights that its model does not take": _read(info["unexpected_keys"], unread),
+    }
+    for fault, names in faults.items():
+        if names:
+            raise UserError(f"{key}: {folder} {fault}: {listed(names)}; its files do not belong together")
+    return model
+
+
+def _read(names: Collection[str], unread: Collection[str]) -> list[str]:
+    return [name for name in names if not set(name.split(".")) & set(unread)]
+
+
+def load_config(folder: Path, key: str) -> Any:
+    """The model's config; UserError where transformers knows no such model."""
+    from transformers import AutoConfig
+
+    with told(f"{key}: {folder} cannot be loaded"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_plain_tokenizer(folder: Path, key: str) -> Any:
+    """The tokenizer as it is; UserError where there is none."""
+    from transformers import AutoTokenizer
+
+    with told(f"{key}: {folder} has no usable tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_adapter(model: Any, folder: Path, key: str, trainable: bool = False) -> Any:
+    """The model with the adapter on it; UserError where the adapter is not whole, or of another model."""
+    import peft
+
+    check_adapter_folder(folder, key)
+    with told(f"{key}: the adapter {folder} cannot be loaded"):
+        adapted = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, use_safetensors=True)
+    wanted = set(peft.get_peft_model_state_dict(adapted))
+    stored = tensor_names(folder / "adapter_model.safetensors", key)
+    if wanted != stored:
+        raise UserError(
+            f"{key}: the adapter {folder} is not of this model, or not whole: it differs in {listed(wanted ^ stored)}"
+        )
+    return adapted
