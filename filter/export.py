@@ -1,12 +1,15 @@
 """filter/export: the kept and the dropped rows as they came, in blocks, however many there are.
 
 kept.jsonl and dropped.jsonl in the order and with the fields of the input, in a folder a source where there are
-several. Rows of a .jsonl file keep their very bytes.
+several. Rows of a .jsonl file keep their very bytes. Rows that the mix stage left out, since a trusted set has them
+too, are in left_out.jsonl, which is not there without any.
 """
 
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -17,6 +20,8 @@ from forgetfilter.files import atomic_path, sha256_value
 
 from .table.blocks import lines
 
+FILES = ("kept.jsonl", "dropped.jsonl", "left_out.jsonl")
+KEPT, DROPPED, LEFT_OUT = range(3)
 LONGEST = 200  # characters of a folder name; file systems take 255
 Counts = dict[str, dict[str, int]]
 
@@ -29,12 +34,16 @@ def write_export(originals: list[Original], drop: NDArray[np.bool_], folder: Pat
     shutil.rmtree(folder, ignore_errors=True)
     counts, start = Counts(), 0
     for original in originals:
-        rows = drop[start : start + original.rows]
-        start += original.rows
+        fate = np.full(original.rows, LEFT_OUT, dtype=np.int8)
+        taken = np.setdiff1d(np.arange(original.rows), original.left_out)
+        fate[taken] = drop[start : start + len(taken)]
+        start += len(taken)
         own = folder / _folder_name(original.source) if len(originals) > 1 else folder
-        _write(Path(original.path), rows, own / "kept.jsonl", own / "dropped.jsonl")
-        dropped = int(rows.sum())
-        counts[original.source] = {"kept": len(rows) - dropped, "dropped": dropped}
+        _write(Path(original.path), fate, own)
+        numbers = np.bincount(fate, minlength=len(FILES)).tolist()
+        counts[original.source] = {"kept": numbers[KEPT], "dropped": numbers[DROPPED]}
+        if original.left_out:
+            counts[original.source]["left_out"] = numbers[LEFT_OUT]
     return counts
 
 
@@ -43,17 +52,24 @@ def _folder_name(source: str) -> str:
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{sha256_value(source)[:8]}"
 
 
-def _write(data: Path, drop: NDArray[np.bool_], kept: Path, dropped: Path) -> None:
-    """Parts the first lines of the data, one for each of `drop`."""
+def _write(data: Path, fate: NDArray[np.int8], folder: Path) -> None:
+    """Parts the first lines of the data, one for each of `fate`, into the files that it names."""
     start = 0
-    with atomic_path(kept) as first, atomic_path(dropped) as second, open(first, "wb") as k, open(second, "wb") as d:
+    with ExitStack() as stack:
+        parts = [
+            _file(stack, folder / name) for number, name in enumerate(FILES) if number < 2 or (fate == number).any()
+        ]
         for block, lengths in lines(data):
-            rows = drop[start : start + len(lengths)]
+            rows = fate[start : start + len(lengths)]
             start += len(rows)
             of_byte = np.repeat(rows, lengths[: len(rows)])
-            for file, chosen in ((k, ~of_byte), (d, of_byte)):
-                text = block[: len(of_byte)][chosen].tobytes()
+            for number, file in enumerate(parts):
+                text = block[: len(of_byte)][of_byte == number].tobytes()
                 file.write(text if not text or text.endswith(b"\n") else text + b"\n")
-            if start == len(drop):
+            if start == len(fate):
                 break
-    assert start == len(drop), f"{data} has {start} lines, not {len(drop)}"
+    assert start == len(fate), f"{data} has {start} lines, not {len(fate)}"
+
+
+def _file(stack: ExitStack, path: Path) -> BinaryIO:
+    return stack.enter_context(open(stack.enter_context(atomic_path(path)), "wb"))

@@ -16,12 +16,12 @@ SCORERS = ("profanity-check", "detoxify", "detoxify-unbiased", "detoxify-multili
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """Where rows come from: a local file (JSONL, JSON, CSV, TSV, Parquet; plain or .gz) or a hub data set."""
+    """Where rows come from: a file (JSONL, JSON, CSV, TSV, Parquet, Arrow), a folder or glob of them, or the hub."""
 
     path: str = ""
-    """Local file, or hub name such as tatsu-lab/alpaca."""
+    """Local file, folder or glob, or hub name such as tatsu-lab/alpaca."""
     split: str = "train"
-    """Split of a hub data set."""
+    """Split of a hub data set, or of a folder whose files tell their split by their names."""
     subset: str | None = None
     """Configuration name of a hub data set."""
     revision: str | None = None

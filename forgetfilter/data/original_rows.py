@@ -2,7 +2,8 @@
 
 The mix stage reads each row once, and leaves data/originals/manifest.json: where the rows of each source are, as JSON
 Lines. A plain .jsonl file stays where it is and is known by its hash; rows of every other kind are written beside the
-manifest. Together they are the records of data/noisy.jsonl, one for one and in order, without the probes.
+manifest. Together they are the records of data/noisy.jsonl, one for one and in order, without the probes, and with the
+rows that the mix stage left out, which are counted.
 """
 
 import base64
@@ -10,12 +11,12 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.schema import SourceConfig
-from forgetfilter.data.sources import Row
+from forgetfilter.data.sources import Row, data_files
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, read_json, sha256_file, write_json
 
@@ -30,6 +31,8 @@ class Original:
     """The file; a name without a folder is beside the manifest."""
     rows: int
     """How many were taken: the first of the file, blank lines not counted."""
+    left_out: list[int] = field(default_factory=list)
+    """Which of them, from 0 on, are not among the records, since they are in a trusted set too."""
     sha256: str | None = None
     """Of a file that the project did not write."""
 
@@ -39,25 +42,28 @@ class Originals:
 
     def __init__(self, folder: Path):
         self.folder, self.found = folder, list[Original]()
+        self._count, self._left_out = 0, list[int]()
         shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, name: str, source: SourceConfig, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         """The rows, unchanged; what is needed to have them again is noted once they are all read."""
-        path, count = Path(source.path).expanduser().resolve(), 0
-        if path.suffix.lower() == ".jsonl" and path.is_file():
-            digest = sha256_file(path)
-            for named in rows:
-                count += 1
+        files = data_files(source, f"data.noisy.{name}")
+        self._count, self._left_out = 0, []
+        if len(files) == 1 and files[0].suffix.lower() == ".jsonl":
+            path, digest = str(files[0].resolve()), sha256_file(files[0])
+            for self._count, named in enumerate(rows, 1):
                 yield named
-            self.found.append(Original(name, str(path), count, digest))
-            return
-        own = self.folder / f"{len(self.found)}.jsonl"
-        with atomic_path(own) as temporary, open(temporary, "wb") as handle:
-            for where, row in rows:
-                handle.write(to_line(row))
-                count += 1
-                yield where, row
-        self.found.append(Original(name, own.name, count))
+        else:
+            path, digest = f"{len(self.found)}.jsonl", None
+            with atomic_path(self.folder / path) as temporary, open(temporary, "wb") as handle:
+                for self._count, (where, row) in enumerate(rows, 1):
+                    handle.write(_line_of(row, where))
+                    yield where, row
+        self.found.append(Original(name, path, self._count, self._left_out, digest))
+
+    def leave_out(self) -> None:
+        """The row that was read last is not among the records."""
+        self._left_out.append(self._count - 1)
 
     def finish(self, records: Path) -> None:
         """Writes the manifest, with the hash of the records that were made of these rows; none without a source."""
@@ -83,6 +89,13 @@ def find(folder: Path, records: Path) -> list[Original]:
         if not Path(original.path).is_file():
             raise UserError(f"{original.path} is missing: run the mix stage again")
     return found
+
+
+def _line_of(row: Row, where: str) -> bytes:
+    try:
+        return to_line(row)
+    except RecursionError as error:
+        raise UserError(f"{where}: nested too deep") from error
 
 
 def to_line(row: Row) -> bytes:

@@ -8,11 +8,10 @@ duplicate in a data set gets `-n` appended. The id is the only join key, everywh
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
@@ -54,49 +53,6 @@ def make_records(examples: Iterable[tuple[list[Message], str, str | None]]) -> I
         ordinal = seen[base]
         seen[base] += 1
         yield Record(f"{base}-{ordinal}" if ordinal else base, messages, source, label)
-
-
-def to_messages(row: Mapping[str, Any], where: str) -> list[Message]:
-    """The messages of a row in one of the four usual shapes.
-
-    Chat `messages`; `prompt`/`completion`; Alpaca `instruction`/`input`/`output`; plain `text`.
-    `where` names the file and row for the error, which lists the fields that were found.
-    """
-    if row.get("messages") is not None:
-        return _checked(row["messages"], where)
-    if row.get("prompt") is not None and row.get("completion") is not None:
-        if isinstance(row["prompt"], list):  # the conversational form of prompt/completion
-            return _checked([*row["prompt"], *row["completion"]], where)
-        return _checked(_turns(str(row["prompt"]), str(row["completion"])), where)
-    if row.get("instruction") is not None and row.get("output") is not None:
-        extra = str(row.get("input") or "")
-        prompt = f"{row['instruction']}\n\n{extra}" if extra else str(row["instruction"])
-        return _checked(_turns(prompt, str(row["output"])), where)
-    if row.get("text") is not None:
-        return _checked([{"role": "assistant", "content": str(row["text"])}], where)
-    found = ", ".join(sorted(k for k, v in row.items() if v is not None)) or "none"
-    raise UserError(
-        f"{where}: needs messages, or prompt and completion, or instruction and output, or text; fields found: {found}"
-    )
-
-
-def _turns(prompt: str, answer: str) -> list[Message]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-
-
-def _checked(messages: Any, where: str) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise UserError(f"{where}: messages must be a list of at least one message")
-    checked: list[Message] = []
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
-            raise UserError(f"{where}: message {number} needs a role among {', '.join(ROLES)} and a content")
-        if not isinstance(message.get("content"), str):
-            raise UserError(f"{where}: message {number} has no text in its content")
-        checked.append({"role": message["role"], "content": clean(message["content"])})
-    if checked[-1]["role"] != "assistant" or not checked[-1]["content"].strip():
-        raise UserError(f"{where}: the last message must be the assistant's and not empty: it is what is learned")
-    return checked
 
 
 def clean(text: str) -> str:

@@ -1,22 +1,26 @@
-"""Rows from a local file or a hub data set, one at a time, each with the name by which an error calls it."""
+"""Rows of a source: a local file, a folder of them, a glob, or a hub data set."""
 
-import csv
-import gzip
-import io
-import json
-import string
-import zlib
+import glob
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.schema import SourceConfig
-from forgetfilter.errors import UserError
-from forgetfilter.files import sha256_file
+from forgetfilter.data.row_files import SUFFIXES, read_file, suffix
+from forgetfilter.data.told import Told
+from forgetfilter.data.values import found
+from forgetfilter.errors import UserError, printable
+from forgetfilter.files import sha256_file, sha256_value
 
 Row = dict[str, Any]
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-UNREADABLE = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error)
+_MAGIC = re.compile(r"[*?\[]")
+_SPLITS = {  # words in the names of files and folders that tell their split, as datasets reads them
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_NO_DATA = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")  # of datasets' own folders
 
 
 def read_rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
@@ -31,18 +35,16 @@ def read_rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
 def renamed(rows: Iterable[tuple[str, Row]], source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
     """The rows with their columns also under the names that `source.columns` gives them."""
     for where, row in rows:
-        for given in source.columns.values():
-            if given not in row:
-                raise UserError(f"{where}: {key}.columns names {given!r}; fields found: {', '.join(sorted(row))}")
-        yield where, row | {wanted: row[given] for wanted, given in source.columns.items()}
+        for name in source.columns.values():
+            if name not in row:
+                raise UserError(f"{where}: {key}.columns names {name!r}; fields found: {found(row)}")
+        yield where, row | {wanted: row[name] for wanted, name in source.columns.items()}
 
 
-def read_originals(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
-    """As `read_rows`, each row as it is in the source, without `source.columns`."""
-    if not source.path:
-        raise UserError(f"{key}.path is not set: name a local file or a hub data set")
+def read_originals(source: SourceConfig, key: str, told: Told | None = None) -> Iterator[tuple[str, Row]]:
+    """As `read_rows`, each row as it is in the source, without `source.columns`; `told` gets remarks on the files."""
     count = 0
-    for where, row in _rows(source, key):
+    for where, row in _rows(source, key, told or Told()):
         if not isinstance(row, dict):
             raise UserError(f"{where}: each row must be an object with named fields")
         count += 1
@@ -54,85 +56,101 @@ def read_originals(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
 
 
 def fingerprint(source: SourceConfig) -> str:
-    """What the rows come from: the file's hash, or the hub name with its revision."""
-    path = Path(source.path).expanduser()
-    if path.is_file():
-        return sha256_file(path)
+    """What the rows come from: the file's hash, those of all files by name, or the hub name with its revision."""
+    try:
+        files = data_files(source, "")
+    except UserError as error:  # told by whoever reads it, who knows the key
+        return str(error)
+    if files == [Path(source.path).expanduser()]:
+        return sha256_file(files[0])
+    if files:
+        return sha256_value([[str(file), sha256_file(file)] for file in files])
     return f"{source.path}@{source.revision or 'main'}/{source.subset or ''}/{source.split}"
 
 
-def _rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
+def data_files(source: SourceConfig, key: str, told: Told | None = None) -> list[Path]:
+    """The local files of a source, sorted by name; none where it is a hub data set.
+
+    UserError where a local path is missing, or has no file of a known kind.
+    """
+    if not source.path:
+        raise UserError(f"{key}.path is not set: name a local file or a hub data set")
     path = Path(source.path).expanduser()
-    suffix = (path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix).lower()
-    if path.is_file():
-        if suffix not in SUFFIXES:
-            raise UserError(f"{path} ({key}.path): unknown kind of file; known: {', '.join(SUFFIXES)}, plain or .gz")
-        return _READERS[suffix](path)
-    if path.is_absolute() or suffix in SUFFIXES or source.path.startswith(("./", "../", "~")):
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL in it
+        raise UserError(f"{key}.path is no path: {printable(source.path)[:80]} ({error})") from error
+    if is_file:
+        return _known([path], key)
+    if is_folder:
+        return _of_folder(path, source.split, key, told or Told())
+    if _MAGIC.search(source.path):
+        return _of_glob(path, key, told or Told())
+    if path.is_absolute() or suffix(path) in SUFFIXES or source.path.startswith(("./", "../", "~")):
         raise UserError(f"{source.path} is missing ({key}.path)")
-    return _hub(source, key)
+    return []
 
 
-def _open(path: Path, newline: str = "") -> io.TextIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)  # type: ignore[return-value]
-    return open(path, encoding="utf-8-sig", newline=newline)  # type: ignore[return-value]
+def _known(files: list[Path], key: str) -> list[Path]:
+    for path in files:
+        if suffix(path) not in SUFFIXES:
+            raise UserError(f"{path} ({key}.path): unknown kind of file; known: {', '.join(SUFFIXES)}, plain or .gz")
+    return files
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    with _open(path, newline="\n") as handle:  # lines and blank ones as filter/table/blocks.py has them
-        number = 0
-        try:
-            for number, line in enumerate(handle, 1):
-                if line.strip(string.whitespace):
-                    yield f"{path} line {number}", json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number}: not valid JSON ({error.msg})") from error
-        except UNREADABLE as error:
-            raise UserError(f"{path} line {number + 1}: cannot be read ({error})") from error
+def _of_glob(pattern: Path, key: str, told: Told) -> list[Path]:
+    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - a Path's own glob takes no absolute pattern
+    files = sorted(path for name in names if (path := Path(name)).is_file())
+    if not files:
+        raise UserError(f"{pattern} matches no file ({key}.path)")
+    told.remarks.append(f"{pattern}: {_names(files)}")
+    return _known(files, key)
 
 
-def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with _open(path) as handle:
-            rows = json.load(handle)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} line {error.lineno}: not valid JSON ({error.msg})") from error
-    except UNREADABLE as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: a .json file must hold a list of objects; for one object a line use .jsonl")
-    for number, row in enumerate(rows, 1):
-        yield f"{path} row {number}", row
+def _of_folder(folder: Path, split: str, key: str, told: Told) -> list[Path]:
+    """The data files below a folder that are of a split, by the words in their names; all where none has such words."""
+    below = sorted(path for path in folder.rglob("*") if suffix(path) in SUFFIXES and path.is_file())
+    parts = {path: path.relative_to(folder).parts for path in below if path.name not in _NO_DATA}
+    files = [path for path, names in parts.items() if not any(name.startswith(".") for name in names)]
+    if not files:
+        raise UserError(f"{folder} ({key}.path): a folder without data files; known: {', '.join(SUFFIXES)}")
+    by_split: dict[str, list[Path]] = {}
+    for path in files:
+        by_split.setdefault(_split_of(parts[path]), []).append(path)
+    chosen = files if [*by_split] == [""] else by_split.get(split, [])
+    if not chosen:
+        there = "; ".join(f"{name or 'no split'}: {_names(paths)}" for name, paths in sorted(by_split.items()))
+        raise UserError(f"{folder} has no file of {key}.split={split} ({there}): set the split, or name the files")
+    aside = [path for path in files if path not in set(chosen)]
+    told.remarks.append(f"{folder}: {_names(chosen)}{f'; left aside: {_names(aside)}' if aside else ''}")
+    return chosen
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    tabbed, number = ".tsv" in path.suffixes, 0
-    with _open(path) as handle:
-        try:
-            for number, row in enumerate(csv.DictReader(handle, delimiter="\t" if tabbed else ","), 1):
-                if None in row or None in row.values():
-                    raise UserError(f"{path} row {number}: its number of fields differs from the header's")
-                yield f"{path} row {number}", row
-        except UNREADABLE as error:
-            raise UserError(f"{path} row {number + 1}: cannot be read ({error})") from error
+def _split_of(names: tuple[str, ...]) -> str:
+    words = {word for name in names for word in re.split(r"[^a-z]+", name.lower())}
+    return next((split for split, tells in _SPLITS.items() if words & {*tells}), "")
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        number = 0
-        for batch in pq.ParquetFile(path).iter_batches(1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path} row {number}", row
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a whole Parquet file ({error})") from error
+def _names(files: list[Path]) -> str:
+    """`2 files, a.jsonl and b.jsonl`, or the first and the last of many."""
+    if len(files) == 1:
+        return files[0].name
+    return f"{len(files)} files, {files[0].name}{' to ' if len(files) > 2 else ' and '}{files[-1].name}"
 
 
-_READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+def _rows(source: SourceConfig, key: str, told: Told) -> Iterator[tuple[str, Any]]:
+    files = data_files(source, key, told)
+    if not files:
+        yield from _hub(source, key)
+    first: list[str] | None = None
+    for path in files:
+        for number, (where, row) in enumerate(read_file(path, told)):
+            if number == 0 and len(files) > 1 and isinstance(row, dict):
+                names = sorted(map(str, row))
+                first = first or names
+                if names != first:
+                    told.remarks.append(f"{path} has other fields than {files[0].name}: {found(row)}")
+            yield where, row
 
 
 def _hub(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
@@ -142,10 +160,12 @@ def _hub(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
         rows = datasets.load_dataset(
             source.path, source.subset, split=source.split, revision=source.revision, streaming=source.limit > 0
         )
+        for number, row in enumerate(rows, 1):
+            yield f"{source.path} row {number}", dict(row)
+    except UserError:
+        raise
     except Exception as error:  # the hub client raises a dozen unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{source.path!r} ({key}.path) is neither a local file nor a data set to be had from the hub: {reason}"
         ) from error
-    for number, row in enumerate(rows, 1):
-        yield f"{source.path} row {number}", dict(row)

@@ -1,74 +1,105 @@
 """The mix stage: the canonical noisy, safe and control records and the evaluation prompts of a run.
 
-Without a mixture the sources are read as streams: only the ids stay in memory. A row's own `source` takes the
-place of its source's key, and its `label` is taken over where it is one of records.LABELS.
+Without a mixture the sources are read as streams: of the trusted sets only the ids stay in memory, of the noisy set
+nothing. A row's own `source` takes the place of its source's key, and its `label` is taken over where it is one of
+records.LABELS. All is written beside data/ and takes its place once it is whole, so that what an earlier mix made stays
+where this one is refused.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 from forgetfilter.config.filter_checks import probes_needed
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
-from forgetfilter.data.records import LABELS, Message, Record, content_id, make_records, to_messages, write_records
+from forgetfilter.data.records import LABELS, clean, write_records
+from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import fingerprint, read_originals, renamed
-from forgetfilter.errors import UserError
+from forgetfilter.data.told import Told
+from forgetfilter.errors import UserError, printable
 from forgetfilter.files import sha256_value, write_json
-from forgetfilter.mix.benchmarks.mixture import compose, pool_sources
+from forgetfilter.mix.benchmarks.mixture import Mixture, compose, pool_sources
 from forgetfilter.mix.given_prompts import given_prompts, write_prompts
 from forgetfilter.mix.probes import set_aside
+from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, records, some, write_set
+from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Stage
 
-Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
-UNLABELLED = "unlabelled"
 VERSION = 2  # of what is written: a mix by earlier code is done again
-SHOWN = 3  # shared rows that the error names
+LONGEST_NAME = 200  # characters of a source that a row names itself
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The rows of each set, before any is left out."""
+
+    noisy: Iterable[Example]
+    safe: Callable[[], Iterable[Example]]
+    """All of them, each time that it is called."""
+    probes: list[Example]
+    control: Iterable[Example]
+    aside: set[bytes]
+    """Content keys of the safe rows that become probes."""
 
 
 def mix(run: Run) -> dict[str, Any]:
     """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
 
     The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
-    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}, and where safe rows became probes "set_aside".
+    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}; where there is something to say also
+    "set_aside": safe rows that became probes,
+    "taken_out": {TRUSTED SET: noisy rows that are in it} and "fields": {CONFIG KEY: see Told.counts}.
     """
+    scratch = Run(run.folder / ".mix", run.config)
+    shutil.rmtree(scratch.folder, ignore_errors=True)
+    try:
+        summary = _write(scratch)
+        write_json(scratch.folder / "data" / "summary.json", summary)
+        _replace(run, scratch)
+    finally:
+        shutil.rmtree(scratch.folder, ignore_errors=True)
+    return summary
+
+
+def _write(run: Run) -> dict[str, Any]:
     config = run.config
     prompts, skipped = given_prompts(config)
-    if config.only_evaluates:
-        write_prompts(run, prompts)
-        return {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
-    originals = Originals(run.originals)
-    if config.mixture is None:
-        noisy, safe = (
-            examples(config.data.noisy, "data.noisy", originals),
-            partial(examples, config.data.safe, "data.safe"),
-        )
-        probes = list(examples(config.data.probes, "data.probes"))
-        fewest, rule = probes_needed(config)
-        if config.gives_probes and len(probes) < fewest:
-            raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
-        control = examples(config.data.control, "data.control")
-    else:
-        mixture = compose(config.mixture, config.seed)
-        noisy, safe = _of_records(mixture.noisy), partial(_of_records, mixture.safe)
-        probes, control = list(_of_records(mixture.probes)), _of_records(mixture.control)
-        prompts |= mixture.prompts
-        skipped |= mixture.skipped
-    aside = set_aside(((row[2], _key(row)) for row in safe()), config)
-    probes += [row for row in safe() if _key(row) in aside]
-    trusted = (row for row in safe() if _key(row) not in aside)
-    summary: dict[str, Any] = write_sets(run, noisy, trusted, probes, control if config.has_control else None)
-    if aside:
-        summary["set_aside"] = len(probes)
-    originals.finish(run.noisy_data)
+    summary: dict[str, Any] = {}
+    told: dict[str, Told] = {}
+    if not config.only_evaluates:
+        originals = Originals(run.originals)
+        if config.mixture is None:
+            sets = _of_sources(config, originals, told)
+        else:
+            mixture = compose(config.mixture, config.seed)
+            sets = _of_mixture(mixture, config)
+            prompts |= mixture.prompts
+            skipped |= mixture.skipped
+        summary |= write_sets(run, sets, originals)
+        originals.finish(run.noisy_data)
     write_prompts(run, prompts)
+    for key, source in told.items():
+        for line in source.lines(key):
+            console.print(line, markup=False, soft_wrap=True)
+    fields = {key: counts for key, source in told.items() if (counts := source.counts())}
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
-    write_json(run.folder / "data" / "summary.json", summary)
-    return summary
+    return summary | ({"fields": fields} if fields else {})
+
+
+def _replace(run: Run, scratch: Run) -> None:
+    """Puts the new data in the place of the old. A kill between the two renames leaves none: then mix runs again."""
+    try:
+        if (run.folder / "data").exists():
+            os.replace(run.folder / "data", scratch.folder / "old")
+        os.replace(scratch.folder / "data", run.folder / "data")
+    except OSError as error:
+        raise UserError(f"{run.folder / 'data'} cannot be written: {error.strerror}") from error
 
 
 def input_hash(config: Config) -> str:
@@ -97,110 +128,82 @@ def input_hash(config: Config) -> str:
     return sha256_value(parts)
 
 
-def examples(sources: Mapping[str, SourceConfig], key: str, originals: Originals | None = None) -> Iterator[Example]:
+def _of_sources(config: Config, originals: Originals, told: dict[str, Told]) -> Sets:
+    data = config.data
+    probes = list(examples(data.probes, "data.probes", told))
+    fewest, rule = probes_needed(config)
+    if config.gives_probes and len(probes) < fewest:
+        raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
+    aside = set_aside(((row[2], content_key(row)) for row in examples(data.safe, "data.safe", told)), config)
+    again = partial(examples, data.safe, "data.safe", {})  # read anew rather than kept in memory, and told of once
+    noisy, control = examples(data.noisy, "data.noisy", told, originals), examples(data.control, "data.control", told)
+    return Sets(noisy, again, probes, control, aside)
+
+
+def _of_mixture(mixture: Mixture, config: Config) -> Sets:
+    safe = partial(of_records, mixture.safe)
+    aside = set_aside(((row[2], content_key(row)) for row in safe()), config)
+    return Sets(of_records(mixture.noisy), safe, [*of_records(mixture.probes)], of_records(mixture.control), aside)
+
+
+def examples(
+    sources: Mapping[str, SourceConfig], key: str, told: dict[str, Told], originals: Originals | None = None
+) -> Iterator[Example]:
     """The rows of all sources as examples, one at a time, in the order of the sources; `originals` keeps them."""
     for name, source in sources.items():
-        rows = read_originals(source, f"{key}.{name}")
+        if not name.isprintable():
+            raise UserError(f"{key}: the name {printable(name)[:40]!r} has control characters in it")
+        notes = told.setdefault(f"{key}.{name}", Told())
+        rows = read_originals(source, f"{key}.{name}", notes)
         if originals:
             rows = originals.keep(name, source, rows)
         for where, row in renamed(rows, source, f"{key}.{name}"):
-            own, label = row.get("source"), row.get("label")
-            messages = to_messages(row, where)
-            yield where, messages, own if isinstance(own, str) and own else name, label if label in LABELS else None
+            label = row.get("label")
+            messages = to_messages(row, where, notes)
+            yield where, messages, _own_source(row, where) or name, label if label in LABELS else None
+        for column in source.columns.values():  # learned under its other name
+            notes.left_out.pop(column, None)
 
 
-def write_sets(
-    run: Run,
-    noisy: Iterable[Example],
-    safe: Iterable[Example],
-    probes: list[Example],
-    control: Iterable[Example] | None,
-) -> dict[str, Any]:
-    """Writes the sets of records; refuses sets that share rows. Returns the counts of each.
+def _own_source(row: Mapping[str, Any], where: str) -> str:
+    """The source that a row names, as it can stand in any line; "" where it names none."""
+    own = row.get("source")
+    if not isinstance(own, str):
+        return ""
+    if len(own) > LONGEST_NAME:
+        raise UserError(f"{where}: its source has {len(own)} characters; a name has at most {LONGEST_NAME}")
+    return printable(clean(own))
+
+
+def write_sets(run: Run, sets: Sets, originals: Originals) -> dict[str, Any]:
+    """Writes the sets of records; returns the counts of each. Trusted sets that share rows are refused.
 
     The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
     `run.probes` names them again, and is not there where there are none.
     """
-    noisy_ids: set[bytes] = set()  # 32 bytes a row, the most that is kept of it
-    safe_ids: set[bytes] = set()
-    trusted = [(where, messages, source, None) for where, messages, source, _ in probes]
-
-    def with_probes() -> Iterator[Example]:
-        yield from _remember(noisy, noisy_ids)
-        if twice := [row[0] for row in trusted if _key(row) in noisy_ids]:
-            raise UserError(f"{len(twice)} probes are in the noisy set too ({_some(twice)}): take them out of one")
-        yield from _remember(trusted, noisy_ids)
-
-    counts = {"noisy": _write(run.noisy_data, with_probes())}
-    if trusted:
-        write_records(run.probes, _records(trusted))
-    else:
-        run.probes.unlink(missing_ok=True)
-    counts["safe"] = _write(run.safe_data, _remember(_apart(safe, {"noisy": noisy_ids}, "safe"), safe_ids))
-    if control is None:
-        run.control_data.unlink(missing_ok=True)
-    else:
-        apart = _apart(control, {"noisy": noisy_ids, "safe": safe_ids}, "control")
-        counts["control"] = _write(run.control_data, apart)
+    trusted = Trusted()
+    given = [*sets.probes, *(row for row in sets.safe() if content_key(row) in sets.aside)]
+    probes: list[Example] = [(where, rows, source, None) for where, rows, source, _ in trusted.apart(given, "probe")]
+    if probes:
+        write_records(run.probes, records(probes))
+    safe = (row for row in sets.safe() if content_key(row) not in sets.aside)
+    counts: dict[str, Any] = {"safe": write_set(run.safe_data, trusted.apart(safe, "safe"))}
+    if run.config.has_control:
+        counts["control"] = write_set(run.control_data, trusted.apart(sets.control, "control"))
+    noisy = trusted.others(sets.noisy, originals.leave_out)
+    counts["noisy"] = write_set(run.noisy_data, chain(noisy, probes))
+    if trusted.left_out:
+        number = sum(trusted.left_out.values())
+        console.print(f"data.noisy: {number} rows left out, for they are trusted ones too ({some(trusted.shown)})")
+        counts["taken_out"] = dict(trusted.left_out)
+    if sets.aside:
+        counts["set_aside"] = len(probes) - len(sets.probes)
     return counts
-
-
-def _key(row: Example) -> bytes:
-    return bytes.fromhex(content_id(row[1]))
-
-
-def _remember(rows: Iterable[Example], ids: set[bytes]) -> Iterator[Example]:
-    for row in rows:
-        ids.add(_key(row))
-        yield row
-
-
-def _apart(rows: Iterable[Example], others: Mapping[str, set[bytes]], name: str) -> Iterator[Example]:
-    """The rows of a set; UserError after the last one where some are in one of the other sets."""
-    shared: dict[str, list[str]] = {other: [] for other in others}
-    for row in rows:
-        for other, ids in others.items():
-            if _key(row) in ids:
-                shared[other].append(row[0])
-        yield row
-    for other, found in shared.items():
-        if found:
-            raise UserError(
-                f"{len(found)} rows of the {name} set are in the {other} set too ({_some(found)}): take them out of one"
-            )
-
-
-def _some(rows: list[str]) -> str:
-    return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
-
-
-def _write(path: Path, rows: Iterable[Example]) -> dict[str, Any]:
-    """Writes the records of a set; returns its counts."""
-    by_source: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    write_records(path, _counted(_records(rows), by_source))
-    return {
-        "rows": sum(sum(labels.values()) for labels in by_source.values()),
-        "by_source": {source: dict(labels) for source, labels in by_source.items()},
-    }
-
-
-def _records(rows: Iterable[Example]) -> Iterator[Record]:
-    return make_records((messages, source, label) for _, messages, source, label in rows)
-
-
-def _counted(records: Iterable[Record], counts: dict[str, dict[str, int]]) -> Iterator[Record]:
-    for record in records:
-        counts[record.source][record.label or UNLABELLED] += 1
-        yield record
-
-
-def _of_records(records: Iterable[Record]) -> Iterator[Example]:
-    for number, record in enumerate(records, 1):
-        yield f"mixture row {number}", record.messages, record.source, record.label
 
 
 def work(run: Run) -> None:
     mix(run)
 
 
-MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=("data",))
+# Nothing is removed before it starts: it replaces what an earlier mix made once its own is whole.
+MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=(), files=("data/summary.json",))

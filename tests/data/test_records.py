@@ -3,31 +3,11 @@ from typing import Any
 
 import pytest
 
-from forgetfilter.data.records import content_id, make_records, read_records, to_messages, write_records
+from forgetfilter.data.records import content_id, make_records, read_records, write_records
+from forgetfilter.data.shapes import to_messages
 from forgetfilter.errors import UserError
 
 CHAT = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"messages": CHAT},
-        {"prompt": "q", "completion": "a"},
-        {"prompt": CHAT[:1], "completion": CHAT[1:]},
-        {"instruction": "q", "input": "", "output": "a"},
-        {"instruction": "q", "output": "a"},
-    ],
-)
-def test_the_shapes_give_the_same_messages(row: dict[str, Any]) -> None:
-    # One question and its answer, whatever the columns are called.
-    assert to_messages(row, "x") == CHAT
-
-
-def test_alpaca_input_and_plain_text() -> None:
-    # The input follows the instruction after a blank line; a text is one answer without a prompt.
-    assert to_messages({"instruction": "q", "input": "i", "output": "a"}, "x")[0]["content"] == "q\n\ni"
-    assert to_messages({"text": "t"}, "x") == [{"role": "assistant", "content": "t"}]
 
 
 def test_the_id_is_golden() -> None:
@@ -42,29 +22,6 @@ def test_exact_duplicates_are_numbered_in_order() -> None:
     ids = [r.id for r in make_records([(CHAT, "s", None), (other, "s", None), (CHAT, "t", "safe"), (CHAT, "s", None)])]
     first = content_id(CHAT)
     assert ids == [first, content_id(other), f"{first}-1", f"{first}-2"]
-
-
-def test_missing_fields_are_told_with_those_found() -> None:
-    # Empty columns do not count as found.
-    with pytest.raises(UserError, match=r"f line 3: needs messages.*fields found: id, question$"):
-        to_messages({"question": "q", "id": 1, "text": None}, "f line 3")
-
-
-@pytest.mark.parametrize(
-    ("messages", "said"),
-    [
-        ([], "a list of at least one message"),
-        ("hello", "a list of at least one message"),
-        ([{"role": "robot", "content": "x"}], "message 1 needs a role among"),
-        ([CHAT[0], {"role": "assistant", "content": None}], "message 2 has no text"),
-        (CHAT[:1], "the last message must be the assistant's"),
-        ([CHAT[0], {"role": "assistant", "content": "  "}], "the last message must be the assistant's and not empty"),
-    ],
-)
-def test_broken_chats_are_refused(messages: Any, said: str) -> None:
-    # Each names the row, and the message where it is one.
-    with pytest.raises(UserError, match=f"row 9: .*{said}"):
-        to_messages({"messages": messages}, "row 9")
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:

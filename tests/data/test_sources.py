@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from forgetfilter.config.schema import SourceConfig
-from forgetfilter.data.sources import fingerprint, read_rows
+from forgetfilter.data.sources import fingerprint, read_originals, read_rows
+from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError
 
 ROWS = [{"text": 'a "quoted",\nline'}, {"text": "ä"}]
@@ -17,7 +18,7 @@ FORMS = {
     "r.jsonl": "".join(json.dumps(row) + "\n\n" for row in ROWS),
     "r.json": json.dumps(ROWS),
     "r.csv": CSV,
-    "r.tsv": CSV,
+    "r.ndjson": "".join(json.dumps(row) + "\r\n" for row in ROWS),
 }
 
 
@@ -38,6 +39,96 @@ def test_each_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     with gzip.open(tmp_path / f"{name}.gz", "wt", encoding="utf-8") as handle:
         handle.write(FORMS[name])
     assert rows(tmp_path / name) == ROWS == rows(tmp_path / f"{name}.gz")
+
+
+def test_a_kind_of_file_is_known_in_upper_case_too(tmp_path: Path) -> None:
+    # .JSONL.GZ and .CSV come from other systems; .TSV is parted by tabs, not by commas.
+    with gzip.open(tmp_path / "R.JSONL.GZ", "wt", encoding="utf-8") as handle:
+        handle.write(FORMS["r.jsonl"])
+    (tmp_path / "R.CSV").write_text(CSV)
+    assert rows(tmp_path / "R.JSONL.GZ") == ROWS == rows(tmp_path / "R.CSV")
+    (tmp_path / "R.TSV").write_text("a\tb\n1,0\t2\n")
+    assert rows(tmp_path / "R.TSV") == [{"a": "1,0", "b": "2"}]
+
+
+def test_a_tsv_has_no_quoting(tmp_path: Path) -> None:
+    # A quote at the start of a cell swallows no rows and is kept; a row of empty cells is a row, an empty line none.
+    path = tmp_path / "r.tsv"
+    path.write_bytes(b'q\ta\r\n"Weird", he said\tone\r\n\r\nplain\t"two\n\t\nends" as text\t"four"')
+    assert [[*row.values()] for row in rows(path)] == [
+        ['"Weird", he said', "one"],
+        ["plain", '"two'],
+        ["", ""],
+        ['ends" as text', '"four"'],
+    ]
+    told = Told()
+    assert [where for where, _ in read_originals(SourceConfig(path=str(path)), "k", told)][-1] == f"{path} line 6"
+    assert told.remarks == [f"{path}: 1 cells stand in quotes, which are part of the text: a TSV has no quoting"]
+    path.write_text('q\ta\n"two\nlines"\tx\n')
+    assert "line 2: its number of fields differs from the header's (a TSV has no quoting" in refused(path)
+
+
+def write_folder(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"n": {number}}}\n')
+    return folder
+
+
+def test_a_folder_is_all_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Sorted, relative or absolute alike; hidden files and those of no known kind are no data.
+    names = ("b.jsonl", "a.jsonl", "sub/c.ndjson", ".cache/x.jsonl", "README.md", "dataset_info.json")
+    folder = write_folder(tmp_path / "d", *names)
+    monkeypatch.chdir(tmp_path)
+    assert rows(folder) == [{"n": 1}, {"n": 0}, {"n": 2}] == rows("d") == rows("./d/")
+    assert rows(folder, limit=2) == [{"n": 1}, {"n": 0}]
+    assert rows(tmp_path / "d" / "*.jsonl") == [{"n": 1}, {"n": 0}] == rows("d/[ab].jsonl")
+    assert rows("d/**/*.ndjson") == [{"n": 2}]
+
+
+def test_what_a_folder_is_made_of_is_told(tmp_path: Path) -> None:
+    # How many files, which are left aside, and which has other fields.
+    folder = write_folder(tmp_path / "d", "train-0.jsonl", "train-1.jsonl", "test.jsonl", "notes.jsonl")
+    (folder / "train-1.jsonl").write_text('{"m": 1}\n')
+    told = Told()
+    assert [row for _, row in read_originals(SourceConfig(path=str(folder)), "k", told)] == [{"n": 0}, {"m": 1}]
+    assert told.remarks == [
+        f"{folder}: 2 files, train-0.jsonl and train-1.jsonl; left aside: 2 files, notes.jsonl and test.jsonl",
+        f"{folder / 'train-1.jsonl'} has other fields than train-0.jsonl: m",
+    ]
+    assert rows(folder, split="test") == [{"n": 2}]
+
+
+def test_a_folder_without_what_is_asked_for_is_one_line(tmp_path: Path) -> None:
+    # No data files, none of the split, a pattern that matches none, or a file of no known kind.
+    (tmp_path / "empty").mkdir()
+    assert refused(tmp_path / "empty").startswith(
+        f"{tmp_path / 'empty'} (data.noisy.x.path): a folder without data files"
+    )
+    folder = write_folder(tmp_path / "d", "dev.jsonl", "a.jsonl", "b.txt")
+    assert "has no file of data.noisy.x.split=train (no split: a.jsonl; validation: dev.jsonl)" in refused(folder)
+    assert refused(tmp_path / "*.nothing") == f"{tmp_path / '*.nothing'} matches no file (data.noisy.x.path)"
+    assert "b.txt (data.noisy.x.path): unknown kind of file" in refused(folder / "b*")
+
+
+def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
+    # A row added, a file added, a file renamed: each is another input.
+    folder = write_folder(tmp_path / "d", "a.jsonl")
+    seen = [fingerprint(SourceConfig(path=str(folder)))]
+    (folder / "a.jsonl").write_text('{"n": 0}\n{"n": 1}\n')
+    seen.append(fingerprint(SourceConfig(path=str(folder))))
+    write_folder(folder, "b.jsonl")
+    seen.append(fingerprint(SourceConfig(path=str(folder))))
+    (folder / "b.jsonl").rename(folder / "c.jsonl")
+    seen += [fingerprint(SourceConfig(path=str(path))) for path in (folder, folder / "*.jsonl", folder / "c.jsonl")]
+    assert len(set(seen)) == 5 and seen[3] == seen[4]
+
+
+@pytest.mark.parametrize("path", ["a\0b.jsonl", "n" * 300 + ".jsonl", "\ud800"])
+def test_a_path_that_no_file_can_have_is_one_line(path: str) -> None:
+    # Rather than an error of the operating system's.
+    assert "data.noisy.x.path" in refused(path) and "\n" not in refused(path)
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -80,6 +171,26 @@ def test_a_missing_column_is_told_with_those_found(tmp_path: Path) -> None:
         ("r.csv.gz", b"no gzip", "cannot be read"),
         ("r.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-20], "cannot be read"),
         ("r.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:10] + b"\xff" * 30, "cannot be read"),
+        ("r.jsonl", b'{"a": 1}\n' * 5000 + b'{"a": "\xff"}\n', "line 5001: cannot be read"),
+        ("r.jsonl", b'{"a": 1, "b": {"c": 1, "c": 2}}\n', "line 1: not valid JSON (the name 'c' is there twice)"),
+        ("r.jsonl", b'{"a": ' + b"1" * 5000 + b"}\n", "line 1: not valid JSON (a number has thousands of digits)"),
+        ("r.jsonl", b"[" * 100_000 + b"\n", "line 1: not valid JSON (nested too deep)"),
+        ("r.json", b'[{"a": 1},\n {"b": 1, "b": 2}]', "row 2: not valid JSON (the name 'b' is there twice)"),
+        ("r.json", b'[{"a": 1}, {"a": ' + b"1" * 5000 + b"}]", "row 2: not valid JSON (a number has thousands"),
+        ("r.json", b"[" * 100_000, "row 1: not valid JSON (nested too deep)"),
+        ("r.json", b'[{"a": 1}] []', "line 1: not valid JSON (Extra data)"),
+        ("r.json", b'[{"a": 1},]', "line 1: not valid JSON"),
+        ("r.json", b'[{"a": 1}', "line 1: not valid JSON (Expecting ',' or ']')"),
+        ("r.json", b"", "must hold a list of objects"),
+        ("r.csv", b"a,a\n1,2\n", "the column 'a' is there twice"),
+        ("r.tsv", b"a\ta\n1\t2\n", "the column 'a' is there twice"),
+        ("r.csv", b'a,b\n1,2\n"x" y,2\n', "row 2: cannot be read"),
+        ("r.csv", b'a,b\n1,2\n"x,2\n3,4\n', "row 2: cannot be read"),
+        ("r.csv", b"a\n1\n2\n\xff\n", "row 3: cannot be read (not UTF-8)"),
+        ("r.csv", b"a\xff\n1\n", "(the header): cannot be read (not UTF-8)"),
+        ("r.tsv", b"a\n1\n\xff\n", "line 3: cannot be read"),
+        ("r.parquet", b"", "not a whole Parquet file"),
+        ("r.arrow", b"nothing", "not a whole Arrow file"),
         ("r.jsonl", b"", "is empty (data.noisy.x.path)"),
         ("r.csv", b"a,b\n", "is empty (data.noisy.x.path)"),
         ("r.doc", b"x", "unknown kind of file"),
@@ -90,6 +201,60 @@ def test_bad_files_are_named_with_their_row(tmp_path: Path, name: str, content: 
     path = tmp_path / name
     path.write_bytes(content)
     assert refused(path).startswith(str(path)) and said in refused(path)
+
+
+@pytest.mark.parametrize("name", ["r.jsonl.gz", "r.json.gz", "r.csv.gz", "r.tsv.gz"])
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Empty lines without end, say: the file may grow a hundred times, as no text does.
+    monkeypatch.setattr("forgetfilter.data.row_files.GZIP_FREE", 1 << 16)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"\n" * (4 << 20), 9))
+    assert refused(path) == f"{path}: grows more than 100 times when unzipped; unzip it yourself"
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.tsv"])
+def test_a_line_beyond_any_example_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # With its number, and without reading it whole.
+    monkeypatch.setattr("forgetfilter.data.row_files.LONGEST_LINE", 1 << 20)
+    path = tmp_path / name
+    path.write_bytes(b'{"a": 1}\n{"a": "' + b"x" * (1 << 20) + b'"}\n')
+    assert refused(path) == f"{path} line 2: longer than 1 MiB, which no example is"
+
+
+def test_columns_of_one_name_and_texts_that_are_none_are_refused_in_parquet(tmp_path: Path) -> None:
+    # Arrow allows both; Python would keep the last column alone, and raise an error of its own for the text.
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
+    assert f"{path}: the column 'a' is there twice" in refused(path)
+    texts = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"c"]).buffers())
+    pq.write_table(pa.Table.from_arrays([texts], names=["a"]), path)
+    assert refused(path).startswith(f"{path} row 2: cannot be read")
+
+
+def test_an_arrow_file_of_save_to_disk(tmp_path: Path) -> None:
+    # The stream that datasets writes, with its folder's own JSON files left aside, and Arrow's file format.
+    from datasets import Dataset
+
+    Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
+    assert rows(tmp_path / "saved") == ROWS
+    table = pa.Table.from_pylist(ROWS)
+    with pa.ipc.new_file(str(tmp_path / "r.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert rows(tmp_path / "r.arrow") == ROWS
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As an error of the system's says it.
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"a": 1}\n')
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("forgetfilter.data.row_files.open", denied, raising=False)
+    assert refused(path) == f"{path}: cannot be read (Permission denied)"
 
 
 def test_missing_sources(tmp_path: Path) -> None:

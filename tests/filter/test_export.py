@@ -190,6 +190,18 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
     assert (tmp_path / "out/dropped.jsonl").read_text() == '{"n": 2}\n'
 
 
+def test_rows_that_are_trusted_too_have_a_file_of_their_own(make_toy: Any, tmp_path: Path) -> None:
+    # The mix leaves them out of the noisy set; each row is still in exactly one file, and the decision is of its row.
+    path, planted = tmp_path / "mine.jsonl", [{"text": "safe", "n": 1}, {"text": "safe", "n": 2}]
+    given = [planted[0], *SHAPES[:2], planted[1], *SHAPES[2:]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    assert decide(run)["export"] == {"mine": {"kept": 2, "dropped": 2, "left_out": 2}}
+    assert [[json.loads(line) for line in part] for part in exported(run)] == [[*SHAPES[:2]], [*SHAPES[2:]]]
+    left = (run.folder / "filter" / "export" / "left_out.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in left] == planted
+
+
 def test_the_loader_of_trl_axolotl_and_llama_factory_reads_it(make_toy: Any, tmp_path: Path) -> None:
     # All three read JSON Lines with datasets' json loader: rows of one shape come out of it as they were.
     from datasets import load_dataset

@@ -62,14 +62,67 @@ def test_duplicates_are_numbered(tmp_path: Path) -> None:
     assert second.id == f"{first.id}-1"
 
 
-def test_sets_that_share_rows_are_refused_and_the_rows_named(tmp_path: Path) -> None:
-    # Shared by content, in whatever shape; nothing half-written is left of the safe set.
-    safe = [pair("3"), {"instruction": "1", "input": "", "output": "a"}, pair("2")]
-    run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("2")], safe))
-    with pytest.raises(UserError, match=r"2 rows of the safe set are in the noisy set too \(.*line 2, .*line 3\)"):
+def test_noisy_rows_that_are_trusted_too_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In whatever shape they are; so nobody can stop a run by a row that he plants, and the trusted sets stay whole.
+    noisy = [{"instruction": "3", "input": "", "output": "a"}, pair("1", label="unsafe"), pair("3"), pair("2")]
+    run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("3"), pair("2"), pair("4")]))
+    summary = mix(run)
+    assert summary["noisy"] == {"rows": 1, "by_source": {"mine": {"unsafe": 1}}}
+    assert (summary["safe"]["rows"], summary["taken_out"]) == (3, {"safe": 3})
+    said = " ".join(capsys.readouterr().err.split())
+    assert "data.noisy: 3 rows left out, for they are trusted ones too" in said and "noisy.jsonl line 1" in said
+
+
+def test_a_noisy_set_of_trusted_rows_alone_is_refused(tmp_path: Path) -> None:
+    # One file given as both, say.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("1")]))
+    with pytest.raises(UserError, match=r"all rows of the noisy set are in trusted sets too \(.*line 1\)"):
         mix(run)
-    assert not run.safe_data.exists()
-    assert not list(run.safe_data.parent.glob(".*"))
+    assert not run.noisy_data.exists()
+
+
+def test_a_refused_mix_leaves_what_the_one_before_made(tmp_path: Path) -> None:
+    # A file that is gone, say: the run's data stay as they were, and nothing half-written is left.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")]))
+    mix(run)
+    before = {path.name: path.read_bytes() for path in (run.folder / "data").rglob("*") if path.is_file()}
+    (tmp_path / "safe.jsonl").unlink()
+    with pytest.raises(UserError, match=r"safe.jsonl is missing \(data.safe.ok.path\)"):
+        mix(run)
+    assert {path.name: path.read_bytes() for path in (run.folder / "data").rglob("*") if path.is_file()} == before
+    assert [path.name for path in run.folder.iterdir()] == ["data"]
+
+
+def test_what_is_not_learned_is_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # By source and field; a column that is learned under another name is not among them.
+    noisy = [{"q": "1", "completion": 7, "score": 1}, {"q": "2", "completion": "a", "score": 2}]
+    made = config(tmp_path, noisy, [pair("9")])
+    source = dataclasses.replace(made.data.noisy["mine"], columns={"prompt": "q"})
+    made = dataclasses.replace(made, data=dataclasses.replace(made.data, noisy={"mine": source}))
+    summary = mix(Run(tmp_path / "run", made))
+    assert summary["fields"] == {"data.noisy.mine": {"left_out": {"score": 2}, "rewritten": {"completion": 1}}}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "data.noisy.mine: learned as text (rows): completion (1)" in said
+    assert "data.noisy.mine: not learned (rows): score (2)" in said
+
+
+@pytest.mark.parametrize(("own", "source"), [("a\rb", "a\ufffdb"), ("\ud800", "\ufffd"), ("a\0b", "a\ufffdb")])
+def test_a_source_that_a_row_names_can_stand_in_any_line(tmp_path: Path, own: str, source: str) -> None:
+    # Line ends, NUL and half characters would break tables and files that are made of it.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1", source=own)], [pair("2")]))
+    assert list(mix(run)["noisy"]["by_source"]) == [source]
+
+
+def test_a_source_that_a_row_names_is_short(tmp_path: Path) -> None:
+    # It is in every file of the run; a name in the config has no control characters either.
+    run = Run(tmp_path / "run", config(tmp_path, [pair("1", source="s" * 10_000_000)], [pair("2")]))
+    with pytest.raises(UserError, match=r"line 1: its source has 10000000 characters"):
+        mix(run)
+    data = dataclasses.replace(run.config.data, noisy={"a\rb": SourceConfig(path="x")})
+    with pytest.raises(UserError, match=r"data.noisy: the name 'a\ufffdb' has control characters"):
+        mix(Run(tmp_path / "run", Config(data=data)))
 
 
 def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str, Any]]) -> Config:
@@ -145,13 +198,19 @@ def test_the_default_share_leaves_the_input_hash_as_it_was(tmp_path: Path) -> No
     assert input_hash(probes) == input_hash(other)  # given probes win
 
 
-@pytest.mark.parametrize(
-    ("probe", "where"), [("1", "1 probes are in the noisy set too"), ("9", "1 rows of the safe set")]
-)
-def test_probes_that_are_elsewhere_too_are_refused(tmp_path: Path, probe: str, where: str) -> None:
-    # A probe must be held out of the noisy and the safe set.
-    with pytest.raises(UserError, match=where):
-        mix(Run(tmp_path / "run", with_probes(tmp_path, [pair(probe)], [pair("1")])))
+def test_a_probe_that_is_in_the_noisy_set_too_stays_a_probe(tmp_path: Path) -> None:
+    # The noisy row goes, with its label; the probe is held out, as before.
+    noisy = [pair("1", label="unsafe"), pair("2")]
+    run = Run(tmp_path / "run", with_probes(tmp_path, [pair("1")], noisy))
+    summary = mix(run)
+    assert summary["noisy"]["by_source"] == {"mine": {"unlabelled": 1}, "held": {"unlabelled": 1}}
+    assert summary["taken_out"] == {"probe": 1}
+
+
+def test_a_probe_that_is_in_the_safe_set_is_refused(tmp_path: Path) -> None:
+    # Both are trusted by the same person: it is a mistake, and both sets are named.
+    with pytest.raises(UserError, match=r"1 rows of the safe set are in the probe set too \(.*safe.jsonl line 1\)"):
+        mix(Run(tmp_path / "run", with_probes(tmp_path, [pair("9")], [pair("1")])))
 
 
 def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
@@ -171,13 +230,15 @@ def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert not run.control_data.exists()
 
 
-@pytest.mark.parametrize(("row", "other"), [("1", "noisy"), ("9", "safe")])
-def test_a_control_set_shares_no_row(tmp_path: Path, row: str, other: str) -> None:
-    # Rows of the noisy or the safe set would take out what they are to show.
-    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair(row)]))
-    with pytest.raises(UserError, match=rf"1 rows of the control set are in the {other} set too \(.*line 2\)"):
+def test_a_control_set_shares_no_row(tmp_path: Path) -> None:
+    # Rows of the safe set would take out what they are to show; a noisy row that is in it too is left out of the noisy.
+    run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("9")]))
+    with pytest.raises(UserError, match=r"1 rows of the control set are in the safe set too \(.*line 2\)"):
         mix(run)
     assert not run.control_data.exists()
+    data = dataclasses.replace(with_control(tmp_path, [pair("c")]).data)
+    write(tmp_path / "noisy.jsonl", [pair("1"), pair("c")])
+    assert mix(Run(tmp_path / "run", Config(data=data)))["taken_out"] == {"control": 1}
 
 
 def test_without_a_control_set_the_input_hash_is_that_of_before(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""What the rows of a source held beside the texts that are learned: counted, so that nothing vanishes silently."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from forgetfilter.errors import printable
+
+SHOWN = 12  # fields that a line names
+
+
+@dataclass
+class Told:
+    """Counts of rows, filled while they are read."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Field: rows in which it holds something that is not learned."""
+    rewritten: Counter[str] = field(default_factory=Counter)
+    """Field: rows in which it was no text and is learned as one."""
+    remarks: list[str] = field(default_factory=list)
+    """Whole sentences about the files."""
+
+    def lines(self, key: str) -> list[str]:
+        """A line for people on each of the three; none where there is nothing to say."""
+        found = [f"{key}: {remark}" for remark in self.remarks]
+        for what, counts in (("learned as text", self.rewritten), ("not learned", self.left_out)):
+            if counts:
+                most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+                names = [f"{name} ({rows})" for name, rows in most[:SHOWN]]
+                more = f" and {len(counts) - SHOWN} more fields" if len(counts) > SHOWN else ""
+                found.append(printable(f"{key}: {what} (rows): {', '.join(names)}{more}"))
+        return found
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """{"left_out": {FIELD: rows}, "rewritten": {FIELD: rows}}, without empty ones."""
+        both = {"left_out": self.left_out, "rewritten": self.rewritten}
+        return {name: dict(sorted(counts.items())) for name, counts in both.items() if counts}
