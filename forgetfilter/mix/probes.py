@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from forgetfilter.config.filter_checks import cannot_without_probes, probes_key
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
-from forgetfilter.process.progress import console
 
 FEWEST = (
     36  # as many as the rule conformal needs to bound the good rows lost by its 10%; fewer are not worth their rows
@@ -15,10 +14,11 @@ FEWEST = (
 MOST = 1_000  # more hardly move a quantile, and each of them is trained and scored
 
 
-def set_aside(rows: Iterable[tuple[str, bytes]], config: Config) -> set[bytes]:
+def set_aside(rows: Iterable[tuple[str, bytes]], config: Config, remarks: list[str]) -> set[bytes]:
     """The content ids of the safe rows that become probes, from the (source, content id) of each row of the safe set.
 
-    None where the config gives probes or wants none, and where they would be too few, which is said; UserError where
+    None where the config gives probes or wants none, and where they would be too few, which is said
+    in `remarks`; UserError where
     the filter was asked for what cannot do without.
     """
     share = config.data.probe_share
@@ -30,7 +30,7 @@ def set_aside(rows: Iterable[tuple[str, bytes]], config: Config) -> set[bytes]:
     said = f"data.probe_share={share:g} of the safe set is {len(chosen)} rows, fewer than {FEWEST}"
     if needs := cannot_without_probes(config):
         raise UserError(f"{needs} needs probes, and {said}: enlarge data.safe, or set {probes_key(config)}")
-    console.print(f"no probes are set aside: {said}")
+    remarks.append(f"no probes are set aside: {said}")
     return set()
 
 

@@ -74,19 +74,19 @@ def _write(run: Run) -> dict[str, Any]:
     told: dict[str, Told] = {}
     if not config.only_evaluates:
         originals = Originals(run.originals)
+        remarks: list[str] = []
         if config.mixture is None:
-            sets = _of_sources(config, originals, told)
+            sets = _of_sources(config, originals, told, remarks)
         else:
             mixture = compose(config.mixture, config.seed)
-            sets = _of_mixture(mixture, config)
+            sets = _of_mixture(mixture, config, remarks)
             prompts |= mixture.prompts
             skipped |= mixture.skipped
         summary |= write_sets(run, sets, originals)
         originals.finish(run.noisy_data)
+        for line in [*remarks, *(line for key, source in told.items() for line in source.lines(key))]:
+            console.print(line, markup=False, soft_wrap=True)  # once nothing can be refused any more
     write_prompts(run, prompts)
-    for key, source in told.items():
-        for line in source.lines(key):
-            console.print(line, markup=False, soft_wrap=True)
     fields = {key: counts for key, source in told.items() if (counts := source.counts())}
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     return summary | ({"fields": fields} if fields else {})
@@ -128,21 +128,22 @@ def input_hash(config: Config) -> str:
     return sha256_value(parts)
 
 
-def _of_sources(config: Config, originals: Originals, told: dict[str, Told]) -> Sets:
+def _of_sources(config: Config, originals: Originals, told: dict[str, Told], remarks: list[str]) -> Sets:
     data = config.data
     probes = list(examples(data.probes, "data.probes", told))
     fewest, rule = probes_needed(config)
     if config.gives_probes and len(probes) < fewest:
         raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
-    aside = set_aside(((row[2], content_key(row)) for row in examples(data.safe, "data.safe", told)), config)
+    safe = ((row[2], content_key(row)) for row in examples(data.safe, "data.safe", told))
+    aside = set_aside(safe, config, remarks)
     again = partial(examples, data.safe, "data.safe", {})  # read anew rather than kept in memory, and told of once
     noisy, control = examples(data.noisy, "data.noisy", told, originals), examples(data.control, "data.control", told)
     return Sets(noisy, again, probes, control, aside)
 
 
-def _of_mixture(mixture: Mixture, config: Config) -> Sets:
+def _of_mixture(mixture: Mixture, config: Config, remarks: list[str]) -> Sets:
     safe = partial(of_records, mixture.safe)
-    aside = set_aside(((row[2], content_key(row)) for row in safe()), config)
+    aside = set_aside(((row[2], content_key(row)) for row in safe()), config, remarks)
     return Sets(of_records(mixture.noisy), safe, [*of_records(mixture.probes)], of_records(mixture.control), aside)
 
 
