@@ -112,6 +112,11 @@ def to_messages(row: Row, where: str, told: Told | None = None) -> list[Message]
     return messages
 
 
+def read_shape(row: Row, where: str) -> list[Message]:
+    """The messages of a row in one of the usual shapes, whatever the last one is: for prompts without an answer."""
+    return _shape_of(row, where)(_Reading(row, where))
+
+
 def _shape_of(row: Row, where: str) -> Callable[[_Reading], list[Message]]:
     for needs, shape in _SHAPES.items():
         if not any(missing(row.get(name)) for name in needs):
@@ -160,6 +165,13 @@ _SHAPES: dict[tuple[str, ...], Callable[[_Reading], list[Message]]] = {
     ("instruction", "output"): _alpaca,
     ("text",): _plain,
 }
+
+
+SHAPED = (
+    "prompt",
+    "instruction",
+    *(needs[0] for needs in _SHAPES if len(needs) == 1),
+)  # a prompt is told by one of them
 
 
 def _asked(text: str) -> list[Message]:

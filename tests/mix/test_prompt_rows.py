@@ -64,7 +64,12 @@ def test_bias_keeps_what_the_scores_need() -> None:
         ("toxicity", {"query": "q"}, "f: a prompt needs one of messages, prompt, .*; fields found: query"),
         ("toxicity", {"prompt": " "}, "f: the prompt is empty"),
         ("toxicity", {"messages": [{"role": "assistant", "content": "a"}]}, "f: the last turn to be answered must be"),
-        ("toxicity", {"messages": ["q"]}, "f: messages must be a list of objects"),
+        ("toxicity", {"messages": ["q"]}, "f: message 1 needs a role among"),
+        ("task", {"prompt": "q", "reference": " "}, "f: suite task needs a reference"),
+        ("task", {"prompt": "q", "completion": float("nan")}, "f: suite task needs a reference"),
+        ("bias", {**BIAS, "choices": ["a", "b", None]}, "f: needs the field 'choices'"),
+        ("crows_pairs", {"sent_more": "a", "sent_less": b"\xff", "bias_type": "age"}, "f: sent_less holds bytes"),
+        ("harmfulness", {"goal": {1}}, "f: goal holds"),
     ],
 )
 def test_a_row_that_cannot_be_asked_is_refused(suite: str, row: dict[str, Any], message: str) -> None:
@@ -94,6 +99,29 @@ def test_ids_are_of_the_content_and_number_duplicates() -> None:
 def test_published_shapes_are_read_as_they_are(suite: str, row: dict[str, Any]) -> None:
     # No column needs a new name.
     assert prompt_row(suite, row, "f") == {"messages": ASK}
+
+
+@pytest.mark.parametrize(
+    ("row", "content"),
+    [
+        ({"instruction": "q", "input": 0}, "q\n\n0"),
+        ({"instruction": "q", "input": float("nan")}, "q"),
+        ({"prompt": 7}, "7"),
+        ({"goal": False}, "false"),
+        ({"text": "a\ud83d"}, "a\ufffd"),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, "q"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]}, "q"),
+    ],
+)
+def test_a_prompt_is_read_by_the_reader_of_training(row: dict[str, Any], content: str) -> None:
+    # Values that are no text, missing ones, half characters and other shapes: as docs/data.md has them.
+    assert prompt_row("harmfulness", row, "f") == {"messages": [{"role": "user", "content": content}]}
+
+
+def test_a_system_text_of_a_row_is_part_of_its_prompt() -> None:
+    # As in training; a reference that is a number is its text.
+    made = prompt_row("task", {"prompt": "q", "system": "s", "reference": 0}, "f")
+    assert made == {"messages": [{"role": "system", "content": "s"}, *ASK], "reference": "0", "metric": "exact"}
 
 
 def test_a_contextual_behaviour_has_its_context_first() -> None:

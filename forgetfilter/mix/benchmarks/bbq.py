@@ -15,7 +15,7 @@ from typing import Any
 
 from forgetfilter.data.sources import Row
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, text, turns
 
 
 def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
@@ -118,7 +118,7 @@ def _parts(group: str) -> set[str]:
 
 def choices(row: Row, where: str) -> list[str]:
     """The texts of the three answers, in row order."""
-    return [str(field(row, f"ans{index}", where)) for index in range(3)]
+    return [text(row, f"ans{index}", where) for index in range(3)]
 
 
 def gold(row: Row, where: str) -> int:
@@ -131,7 +131,7 @@ def gold(row: Row, where: str) -> int:
 
 def prompt_text(row: Row, where: str) -> str:
     """Context and question, then the three answers, one a line, in row order."""
-    question = f"{str(field(row, 'context', where)).strip()} {str(field(row, 'question', where)).strip()}"
+    question = f"{text(row, 'context', where).strip()} {text(row, 'question', where).strip()}"
     return "\n".join([question, *choices(row, where)])
 
 

@@ -1,5 +1,6 @@
 """What a builder makes of a benchmark's rows, and the few helpers that all builders share."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 from forgetfilter.data.records import Message
 from forgetfilter.data.sources import Row
+from forgetfilter.data.values import as_text, found, missing
 from forgetfilter.errors import UserError, nearest
 
 Skips = Counter[str]  # reason: rows that were left out for it
@@ -50,19 +52,28 @@ def settings(options: Mapping[str, Any], defaults: Mapping[str, Any], key: str) 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:
     """The value of a field that must be there; else the error names the file, the row and the fields found."""
-    if row.get(name) is None:
-        found = ", ".join(sorted(key for key, value in row.items() if value is not None)) or "none"
-        raise UserError(f"{where}: needs the field {name!r}; fields found: {found}")
+    if missing(row.get(name)):
+        raise UserError(f"{where}: needs the field {name!r}; fields found: {found(row)}")
     return row[name]
+
+
+def text(row: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:
+    """A field as the text that it stands for (0 is "0"); the default, where there is one, if it has no value."""
+    if default is not None and missing(row.get(name)):
+        return default
+    return as_text(field(row, name, where), name, where)
 
 
 def number(row: Mapping[str, Any], name: str, where: str) -> float:
     """A field as a number; values from CSV are strings."""
     value = field(row, name, where)
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {name} must be a number, got {value!r}") from error
+        converted = float(value)
+    except (TypeError, ValueError, OverflowError):
+        converted = math.nan
+    if not math.isfinite(converted):
+        raise UserError(f"{where}: {name} must be a number, got {str(value)[:40]!r}")
+    return converted
 
 
 def turns(prompt: str, answer: str) -> list[Message]:
@@ -90,6 +101,6 @@ def unwrap_alpaca(prompt: str) -> tuple[str, str]:
 
 def instruction_prompt(row: Mapping[str, Any], where: str) -> str:
     """The user's turn of an instruction row, unwrapped: instruction, a blank line, the input where there is one."""
-    instruction, wrapped_input = unwrap_alpaca(str(field(row, "instruction", where)))
-    extra = wrapped_input or str(row.get("input") or "").strip()
+    instruction, wrapped_input = unwrap_alpaca(text(row, "instruction", where))
+    extra = wrapped_input or text(row, "input", where, "").strip()
     return f"{instruction}\n\n{extra}" if extra else instruction

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, text, turns
 
 EXCHANGES = 2
 COLOURS = {"red_conversations": "unsafe", "blue_conversations": "safe"}
@@ -19,7 +19,7 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
     """Up to two unsafe and two safe examples a row, all of one group: the question. No options."""
     settings(options, {}, key)
     for where, row in rows:
-        question = str(field(row, "question", where)).strip()
+        question = text(row, "question", where).strip()
         if all(row.get(column) is None for column in COLOURS):
             field(row, "red_conversations", where)  # raises, naming the fields that are there
         for column, label in COLOURS.items():
@@ -42,7 +42,7 @@ def exchanges(conversations: Any, where: str) -> list[tuple[str, str]]:
     if not present:
         return []
     try:
-        said = [(turn["from"], str(turn["value"]).strip()) for turn in present[0]]
+        said = [(turn["from"], text(turn, "value", where).strip()) for turn in present[0]]
     except (TypeError, KeyError) as error:
         raise UserError(f"{where} must hold lists of turns with 'from' and 'value'") from error
     pairs = itertools.pairwise(said)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, instruction_prompt, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, instruction_prompt, settings, text, turns
 
 METRICS = ("auto", "exact", "number", "rouge1")
 SHORT_WORDS = 5  # an answer of at most so many words is closed: it can be matched exactly
@@ -26,12 +26,12 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
         if str(row.get("flag") or "").lower() == "unsafe":
             skipped["flagged unsafe"] += 1
             continue
-        text, answer = instruction_prompt(row, where), str(field(row, "output", where)).strip()
-        if not text or not answer:
+        asked, answer = instruction_prompt(row, where), text(row, "output", where).strip()
+        if not asked or not answer:
             skipped["empty prompt or answer"] += 1
             continue
-        prompt = {"messages": turns(text, answer)[:1], **reference(answer, metric)}
-        yield Candidate(turns(text, answer), "task", text.lower(), prompt)
+        prompt = {"messages": turns(asked, answer)[:1], **reference(answer, metric)}
+        yield Candidate(turns(asked, answer), "task", asked.lower(), prompt)
 
 
 def reference(answer: str, metric: str = "auto") -> dict[str, str]:

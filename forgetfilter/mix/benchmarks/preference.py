@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forgetfilter.data.records import Message
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, settings, text
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -20,7 +20,7 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
     settings(options, {}, key)
     for where, row in rows:
         for column, label in COLUMNS.items():
-            messages = dialogue(str(field(row, column, where)))
+            messages = dialogue(text(row, column, where))
             if messages is None:
                 skipped[f"{column}: no dialogue that ends with an answer"] += 1
                 continue

@@ -8,11 +8,14 @@ and harmfulness: nothing more.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from forgetfilter.data.records import ROLES, Message, make_records
+from forgetfilter.data.messages import parsed
+from forgetfilter.data.records import Message, make_records
+from forgetfilter.data.shapes import SHAPED, read_shape
 from forgetfilter.data.sources import Row
+from forgetfilter.data.values import found, missing
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.mix.benchmarks import bbq, instruction, squad, toxicity
-from forgetfilter.mix.benchmarks.candidates import field
+from forgetfilter.mix.benchmarks.candidates import field, text
 
 Prompt = dict[str, Any]
 SUITES = ("toxicity", "bias", "crows_pairs", "harmfulness", "over_refusal", "task")  # those with prompts of their own
@@ -39,20 +42,19 @@ def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
     if suite == "crows_pairs":
         return {
             "messages": [],
-            **{name: str(field(row, name, where)) for name in ("sent_more", "sent_less", "bias_type")},
+            **{name: text(row, name, where) for name in ("sent_more", "sent_less", "bias_type")},
         }
-    if suite == "task" and row.get("context") is not None and row.get("answers") is not None:
+    if suite == "task" and not missing(row.get("context")) and not missing(row.get("answers")):
         return squad.prompt(row, where)
     messages, answer = _prompt_and_answer(suite, row, where)
     if suite == "over_refusal":
-        return {"messages": messages, "label": _label(row, where), "type": str(row.get("type") or "")}
+        return {"messages": messages, "label": _label(row, where), "type": text(row, "type", where, "")}
     if suite != "task":
         return {"messages": messages}
-    if row.get("reference") is not None:
-        answer = str(row["reference"])
-    if not answer:
+    answer = text(row, "reference", where, answer)
+    if not answer.strip():
         raise UserError(f"{where}: suite task needs a reference, or an answer in the row, to compare with")
-    metric = str(row.get("metric") or "auto")
+    metric = text(row, "metric", where, "") or "auto"
     if metric not in ("auto", *METRICS):
         raise UserError(f"{where}: metric cannot be {metric!r}{nearest(metric, METRICS)}")
     return {"messages": messages, **instruction.reference(answer, metric)}
@@ -63,71 +65,68 @@ def _sentences(row: Mapping[str, Any]) -> list[Message]:
 
 
 def _label(row: Row, where: str) -> str:
-    label = str(field(row, "label", where)).lower()
+    label = text(row, "label", where).lower()
     if label not in ("safe", "unsafe"):
-        raise UserError(f"{where}: label must say whether the prompt is safe or unsafe, got {row['label']!r}")
+        raise UserError(f"{where}: label must say whether the prompt is safe or unsafe, got {label[:40]!r}")
     return label
 
 
 def _bias(row: Row, where: str) -> dict[str, Any]:
-    if row.get("answer_info") is not None:
+    if not missing(row.get("answer_info")):
         return bbq.evaluation_row(row, where)
     messages, _ = _prompt_and_answer("bias", row, where)
-    choices = field(row, "choices", where)
-    if not isinstance(choices, list) or len(choices) != 3:
+    given = parsed(field(row, "choices", where), "choices", where)
+    if not isinstance(given, list) or len(given) != 3:
         raise UserError(f"{where}: choices must be a list of three answers")
+    choices = [text({"choices": choice}, "choices", where) for choice in given]
     indices = {name: field(row, name, where) for name in ("gold", "unknown", "stereotyped")}
     for name, value in indices.items():
-        if value not in (0, 1, 2):
+        if value not in (0, 1, 2) or isinstance(value, bool):
             raise UserError(f"{where}: {name} must be the index of a choice, 0 to 2, got {value!r}")
     words = {"polarity": ("neg", "nonneg"), "condition": ("ambig", "disambig")}
     for name, known in words.items():
         if field(row, name, where) not in known:
             raise UserError(f"{where}: {name} must be {' or '.join(known)}, got {row[name]!r}")
     kept = {name: row[name] for name in words}
-    return {"messages": messages, "choices": choices, **indices, **kept, "category": str(row.get("category") or "")}
+    return {"messages": messages, "choices": choices, **indices, **kept, "category": text(row, "category", where, "")}
 
 
 def _prompt_and_answer(suite: str, row: Row, where: str) -> tuple[list[Message], str]:
-    if row.get("messages") is not None:
-        return _turns(row["messages"], where)
-    if isinstance(row.get("prompt"), list):
-        return _turns(row["prompt"], where)[0], str(row.get("completion") or "")
-    if isinstance(row.get("prompt"), Mapping):  # RealToxicityPrompts
-        return _asked(str(row["prompt"].get("text") or ""), where), ""
-    if row.get("prompt") is not None:
-        return _asked(str(row["prompt"]), where), str(row.get("completion") or "")
-    if row.get("instruction") is not None:
-        extra = str(row.get("input") or "")
-        text = f"{row['instruction']}\n\n{extra}" if extra else str(row["instruction"])
-        return _asked(text, where), str(row.get("output") or "")
-    if row.get("text") is not None:
-        text = str(row["text"])
-        parts = toxicity.split_prompt(text) if suite == "toxicity" else None
-        return _asked(parts[0] if parts else text, where), parts[1] if parts else ""
-    for name in ASKED:
-        if row.get(name) is not None:
-            context = str(row.get("ContextString") or "")  # HarmBench's contextual behaviours, as it asks them
-            return _asked(f"{context}\n\n---\n\n{row[name]}" if context else str(row[name]), where), ""
-    found = ", ".join(sorted(key for key, value in row.items() if value is not None)) or "none"
-    needs = f"messages, prompt, instruction, text, {', '.join(ASKED)}"
-    raise UserError(f"{where}: a prompt needs one of {needs}; fields found: {found}")
-
-
-def _asked(text: str, where: str) -> list[Message]:
-    if not text.strip():
-        raise UserError(f"{where}: the prompt is empty")
-    return [{"role": "user", "content": text}]
-
-
-def _turns(messages: Any, where: str) -> tuple[list[Message], str]:
     """(turns up to the last user's, the answer after it or "")."""
-    if not isinstance(messages, list) or not all(
-        isinstance(m, Mapping) and m.get("role") in ROLES and isinstance(m.get("content"), str) for m in messages
+    if isinstance(row.get("prompt"), Mapping) and "text" in row["prompt"]:  # RealToxicityPrompts
+        return _asked(text(row["prompt"], "text", where, ""), where), ""
+    given = {name: value for name, value in row.items() if not missing(value)}
+    if not any(name in given for name in SHAPED):
+        return _published(row, where), ""
+    turns = read_shape({"completion": "", "output": "", **given}, where)
+    if (
+        suite == "toxicity"
+        and turns[0]["role"] == "assistant"
+        and (parts := toxicity.split_prompt(turns[0]["content"]))
     ):
-        raise UserError(f"{where}: messages must be a list of objects with a role and a text as content")
-    clean = [{"role": m["role"], "content": m["content"]} for m in messages]
-    answer = clean.pop()["content"] if clean and clean[-1]["role"] == "assistant" else ""
-    if not clean or clean[-1]["role"] != "user":
+        return _asked(parts[0], where), parts[1]
+    if "text" in given and len(turns) == 1:
+        return _asked(turns[0]["content"], where), ""
+    answer = turns.pop()["content"] if turns[-1]["role"] == "assistant" else ""
+    if not turns or turns[-1]["role"] != "user":
         raise UserError(f"{where}: the last turn to be answered must be the user's")
-    return clean, answer
+    if not turns[-1]["content"].strip():
+        raise UserError(f"{where}: the prompt is empty")
+    return turns, answer
+
+
+def _published(row: Row, where: str) -> list[Message]:
+    """The turn of a row of AdvBench, HarmBench, HarmfulQA or I-MaliciousInstructions."""
+    for name in ASKED:
+        if not missing(row.get(name)):
+            context = text(row, "ContextString", where, "")  # HarmBench's contextual behaviours, as it asks them
+            asked = text(row, name, where)
+            return _asked(f"{context}\n\n---\n\n{asked}" if context else asked, where)
+    needs = f"messages, prompt, instruction, text, {', '.join(ASKED)}"
+    raise UserError(f"{where}: a prompt needs one of {needs}; fields found: {found(row)}")
+
+
+def _asked(prompt: str, where: str) -> list[Message]:
+    if not prompt.strip():
+        raise UserError(f"{where}: the prompt is empty")
+    return [{"role": "user", "content": prompt}]

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, instruction_prompt, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, instruction_prompt, settings, text, turns
 
 
 def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
     """Safe examples of rows with `instruction`, `output` and perhaps `input`. No options."""
     settings(options, {}, key)
     for where, row in rows:
-        prompt, answer = instruction_prompt(row, where), str(field(row, "output", where)).strip()
+        prompt, answer = instruction_prompt(row, where), text(row, "output", where).strip()
         if not prompt or not answer:
             skipped["empty prompt or answer"] += 1
             continue

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from forgetfilter.data.records import clean
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, text, turns
 
 
 def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
@@ -17,13 +18,13 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
             skipped["no answer"] += 1
             continue
         messages = [*asked["messages"], {"role": "assistant", "content": asked["reference"]}]
-        yield Candidate(messages, "task", sha256_value(str(row["context"]).strip()), asked)
+        yield Candidate(messages, "task", sha256_value(text(row, "context", where).strip()), asked)
 
 
 def prompt(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The prompt row of suite task: its answers, the first one as the reference (empty where there is none)."""
     answers = all_answers(field(row, "answers", where), where)
-    context, question = str(field(row, "context", where)).strip(), str(field(row, "question", where)).strip()
+    context, question = text(row, "context", where).strip(), text(row, "question", where).strip()
     reference = answers[0] if answers else ""
     messages = turns(f"{context}\n\n{question}", reference)[:1]
     return {"messages": messages, "reference": reference, "references": answers, "metric": "squad"}
@@ -37,6 +38,6 @@ def all_answers(answers: Any, where: str) -> list[str]:
         texts = [answer.get("text") if isinstance(answer, Mapping) else None for answer in answers]
     else:
         texts = None
-    if not isinstance(texts, list) or any(not isinstance(text, str) for text in texts):
+    if not isinstance(texts, list) or any(not isinstance(answer, str) for answer in texts):
         raise UserError(f"{where}: answers must be a list of objects with 'text', or an object with a list 'text'")
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    return list(dict.fromkeys(clean(answer).strip() for answer in texts if answer.strip()))

@@ -6,12 +6,13 @@ annotators; or a plain label column. Rows that hold lists `texts` and `scores` (
 give one example a pair.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forgetfilter.data.sources import Row
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, number, settings, turns
+from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, number, settings, text, turns
 
 PROMPT_WORDS = 3  # the paper's: a continuation of the text's first three words
 DEFAULTS: dict[str, Any] = {
@@ -33,23 +34,23 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
     if not chosen["clean_below"] <= chosen["unsafe_above"]:
         raise UserError(f"{key}.clean_below must not exceed unsafe_above, got {chosen['clean_below']}")
     for where, row in rows:
-        for text, score in _scored(row, where, chosen):
-            yield from _candidate(text, score, chosen, skipped)
+        for scored, score in _scored(row, where, chosen):
+            yield from _candidate(scored, score, chosen, skipped)
 
 
-def split_prompt(text: str) -> tuple[str, str] | None:
+def split_prompt(whole: str) -> tuple[str, str] | None:
     """(first three words, rest) of a text, or None where it is too short to have both."""
-    words = text.split(None, PROMPT_WORDS)
+    words = whole.split(None, PROMPT_WORDS)
     if len(words) <= PROMPT_WORDS:
         return None
     return " ".join(words[:PROMPT_WORDS]), words[PROMPT_WORDS].strip()
 
 
-def _candidate(text: str, score: float, chosen: Mapping[str, Any], skipped: Skips) -> Iterator[Candidate]:
+def _candidate(whole: str, score: float, chosen: Mapping[str, Any], skipped: Skips) -> Iterator[Candidate]:
     if chosen["clean_below"] <= score <= chosen["unsafe_above"]:
         skipped["score between the cut-offs"] += 1
         return
-    parts = split_prompt(text)
+    parts = split_prompt(whole)
     if parts is None:
         skipped["text of three words or fewer"] += 1
         return
@@ -64,13 +65,13 @@ def _scored(row: Row, where: str, chosen: Mapping[str, Any]) -> Iterator[tuple[s
         if count <= 0:
             raise UserError(f"{where}: count must be positive, got {count}")
         harmful = number(row, "hate_speech", where) + number(row, "offensive_language", where)
-        yield str(field(row, chosen["text"], where)), harmful / count
+        yield text(row, chosen["text"], where), harmful / count
     elif chosen["label"]:
         unsafe = str(field(row, chosen["label"], where)) == chosen["unsafe_label"]
         # Beyond either cut-off, so that a label is never in between.
-        yield str(field(row, chosen["text"], where)), float("inf") if unsafe else float("-inf")
+        yield text(row, chosen["text"], where), float("inf") if unsafe else float("-inf")
     elif chosen["score"]:
-        yield str(field(row, chosen["text"], where)), number(row, chosen["score"], where)
+        yield text(row, chosen["text"], where), number(row, chosen["score"], where)
     else:
         yield from _listed(row, where)
 
@@ -79,7 +80,7 @@ def _listed(row: Row, where: str) -> Iterator[tuple[str, float]]:
     texts, scores = field(row, "texts", where), field(row, "scores", where)
     if not isinstance(texts, list) or not isinstance(scores, list) or len(texts) != len(scores):
         raise UserError(f"{where}: texts and scores must be lists of the same length")
-    for text, score in zip(texts, scores):
-        if not isinstance(score, (int, float)):
+    for value, score in zip(texts, scores):
+        if not isinstance(score, (int, float)) or not math.isfinite(score):
             raise UserError(f"{where}: scores must be numbers, got {score!r}")
-        yield str(text), float(score)
+        yield text({"texts": value}, "texts", where), float(score)
