@@ -12,6 +12,7 @@ from forgetfilter.data import tokens
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.example_losses import attach
+from forgetfilter.models.generation import learn_end
 from forgetfilter.models.loading import attention_backend, compute_dtype, load_tokenizer, resolve
 from forgetfilter.models.loss_pass import verify_losses
 from forgetfilter.process.distributed import World, barrier
@@ -42,6 +43,8 @@ def train(run: Run, stage: str, world: World) -> None:
     trainer_arguments = _arguments(run, stage, plan, world, dtype)  # before the model: ZeRO-3 shards it while it loads
     transformers.set_seed(config.seed)
     model = _model(run, stage, base, attention, world, trainer_arguments, dtype)
+    if config.train.method == "full":
+        learn_end(model, tokenizer)
     layout = layout_for(attention, config.train.packing)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])

@@ -41,9 +41,12 @@ def inputs(name: str, run: Run) -> object:
 
 
 def work(name: str, run: Run) -> None:
-    from forgetfilter.models.prepare import prepare_before_launch
+    from forgetfilter.models.prepare import prepare_before_launch, prepare_tokens
     from forgetfilter.process.launch import launch
 
+    if name == "noisy":  # what the safe stages cannot read is told before anything is trained
+        for later in (run.safe_data, *([run.control_data] if run.config.has_control else [])):
+            prepare_tokens(run, later)
     prepare_before_launch(run, data_of(run, name))
     options = run.config.launch
     launch(

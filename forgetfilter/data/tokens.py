@@ -1,6 +1,7 @@
 """Records to tokens: chat template, prompt masked, EOS learned, too-long rows cut by a stated rule, cached once."""
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from forgetfilter.data.records import Message, Record, read_records
+from forgetfilter.data.records import Message, Record, clean, read_records
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, write_json
 
@@ -21,28 +22,83 @@ SCHEMA = pa.schema(
         ("num_prompt", pa.int32()),  # leading tokens that are not learned
     ]
 )
+KEY = "model.chat_template"
+STAND_IN = "Answer4f2a"  # in the place of an answer, to see what a template writes after it
+FOLLOWING = "A"  # in the place of an answer's first word, to see which tokens are the prompt's
 CHUNK = 1024  # records tokenised and written together
-CODE_VERSION = 1  # raise it when the tokens of an unchanged record change
+CODE_VERSION = 2  # raise it when the tokens of an unchanged record change
 
 
-def render(tokenizer: Any, messages: list[Message]) -> tuple[str, str]:
-    """The prompt's and the answer's text. The answer ends where the model has to stop (EOS is added as a token).
+@dataclass(frozen=True)
+class Rendered:
+    """An example as one text, as the model reads it."""
 
-    Plain text (one assistant message) has an empty prompt and no template. Without a chat template the turns are
-    joined by blank lines.
+    text: str
+    start: int
+    """The first character that is learned; all before it is the prompt."""
+    ends: bool
+    """Whether the text ends with its end token; otherwise the tokenizer's EOS follows it."""
+    plain: bool
+    """Whether no chat template made it, so that the tokenizer puts its own first token (BOS) before it."""
+
+
+def render(tokenizer: Any, messages: list[Message]) -> Rendered:
+    """The whole example up to where the model has to stop. What is learned begins where the answer does.
+
+    The end of an answer is where the template's own text after it begins, never where the answer mentions an end
+    token: what follows a stand-in for the answer is what follows every answer. Its first special token (`<|im_end|>`,
+    `<|eot_id|>`, `</s>`, ...) ends the turn, and is learned; without one EOS is. Plain text (one assistant message) has
+    no prompt and no template. Without a chat template the turns are joined by blank lines.
     """
     prompt, answer = messages[:-1], messages[-1]["content"]
     if not prompt:
-        return "", answer
-    if not tokenizer.chat_template:
-        return "".join(message["content"] + "\n\n" for message in prompt), answer
+        return Rendered(answer, 0, ends=False, plain=True)
     text = prompt_text(tokenizer, prompt)
+    if not tokenizer.chat_template:
+        return Rendered(text + answer, len(text), ends=False, plain=True)
+    after = _after_the_answer(tokenizer, prompt, text)
     whole = _apply(tokenizer, messages)
     if not whole.startswith(text):
-        raise UserError("model.chat_template: it renders the prompt otherwise once the answer follows")
-    rest = whole[len(text) :]
-    end = rest.rfind(tokenizer.eos_token)
-    return text, rest[:end] if end >= 0 else rest
+        raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
+    if not whole.endswith(after):
+        raise UserError(f"{KEY}: what follows an answer depends on the answer, so where it ends cannot be told")
+    body = whole[: len(whole) - len(after)]
+    if end := _first_special(tokenizer, after):
+        return Rendered(body + after[: after.index(end) + len(end)], len(text), ends=True, plain=False)
+    return Rendered(body + after.rstrip(), len(text), ends=False, plain=False)
+
+
+def _after_the_answer(tokenizer: Any, prompt: list[Message], text: str) -> str:
+    """What the template writes after an answer to this prompt. UserError where it leaves the answer out."""
+    whole = _apply(tokenizer, [*prompt, {"role": "assistant", "content": STAND_IN}])
+    if not whole.startswith(text):
+        raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
+    _, found, after = whole[len(text) :].rpartition(STAND_IN)
+    if not found:
+        raise UserError(f"{KEY}: it leaves out the answer, so nothing could be learned")
+    return after
+
+
+def _first_special(tokenizer: Any, text: str) -> str | None:
+    """The special token that comes first in a text."""
+    found = [(text.index(token), -len(token), token) for token in _special_tokens(tokenizer) if token in text]
+    return min(found)[-1] if found else None
+
+
+@functools.lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> frozenset[str]:
+    return frozenset(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special and str(token))
+
+
+def learned_end(tokenizer: Any) -> int:
+    """The token with which a chat's answers end, and which is learned: the template's end of turn, else EOS."""
+    eos: int = tokenizer.eos_token_id
+    if not tokenizer.chat_template:
+        return eos
+    prompt: list[Message] = [{"role": "user", "content": "a"}]
+    after = _after_the_answer(tokenizer, prompt, prompt_text(tokenizer, prompt))
+    end = _first_special(tokenizer, after)
+    return eos if end is None else int(tokenizer.convert_tokens_to_ids(end))
 
 
 def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
@@ -56,31 +112,89 @@ def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
     except Exception as error:  # whatever a Jinja template raises
-        raise UserError(
-            f"model.chat_template: it fails ({(str(error) or type(error).__name__).splitlines()[0]})"
-        ) from error
+        raise UserError(f"{KEY}: it fails ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+
+
+def first_tokens(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before a text by itself: BOS for Llama's and Gemma's, nothing for GPT-2's."""
+    alone = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    start = next((n for n in range(len(whole)) if whole[n : n + len(alone)] == alone), 0) if alone else 0
+    return list(whole[:start])
 
 
 def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> list[tuple[list[int], int, bool]]:
-    """(input_ids, num_prompt, cut) of each example; answers end with EOS, which is learned.
+    """(input_ids, num_prompt, cut) of each example; answers end with their end token, which is learned.
 
-    Too long: the prompt loses its beginning down to a quarter of `max_length`, then the answer its end (with its
-    EOS). At least one token stands before the answer, so that its first token has a prediction.
+    The whole text is tokenised at once and parted where the answer begins, so that the model reads each token as in any
+    other text: an answer by itself would begin with a token that it never sees there (SentencePiece's leading space).
+    A token that reaches over the boundary belongs to the answer, as generation predicts it.
+
+    Too long: the prompt loses its beginning (but not BOS) down to a quarter of `max_length`, then the answer its end
+    (with its end token). At least one token stands before the answer, so that its first token has a prediction.
     """
-    prompts, answers = zip(*(render(tokenizer, m) for m in messages))
-    prompt_ids = (
-        tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if any(prompts) else [[]] * len(prompts)
-    )
-    answer_ids = tokenizer(list(answers), add_special_tokens=False)["input_ids"]
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [_join(list(p) or [start], [*a, tokenizer.eos_token_id], max_length) for p, a in zip(prompt_ids, answer_ids)]
+    rendered = [render(tokenizer, chat) for chat in messages]
+    batch = tokenizer([one.text for one in rendered], add_special_tokens=False)
+    first = first_tokens(tokenizer)
+    found = []
+    for number, (one, ids) in enumerate(zip(rendered, batch["input_ids"])):
+        num_prompt = _tokens_before(batch, number, one.start, len(one.text), len(ids))
+        ids = [*ids] if one.ends else [*ids, tokenizer.eos_token_id]
+        before = _missing_first(tokenizer, first if one.plain else [], ids, num_prompt)
+        ids, num_prompt = [*before, *ids], num_prompt + len(before)
+        found.append(_join(ids[:num_prompt], ids[num_prompt:], max_length, first))
+    return found
 
 
-def _join(prompt: list[int], answer: list[int], max_length: int) -> tuple[list[int], int, bool]:
+def _tokens_before(batch: Any, number: int, start: int, end: int, length: int) -> int:
+    """Tokens of a text that end before its character `start`; characters that became no token are passed over."""
+    if start == 0:
+        return 0
+    places = (batch.char_to_token(number, place) for place in range(start, end))
+    return next((place for place in places if place is not None), length)
+
+
+def _missing_first(tokenizer: Any, first: list[int], ids: list[int], num_prompt: int) -> list[int]:
+    """What must stand before a text's tokens: BOS where the tokenizer puts it, and one token in any case."""
+    if first and ids[: len(first)] != first:
+        return first
+    if num_prompt or (first and ids[: len(first)] == first):
+        return []
+    return [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id]
+
+
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of prompts as an answer follows them: those that `encode` has before the answer.
+
+    Spaces at a prompt's end that would be one token with the answer's first word are left to the answer. Special tokens
+    come from the chat template; without one the tokenizer's own (BOS) comes first. An empty prompt is one start token.
+    """
+    cleaned = [clean(text) for text in texts]
+    followed = tokenizer([text + FOLLOWING for text in cleaned], add_special_tokens=False)
+    alone = tokenizer(cleaned, add_special_tokens=False)["input_ids"] if any(cleaned) else [[]] * len(cleaned)
+    first = [] if tokenizer.chat_template else first_tokens(tokenizer)
+    found = []
+    for number, (text, ids) in enumerate(zip(cleaned, alone)):
+        place = followed.char_to_token(number, len(text)) if text else None
+        if place is not None and not text[followed.token_to_chars(number, place).start :].strip():
+            ids = followed["input_ids"][number][:place]
+        found.append([*_missing_first(tokenizer, first, [*ids], len(ids)), *ids])
+    return found
+
+
+def keep_end(ids: list[int], room: int, first: list[int]) -> list[int]:
+    """At most `room` tokens: the last ones, after the first tokens (BOS) where these opened the whole."""
+    if len(ids) <= room:
+        return ids
+    kept = first if first and ids[: len(first)] == first and room > len(first) else []
+    return [*kept, *ids[len(ids) - room + len(kept) :]]
+
+
+def _join(prompt: list[int], answer: list[int], max_length: int, first: list[int]) -> tuple[list[int], int, bool]:
     if len(prompt) + len(answer) <= max_length:
         return prompt + answer, len(prompt), False
     room = max(max_length - len(answer), max_length // 4, 1)
-    prompt = prompt[-room:]
+    prompt = keep_end(prompt, room, first)
     return prompt + answer[: max_length - len(prompt)], len(prompt), True
 
 
@@ -126,7 +240,11 @@ class Prepared:
 
 
 def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepared:
-    """Tokenises a data file once, into a content-addressed cache: to be called before anything distributed starts."""
+    """Tokenises a data file once, into a content-addressed cache: to be called before anything distributed starts.
+
+    Rows are cut to `max_length` tokens, or to the model's context where that is shorter.
+    """
+    max_length = longest(tokenizer, max_length)
     identity = sha256_value(
         [CODE_VERSION, sha256_file(data), tokenizer_identity(tokenizer), tokenizer.chat_template, max_length]
     )
@@ -134,7 +252,7 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
     with locked(folder):
         if not (folder / "summary.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            summary = _write(read_records(data), tokenizer, max_length, folder / "data.arrow")
+            summary = _write(data, tokenizer, max_length, folder / "data.arrow")
             write_json(folder / "summary.json", summary)
     summary = read_json(folder / "summary.json")
     if not summary["rows"]:
@@ -142,11 +260,19 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
     return Prepared(folder / "data.arrow", identity, summary)
 
 
-def _write(records: Iterable[Record], tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
+def longest(tokenizer: Any, max_length: int) -> int:
+    """The most tokens of a row; model_max_length is the model's context, since models.loading sets it so."""
+    return int(min(max_length, tokenizer.model_max_length))
+
+
+def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
     summary = {"rows": 0, "cut": 0, "tokens": 0, "label_tokens": 0}
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
-        for chunk in _chunks(records):
-            encoded = encode(tokenizer, [record.messages for record in chunk], max_length)
+        for chunk in _chunks(read_records(data)):
+            try:
+                encoded = encode(tokenizer, [record.messages for record in chunk], max_length)
+            except UserError as error:
+                raise _of_a_row(error, chunk, tokenizer, data, summary["rows"]) from error
             columns = [
                 [record.id for record in chunk],
                 [record.source for record in chunk],
@@ -159,6 +285,16 @@ def _write(records: Iterable[Record], tokenizer: Any, max_length: int, path: Pat
             summary["tokens"] += sum(len(ids) for ids, _, _ in encoded)
             summary["label_tokens"] += sum(len(ids) - num_prompt for ids, num_prompt, _ in encoded)
     return summary
+
+
+def _of_a_row(error: UserError, chunk: list[Record], tokenizer: Any, data: Path, before: int) -> UserError:
+    """The template's error with the row that it does not take."""
+    for number, record in enumerate(chunk, before + 1):
+        try:
+            render(tokenizer, record.messages)
+        except UserError as own:
+            return UserError(f"{data} line {number} (source {record.source}): {own}")
+    return error
 
 
 def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:

@@ -8,7 +8,9 @@ With a cache, an answer is kept under the hash of model, settings and prompt, an
 run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pyarrow as pa
 import torch
 
 from forgetfilter.data.records import clean
+from forgetfilter.data.tokens import encode_prompts, first_tokens, keep_end, learned_end
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models.loss_pass import finished_steps
@@ -30,7 +33,13 @@ from forgetfilter.storage.cache import keep, read_kept
 from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
-CODE_VERSION = 1  # raise it when the answer to an unchanged prompt changes
+CODE_VERSION = 2  # raise it when the answer to an unchanged prompt changes
+# Of a generation_config: what says how to sample (plain answers are greedy), where to end, and what changes no answer.
+HARMLESS = {
+    "eos_token_id", "pad_token_id", "bos_token_id", "do_sample", "temperature", "top_p", "top_k", "max_length",
+    "max_new_tokens", "transformers_version", "use_cache", "cache_implementation", "_from_model_config",
+    "output_attentions", "output_hidden_states", "return_dict_in_generate",
+}  # fmt: skip
 
 SCHEMA = pa.schema(
     [
@@ -73,6 +82,8 @@ def generate(
     cut = sum(length > _room(model, max_new_tokens) for length in lengths)
     if cut and here.is_main:
         console.print(f"{what}: {cut} of {len(prompts)} prompts do not fit into the context, and lose their beginning")
+    if here.is_main and (names := left_out(model)):
+        _say_once(f"{what}: answers are plain; of the model's generation_config are left out: {', '.join(names)}")
     samples = sampling.samples if sampling else 1
     ids = sample_ids([id_ for id_, _, _ in prompts], samples)
     prompts = [(id_, *prompts[place // samples][1:]) for place, id_ in enumerate(ids)]
@@ -136,7 +147,8 @@ def generate_batch(
     beginning. `watch` is given the tokens so far [E, width] and the logits [E, V] of each step, and returns the logits.
     """
     room = _room(model, max_new_tokens)
-    encoded = [ids[-room:] for ids in encode_prompts(tokenizer, texts)]
+    first = first_tokens(tokenizer)
+    encoded = [keep_end(ids, room, first) for ids in encode_prompts(tokenizer, texts)]
     ends = end_tokens(model, tokenizer)
     if isinstance(model, VllmModel):
         return [_answer(tokenizer, row, ends) for row in model.new_tokens(encoded, max_new_tokens, ends, drawn)]
@@ -146,12 +158,10 @@ def generate_batch(
     inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
     chosen = [*([watch] if watch else []), *([Draw(drawn, width, device)] if drawn else [])]
-    with torch.inference_mode():
+    config = _greedy(max_new_tokens, ends, pad)
+    with torch.inference_mode(), by_own_settings(model, config):
         output = model.generate(
-            input_ids=inputs,
-            attention_mask=mask,
-            generation_config=_greedy(max_new_tokens, ends, pad),
-            logits_processor=chosen,
+            input_ids=inputs, attention_mask=mask, generation_config=config, logits_processor=chosen
         )
     return [_answer(tokenizer, row, ends) for row in output[:, width:].tolist()]
 
@@ -160,15 +170,6 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Row numbers by batch: sorted by tokens, equal lengths in the order of the data."""
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids; special tokens come from the chat template only. An empty prompt is one start token."""
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if not any(texts):
-        return [[start] for _ in texts]
-    ids = tokenizer([clean(text) for text in texts], add_special_tokens=False)["input_ids"]
-    return [list(row) or [start] for row in ids]
 
 
 def identity(
@@ -203,30 +204,70 @@ def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) ->
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """What ends an answer: the tokenizer's EOS, which is learned, and the model's own (there may be several)."""
+    """What ends an answer: the end that is learned, the tokenizer's EOS, and the model's own (there may be several)."""
+    try:
+        learned = learned_end(tokenizer)
+    except UserError:  # a template that takes no answers of its own, such as a guard's: EOS ends what it writes
+        learned = tokenizer.eos_token_id
+    return sorted({learned, tokenizer.eos_token_id, *own_ends(model)})
+
+
+def own_ends(model: Any) -> list[int]:
+    """The end tokens of the model's generation_config."""
     own = getattr(model, "generation_config", None)
     given = own.eos_token_id if own is not None else None
-    several = given if isinstance(given, list) else [] if given is None else [given]
-    return sorted({tokenizer.eos_token_id, *several})
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def learn_end(model: Any, tokenizer: Any) -> None:
+    """Has a model that is saved end its answers by what it learned, wherever it is loaded: its configs name that end.
+
+    The learned end comes first, as in Llama 3's own configs; the ends that the model had before stay.
+    """
+    ends = list(dict.fromkeys([learned_end(tokenizer), *own_ends(model)]))
+    for config in (model.config, getattr(model, "generation_config", None)):
+        if config is not None:
+            config.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+@contextlib.contextmanager
+def by_own_settings(model: Any, config: Any) -> Iterator[None]:
+    """While it lasts, the model's generation_config is `config`: transformers takes from there what a call leaves out,
+    such as a repetition penalty, suppressed or forced tokens, and the answers would not be plain greedy ones."""
+    holders = {id(one): one for one in (model, _inner(model)) if hasattr(one, "generation_config")}.values()
+    before = [one.generation_config for one in holders]
+    for one in holders:
+        one.generation_config = config
+    try:
+        yield
+    finally:
+        for one, own in zip(holders, before):
+            one.generation_config = own
+
+
+def left_out(model: Any) -> list[str]:
+    """The names in the model's generation_config that change answers, and that evaluation and scoring leave out."""
+    own = getattr(model, "generation_config", None)
+    changed = own.to_diff_dict() if own is not None else {}
+    return sorted(key for key, value in changed.items() if key not in HARMLESS and value not in (None, [], {}))
+
+
+def _inner(model: Any) -> Any:
+    """The transformers model below an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    console.print(line)
 
 
 def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:
-    """Plain greedy decoding; each value is set, since transformers fills what is left out from the model's own."""
+    """Plain greedy decoding."""
     from transformers import GenerationConfig
 
     return GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=50,
-        min_length=0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        use_cache=True,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=pad,
+        do_sample=False, num_beams=1, use_cache=True, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=pad
     )
 
 

@@ -16,6 +16,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import locked
 from forgetfilter.models.chat_template import template_file
 from forgetfilter.models.identity import weights_hash
+from forgetfilter.models.limits import fit_tokenizer, limits_of
 from forgetfilter.models.model_folder import check_folder, read_object
 from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
 
@@ -145,8 +146,11 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
         tokenizer.chat_template = template_file(chat_template).read_text(encoding="utf-8")
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.name: the tokenizer of {folder} has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this value
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"model.name: {folder} has no fast tokenizer (tokenizer.json), which says where an answer begins"
+        )
+    fit_tokenizer(tokenizer, limits_of(folder))
     return tokenizer
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from forgetfilter.data import tokens
 from forgetfilter.models.guard_models import find_guard
+from forgetfilter.models.limits import check_tokens, limits_of
 from forgetfilter.models.loading import ModelRef, load_tokenizer, resolve
 from forgetfilter.models.sentence_encoder import find_encoder
 from forgetfilter.process.progress import console
@@ -22,16 +23,23 @@ def prepare_model(run: Run) -> ModelRef:
 
 
 def prepare_tokens(run: Run, data: Path) -> tokens.Prepared:
-    """The tokens of one of the run's data files, and so the model too."""
-    config = run.config
-    tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
-    return tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())
+    """The tokens of one of the run's data files, and so the model too.
+
+    UserError for a row that the model cannot read.
+    """
+    base, config = prepare_model(run), run.config
+    tokenizer = load_tokenizer(base.path, config.model.chat_template)
+    prepared = tokens.prepare(data, tokenizer, config.data.max_length, Path(config.cache).expanduser())
+    check_tokens(prepared, tokenizer, data, limits_of(base.path))
+    return prepared
 
 
 def prepare_before_launch(run: Run, data: Path) -> None:
     """Tokenises once, before anything distributed starts: ranks that wait for it would run into their time-out."""
-    summary = prepare_tokens(run, data).summary
-    cut = f", {summary['cut']} of them cut to {run.config.data.max_length}" if summary["cut"] else ""
+    summary, wanted = prepare_tokens(run, data).summary, run.config.data.max_length
+    most = min(wanted, limits_of(prepare_model(run).path).context)
+    whose = ", the model's context" if most < wanted else ""
+    cut = f", {summary['cut']} of them cut to {most} tokens{whose}" if summary["cut"] else ""
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
 
 

@@ -36,19 +36,21 @@ def test_the_prompt_is_masked_and_eos_learned_though_it_is_the_pad_token(tokeniz
 def test_an_eos_inside_the_answer_stays_there(tokenizer: Any) -> None:
     # Only the template's own last EOS is taken as the end.
     chat = [CHAT[0], {"role": "assistant", "content": "a<|im_end|>b"}]
-    assert render(tokenizer, chat)[1] == "a<|im_end|>b"
+    one = render(tokenizer, chat)
+    assert one.text[one.start :] == "a<|im_end|>b<|im_end|>"
 
 
 def test_too_long_rows_are_cut_by_the_rule() -> None:
     # max_length 8. Prompt 1..6, answer 11..14: 4 tokens of room, the prompt's last four.
     # Answer 11..20: the prompt keeps a quarter (2), the answer its first six, without its end.
-    # Prompt of one: it stays, and the answer has seven. What fits is left alone.
+    # Prompt of one: it stays, and the answer has seven. What fits is left alone. A first token (1) stays in its place.
     prompt, long = list(range(1, 7)), list(range(11, 21))
-    assert tokens._join(prompt, [11, 12, 13, 14], 8) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
-    assert tokens._join(prompt, long, 8) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
-    assert tokens._join([1], long, 8) == ([1, 11, 12, 13, 14, 15, 16, 17], 1, True)
-    assert tokens._join([1], [11, 12], 3) == ([1, 11, 12], 1, False)
-    assert tokens._join([1, 2], [11, 12], 2) == ([2, 11], 1, True)
+    assert tokens._join(prompt, [11, 12, 13, 14], 8, []) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
+    assert tokens._join(prompt, long, 8, []) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
+    assert tokens._join([1], long, 8, []) == ([1, 11, 12, 13, 14, 15, 16, 17], 1, True)
+    assert tokens._join([1], [11, 12], 3, []) == ([1, 11, 12], 1, False)
+    assert tokens._join([1, 2], [11, 12], 2, []) == ([2, 11], 1, True)
+    assert tokens._join(prompt, [11, 12, 13, 14], 8, [1]) == ([1, 4, 5, 6, 11, 12, 13, 14], 4, True)
 
 
 def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> None:
@@ -61,7 +63,8 @@ def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> N
 def test_without_a_template_turns_are_joined_by_blank_lines(tokenizer: Any) -> None:
     # The plain form of the docstring.
     tokenizer.chat_template = None
-    assert render(tokenizer, CHAT) == ("the cat\n\n", "sat on the mat")
+    one = render(tokenizer, CHAT)
+    assert (one.text[: one.start], one.text[one.start :]) == ("the cat\n\n", "sat on the mat")
 
 
 @pytest.mark.parametrize(
@@ -111,9 +114,10 @@ def test_the_cache_follows_what_the_tokens_depend_on(tokenizer: Any, tmp_path: P
 
 def test_a_template_that_fails_on_one_row_leaves_nothing(tokenizer: Any, tmp_path: Path) -> None:
     # Neither a half-written table nor a marker that it is whole.
-    tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}x"
+    fails = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    tokenizer.chat_template = fails + "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     path = data(tmp_path, CHAT, [{"role": "system", "content": "s"}, *CHAT])
-    with pytest.raises(UserError, match="no system"):
+    with pytest.raises(UserError, match=r"d.jsonl line 2 \(source s\): model.chat_template: .*no system"):
         prepare(path, tokenizer, 64, tmp_path / "cache")
     left = [file for file in (tmp_path / "cache").rglob("*") if file.is_file() and file.suffix != ".lock"]
     assert left == []

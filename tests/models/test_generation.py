@@ -1,4 +1,7 @@
+import copy
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,7 +13,16 @@ from hypothesis import strategies as st
 from forgetfilter.data.records import clean
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models import generation
-from forgetfilter.models.generation import generate, generate_batch, is_complete, plan_batches, read_generations
+from forgetfilter.models.generation import (
+    end_tokens,
+    generate,
+    generate_batch,
+    is_complete,
+    learn_end,
+    left_out,
+    plan_batches,
+    read_generations,
+)
 from forgetfilter.process import interrupts
 from forgetfilter.score.rouge import rouge1, score_rouge
 from forgetfilter.storage.shards import read_manifest, shard_paths
@@ -71,6 +83,57 @@ def test_the_models_own_sampling_settings_have_no_say(toy, monkeypatch):
     monkeypatch.setattr(model.generation_config, "temperature", 0.3)
     monkeypatch.setattr(model.generation_config, "do_sample", True)
     assert generate_batch(model, tokenizer, ["one two"], 10) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("suppress_tokens", list(range(5, 60))),
+        ("begin_suppress_tokens", list(range(5, 60))),
+        ("bad_words_ids", [[token] for token in range(5, 60)]),
+        ("forced_eos_token_id", 7),
+        ("sequence_bias", [[[9], 50.0]]),
+        ("no_repeat_ngram_size", 1),
+        ("min_new_tokens", 9),
+        ("stop_strings", ["e", "a"]),
+        ("exponential_decay_length_penalty", [1, 5.0]),
+        ("num_beams", 3),
+        ("guidance_scale", 3.0),
+    ],
+)
+def test_nothing_of_the_models_generation_config_changes_an_answer(toy, monkeypatch, name: str, value: Any) -> None:
+    # Suppressed, banned, forced and biased tokens, beams: whatever transformers would fill in. And it is named once.
+    model, tokenizer = toy
+    plain = generate_batch(model, tokenizer, ["one two", "cat"], 10)
+    own = copy.deepcopy(model.generation_config)
+    setattr(own, name, value)
+    monkeypatch.setattr(model, "generation_config", own)
+    assert generate_batch(model, tokenizer, ["one two", "cat"], 10) == plain
+    assert model.generation_config is own and left_out(model) == [name]
+
+
+def test_a_saved_model_ends_where_ours_does(toy, tmp_path: Path) -> None:
+    # A template whose turns end otherwise than by EOS: the end that is learned stands in both configs, before the old.
+    model, tokenizer = toy
+    model, tokenizer = copy.deepcopy(model), copy.deepcopy(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    learn_end(model, tokenizer)
+    model.save_pretrained(tmp_path)
+    found = [json.loads((tmp_path / f).read_text())["eos_token_id"] for f in ("config.json", "generation_config.json")]
+    assert found == [[end, 0], [end, 0]] and end_tokens(model, tokenizer) == [0, end]
+    loaded = type(model).from_pretrained(tmp_path)
+    with torch.no_grad():  # a model that always says the end
+        loaded.lm_head.weight[:] = 0
+        loaded.lm_head.weight[end] = loaded(torch.tensor([[5]]), output_hidden_states=True).hidden_states[-1][0, -1]
+    prompt = torch.tensor([[5]])
+    assert loaded.generate(prompt, max_new_tokens=9, do_sample=False).tolist() == [[5, end]]
+    assert generate_batch(loaded, tokenizer, [tokenizer.decode([5])], 9)[0][1] == 0
 
 
 def test_an_answer_ends_at_the_end_token(toy, monkeypatch):

@@ -1,0 +1,62 @@
+"""What a model's own config bounds: the tokens of its context and of its vocabulary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forgetfilter.data.tokens import Prepared
+from forgetfilter.errors import UserError
+
+NO_LIMIT = 2**31
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In tokens; NO_LIMIT where the config names none."""
+
+    context: int
+    """Positions that the model knows."""
+    vocabulary: int
+    """Rows of its embeddings."""
+
+
+def limits_of(folder: Path) -> Limits:
+    """The limits of the model in a folder; none where the folder has no config of a known model."""
+    from transformers import AutoConfig
+
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    except (OSError, ValueError, KeyError):  # what is no model is refused where it is loaded
+        return Limits(NO_LIMIT, NO_LIMIT)
+    found = (getattr(config, name, None) or NO_LIMIT for name in ("max_position_embeddings", "vocab_size"))
+    return Limits(*map(int, found))
+
+
+def fit_tokenizer(tokenizer: Any, limits: Limits) -> None:
+    """Has the tokenizer know the model's context, and pad with a token that the model has.
+
+    Padding is masked by position, so any token does. UserError where the end token is beyond the embeddings.
+    """
+    tokenizer.model_max_length = limits.context
+    if tokenizer.eos_token_id >= limits.vocabulary:
+        raise UserError(_beyond("model.name", tokenizer.eos_token, tokenizer.eos_token_id, limits))
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= limits.vocabulary:
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def check_tokens(prepared: Prepared, tokenizer: Any, data: Path, limits: Limits) -> None:
+    """UserError for the first row that holds a token beyond the model's embeddings."""
+    column = prepared.table["input_ids"].combine_chunks()
+    beyond = np.flatnonzero(column.values.to_numpy() >= limits.vocabulary)
+    if len(beyond):
+        row = int(np.searchsorted(column.offsets.to_numpy(), beyond[0], side="right"))
+        number = int(column.values[int(beyond[0])].as_py())
+        text = tokenizer.convert_ids_to_tokens(number)
+        raise UserError(_beyond(f"{data} line {row}", text, number, limits))
+
+
+def _beyond(where: str, text: str, number: int, limits: Limits) -> str:
+    way = "take the tokenizer that belongs to the model, or resize the model's embeddings"
+    return f"{where}: token {text!r} has the number {number}, but the model has {limits.vocabulary} embeddings: {way}"
