@@ -124,4 +124,4 @@ def preflight(run: Run, models: bool = True) -> None:
         vllm_engine.require()
     prepare_rivals(run)
     tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
-    tokens.render(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    tokens.check_template(tokenizer, config.eval.system_prompt)

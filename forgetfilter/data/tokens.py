@@ -101,6 +101,17 @@ def learned_end(tokenizer: Any) -> int:
     return eos if end is None else int(tokenizer.convert_tokens_to_ids(end))
 
 
+def check_template(tokenizer: Any, system_prompt: str) -> None:
+    """UserError where the template takes no question with its answer, or not the system prompt of the evaluation."""
+    chat: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    render(tokenizer, chat)
+    if system_prompt:
+        try:
+            prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, *chat[:1]])
+        except UserError as error:
+            raise UserError(f"eval.system_prompt: the model's chat template does not take it ({error})") from error
+
+
 def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
     """What the model is given to answer."""
     if not tokenizer.chat_template:

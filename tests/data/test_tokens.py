@@ -6,7 +6,7 @@ import pytest
 
 from forgetfilter.data import tokens
 from forgetfilter.data.records import Message, make_records, write_records
-from forgetfilter.data.tokens import encode, prepare, prompt_text, render
+from forgetfilter.data.tokens import check_template, encode, prepare, prompt_text, render
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import load_tokenizer
 
@@ -136,3 +136,14 @@ def test_the_users_template_replaces_the_models(tiny_model: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"model.chat_template: .*none.jinja is missing"):
         load_tokenizer(tiny_model, str(tmp_path / "none.jinja"))
     assert json.loads((tiny_model / "config.json").read_text())["hidden_size"] == 32
+
+
+def test_a_system_prompt_that_the_template_does_not_take_is_told_before_anything(tokenizer: Any) -> None:
+    # By the setting's own name, as the row of a data set would be by its line.
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}"
+        "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    check_template(tokenizer, "")
+    with pytest.raises(UserError, match=r"^eval.system_prompt: .*no system role here"):
+        check_template(tokenizer, "Be kind.")
