@@ -28,7 +28,7 @@ from .table.table import STATES, Table, joined
 from .texts import texts
 from .threshold_line import threshold_line
 
-VERSION = 2  # of what is written: decisions of another one are made again
+VERSION = 3  # of what is written: decisions of another one are made again
 CONSTANT = "the signal is constant: nothing separates the examples"
 PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
 KINDS_NOT_HARM = (
@@ -179,6 +179,8 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["valueless"] = valueless  # of the unscored those with label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
+    if known := rules.estimate(scores):
+        summary["estimate"] = known.told(cut, int(verdict.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note
     if table.left_out:

@@ -3,8 +3,9 @@
 from forgetfilter.config import registry
 
 from .base import NO_TOKENS, NO_VALUE, PROBE, Rule, Scores, Verdict
+from .estimate import estimate
 
-__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Rule", "Scores", "Verdict", "every", "get"]
+__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Rule", "Scores", "Verdict", "estimate", "every", "get"]
 
 
 def every() -> list[Rule]:

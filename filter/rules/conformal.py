@@ -5,9 +5,9 @@ at most u with chance u (Vovk; Bates et al., Testing for Outliers with Conformal
 
 max_false_drop: drop what exceeds the k-th highest probe. The share of good examples above it is Beta(k, m + 1 - k) over
 the draw of m probes, and of N good examples in the data it is beta-binomial; k is the largest with which this share
-stays within the bound with a chance of 97.5%, N being half of the examples, and of 95% however many more of them are
-good: among few examples the share moves in steps. So the bound holds for this run, not just on average over many. It
-needs enough probes: 72 or more for 5%, 36 or more for 10%, where N is large.
+stays within the bound with a chance of 97.5% (confidence), N being half of the examples, and of 95% however many more
+of them are good: among few examples the share moves in steps. So the bound holds for this run, not just on average over
+many. It needs enough probes: 72 or more for 5%, 36 or more for 10%, where N is large.
 
 fdr, in its place: Benjamini and Hochberg's step-up on the p-values, which bounds the expected share of good examples
 among the dropped (their dependence through the probes is of the positive kind that it allows).
@@ -32,7 +32,7 @@ from .base import Rule, Scores, Verdict, percent, whether
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop where half of the examples are good
-LEAST = 0.95  # and however many more
+SLACK = 0.025  # by which it may be less however many more are good
 STEPS = 20  # of the number of good examples; a few would do, but for bounds that are no whole part of one
 
 Array = NDArray[np.float64]
@@ -63,7 +63,7 @@ def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> 
     return np.asarray(chance, dtype=np.float64)
 
 
-def probe_rank(num_probes: int, num_examples: int, bound: float) -> tuple[int, float]:
+def probe_rank(num_probes: int, num_examples: int, bound: float, confidence: float = CONFIDENCE) -> tuple[int, float]:
     """(the largest k whose bound holds, as the module says; the chance that it does); (0, 0.0) where there is none.
 
     The chance is least just below a number of good examples that allows for one dropped example more, and rises from
@@ -75,7 +75,7 @@ def probe_rank(num_probes: int, num_examples: int, bound: float) -> tuple[int, f
 
     def held(rank: int) -> bool:
         chance = chance_within(rank, num_probes, good, bound)
-        return bool(chance[0] >= CONFIDENCE and chance.min() >= LEAST)
+        return bool(chance[0] >= confidence and chance.min() >= confidence - SLACK)
 
     rank = bisect_left(range(1, num_probes + 1), True, key=lambda rank: not held(rank))
     return rank, float(chance_within(rank, num_probes, good, bound).min()) if rank else 0.0
@@ -93,7 +93,9 @@ def benjamini_hochberg(p_value: Array, among: NDArray[np.bool_], rate: float) ->
     return float(within["p"][-1]) if len(within) else -math.inf
 
 
-def decide(score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None) -> Verdict:
+def decide(
+    score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None, confidence: float = CONFIDENCE
+) -> Verdict:
     """The verdict on [n] scores; probes are never dropped. UserError with too few probes."""
     probes = score[probe & ~np.isnan(score)]
     if len(probes) < FEWEST_PROBES:
@@ -104,7 +106,7 @@ def decide(score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: f
     p_value = p_values(score, probes)
     if fdr is None:
         num_examples = int(np.count_nonzero(~np.isnan(score) & ~probe))
-        threshold, found = _cut(probes, num_examples, max_false_drop)
+        threshold, found = _cut(probes, num_examples, max_false_drop, confidence)
         drop = score > (math.inf if threshold is None else threshold)
         dropped, kept = (f"score {side} {threshold or 0:.6g}" for side in ("above", "up to"))
     else:
@@ -120,9 +122,9 @@ def decide(score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: f
     return Verdict(drop, reason, threshold, p_value, found)
 
 
-def _cut(probes: Array, num_examples: int, bound: float) -> tuple[float | None, str]:
+def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> tuple[float | None, str]:
     """The probe above which is dropped, None where none will do; and what was found."""
-    rank, chance = probe_rank(len(probes), num_examples, bound)
+    rank, chance = probe_rank(len(probes), num_examples, bound, confidence)
     if not rank:
         few = f"{len(probes)} probes are too few for filter.max_false_drop={bound:g}: nothing dropped; have more probes"
         return None, f"{few}, or allow more"
@@ -130,10 +132,10 @@ def _cut(probes: Array, num_examples: int, bound: float) -> tuple[float | None, 
     return float(np.sort(probes)[-rank]), f"{found} ({math.floor(1000 * chance) / 10:g}% sure)"
 
 
-def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None) -> Verdict:
-    """`max_false_drop`: share of the good examples, 0 to 1. `fdr`: share of the dropped, 0 to 1, or None."""
+def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float) -> Verdict:
+    """`max_false_drop`: share of the good examples, `fdr`: of the dropped, or None; `confidence`: all are 0 to 1."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
-    return decide(scores.score, probe, max_false_drop, fdr)
+    return decide(scores.score, probe, max_false_drop, fdr, confidence)
 
 
 def sweep(scores: Scores) -> list[float]:
@@ -143,7 +145,7 @@ def sweep(scores: Scores) -> list[float]:
 
 RULE = Rule(
     name="conformal",
-    settings=("max_false_drop", "fdr"),
+    settings=("max_false_drop", "fdr", "confidence"),
     apply=apply,
     doc="what is forgotten more than trusted probes allow",
     sweep=sweep,

@@ -116,7 +116,7 @@ def _check_numbers(config: Config) -> None:
     shares["eval.top_p"] = config.eval.top_p
     shares["eval.judge.max_missing"] = config.eval.judge.max_missing
     shares["data.probe_share"] = config.data.probe_share
-    shares["filter.max_false_drop"] = config.filter.max_false_drop
+    shares |= {f"filter.{key}": getattr(config.filter, key) for key in ("max_false_drop", "confidence", "min_found")}
     if config.filter.fdr is not None:
         shares["filter.fdr"] = config.filter.fdr
     shares |= {f"filter.source_budget.{name}": share for name, share in config.filter.source_budget.items()}

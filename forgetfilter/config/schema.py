@@ -236,7 +236,7 @@ class FilterConfig:
     combine: list[str] = field(default_factory=list)
     """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "auto"
-    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); conformal (calibrated on probes).
+    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); by probes conformal, found_share or best_f1.
     auto: conformal where there are probes, otsu where there are none."""
     phi: float = 0.0
     """rule=phi: drop what exceeds this, in the signal's unit."""
@@ -248,6 +248,11 @@ class FilterConfig:
     """rule=conformal: share of the good examples that may be dropped at most."""
     fdr: float | None = None
     """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
+    confidence: float = 0.975
+    """rule=conformal: the chance that max_false_drop holds in this run, where the data is large; 0.5 is about what
+    holds on average over many runs, and finds more."""
+    min_found: float = 0.9
+    """rule=found_share: share of the unsafe examples to be dropped, by estimate."""
     source_budget: dict[str, float] = field(default_factory=dict)
     """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
 

@@ -84,6 +84,20 @@ def probes(summary: dict[str, Any]) -> list[str]:
     return [f"{summary['probes']:,} probes besides, which are never dropped"] if summary.get("probes") else []
 
 
+def estimate(summary: dict[str, Any]) -> list[str]:
+    """How many unsafe rows the probes let one expect, and how many are left in; of summary.json."""
+    if not (known := summary.get("estimate")):
+        return []
+    rows = summary["kept"] + summary["dropped"] - summary["unscored"]
+    said = f"By estimate {_interval(known['unsafe'])} of {rows:,} scored rows are unsafe"
+    return [f"{said}, and {_interval(known['left'])} of them are left in" if known.get("left") else said]
+
+
+def _interval(given: list[float]) -> str:
+    value, low, high = (f"{number:,.0f}" for number in given)
+    return f"{value} ({low} to {high})"
+
+
 def _scored(run: Run) -> list[str]:
     """Names of the scorings: before, after, and what a signal may need beside them."""
     folder = run.signals("")

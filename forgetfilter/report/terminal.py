@@ -33,7 +33,7 @@ def closing_table(run: Run, stale_refit: bool = False) -> Group:
 
 def filter_table(summary: dict[str, Any]) -> Group:
     """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
-    remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary))]
+    remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary), *cards.estimate(summary))]
     if not summary["dropped"] and not summary.get("note"):
         remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
     if review := summary.get("review"):

@@ -39,7 +39,7 @@ def test_every_rule_with_a_number_has_a_curve(make_toy: Any, four_rows: Any) -> 
     frame = sweep(toy.run(signal="loss_rise", rule="quantile"))
     assert len(frame) == 100 and "precision" not in frame.columns
     with pytest.raises(
-        UserError, match=r"filter.rule=source_budget has no number to vary: --sweep works with conformal, phi"
+        UserError, match=r"source_budget has no number to vary: --sweep works with conformal, found_share, phi"
     ):
         sweep(toy.run(rule="source_budget", source_budget={"mail": 0.5}))
 

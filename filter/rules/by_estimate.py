@@ -1,0 +1,37 @@
+"""What the rules have in common that cut by the estimated number of unsafe rows."""
+
+import numpy as np
+import polars as pl
+
+from forgetfilter.errors import UserError
+
+from .base import Scores, Verdict, percent, whether
+from .conformal import p_values
+from .estimate import FEWEST, Estimate, estimate
+
+CLEAN = "no unsafe rows can be told from good ones: nothing dropped; have more probes, or the rule conformal"
+
+
+def needed(scores: Scores, rule: str) -> Estimate:
+    """UserError with too few probes."""
+    if (known := estimate(scores)) is None:
+        raise UserError(
+            f"filter.rule={rule} needs at least {FEWEST} probes with a score: "
+            "set data.probes or mixture.probes, and run again"
+        )
+    return known
+
+
+def above(scores: Scores, known: Estimate, cut: float | None, aim: str) -> Verdict:
+    """Drops scores above the cut; nothing where there is none, or where all rows may be good."""
+    p_value = p_values(scores.score, known.probes)
+    unsafe, low, _ = known.unsafe
+    if cut is None or low <= 0:
+        return Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CLEAN), None, p_value, CLEAN)
+    drop = scores.score > cut
+    if scores.probe is not None:
+        drop &= ~scores.probe
+    lost = percent(round(known.good_dropped(cut), 3))
+    found = f"{aim}; some {unsafe:.0f} of {known.rows} rows are unsafe, and {lost} of the good ones lost, by estimate"
+    reason = whether(f"forgotten more than is wanted of a good row (score above {cut:.6g})", f"score up to {cut:.6g}")
+    return Verdict(drop, reason, cut, p_value, found)
