@@ -221,13 +221,19 @@ def _arrow(path: Path, told: Told) -> Rows:
             if source.read(6) == b"ARROW1":
                 file = pa.ipc.open_file(source)
                 batches = (file.get_batch(number) for number in range(file.num_record_batches))
-                yield from _batches(path, file.schema.names, batches)
+                yield from _batches(path, file.schema.names, map(_sound, batches))
             else:
                 source.seek(0)
                 stream = pa.ipc.open_stream(source)
-                yield from _batches(path, stream.schema.names, stream)
+                yield from _batches(path, stream.schema.names, map(_sound, stream))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a whole Arrow file ({error})") from error
+
+
+def _sound(batch: Any) -> Any:
+    """The batch, whose offsets come from the file as they are: a wrong one would have memory read that is not its."""
+    batch.validate(full=True)
+    return batch
 
 
 def _batches(path: Path, names: list[str], batches: Iterable[Any]) -> Rows:

@@ -92,8 +92,7 @@ class _Reading:
 
     def tell(self, told: Told) -> None:
         rest = {str(name) for name, value in self.row.items() if name not in self.used and not empty(value)}
-        told.left_out.update(rest | self.left_out)
-        told.rewritten.update(self.rewritten)
+        told.add(rest | self.left_out, self.rewritten)
 
 
 def to_messages(row: Row, where: str, told: Told | None = None) -> list[Message]:

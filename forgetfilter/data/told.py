@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from forgetfilter.errors import printable
 
+MOST, REST = 1_000, "fields of further names"
 SHOWN = 12  # fields that a line names
 
 
@@ -18,6 +19,13 @@ class Told:
     """Field: rows in which it was no text and is learned as one."""
     remarks: list[str] = field(default_factory=list)
     """Whole sentences about the files."""
+
+    def add(self, left_out: set[str], rewritten: set[str]) -> None:
+        """Counts the fields of one row, under names that can stand in any file; beyond MOST names together."""
+        names = {printable(name)[:80] for name in left_out}
+        known = {name if name in self.left_out or len(self.left_out) < MOST else REST for name in names}
+        self.left_out.update(known)
+        self.rewritten.update(rewritten)
 
     def lines(self, key: str) -> list[str]:
         """A line for people on each of the three; none where there is nothing to say."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from forgetfilter.config.schema import Config, SourceConfig
 from forgetfilter.data.sources import Row, read_rows
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, nearest, printable
 from forgetfilter.files import write_text
 from forgetfilter.mix.benchmarks import bbq
-from forgetfilter.mix.benchmarks.candidates import field
+from forgetfilter.mix.benchmarks.candidates import field, text
 from forgetfilter.mix.benchmarks.prompts import SUITES, Prompt, prompt_row, with_ids
+from forgetfilter.mix.sets import own_source
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 
@@ -31,8 +32,8 @@ def given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, di
         if suite == "bias":
             skipped[key] = defaultdict(int)
             rows = _with_groups(rows, config.eval.bbq_metadata, skipped[key])
-        pairs = ((row.get("source"), prompt_row(suite, row, where)) for where, row in rows)
-        prompts[suite] = with_ids((own if isinstance(own, str) and own else suite, row) for own, row in pairs)
+        pairs = ((own_source(row, where) or suite, prompt_row(suite, row, where)) for where, row in rows)
+        prompts[suite] = with_ids(pairs)
         if not prompts[suite]:
             raise UserError(f"{key} gives no prompt{_reasons(skipped.get(key, {}))}")
         if skipped.get(key):
@@ -53,10 +54,10 @@ def _with_groups(
         if row.get("answer_info") is None:  # in our own shape, which names the answers
             yield where, row
             continue
-        target = targets.get((field(row, "category", where), _whole(row.get("example_id"))))
+        target = targets.get((text(row, "category", where), _whole(row.get("example_id"))))
         known = dict(row) if target is None else row | {"target_loc": target}
         if isinstance(roles := bbq.find_roles(known, where), str):
-            skipped[f"{row['category']}: {roles}"] += 1
+            skipped[f"{printable(text(row, 'category', where))}: {roles}"] += 1
             continue
         if field(row, "question_polarity", where) != "neg":
             compared[bbq.contradicts(known, where)] += 1
@@ -68,7 +69,7 @@ def _targets(metadata: SourceConfig | None) -> dict[tuple[str, str], Any]:
     """{(category, example_id): target_loc} of BBQ's table."""
     rows = read_rows(metadata, "eval.bbq_metadata") if metadata else iter(())
     return {
-        (field(row, "category", where), _whole(field(row, "example_id", where))): row.get("target_loc")
+        (text(row, "category", where), _whole(field(row, "example_id", where))): row.get("target_loc")
         for where, row in rows
     }
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.data.records import Message, Record, content_id, make_records, write_records
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, printable
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
 UNLABELLED = "unlabelled"
+LONGEST_NAME = 200  # characters of a source that a row names itself
 SHOWN = 3  # rows that a line names
 
 
@@ -86,6 +87,16 @@ def of_records(given: Iterable[Record]) -> Iterator[Example]:
 def content_key(row: Example) -> bytes:
     """The hash that is the id of all copies of a row."""
     return bytes.fromhex(content_id(row[1]))
+
+
+def own_source(row: Mapping[str, Any], where: str) -> str:
+    """The source that a row names, as it can stand in any line; "" where it names none."""
+    own = row.get("source")
+    if not isinstance(own, str):
+        return ""
+    if len(own) > LONGEST_NAME:
+        raise UserError(f"{where}: its source has {len(own)} characters; a name has at most {LONGEST_NAME}")
+    return printable(own)
 
 
 def some(rows: list[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from forgetfilter.config.filter_checks import probes_needed
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
-from forgetfilter.data.records import LABELS, clean, write_records
+from forgetfilter.data.records import LABELS, write_records
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import fingerprint, read_originals, renamed
 from forgetfilter.data.told import Told
@@ -26,13 +26,12 @@ from forgetfilter.files import sha256_value, write_json
 from forgetfilter.mix.benchmarks.mixture import Mixture, compose, pool_sources
 from forgetfilter.mix.given_prompts import given_prompts, write_prompts
 from forgetfilter.mix.probes import set_aside
-from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, records, some, write_set
+from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, own_source, records, some, write_set
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Stage
 
 VERSION = 2  # of what is written: a mix by earlier code is done again
-LONGEST_NAME = 200  # characters of a source that a row names itself
 
 
 @dataclass(frozen=True)
@@ -161,19 +160,9 @@ def examples(
         for where, row in renamed(rows, source, f"{key}.{name}"):
             label = row.get("label")
             messages = to_messages(row, where, notes)
-            yield where, messages, _own_source(row, where) or name, label if label in LABELS else None
+            yield where, messages, own_source(row, where) or name, label if label in LABELS else None
         for column in source.columns.values():  # learned under its other name
             notes.left_out.pop(column, None)
-
-
-def _own_source(row: Mapping[str, Any], where: str) -> str:
-    """The source that a row names, as it can stand in any line; "" where it names none."""
-    own = row.get("source")
-    if not isinstance(own, str):
-        return ""
-    if len(own) > LONGEST_NAME:
-        raise UserError(f"{where}: its source has {len(own)} characters; a name has at most {LONGEST_NAME}")
-    return printable(clean(own))
 
 
 def write_sets(run: Run, sets: Sets, originals: Originals) -> dict[str, Any]:

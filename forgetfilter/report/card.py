@@ -224,6 +224,7 @@ def _missing(card: dict[str, Any], run: Run) -> list[str]:
     }
     sentences = [sentence for sentence, holds in absent.items() if holds]
     sentences += [f"{note}." for note in [card["quality_note"]] if note]
+    sentences += _not_learned(card["data"])
     told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
     if stale := {"refit"} - told if _refit_metrics(run) else set():
         folder = shlex.quote(str(run.folder))
@@ -236,3 +237,18 @@ def _missing(card: dict[str, Any], run: Run) -> list[str]:
         if lacking := [model for model in MODELS if model not in models]:
             sentences.append(f"The {suite} suite was not run on: {', '.join(lacking)}.")
     return sentences
+
+
+def _not_learned(data: dict[str, Any] | None) -> list[str]:
+    """What the given rows held that is not learned, or learned otherwise, from data/summary.json."""
+    found = []
+    data = data or {}
+    for name, rows in data.get("taken_out", {}).items():
+        found.append(f"{rows} rows of the noisy data were left out of it, for they are in the {name} set too.")
+    for source, counts in data.get("fields", {}).items():
+        for what, fields in (("not learned", counts.get("left_out")), ("learned as text", counts.get("rewritten"))):
+            if fields:
+                most = sorted(fields.items(), key=lambda item: (-item[1], item[0]))[:12]
+                names = ", ".join(f"{plain_label(name)} ({rows} rows)" for name, rows in most)
+                found.append(f"Fields of {plain_label(source)} that were {what}: {names}.")
+    return found

@@ -4,7 +4,7 @@ import pytest
 
 from forgetfilter.data.records import content_id
 from forgetfilter.data.shapes import OTHER_NAMES, to_messages
-from forgetfilter.data.told import Told
+from forgetfilter.data.told import MOST, REST, Told
 from forgetfilter.data.values import LONGEST
 from forgetfilter.errors import UserError
 
@@ -208,6 +208,16 @@ def test_every_other_field_is_counted() -> None:
     assert told.counts() == {"left_out": {"name of messages": 2, "prompt": 1, "score": 2}}
     said = "data.noisy.x: not learned (rows): name of messages (2), score (2), prompt (1)"
     assert told.lines("data.noisy.x") == [said]
+
+
+def test_names_of_fields_can_stand_in_any_file_and_do_not_grow_without_end() -> None:
+    # Half a character, a line end, and rows that each bring a name of their own.
+    told = Told()
+    to_messages({"text": "a", "\ud800\r": 1}, "x", told)
+    assert told.counts() == {"left_out": {"\ufffd\ufffd": 1}}
+    for number in range(3000):
+        told.add({f"n{number}"}, set())
+    assert len(told.left_out) == MOST + 1 and told.left_out[REST] == 2001
 
 
 @pytest.mark.parametrize("names", OTHER_NAMES)

@@ -7,7 +7,7 @@ from typing import Any
 
 from toy_run import HOSTILE_SOURCE, make_toy_run
 
-from forgetfilter.files import sha256_file, write_json
+from forgetfilter.files import read_json, sha256_file, write_json
 from forgetfilter.report.card import change, direction, make_card, unscored
 from forgetfilter.storage.run_folder import Run
 
@@ -78,6 +78,19 @@ def test_a_suite_not_run_on_a_model_is_named(tmp_path: Path) -> None:
     run = make_toy_run(tmp_path, rows=6)
     shutil.rmtree(run.folder / "eval" / "safe" / "bias")
     assert "The bias suite was not run on: safe." in make_card(run)["missing"]
+
+
+def test_what_the_rows_held_beside_their_texts_is_told(tmp_path: Path) -> None:
+    # From data/summary.json: rows that trusted sets have too, and fields by the number of their rows.
+    run = make_toy_run(tmp_path, rows=6)
+    summary = read_json(run.folder / "data" / "summary.json")
+    fields = {"data.noisy.x": {"left_out": {"score": 2, "na\rme": 3}, "rewritten": {"output": 1}}}
+    write_json(run.folder / "data" / "summary.json", summary | {"taken_out": {"safe": 2}, "fields": fields})
+    assert make_card(run)["missing"][:3] == [
+        "2 rows of the noisy data were left out of it, for they are in the safe set too.",
+        "Fields of data.noisy.x that were not learned: na\ufffdme (3 rows), score (2 rows).",
+        "Fields of data.noisy.x that were learned as text: output (1 rows).",
+    ]
 
 
 def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:

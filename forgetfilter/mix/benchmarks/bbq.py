@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from forgetfilter.data.sources import Row
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, printable
 from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, field, settings, text, turns
 
 
@@ -24,7 +24,7 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
     for where, row in rows:
         roles = find_roles(row, where)
         if isinstance(roles, str):
-            skipped[f"{field(row, 'category', where)}: {roles}"] += 1
+            skipped[f"{printable(text(row, 'category', where))}: {roles}"] += 1
             continue
         yield from _candidates(row, where, *roles)
 
@@ -41,10 +41,16 @@ def evaluation_row(row: Row, where: str) -> dict[str, Any]:
         "gold": gold(row, where),
         "unknown": unknown,
         "stereotyped": stereotyped,
-        "polarity": field(row, "question_polarity", where),
-        "condition": field(row, "context_condition", where),
-        "category": field(row, "category", where),
+        "polarity": _one_of(row, "question_polarity", ("neg", "nonneg"), where),
+        "condition": _one_of(row, "context_condition", ("ambig", "disambig"), where),
+        "category": text(row, "category", where),
     }
+
+
+def _one_of(row: Row, name: str, known: tuple[str, str], where: str) -> str:
+    if (value := text(row, name, where)) not in known:
+        raise UserError(f"{where}: {name} must be {' or '.join(known)}, got {printable(value)[:40]!r}")
+    return value
 
 
 def find_roles(row: Row, where: str) -> tuple[int, int, int] | str:
@@ -58,7 +64,7 @@ def find_roles(row: Row, where: str) -> tuple[int, int, int] | str:
     if len(unknown) != 1:
         return "not exactly one unknown answer"
     others = [index for index in range(3) if index != unknown[0]]
-    named = _of_groups(metadata, answers, others, field(row, "category", where), where)
+    named = _of_groups(metadata, answers, others, text(row, "category", where), where)
     if len(named) != 1:
         named = _of_table(row, others, where)
     if len(named) != 1:
