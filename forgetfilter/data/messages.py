@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forgetfilter.data.records import ROLES, Message
-from forgetfilter.data.values import as_text, empty, missing
+from forgetfilter.data.records import ROLES, Message, clean
+from forgetfilter.data.values import LONGEST, as_text, empty, missing
 from forgetfilter.errors import UserError
 
 _ROLE_OF = {
@@ -37,7 +37,7 @@ _ROLE_OF = {
 _CALLS = ("function_call", "tool_call")  # ShareGPT's roles of a turn that is nothing but a call
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_TRAINED = ("weight", "train", "loss", "training")  # OpenAI's, Axolotl's, Swift's: whether a turn is learned
+_TRAINED = {"weight", "train", "loss", "training"}  # OpenAI's, Axolotl's, Swift's: whether a turn is learned
 _USED = {"role", "from", "content", "value", "tool_calls", "function_call", "refusal", *_REASONING}
 
 
@@ -60,8 +60,8 @@ def check_learned(messages: list[Message], last: Any, where: str) -> None:
     """UserError where the last message is not an answer, or `last`, as it was given, says that it is not learned."""
     if messages[-1]["role"] != "assistant" or not messages[-1]["content"].strip():
         raise UserError(f"{where}: the last message must be the assistant's and not empty: it is what is learned")
-    for name in _TRAINED:
-        if isinstance(last, Mapping) and (last.get(name) is False or str(last.get(name)) in ("0", "0.0")):
+    for name in _TRAINED & last.keys() if isinstance(last, Mapping) else ():
+        if last.get(name) is False or str(last.get(name)) in ("0", "0.0"):
             raise UserError(
                 f"{where}: the last message has {name} {last[name]}, so it is not to be learned, but the last one is "
                 "what is: take the row out, or end it before"
@@ -77,6 +77,9 @@ def parsed(value: Any, name: str, where: str) -> Any:
 
 
 def _message(message: Any, number: int, where: str, left_out: set[str], rewritten: set[str]) -> Message:
+    content = message.get("content") if isinstance(message, dict) and len(message) == 2 else None
+    if isinstance(content, str) and message.get("role") in ROLES and len(content) <= LONGEST:  # the most usual, quickly
+        return {"role": message["role"], "content": clean(content)}
     name = f"message {number}"
     given = message.get("role", message.get("from")) if isinstance(message, Mapping) else None
     role = _ROLE_OF.get(given.strip().lower()) if isinstance(given, str) else None

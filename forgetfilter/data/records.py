@@ -57,6 +57,8 @@ def make_records(examples: Iterable[tuple[list[Message], str, str | None]]) -> I
 
 def clean(text: str) -> str:
     """Text that UTF-8 can hold: surrogate pairs joined, lone surrogates replaced by U+FFFD. Idempotent."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -62,7 +62,7 @@ class _Reading:
 
     def framed(self, turns: list[Message]) -> list[Message]:
         """The turns behind the system text and the tools of the row."""
-        system = [text for name in _SYSTEM if (text := self.text(name))]
+        system = [text for name in _SYSTEM if name in self.row and (text := self.text(name))]
         own = [turns[0]["content"]] if turns[0]["role"] == "system" else []
         if len({*system, *filter(None, own)}) > 1:
             raise UserError(f"{self.where}: has several system texts that differ; leave one")
@@ -73,7 +73,11 @@ class _Reading:
         return [{"role": "system", "content": "\n\n".join(texts)}, *turns[len(own) :]]
 
     def _tools(self) -> list[str]:
-        there = [name for name in _TOOLS if not empty(self.row.get(name)) and self.row[name] not in ("[]", "{}")]
+        there = [
+            name
+            for name in _TOOLS
+            if name in self.row and not empty(self.row.get(name)) and self.row[name] not in ("[]", "{}")
+        ]
         self.used |= {*there}
         self.rewritten |= {*there}
         return there
