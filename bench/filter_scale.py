@@ -6,11 +6,11 @@ Made-up shards as a scoring leaves them (rows in the order of their lengths, the
 states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
 ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
 1,000 probes, and by pooled_excess and conformal from stored clusters, which are also read plainly, with the states.
-With --texts also, from a data file of some 300 bytes a row, kept.jsonl and dropped.jsonl, and the clusters of alike
-texts, beside one plain copy of that file. By hand, on what --keep left: --worker tied --folder FOLDER/ROWS, the order
-by a signal of few values. Written to bench/results/filter_scale.json, a size an entry; needs some 400 bytes of disk a
-row (with texts 1,100), and deletes them unless told to --keep them for the next time. --repeats 0 --keep makes them
-and times nothing.
+With --texts also, from a data file of some 300 bytes a row, kept.jsonl and dropped.jsonl, the clusters of alike texts,
+and what the texts foretell, beside one plain copy of that file. By hand, on what --keep left: --worker tied --folder
+FOLDER/ROWS, the order by a signal of few values. Written to bench/results/filter_scale.json, a size an entry; needs
+some 400 bytes of disk a row (with texts 1,100), and deletes them unless told to --keep them for the next time.
+--repeats 0 --keep makes them and times nothing.
 """
 
 import argparse
@@ -278,16 +278,39 @@ def clusters(folder: Path) -> dict[str, float]:
     """Clusters of alike texts, as a signal makes them at its first use, on all cores."""
     from forgetfilter.filter.texts.texts import prepare
 
-    from forgetfilter.config.schema import Config, DataConfig, SourceConfig
-
-    source = {"made-up": SourceConfig(path="none")}
-    run = Run(folder, Config(name="scale", data=DataConfig(noisy=source, safe=source)))
-    run.write_config()
+    run = run_of(folder)
     shutil.rmtree(run.signals("texts"), ignore_errors=True)
     start = time.perf_counter()
     prepare(run, ["cluster"])
     rows = int(read_manifest(run.signals("texts") / "cluster")["rows"])
     return {"processes": len(os.sched_getaffinity(0)), "rows_a_second": round(rows / (time.perf_counter() - start))}
+
+
+def foretold(folder: Path) -> dict[str, float]:
+    """What the texts foretell of pooled_excess, as distilled_excess makes it at its first use, after `clusters`."""
+    from forgetfilter.filter import signals
+    from forgetfilter.filter.foretell import add_foretold
+    from forgetfilter.filter.probes import read_probes
+    from forgetfilter.filter.table.table import joined
+
+    run, base = run_of(folder), signals.get("pooled_excess")
+    shutil.rmtree(run.signals("texts") / "foretold_pooled_excess", ignore_errors=True)
+    pl.scan_parquet(folder / "data" / "noisy.parquet").select("id").head(PROBES).collect().write_ndjson(run.probes)
+    with joined(run.noisy_data, folder / "signals", base.needs) as table:
+        read_probes(run.probes, table)
+        start = time.perf_counter()
+        add_foretold(run, table, [base])
+        return {"foretold_seconds": round(time.perf_counter() - start, 3)}
+
+
+def run_of(folder: Path) -> Run:
+    """The folder as a run, which other processes can open."""
+    from forgetfilter.config.schema import Config, DataConfig, SourceConfig
+
+    source = {"made-up": SourceConfig(path="none")}
+    run = Run(folder, Config(name="scale", data=DataConfig(noisy=source, safe=source)))
+    run.write_config()
+    return run
 
 
 WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
@@ -301,8 +324,9 @@ WORK: dict[str, Callable[[Path], dict[str, float] | None]] = {
     "copy": copy,
     "texts": split,
     "clusters": clusters,
+    "foretold": foretold,
 }
-RULES, TEXTS = ("otsu", "conformal", "read_clusters", "pooled"), ("copy", "texts", "clusters")
+RULES, TEXTS = ("otsu", "conformal", "read_clusters", "pooled"), ("copy", "texts", "clusters", "foretold")
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""What the texts foretell of a signal: its rank, by regressions fitted on a sample of the rows, for every row.
+"""What the texts foretell of a signal: a power of its rank, by regressions fitted on a sample, for every row.
 
 Fitted to FITTED rows at most, chosen by their ids (hashes, so by chance), the probes as any row: a probe's forecast is
 then as that of any good row. The forecasts are stored beside the other columns of the texts, made by all cores or ranks
@@ -16,7 +16,7 @@ from forgetfilter.files import sha256_value
 from forgetfilter.storage.run_folder import Run
 
 from .signals import Signal
-from .signals.distilled import column
+from .signals.distilled import TAIL, column
 from .table.blocks import at
 from .table.join import KEY
 from .table.table import Table
@@ -50,12 +50,12 @@ def add_foretold(run: Run, table: Table, bases: Sequence[Signal]) -> str:
 
 
 def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(rows, ascending; the ranks of their scores, 0 to 1) of the rows to fit to: those of the sample with a score."""
+    """(rows, ascending; the ranks of their scores, 0 to 1, to the power of TAIL) to fit to: rows with a score."""
     sample = table.sample
     known = sample.select("row", KEY, score=base.bind(sample.select(base.needs))).filter(pl.col("score").is_finite())
     chosen = known.bottom_k(FITTED, by=KEY).sort("row") if len(known) > FITTED else known
     rank = (pl.col("score").rank() - 0.5) / pl.len()
-    return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank).to_series().to_numpy()
+    return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank**TAIL).to_series().to_numpy()
 
 
 def _records(run: Run, rows: NDArray[np.int64]) -> Iterator[Record]:

@@ -2,7 +2,8 @@
 
 The probes are foretold in the same folds as all rows, so they remain like any good row, and p-values against them hold.
 
-Example: a row whose pooled excess exceeds that of 80% of the rows, and whose text foretells more than 90% of them: 1.7.
+Example: a row whose pooled excess exceeds that of 80% of the rows, and whose text foretells more than 90% of them: 1.7,
+where the forecasts are worth their full weight.
 """
 
 from .distilled import distilled

@@ -68,8 +68,8 @@ def scores(name: str, **columns: Any) -> list[float | None]:
         ("pooled_rise", 0.525 + 0.15625),
         ("excess_rise", 0.8),  # 1 - 0.2
         ("pooled_excess", 0.525 + 0.625),  # the same percentiles, as all rows have the same probes
-        ("distilled_rise", 0.625 + 0.5),  # third of four; the texts foretell the same of all
-        ("distilled_excess", 0.625 + 0.5),  # 1.15 is third of 0.65, 0.83, 1.15, 1.4
+        ("distilled_rise", 0.625),  # third of four; the texts foretell the same of all, which weighs nothing
+        ("distilled_excess", 0.625),  # 1.15 is third of 0.65, 0.83, 1.15, 1.4
         ("contrastive_rise", 0.75),  # 1.5 - 0.75
         ("relative_contrastive_rise", 0.75 / 0.55),
         ("learned_share_lost", 0.5),  # 1 / (2.5 - 0.5)
@@ -237,3 +237,13 @@ def test_a_fitted_signal_reads_its_sample() -> None:
     )
     sample = pl.DataFrame({"num_tokens": [1, 3]})
     assert pl.DataFrame({"num_tokens": [5]}).select(excess.bind(sample)).item() == 3.0
+
+
+def test_forecasts_weigh_as_much_as_they_have_proved() -> None:
+    # in full where they go with the ranks, not at all where they go against them
+    signal = signals.get("distilled_rise")
+    for foretold, weight in (([0.1, 0.5, 0.9, 0.3], 1.0), ([0.9, 0.5, 0.1, 0.7], 0.0)):
+        sample = SAMPLE.with_columns(foretold_loss_rise=pl.Series(foretold))
+        found = sample.select(signal.bind(sample.select(signal.needs))).to_series().to_list()
+        own = [0.125, 0.625, 0.875, 0.375]
+        assert found == [pytest.approx(rank * (1 + weight)) for rank in own]
