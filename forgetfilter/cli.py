@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     options, rest = parser.parse_known_args(argv)
     if options.command == "eval" and not (options.target or options.compare):
         parser.error("eval needs a CONFIG, or --compare A B")
+    if options.command == "config" and not (options.target or options.describe):
+        parser.error("config needs a CONFIG, or --describe")
     stages = options.command == "train"  # takes words too
     unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
     if unknown or (rest and not hasattr(options, "overrides")):
@@ -77,12 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     parts.add_argument("--gather", action="store_true", help="only gather what is there")
     show = commands.add_parser("config", help="print the resolved config")
     show.set_defaults(work=_config)
+    words = "every setting with its type, default, bound and meaning; needs no CONFIG"
+    show.add_argument("--describe", action="store_true", help=words)
     doctor = commands.add_parser("doctor", help="what this machine has, and what is missing for what")
     doctor.set_defaults(work=_doctor)
     for name, command in commands.choices.items():
         if name == "doctor":
             continue
-        alone = "?" if name == "eval" else None  # --compare needs no other target
+        alone = "?" if name in ("eval", "config") else None  # --compare needs no other target
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
         command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
@@ -225,6 +229,11 @@ def _close(run: Run, decided: bool = False) -> None:
 
 
 def _config(options: argparse.Namespace) -> None:
+    if options.describe:
+        from forgetfilter.config.describe import describe
+
+        sys.stdout.write(describe())
+        return
     target = Path(options.target)
     file = target / "config.yaml" if target.is_dir() else target
     sys.stdout.write(to_yaml(load_config(file, options.overrides)))

@@ -3,6 +3,7 @@
 Unknown keys are refused with the nearest name, and every check runs before a model is touched.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forgetfilter.config.checks import check
 from forgetfilter.config.filter_checks import check_given
 from forgetfilter.config.schema import Config
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, nearest
 
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -34,6 +35,8 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         if ":" in (key := _full_key(error)):
             way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
             raise UserError(f"{key} is no key: {way} ({file} and overrides)") from error
+        if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
+            raise UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}") from error
         raise UserError(f"{key}: {_first_line(error)} ({file} and overrides)") from error
     except UserError:
         raise
@@ -70,6 +73,11 @@ def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 def _full_key(error: OmegaConfBaseException) -> str:
     return str(getattr(error, "full_key", None) or "config")
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    """The choices of a Literal, from OmegaConf's error."""
+    return tuple(name.strip().strip("'") for name in listed.split(","))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,12 +1,22 @@
 """The configuration's schema: frozen dataclasses. The docstring of each field gives its meaning and its unit."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
+
+from forgetfilter.config.bounds import (
+    NUMBER,
+    POSITIVE_SHARE,
+    SEED,
+    SHARE,
+    at_least,
+    bounded,
+    not_negative,
+    positive,
+    share,
+)
 
 SUITES = ("toxicity", "bias", "bias_generation", "crows_pairs", "harmfulness", "over_refusal", "task")
 """What forgetfilter.eval measures; bias_generation asks the prompts of bias."""
-BACKENDS = ("transformers", "vllm")
-BIAS_FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
 GUARDS = ("llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier")
 JUDGES = ("refusal", *GUARDS, "endpoint")
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
@@ -28,7 +38,7 @@ class SourceConfig:
     """Commit or tag of a hub data set."""
     columns: dict[str, str] = field(default_factory=dict)
     """New name: name in the file, for columns that are called otherwise."""
-    limit: int = 0
+    limit: int = not_negative(0)
     """Rows to read, from the first on; 0 reads all."""
 
 
@@ -42,13 +52,13 @@ class DataConfig:
     """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
     probes: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
-    probe_share: float = 0.25
+    probe_share: float = share(0.25)
     """Share of the safe set that is set aside as probes where neither `probes` nor mixture.probes gives any, 0 to 1:
     of each source alike, 1,000 rows at most; none where that would be fewer than 36 rows."""
     control: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples unlike the safe set: M1 is also finetuned on them, and what that alone makes it forget is taken
     out of the signal contrastive_rise. Must share no row with noisy and safe."""
-    max_length: int = 1024
+    max_length: int = bounded(1024, at_least(2))
     """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
 
 
@@ -70,21 +80,21 @@ class MixtureConfig:
 
     kind: str = ""
     """bias, toxicity or harmfulness: also the name of the suite that measures it."""
-    size: int = 400
+    size: int = positive(400)
     """N: examples in the noisy set."""
-    unsafe_share: float = 0.3
+    unsafe_share: float = share(0.3)
     """r: share of unsafe examples, 0 to 1. The rest is split equally over safe and each task source."""
-    safe_size: int = 120
+    safe_size: int = positive(120)
     """Examples in the safe set S, of the same kind, disjoint from the noisy set."""
-    trusted_tasks: int = 0
+    trusted_tasks: int = not_negative(0)
     """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
-    probes: int = 0
+    probes: int = not_negative(0)
     """Trusted examples trained along with the noisy set, in its shares of safe and task rows: see data.probes."""
-    control: int = 0
+    control: int = not_negative(0)
     """Trusted examples of the control set: see data.control. Drawn last, so that the other sets stay as they are."""
-    control_from: str = "tasks"
+    control_from: Literal["tasks", "kind", "both"] = "tasks"
     """Kinds of the control set: tasks, kind (safe examples of the mixture's kind), or both in equal parts."""
-    eval_size: int = 60
+    eval_size: int = not_negative(60)
     """Held-out prompts a suite."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
     """Sources of unsafe and safe examples of this kind."""
@@ -100,10 +110,10 @@ class ModelConfig:
     """Hub id, local folder, or smollm2-135m-instruct (comes with the installation, needs no hub)."""
     revision: str | None = None
     """Commit or tag on the hub."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that computes in
     it, float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
-    attention: str = "auto"
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """auto (flash attention where installed and on a GPU, SDPA otherwise), sdpa, flash_attention_2 or eager."""
     chat_template: str | None = None
     """Jinja file that replaces the model's chat template."""
@@ -113,11 +123,11 @@ class ModelConfig:
 class LoraConfig:
     """Low-rank adapters; the paper's values."""
 
-    r: int = 8
+    r: int = positive(8)
     """Rank."""
-    alpha: int = 16
+    alpha: int = positive(16)
     """Scale: the update is multiplied by alpha / r."""
-    dropout: float = 0.05
+    dropout: float = share(0.05)
     """Probability of dropping an input of the adapter while training."""
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
     """Names of the layers that get an adapter."""
@@ -127,19 +137,19 @@ class LoraConfig:
 class ScheduleConfig:
     """One finetuning."""
 
-    epochs: int = 3
+    epochs: int = positive(3)
     """Passes over the data."""
-    lr: float = 2e-4
+    lr: float = positive(2e-4)
     """Peak learning rate."""
-    batch_size: int = 16
+    batch_size: int = positive(16)
     """Examples an optimizer step, over all ranks: the same steps on any number of GPUs."""
-    warmup_share: float = 0.05
+    warmup_share: float = share(0.05)
     """Share of the steps in which the rate rises from 0."""
-    schedule: str = "linear"
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Form of the rate after the warm-up: constant, linear or cosine."""
-    weight_decay: float = 0.0
+    weight_decay: float = not_negative(0.0)
     """AdamW's decoupled weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = not_negative(1.0)
     """Gradient norm above which the gradient is scaled down; 0 for never."""
 
 
@@ -147,7 +157,7 @@ class ScheduleConfig:
 class TrainConfig:
     """How all the finetunings run."""
 
-    method: str = "lora"
+    method: Literal["full", "lora", "qlora"] = "lora"
     """full, lora, or qlora (4-bit nf4 base with double quantisation, and LoRA)."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapter of lora and qlora."""
@@ -159,7 +169,7 @@ class TrainConfig:
     """M1 on the control data, where there is any; null for the schedule of safe."""
     refit: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M0 on the kept data, giving M*."""
-    micro_batch_tokens: int = 4096
+    micro_batch_tokens: int = positive(4096)
     """Tokens of one forward pass of one rank at most; examples are packed up to it."""
     packing: bool = True
     """Pack examples into one row (exact, no padding); false pads them to a batch."""
@@ -167,7 +177,7 @@ class TrainConfig:
     """Recompute activations in the backward pass: less memory, a third more time."""
     deepspeed: str | None = None
     """DeepSpeed JSON file, or zero0, zero1, zero2, zero3, zero2_offload, zero3_offload."""
-    checkpoint_steps: int = 200
+    checkpoint_steps: int = not_negative(200)
     """Optimizer steps between checkpoints from which a stopped run goes on; 0 for none but on a signal."""
     log_losses: bool = True
     """Write each example's loss while training (no extra forward pass)."""
@@ -190,7 +200,7 @@ class GuardConfig:
     """Commit or tag of a hub model."""
     labels: list[str] = field(default_factory=list)
     """name=classifier: the labels that mean harm; empty for the usual names (unsafe, harmful, toxic, ...)."""
-    batch: int = 16
+    batch: int = positive(16)
     """Pairs that a guard is given together."""
 
 
@@ -209,20 +219,20 @@ class ScoreConfig:
     gradients: bool = False
     """Also compare each example's gradient in LoRA space with the safe set's (LESS): for gradient_distance. Some three
     passes over both sets; batches of train.micro_batch_tokens."""
-    gradient_dimensions: int = 1024
+    gradient_dimensions: int = positive(1024)
     """Numbers to which a gradient is projected at random: cosines keep to about 1 / sqrt of it."""
     encoder: str = ""
     """Also measure each row's distance to the safe set by a sentence encoder, for embedding_distance: all-minilm-l6-v2
     (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """Also ask a guard model about each row's last request and answer, for the signal guard."""
-    batch_tokens: int = 8192
+    batch_tokens: int = positive(8192)
     """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
-    shard_rows: int = 4096
+    shard_rows: int = positive(4096)
     """Examples a shard, about: what a stopped scoring loses at most, a rank."""
-    max_new_tokens: int = 500
+    max_new_tokens: int = positive(500)
     """Tokens generated an example at most (rouge)."""
-    generation_batch: int = 32
+    generation_batch: int = positive(32)
     """Prompts generated together (rouge)."""
 
 
@@ -238,22 +248,22 @@ class FilterConfig:
     rule: str = "auto"
     """phi, quantile, top_k, source_budget; otsu or mixture (automatic); by probes conformal, found_share or best_f1.
     auto: conformal where there are probes, otsu where there are none."""
-    phi: float = 0.0
+    phi: float = bounded(0.0, NUMBER)
     """rule=phi: drop what exceeds this, in the signal's unit."""
-    quantile: float = 0.3
+    quantile: float = share(0.3)
     """rule=quantile: share of the examples to drop."""
-    top_k: int = 0
+    top_k: int = not_negative(0)
     """rule=top_k: number of examples to drop."""
-    max_false_drop: float = 0.1
+    max_false_drop: float = share(0.1)
     """rule=conformal: share of the good examples that may be dropped at most."""
-    fdr: float | None = None
+    fdr: float | None = share(None)
     """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
-    confidence: float = 0.975
+    confidence: float = share(0.975)
     """rule=conformal: the chance that max_false_drop holds in this run, where the data is large; 0.5 is about what
     holds on average over many runs, and finds more."""
-    min_found: float = 0.9
+    min_found: float = share(0.9)
     """rule=found_share: share of the unsafe examples to be dropped, by estimate."""
-    source_budget: dict[str, float] = field(default_factory=dict)
+    source_budget: dict[str, float] = field(default_factory=dict, metadata={"bound": SHARE})
     """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
 
 
@@ -268,15 +278,15 @@ class JudgeConfig(GuardConfig):
     """name=endpoint: its address up to /v1."""
     key_variable: str = "OPENAI_API_KEY"
     """name=endpoint: the environment variable that holds the key; unset for a server that needs none."""
-    budget: int = 10000
+    budget: int = not_negative(10000)
     """name=endpoint: requests of one run of the stage at most, tries again included."""
-    parallel: int = 8
+    parallel: int = positive(8)
     """name=endpoint: requests at the same time, of a rank."""
-    retries: int = 4
+    retries: int = not_negative(4)
     """name=endpoint: tries again after too many requests, a server's error or a time-out."""
-    timeout: float = 60.0
+    timeout: float = positive(60.0)
     """name=endpoint: seconds to wait for a reply."""
-    max_missing: float = 0.2
+    max_missing: float = share(0.2)
     """Share of a model's answers that may stay without a verdict; more end the stage with exit 2."""
     calibration: SourceConfig | None = None
     """Rows with prompt, answer and harmful (true or false) on which the judge's agreement is measured."""
@@ -290,9 +300,9 @@ class HarnessConfig:
     """Their names, such as hellaswag or mmlu; empty for none."""
     include_path: str | None = None
     """A folder with tasks of your own."""
-    limit: int = 0
+    limit: int = not_negative(0)
     """Questions of each task, from the first on; 0 takes all."""
-    num_fewshot: int | None = None
+    num_fewshot: int | None = not_negative(None)
     """Examples before each question; null for the task's own number."""
     chat_template: bool = False
     """Whether questions are put through the model's chat template."""
@@ -302,23 +312,25 @@ class HarnessConfig:
 class EvalConfig:
     """The measurement of M0 (base), M1 (noisy), M2 (safe) and M* (refit)."""
 
-    models: list[str] = field(default_factory=lambda: ["base", "noisy", "safe", "refit"])
+    models: list[Literal["base", "noisy", "safe", "refit"]] = field(
+        default_factory=lambda: ["base", "noisy", "safe", "refit"]
+    )
     """Which of base, noisy, safe, refit."""
     suites: list[str] = field(default_factory=lambda: ["toxicity", "bias", "harmfulness", "task"])
     """Which suites; one without prompts is left out and said so."""
     data: dict[str, SourceConfig] = field(default_factory=dict)
     """Suite name: its prompts, where no mixture makes them."""
-    backend: str = "transformers"
+    backend: Literal["transformers", "vllm"] = "transformers"
     """What generates answers: transformers, or vllm (pip install 'forgetfilter[vllm]'): one process, all GPUs here."""
-    max_new_tokens: int = 48
+    max_new_tokens: int = positive(48)
     """Tokens generated a prompt at most."""
-    generation_batch: int = 32
+    generation_batch: int = positive(32)
     """Answers generated together."""
-    samples: int = 1
+    samples: int = positive(1)
     """toxicity: continuations a prompt; 1 is a greedy one, more are drawn at random by `seed`."""
-    temperature: float = 1.0
+    temperature: float = positive(1.0)
     """Of several samples: below 1 the likelier tokens gain."""
-    top_p: float = 0.9
+    top_p: float = bounded(0.9, POSITIVE_SHARE)
     """Of several samples: drawn from the likeliest tokens that together reach this probability."""
     system_prompt: str = ""
     """A system turn before every prompt; empty for none."""
@@ -333,7 +345,7 @@ class EvalConfig:
     """Who calls an answer to a harmful request harmful."""
     lm_eval: HarnessConfig = field(default_factory=HarnessConfig)
     """Tasks of lm-evaluation-harness, beside the suites."""
-    bias_formula: str = "paper"
+    bias_formula: Literal["paper", "helm", "lm_eval", "forgetfilter_authors"] = "paper"
     """Whose BBQ scores: paper, helm, lm_eval or forgetfilter_authors."""
     bbq_metadata: SourceConfig | None = None
     """BBQ's additional_metadata.csv (category, example_id, target_loc), for rows that do not tell the groups."""
@@ -343,11 +355,11 @@ class EvalConfig:
 class LaunchConfig:
     """The processes of the training and scoring stages."""
 
-    processes: int = 1
+    processes: int = positive(1)
     """Ranks a machine, normally its number of GPUs."""
-    nodes: int = 1
+    nodes: int = positive(1)
     """Machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
-    threads: int = 0
+    threads: int = not_negative(0)
     """CPU threads a rank; 0 divides the cores of the machine, or of the job, among its ranks."""
 
 
@@ -355,7 +367,7 @@ class LaunchConfig:
 class TrackingConfig:
     """Weights & Biases."""
 
-    mode: str = "auto"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto (online with an API key, offline without), online, offline or disabled."""
     project: str = "forgetfilter"
     """W&B project."""
@@ -369,7 +381,7 @@ class ScaleConfig:
 
     models: list[str] = field(default_factory=list)
     """The released models, each in the place of model.name."""
-    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"bound": SEED})
     """The seeds, each in the place of seed."""
 
 
@@ -379,7 +391,7 @@ class Config:
 
     name: str = "run"
     """Name of the run and of its folder."""
-    seed: int = 0
+    seed: int = bounded(0, SEED)
     """Of data order, initialisation, dropout and mixtures."""
     output: str = "runs"
     """Folder of the run folders."""

@@ -1,0 +1,70 @@
+"""What a number in a setting may be, said beside the setting: `lr: float = positive(2e-4)`.
+
+`check_bounds` walks through a configuration and refuses the first value outside of its bound, by the key as the user
+wrote it. A bound on a list or a mapping is one on each of its values; None is always allowed.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from forgetfilter.errors import UserError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A condition on a number; false for NaN. `name` completes "must ..."."""
+
+    name: str
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Bound("be positive", lambda value: 0 < value < math.inf)
+NOT_NEGATIVE = Bound("not be negative", lambda value: 0 <= value < math.inf)
+SHARE = Bound("be between 0 and 1", lambda value: 0 <= value <= 1)
+POSITIVE_SHARE = Bound("be above 0 and at most 1", lambda value: 0 < value <= 1)
+SEED = Bound("be a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)  # what NumPy takes
+NUMBER = Bound("be a number", math.isfinite)
+
+
+def at_least(least: int) -> Bound:
+    return Bound(f"be at least {least}", lambda value: least <= value < math.inf)
+
+
+def bounded(default: Any, bound: Bound) -> Any:
+    """A dataclass field with its default and its bound."""
+    return field(default=default, metadata={"bound": bound})
+
+
+def positive(default: float) -> Any:
+    return bounded(default, POSITIVE)
+
+
+def not_negative(default: float | None) -> Any:
+    return bounded(default, NOT_NEGATIVE)
+
+
+def share(default: float | None) -> Any:
+    return bounded(default, SHARE)
+
+
+def check_bounds(config: Any, prefix: str = "") -> None:
+    """UserError for the first number of a configuration, or of a section of it, that is outside of its bound."""
+    for one in fields(config):
+        key, value = f"{prefix}{one.name}", getattr(config, one.name)
+        for place, part in _parts(key, value):
+            if is_dataclass(part):
+                check_bounds(part, f"{place}.")
+            elif part is not None and (bound := one.metadata.get("bound")) and not bound.holds(part):
+                raise UserError(f"{place} must {bound.name}, got {part}")
+
+
+def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values of a list or a mapping with their keys, or the value itself."""
+    if isinstance(value, dict):
+        yield from ((f"{key}.{name}", part) for name, part in value.items())
+    elif isinstance(value, list):
+        yield from ((f"{key}[{number}]", part) for number, part in enumerate(value))
+    else:
+        yield key, value

@@ -1,0 +1,40 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.config.load import load_config
+from forgetfilter.errors import UserError
+
+PLAIN = "data: {noisy: {n: {path: n.jsonl}}, safe: {s: {path: s.jsonl}}}\n"
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "-rf", "a[1]", "a*", "a/b", ".a", "a\u202eb", "a\nb", "x" * 300, "\u00e4" * 150, ""]
+)
+def test_a_name_that_is_no_plain_folder_is_refused(tmp_path: Path, name: str) -> None:
+    # Options, patterns, paths, invisible or direction-changing characters, and what is too long for a file system.
+    file = tmp_path / "c.yaml"
+    file.write_text(f"{PLAIN}name: {json.dumps(name)}\n")
+    with pytest.raises(UserError, match="name must be a plain folder name"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("output=''", "output must name a folder"),
+        ("cache=' '", "cache must name a folder"),
+        ("eval.models=[]", "eval.models is empty"),
+        ("eval.suites=[]", "eval.suites is empty"),
+        ("seed=4294967296", "seed must be a whole number from 0 to 4294967295"),
+        ("train.method=lor", "train.method cannot be 'lor'; did you mean 'lora'"),
+        ("eval.models=[bas]", r"eval.models.0. cannot be 'bas'; did you mean 'base'"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, said: str) -> None:
+    # Before anything is read or made.
+    file = tmp_path / "c.yaml"
+    file.write_text(PLAIN)
+    with pytest.raises(UserError, match=said):
+        load_config(file, [override])
