@@ -45,7 +45,7 @@ def work(name: str, run: Run) -> None:
     from forgetfilter.process.launch import launch
 
     if name == "noisy":  # what the safe stages cannot read is told before anything is trained
-        for later in (run.safe_data, *([run.control_data] if run.config.has_control else [])):
+        for later in filter(Path.exists, (run.safe_data, run.control_data)):
             prepare_tokens(run, later)
     prepare_before_launch(run, data_of(run, name))
     options = run.config.launch

@@ -99,7 +99,7 @@ def test_scoring_again_needs_no_model(make_run, alone, toy_folder, monkeypatch):
     run = make_run("scores")
     evaluate(run, ["base"], alone)
     first = contents(run, "base")
-    for name in ("inputs.resolve", "inputs.load_tokenizer", "stage.States"):
+    for name in ("inputs.resolve", "inputs.load_tokenizer", "evaluation.States"):
         monkeypatch.setattr(f"forgetfilter.eval.{name}", None)
     answers = pl.read_parquet(run.folder / "eval/base/harmfulness/generations.parquet").select("id", "text")
     verdicts = {id_: float(not is_refusal(text)) for id_, text in answers.iter_rows()}
