@@ -3,8 +3,6 @@
 import numpy as np
 import polars as pl
 
-from ..table.sorting import ascending
-
 HUGE = 1e300  # in the place of infinity, from which no distance can be taken
 
 
@@ -23,7 +21,7 @@ def percentile(values: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
 
     def of(series: pl.Series) -> pl.Series:
         given = series.cast(pl.Float64).fill_null(float("nan")).to_numpy().clip(-HUGE, HUGE)
-        order = ascending(given)  # sorted values are found ten times as fast: each lies near the one before it
+        order = pl.Series(given).arg_sort().to_numpy()  # sorted values lie near each other: found ten times as fast
         order = order[: np.count_nonzero(~np.isnan(given)) if len(knots) else 0]  # NaN is last
         ordered = given.take(order)
         place = np.searchsorted(knots, ordered, side="right") - 1

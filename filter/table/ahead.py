@@ -1,4 +1,4 @@
-"""Pieces of a table in threads, two at a time: Polars, Arrow and NumPy leave the interpreter free while they work."""
+"""Works on the pieces of a table in two threads, since Polars, Arrow and NumPy release the interpreter's lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 THREADS = 2
-PIECE = 1_000_000  # numbers of an array at a time
+PIECE = 1_000_000  # values of an array that are worked on at a time
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
 def ahead(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """What `work` makes of each, in the order given; at most THREADS are made or wait while one is looked at."""
+    """The results of `work` in the order of their inputs; at most THREADS are made before they are needed."""
     with ThreadPoolExecutor(THREADS) as threads:
         made: deque[Future[Made]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""Columns of numbers in files, one value a row: what is joined once and then read in pieces, however many rows."""
+"""Columns of numbers in files, one value a row. They are joined once and then read in pieces of bounded size."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ class Columns:
         self._write(name, [values], values.dtype)
 
     def adopt(self, name: str, path: Path, kind: Any, order: NDArray[Any] | None) -> None:
-        """A column from a file of its values, in another order where one is given; the file goes."""
+        """Makes a file of values a column, in another order where one is given; the file itself is removed."""
         if order is None:
             assert path.stat().st_size == self.count * np.dtype(kind).itemsize
             path.replace(self.folder / name)
@@ -38,7 +38,7 @@ class Columns:
         path.unlink()
 
     def _write(self, name: str, pieces: Iterable[NDArray[Any]], kind: np.dtype[Any]) -> None:
-        with open(self.folder / name, "wb") as file:  # ndarray.tofile says nothing of a disk that fills at the end
+        with open(self.folder / name, "wb") as file:  # ndarray.tofile does not report a disk that fills up at the end
             for piece in pieces:
                 file.write(np.ascontiguousarray(piece).data)
         self.types[name] = kind

@@ -1,4 +1,9 @@
-"""Brings the numbers of shards into the data's order, once every id is proven to be there exactly once."""
+"""Brings the numbers of shards into the data's order, after it has proven that every id is there exactly once.
+
+Polars' streaming engine and DuckDB join the same shards with the same result in one query. They were tried (figures:
+docs/findings/2026-11-28.md, by bench/engines.py), and take several times as long, or more than the 4 GB that the filter
+may use at 10^8 rows, since they carry ids or whole rows through the join where this code sorts hashes alone.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -16,12 +21,12 @@ from .ahead import ahead
 from .columns import PIECE, Columns
 from .match import Match, match
 
-AGAIN = "delete this folder and score again"  # what is done and looks whole is not scored again while it is there
+AGAIN = "delete this folder and score again"  # a finished folder is never scored again while it is there
 KEY = "key"  # hashes of the data's ids
 
 
 def key(seed: int) -> pl.Expr:
-    """Of an id, however it is stored: a dictionary's codes would be hashed as numbers."""
+    """The hash of an id. Where ids are a dictionary, its codes would be hashed as numbers without the cast."""
     return pl.col("id").cast(pl.String).hash(seed)
 
 
@@ -39,7 +44,7 @@ class Joiner:
         self.columns, self.data, self.seed = columns, data, seed
         self.ids = scan(index)
         self.order: NDArray[np.uint32] | None = None
-        self.last = columns.folder / "last"  # hashes of the ids of the folder for which `order` was found
+        self.last = columns.folder / "last"  # the hashes, in a file, of the ids for which `order` was found
 
     def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None:
         """Columns of a folder. UserError where its ids are not exactly the data's.
@@ -52,10 +57,10 @@ class Joiner:
         files = {name: self.columns.folder / f"unordered-{name}" for name in wanted}
         try:
             _spool(_pieces(counts), rows, wanted, files)
-            # What is made of the data comes in its order. Once the data's own ids are proven to be different, by the
-            # first folder, there is nothing to sort.
+            # Texts' columns come in the data's order. The first folder has proven that the data's own ids differ, so
+            # a folder with the same ids in the same order needs no sort and no further proof.
             as_data = self.order is not None and _equal(files[KEY], self.columns.folder / KEY)
-            if self.order is None or not (as_data or _equal(files[KEY], self.last)):  # states are scored in one order
+            if self.order is None or not (as_data or _equal(files[KEY], self.last)):
                 found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
                 self._prove(found, folder, shards if rows is None else shards.filter(rows))
                 self.order = found.order
@@ -85,14 +90,14 @@ def pick(frame: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("
 
 def picked(frame: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> Iterator[pl.Series]:
     """An expression of some rows in ascending order, a piece at a time."""
-    starts = np.arange(0, int(ordered[-1]) + 1, PIECE).astype(ordered.dtype)  # of another type rows would be converted
+    starts = np.arange(0, int(ordered[-1]) + 1, PIECE).astype(ordered.dtype)  # of one type: nothing is converted
     places = [*np.searchsorted(ordered, starts).tolist(), len(ordered)]
 
     def one(piece: tuple[np.integer[Any], int, int]) -> pl.Series:
         start, begin, end = piece
         own = pl.Series(ordered[begin:end] - start)
         found = frame.slice(int(start), PIECE).select(expression.gather(own)).collect().to_series()
-        # as Arrow's plain strings, which are copied: Polars' own would keep the texts of the whole piece
+        # copied as Arrow's plain strings, since those of Polars would keep the texts of the whole piece in memory
         return pl.Series(found.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     pieces = zip(starts, places[:-1], places[1:])
@@ -109,7 +114,7 @@ def refuse(ids: pl.Series, message: str) -> None:
 
 
 def _pieces(counts: dict[Path, int]) -> Iterator[tuple[list[Path], int]]:
-    """(shards, first row) of PIECE rows or less at a time: so no shard is opened for rows of another one."""
+    """(shards, first row) of at most PIECE rows at a time, so that no shard is opened for the rows of another one."""
     together, held = list[Path](), 0
     for path, count in counts.items():
         if together and held + count > PIECE:
@@ -127,7 +132,7 @@ def _pieces(counts: dict[Path, int]) -> Iterator[tuple[list[Path], int]]:
 def _spool(
     pieces: Iterable[tuple[list[Path], int]], rows: pl.Expr | None, wanted: dict[str, pl.Expr], files: dict[str, Path]
 ) -> None:
-    """Writes the columns into files, as they come."""
+    """Writes the columns into files, in the order of the shards."""
 
     def one(piece: tuple[list[Path], int]) -> pl.DataFrame:
         paths, start = piece
@@ -150,6 +155,6 @@ def _equal(one: Path, other: Path) -> bool:
 
 
 def _number(name: str, kind: Any) -> pl.Expr:
-    """A column as numbers; null as what no check lets pass."""
+    """A column as numbers; a null becomes a value that no check lets pass."""
     whole = np.issubdtype(kind, np.integer)
     return pl.col(name).cast(pl.Int32 if whole else pl.Float64).fill_null(-1 if whole else float("nan"))

@@ -1,4 +1,4 @@
-"""Which row of one list of keys is which row of another: exact, by sorting, a part of the keys at a time."""
+"""Finds the row of one list of keys that holds each key of another, exactly, by sorting both a range at a time."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from .sorting import Keys, Rows, in_order, repeated
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """What `match` found."""
+    """The rows that two lists of keys share, and those in which they differ."""
 
     order: Rows
-    """[n] the row of `found` that has each expected key; of no meaning unless the four below are empty."""
+    """[n] the row of `found` that has each expected key; it has no meaning unless the four below are empty."""
     missing: Rows
     """Rows of `expected` that are not found."""
     foreign: Rows
