@@ -126,5 +126,7 @@ def score_suite(run: Run, model: str, suite: str, verdicts: Verdicts) -> dict[st
     told: dict[str, Any] = {"suite": suite, "model": model, "metrics": values}
     if measured.judged:
         told |= {"judge": settings.judge, "failed": sum(verdict is None for verdict in verdicts.values())}
+    if measured.error:
+        told["error"] = measured.error
     write_json(place / "metrics.json", told)
     return metrics

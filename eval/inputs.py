@@ -28,7 +28,7 @@ from .outputs import Asking
 from .prompts import Row, read_prompts
 from .stage import MODELS
 
-CODE_VERSION = 4  # raise it when the metrics of unchanged generations change
+CODE_VERSION = 5  # raise it when the metrics of unchanged generations change
 
 
 def folder(run: Run, model: str, suite: str) -> Path:

@@ -16,7 +16,7 @@ from forgetfilter.process.progress import console
 from . import suites
 from .intervals import Metric, difference, over_seeds
 
-SETTINGS = ("scorer", "judge", "formula")  # columns of scores that say how they were made
+SETTINGS = ("scorer", "judge", "formula", "refusal_rules")  # columns of scores that say how they were made
 ORDINAL = "_ordinal"  # of the rows of one prompt: a suite may take several samples of it
 
 

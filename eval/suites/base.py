@@ -55,6 +55,8 @@ class Suite:
     """Whether it takes `eval.samples` answers a prompt; else one greedy answer."""
     judged: bool = False
     """Whether it needs a judge's verdict on each answer."""
+    error: str = ""
+    """How far its scoring was measured to err, as a sentence for reports; empty where that is not known."""
     prompts: str = ""
     """The suite whose prompts it asks, where these are not its own."""
     prompted: bool = True

@@ -66,6 +66,7 @@ def make_card(run: Run, stale_refit: bool = False) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
         "metrics": read_metrics(run, stale_refit),
+        "errors": read_errors(run),
         "judge": _optional(run.folder / "eval" / "judge.json"),
         "time": read_time(run),
     }
@@ -144,6 +145,12 @@ def read_metrics(run: Run, stale_refit: bool = False) -> dict[str, dict[str, dic
                 entry = measured | {"gain": gain} if gain else measured
                 found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
     return found
+
+
+def read_errors(run: Run) -> list[str]:
+    """How far the scoring of the run's suites was measured to err, each sentence once."""
+    found = (_optional(path) or {} for path in sorted((run.folder / "eval").glob("*/*/metrics.json")))
+    return list(dict.fromkeys(measured["error"] for measured in found if measured.get("error")))
 
 
 def _refit_metrics(run: Run) -> list[Path]:

@@ -66,17 +66,18 @@ def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
 
 
 def instruments(card: dict[str, Any]) -> list[str]:
-    """What the numbers of the suites were made with, and the judge's agreement with labels where it was measured."""
+    """What the numbers of the suites were made with, and how far judge and scoring err where that was measured."""
     options = card["config"]["eval"]
     by = {
         "toxicity": f"toxicity by {options['toxicity_scorer']}",
         "bias": f"bias scores by the formula of {options['bias_formula']}",
-        "harmfulness": f"attack success in the eyes of {options['judge']['name']}",
+        "harmfulness": f"attack success as judged by {options['judge']['name']}",
     }
     sentences = [", ".join(text for suite, text in by.items() if suite in card["metrics"])]
     if told := card.get("judge"):
         figures = [f"{words(name)} {written_value(one)} (n {one['n']})" for name, one in told["metrics"].items()]
         sentences.append(f"Beside people's labels the judge {told['judge']} has {', '.join(figures)}")
+    sentences += card.get("errors") or []
     return [f"{cards.plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
 
 

@@ -26,6 +26,7 @@ def closing_table(run: Run, stale_refit: bool = False) -> Group:
         tables.append(filter_table(cards.read_summary(run)))
     if metrics := cards.read_metrics(run, stale_refit):
         tables.append(_safety(metrics))
+        tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in cards.read_errors(run)]
     if time := cards.read_time(run):
         tables.append(_time(time))
     return Group(*tables)

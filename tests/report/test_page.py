@@ -14,7 +14,7 @@ import pytest
 from toy_run import HOSTILE_TEXT, make_toy_run, toy_decisions, toy_summary
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import write_json
+from forgetfilter.files import read_json, write_json
 from forgetfilter.report.card import make_card
 from forgetfilter.report.page import forgotten_rows, write_report
 from forgetfilter.report.sentences import visible
@@ -165,15 +165,18 @@ def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path
 
 
 def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) -> None:
-    # Scorer, formula and judge by name, and the judge's agreement with labels where eval/judge.json has it.
+    # Scorer, formula and judge by name, the scoring's own error, and the judge's agreement where it was measured.
     run = make_toy_run(tmp_path)
     entry = {"value": 0.85, "low": 0.77, "high": 0.91, "n": 96, "missing": 0}
     write_json(run.folder / "eval" / "judge.json", {"judge": "<b>judge</b>", "metrics": {"accuracy": entry}})
+    metrics = next((run.folder / "eval").glob("*/*/metrics.json"))
+    error = "told by words: 6% are missed"
+    write_json(metrics, read_json(metrics) | {"error": error})
     page = write_report(run).read_text()
     assert (
-        "Toxicity by profanity-check, bias scores by the formula of paper, attack success in the eyes of refusal."
-        in page
+        "Toxicity by profanity-check, bias scores by the formula of paper, attack success as judged by refusal." in page
     )
+    assert page.count("Told by words: 6% are missed.") == 1 and make_card(run)["errors"] == [error]
     told = "Beside people&#39;s labels the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)."
     assert told in page and make_card(run)["judge"]["metrics"]["accuracy"] == entry
 
