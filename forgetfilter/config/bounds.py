@@ -32,6 +32,10 @@ def at_least(least: int) -> Bound:
     return Bound(f"be at least {least}", lambda value: least <= value < math.inf)
 
 
+def between(least: int, most: int) -> Bound:
+    return Bound(f"be between {least} and {most}", lambda value: least <= value <= most)
+
+
 def bounded(default: Any, bound: Bound) -> Any:
     """A dataclass field with its default and its bound."""
     return field(default=default, metadata={"bound": bound})

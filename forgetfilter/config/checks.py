@@ -10,6 +10,7 @@ from forgetfilter.config.schema import (
     SCORERS,
     SUITES,
     Config,
+    JudgeConfig,
     ScaleConfig,
 )
 from forgetfilter.errors import UserError, nearest
@@ -40,6 +41,9 @@ def check(config: Config) -> None:
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.score.gradients and config.train.method == "full":
         raise UserError("score.gradients needs train.method=lora or qlora: it compares gradients of the adapter")
+    if config.filter.quantile == 1:
+        raise UserError("filter.quantile must be below 1, got 1: every example would be dropped")
+    _check_judge(config.eval.judge)
     check_filter(config)
     if config.scale:
         _check_scale(config.scale)
@@ -57,6 +61,16 @@ def _check_names(config: Config) -> None:
     for key, values in (("eval.models", config.eval.models), ("eval.suites", config.eval.suites)):
         if not values and not config.eval.lm_eval.tasks:
             raise UserError(f"{key} is empty: name at least one")
+
+
+def _check_judge(judge: JudgeConfig) -> None:
+    """What the evaluation would find out after the trainings."""
+    if judge.name != "endpoint":
+        return
+    if not judge.url.startswith(("http://", "https://")):
+        raise UserError(f"eval.judge.url must be http(s)://HOST/v1 for an endpoint, got {judge.url!r}")
+    if not judge.model:
+        raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
 
 
 def _check_scale(scale: ScaleConfig) -> None:

@@ -9,6 +9,7 @@ from forgetfilter.config.bounds import (
     SEED,
     SHARE,
     at_least,
+    between,
     bounded,
     not_negative,
     positive,
@@ -123,7 +124,7 @@ class ModelConfig:
 class LoraConfig:
     """Low-rank adapters; the paper's values."""
 
-    r: int = positive(8)
+    r: int = bounded(8, between(1, 8192))
     """Rank."""
     alpha: int = positive(16)
     """Scale: the update is multiplied by alpha / r."""
@@ -355,9 +356,9 @@ class EvalConfig:
 class LaunchConfig:
     """The processes of the training and scoring stages."""
 
-    processes: int = positive(1)
+    processes: int = bounded(1, between(1, 1024))
     """Ranks a machine, normally its number of GPUs."""
-    nodes: int = positive(1)
+    nodes: int = bounded(1, between(1, 65536))
     """Machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
     threads: int = not_negative(0)
     """CPU threads a rank; 0 divides the cores of the machine, or of the job, among its ranks."""

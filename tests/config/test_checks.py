@@ -38,3 +38,30 @@ def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, s
     file.write_text(PLAIN)
     with pytest.raises(UserError, match=said):
         load_config(file, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("filter.quantile=1", "filter.quantile must be below 1, got 1"),
+        ("train.lora.r=1000000", "train.lora.r must be between 1 and 8192, got 1000000"),
+        ("launch.processes=1000000", "launch.processes must be between 1 and 1024, got 1000000"),
+        ("eval.judge.name=endpoint", "eval.judge.url must be http(s)://HOST/v1 for an endpoint, got ''"),
+        ("eval.judge={name: endpoint, url: 'http://h/v1'}", "eval.judge.model is not set"),
+    ],
+)
+def test_what_would_fail_after_the_trainings_is_refused_before_them(tmp_path: Path, override: str, said: str) -> None:
+    # A decision that drops all, ranks and processes that cannot be, and a judge that nobody can reach.
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {noisy: {a: {path: a.jsonl}}, safe: {b: {path: b.jsonl}}}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(file, [override])
+    assert said in str(caught.value)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    # Else the later one would win without a word.
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(UserError, match=r"is not valid YAML: .*found duplicate key seed"):
+        load_config(file)
