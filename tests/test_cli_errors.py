@@ -12,7 +12,7 @@ NOISY = [{"prompt": "one", "completion": "1"}, {"prompt": "two", "completion": "
 SAFE = [{"prompt": "three", "completion": "3"}]
 
 
-class House:
+class Place:
     """A folder with a config, both sets, and a place for runs."""
 
     def __init__(self, folder: Path, model: Path):
@@ -30,8 +30,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, tiny_model: Path) -> House:
-    return House(tmp_path, tiny_model)
+def place(tmp_path: Path, tiny_model: Path) -> Place:
+    return Place(tmp_path, tiny_model)
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def succeeds(*argv: object) -> None:
     assert ended.value.code == 0
 
 
-def nothing_half_written(house: House) -> None:
+def nothing_half_written(place: Place) -> None:
     """No data set, model or temporary file: at most the config, the state and the cache's locks."""
-    left = {file.name for file in (house.folder / "runs").rglob("*") if file.is_file()}
+    left = {file.name for file in (place.folder / "runs").rglob("*") if file.is_file()}
     assert left <= {"config.yaml", "state.json"}, left
-    assert not [file for file in house.folder.rglob("*") if file.name.endswith(".tmp")]
+    assert not [file for file in place.folder.rglob("*") if file.name.endswith(".tmp")]
 
 
 def test_a_missing_config_file(refused: Any, tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_missing_config_file(refused: Any, tmp_path: Path) -> None:
         ("lr", "key=value"),
     ],
 )
-def test_unknown_keys_and_impossible_values(refused: Any, house: House, override: str, said: str) -> None:
+def test_unknown_keys_and_impossible_values(refused: Any, place: Place, override: str, said: str) -> None:
     # Before anything is written at all.
-    assert said in refused("run", house.config, override)
-    assert not (house.folder / "runs").exists()
+    assert said in refused("run", place.config, override)
+    assert not (place.folder / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -93,91 +93,91 @@ def test_unknown_keys_and_impossible_values(refused: Any, house: House, override
         (json.dumps(SAFE[0]) + "\n", "all rows of the noisy set are in trusted sets too"),
     ],
 )
-def test_bad_data(refused: Any, house: House, noisy: str | None, said: str) -> None:
+def test_bad_data(refused: Any, place: Place, noisy: str | None, said: str) -> None:
     # The file and line are named. Put right, the same command goes on: a broken start leaves nothing in its way.
-    path = house.folder / "noisy.jsonl"
+    path = place.folder / "noisy.jsonl"
     path.unlink() if noisy is None else path.write_text(noisy)
     for _ in range(2):
-        line = refused("mix", house.config)
+        line = refused("mix", place.config)
         assert said in line
     if "needs messages" in said:
         assert "fields found: id, question" in line
-    nothing_half_written(house)
-    assert not (house.run / "data" / "safe.jsonl").exists()
-    house.write("noisy", NOISY)
-    succeeds("mix", house.config)
-    assert (house.run / "data" / "noisy.jsonl").read_text().count("\n") == 2
+    nothing_half_written(place)
+    assert not (place.run / "data" / "safe.jsonl").exists()
+    place.write("noisy", NOISY)
+    succeeds("mix", place.config)
+    assert (place.run / "data" / "noisy.jsonl").read_text().count("\n") == 2
 
 
-def test_a_model_that_is_not_there(refused: Any, house: House) -> None:
+def test_a_model_that_is_not_there(refused: Any, place: Place) -> None:
     # A folder, and a name of the hub (which is switched off here); then the right name needs no --resume.
-    assert "model.name: ./none is not a folder" in refused("run", house.config, "model.name=./none")
-    assert "neither a local folder nor to be had from the hub" in refused("run", house.config, "model.name=no-one/none")
-    nothing_half_written(house)
-    succeeds("mix", house.config)
+    assert "model.name: ./none is not a folder" in refused("run", place.config, "model.name=./none")
+    assert "neither a local folder nor to be had from the hub" in refused("run", place.config, "model.name=no-one/none")
+    nothing_half_written(place)
+    succeeds("mix", place.config)
 
 
-def test_a_folder_that_is_no_model(refused: Any, house: House) -> None:
+def test_a_folder_that_is_no_model(refused: Any, place: Place) -> None:
     # It says which file is missing.
-    assert "has no config.json" in refused("run", house.config, f"model.name={house.folder}")
+    assert "has no config.json" in refused("run", place.config, f"model.name={place.folder}")
 
 
-def test_a_chat_template_that_fails(refused: Any, house: House) -> None:
+def test_a_chat_template_that_fails(refused: Any, place: Place) -> None:
     # Found in the preflight, before the data is read.
-    (house.folder / "t.jinja").write_text("{{ raise_exception('only systems') }}")
-    line = refused("run", house.config, f"model.chat_template={house.folder / 't.jinja'}")
+    (place.folder / "t.jinja").write_text("{{ raise_exception('only systems') }}")
+    line = refused("run", place.config, f"model.chat_template={place.folder / 't.jinja'}")
     assert "model.chat_template: it fails (only systems)" in line
-    nothing_half_written(house)
+    nothing_half_written(place)
 
 
-def test_flash_attention_without_a_gpu(refused: Any, house: House) -> None:
+def test_flash_attention_without_a_gpu(refused: Any, place: Place) -> None:
     # Only where a model is to be loaded: the mix of a chain of jobs runs on a node without any.
-    line = refused("run", house.config, "model.attention=flash_attention_2")
+    line = refused("run", place.config, "model.attention=flash_attention_2")
     assert "model.attention: flash_attention_2 needs a GPU and the flash-attn package" in line
-    succeeds("mix", house.config, "model.attention=flash_attention_2", "--resume")
+    succeeds("mix", place.config, "model.attention=flash_attention_2", "--resume")
 
 
-def test_a_run_folder_with_other_settings(refused: Any, house: House) -> None:
+def test_a_run_folder_with_other_settings(refused: Any, place: Place) -> None:
     # The key with both values and both ways out; the run stays as it was. Each way out works.
-    succeeds("mix", house.config)
-    before = {file: file.read_bytes() for file in house.run.rglob("*") if file.is_file()}
-    line = refused("mix", house.config, "seed=5")
+    succeeds("mix", place.config)
+    before = {file: file.read_bytes() for file in place.run.rglob("*") if file.is_file()}
+    line = refused("mix", place.config, "seed=5")
     assert "seed: 0 -> 5" in line and "name=NEW" in line and "--resume" in line
-    assert {file: file.read_bytes() for file in house.run.rglob("*") if file.is_file()} == before
-    succeeds("mix", house.config, "--resume", "seed=5")
-    succeeds("mix", house.config, "seed=6", "name=other")
+    assert {file: file.read_bytes() for file in place.run.rglob("*") if file.is_file()} == before
+    succeeds("mix", place.config, "--resume", "seed=5")
+    succeeds("mix", place.config, "seed=6", "name=other")
 
 
-def test_a_stage_before_its_time(refused: Any, house: House) -> None:
+def test_a_stage_before_its_time(refused: Any, place: Place) -> None:
     # What has to be run first is named.
-    assert "stage mix is not done" in refused("train", house.config, "noisy")
-    assert "'nosy' is neither a stage nor key=value" in refused("train", house.config, "nosy")
-    assert "is no run folder" in refused("filter", house.folder)
+    assert "stage mix is not done" in refused("train", place.config, "noisy")
+    assert "'nosy' is neither a stage nor key=value" in refused("train", place.config, "nosy")
+    assert "is no run folder" in refused("filter", place.folder)
 
 
-def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, house: House) -> None:
+def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, place: Place) -> None:
     # A rank would read the folder's config without them, and a card would tell what was never used. Only the filter
     # can be given its own.
-    succeeds("mix", house.config)
+    succeeds("mix", place.config)
     for words in (["train", "noisy"], ["report"], ["report", "--reveal"]):
-        assert "'seed=1': " in refused(words[0], house.run, *words[1:], "seed=1")
-    said = refused("filter", house.run, "filter.rule=otsu", "train.noisy.lr=1")
+        assert "'seed=1': " in refused(words[0], place.run, *words[1:], "seed=1")
+    said = refused("filter", place.run, "filter.rule=otsu", "train.noisy.lr=1")
     assert "'train.noisy.lr=1': " in said and "only filter.KEY=VALUE can be given here" in said
-    assert "stage score is not done" in refused("filter", house.run, "filter.rule=otsu", "launch.nodes=1")
+    assert "stage score is not done" in refused("filter", place.run, "filter.rule=otsu", "launch.nodes=1")
 
 
 @pytest.mark.parametrize("question", [["--why", "2e66"], ["--review"], ["--review", "5"]])
-def test_a_question_about_the_decision_takes_no_settings(refused: Any, house: House, question: list[str]) -> None:
+def test_a_question_about_the_decision_takes_no_settings(refused: Any, place: Place, question: list[str]) -> None:
     # They would be passed over: the answer is of the decision that is there.
-    succeeds("mix", house.config)
-    said = refused("filter", house.run, "filter.rule=otsu", *question)
+    succeeds("mix", place.config)
+    said = refused("filter", place.run, "filter.rule=otsu", *question)
     assert "reads the decision that is there: give filter.rule=otsu without it first" in said
 
 
 @pytest.mark.parametrize("number", ["-3", "0", "few", "1.5"])
-def test_a_review_of_no_rows(refused: Any, house: House, number: str) -> None:
+def test_a_review_of_no_rows(refused: Any, place: Place, number: str) -> None:
     # Found while the words are parsed.
-    assert f"--review: must be a number from 1 on, got '{number}'" in refused("filter", house.run, "--review", number)
+    assert f"--review: must be a number from 1 on, got '{number}'" in refused("filter", place.run, "--review", number)
 
 
 @pytest.mark.parametrize("argv", [[], ["rnu", "c.yaml"], ["run"], ["run", "c.yaml", "--resmue"], ["doctor", "x"]])

@@ -1,4 +1,4 @@
-"""The whole street from the command line, on a tiny random model: golden numbers, ranks, reruns, other rules."""
+"""The whole pipeline from the command line, on a tiny random model: golden numbers, ranks, reruns, other rules."""
 
 import json
 import shutil
@@ -17,18 +17,18 @@ from forgetfilter.report.card import make_card
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, shard_paths
 
-GOLDEN = Path(__file__).parent / "golden" / "street.json"
+GOLDEN = Path(__file__).parent / "golden" / "pipeline.json"
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A finished run folder; the config file lies beside the folder of runs."""
-    folder = tmp_path_factory.mktemp("street")
+    folder = tmp_path_factory.mktemp("finished")
     write_inputs(folder, tiny_model)
     with pytest.raises(SystemExit) as end:
         cli.main(["run", str(folder / "config.yaml")])
     assert end.value.code == 0
-    return folder / "runs" / "street"
+    return folder / "runs" / "finished"
 
 
 def write_inputs(folder: Path, model: Path) -> None:
@@ -46,7 +46,7 @@ def write_inputs(folder: Path, model: Path) -> None:
     write("harm.jsonl", [{"prompt": f"do harm {n}"} for n in range(5)])
     write("task.jsonl", [{"prompt": f"task {n}", "reference": f"{n}", "metric": "exact"} for n in range(5)])
     (folder / "config.yaml").write_text(
-        f"name: street\noutput: {folder}/runs\ncache: {folder}/cache\n"
+        f"name: finished\noutput: {folder}/runs\ncache: {folder}/cache\n"
         f"model: {{name: {model}, dtype: float32}}\n"
         f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
         "train:\n"
@@ -69,10 +69,10 @@ def numbers(run: Path) -> dict[str, Any]:
     return {"losses": means.to_dicts(), "by_label": summary["by_label"], "dropped": summary["dropped"]}
 
 
-def test_the_street_gives_the_golden_numbers(street: Path) -> None:
-    # Losses to 0.02 nats and the counts of the filter, as tests/golden/street.json has them; a change of them
+def test_the_pipeline_gives_the_golden_numbers(finished: Path) -> None:
+    # Losses to 0.02 nats and the counts of the filter, as tests/golden/pipeline.json has them; a change of them
     # needs a reason in its commit.
-    golden, found = json.loads(GOLDEN.read_text()), numbers(street)
+    golden, found = json.loads(GOLDEN.read_text()), numbers(finished)
     assert found["dropped"] == golden["dropped"] == 7  # 30% of 23
     for expected, row in zip(golden["losses"], found["losses"], strict=True):
         assert row["label"] == expected["label"]
@@ -80,7 +80,7 @@ def test_the_street_gives_the_golden_numbers(street: Path) -> None:
             assert row[key] == pytest.approx(expected[key], abs=0.02)
 
 
-def test_every_file_of_the_layout_is_there(street: Path) -> None:
+def test_every_file_of_the_layout_is_there(finished: Path) -> None:
     # The promises of the run folder; and W&B's offline runs, one a stage.
     for name in [
         "config.yaml",
@@ -104,41 +104,41 @@ def test_every_file_of_the_layout_is_there(street: Path) -> None:
         "report.html",
         "card.json",
     ]:
-        assert (street / name).exists(), name
-    assert all(entry["status"] == "done" for entry in json.loads((street / "state.json").read_text()).values())
-    tracked = {path.name.rsplit("-", 1)[1] for path in (street / "wandb").glob("offline-run-*")}
+        assert (finished / name).exists(), name
+    assert all(entry["status"] == "done" for entry in json.loads((finished / "state.json").read_text()).values())
+    tracked = {path.name.rsplit("-", 1)[1] for path in (finished / "wandb").glob("offline-run-*")}
     assert len(tracked) == 5  # three finetunings, the filter and the evaluation
-    assert list((street / "wandb").rglob("metrics_*.table.json"))
+    assert list((finished / "wandb").rglob("metrics_*.table.json"))
 
 
-def test_what_the_scoring_stores_when_asked(street: Path) -> None:
+def test_what_the_scoring_stores_when_asked(finished: Path) -> None:
     # M0's losses, M1's in other batches, and the tokens' rises become signals; float16 keeps the sums to 1%; the same
     # model scored twice differs by float32's rounding only.
-    summary = json.loads((street / "filter" / "summary.json").read_text())
+    summary = json.loads((finished / "filter" / "summary.json").read_text())
     assert {"base_loss", "learned_share_lost", "top_token_rise", "variability"} <= set(
         summary["quality"]["all_signals"]
     )
     assert 0 <= summary["noise"]["floor"] < 1e-3
-    before = pl.read_parquet(street / "signals" / "before" / "*" / "*.parquet")
+    before = pl.read_parquet(finished / "signals" / "before" / "*" / "*.parquet")
     assert (before["token_losses"].list.len() == before["num_tokens"]).all()
     assert (before["token_correct"].list.len() == before["num_tokens"]).all()
     total = before["token_losses"].cast(pl.List(pl.Float64)).list.sum()
     assert total.to_list() == pytest.approx(before["loss_sum"].to_list(), rel=0.01, abs=0.01)
 
 
-def test_the_same_command_again_does_nothing_again(street: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_again_does_nothing_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Every stage is skipped; the last line of stdout is the run folder.
-    before = {path: path.stat().st_mtime_ns for path in street.rglob("*.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
     with pytest.raises(SystemExit) as end:
-        cli.main(["run", str(street.parent.parent / "config.yaml")])
+        cli.main(["run", str(finished.parent.parent / "config.yaml")])
     assert end.value.code == 0
-    assert {path: path.stat().st_mtime_ns for path in street.rglob("*.safetensors")} == before
-    assert capsys.readouterr().out.strip().splitlines()[-1] == str(street)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")} == before
+    assert capsys.readouterr().out.strip().splitlines()[-1] == str(finished)
 
 
-def test_another_rule_needs_no_model(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_rule_needs_no_model(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # `filter RUN filter.rule=top_k` decides from stored signals, while every way to load a model is barred.
-    copy = shutil.copytree(street, tmp_path / "copy")
+    copy = shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     with pytest.raises(SystemExit) as end:
         cli.main(["filter", str(copy), "filter.rule=top_k", "filter.top_k=3"])
@@ -146,7 +146,7 @@ def test_another_rule_needs_no_model(street: Path, tmp_path: Path, monkeypatch: 
     assert json.loads((copy / "filter" / "summary.json").read_text())["dropped"] == 3
 
 
-def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) -> None:
+def test_a_refit_on_another_decision_has_no_say(finished: Path, tmp_path: Path) -> None:
     # The card shows the refit until another decision is made, then names the commands that measure it anew, and they
     # do; likewise where it was measured before it was trained.
     def told(run: Run) -> tuple[bool, bool]:
@@ -156,7 +156,7 @@ def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) ->
         assert not any("not run on" in sentence and "refit" in sentence for sentence in card["missing"])
         return "refit" in models, any(mend in sentence for sentence in card["missing"])
 
-    run = Run.open(shutil.copytree(street, tmp_path / "copy"))
+    run = Run.open(shutil.copytree(finished, tmp_path / "copy"))
     assert told(run) == (True, False)
     state = run.state()
     earlier = state["eval"] | {"start": "2000-01-01T00:00:00+00:00"}
@@ -173,9 +173,9 @@ def test_a_refit_on_another_decision_has_no_say(street: Path, tmp_path: Path) ->
         assert end.value.code == 0 and told(run) == found
 
 
-def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(street: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(finished: Path, tmp_path: Path) -> None:
     # eval says which stage to run, and that stage does not say that it is done
-    copy = shutil.copytree(street, tmp_path / "gone")
+    copy = shutil.copytree(finished, tmp_path / "gone")
     before = {path.name: path.read_bytes() for path in (copy / "train" / "refit").glob("*.safetensors")}
     shutil.rmtree(copy / "train" / "refit")
     with pytest.raises(SystemExit) as end:
@@ -184,8 +184,8 @@ def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(street: Path
     assert {path.name: path.read_bytes() for path in (copy / "train" / "refit").glob("*.safetensors")} == before
 
 
-def score(street: Path, folder: Path, processes: int) -> Path:
-    copy = shutil.copytree(street, folder)
+def score(finished: Path, folder: Path, processes: int) -> Path:
+    copy = shutil.copytree(finished, folder)
     shutil.rmtree(copy / "signals")
     config = load_config(copy / "config.yaml", [f"launch.processes={processes}", "launch.threads=1"])
     stage = next(stage for stage in pipeline.STAGES if stage.name == "score")
@@ -196,11 +196,11 @@ def score(street: Path, folder: Path, processes: int) -> Path:
     return copy
 
 
-def test_one_two_and_three_ranks_score_the_same_to_the_byte(street: Path, tmp_path: Path) -> None:
+def test_one_two_and_three_ranks_score_the_same_to_the_byte(finished: Path, tmp_path: Path) -> None:
     # Batches are planned once and handed to ranks whole, so the merged rows are equal, and so is what is kept.
     results = []
     for processes in (1, 2, 3):
-        copy = score(street, tmp_path / f"ranks{processes}", processes)
+        copy = score(finished, tmp_path / f"ranks{processes}", processes)
         ids = [json.loads(line)["id"] for line in (copy / "data" / "noisy.jsonl").read_text().splitlines()]
         frames = [merged(copy / "signals" / state, ids).rows() for state in ("before", "after")]
         assert len({path.parent for path in shard_paths(copy / "signals" / "before")}) == processes
@@ -208,9 +208,9 @@ def test_one_two_and_three_ranks_score_the_same_to_the_byte(street: Path, tmp_pa
     assert results[0] == results[1] == results[2]
 
 
-def test_scoring_goes_on_from_whole_shards(street: Path, tmp_path: Path) -> None:
+def test_scoring_goes_on_from_whole_shards(finished: Path, tmp_path: Path) -> None:
     # With one shard lost and the manifest not written, only its batches are scored again; by two ranks this time.
-    copy = shutil.copytree(street, tmp_path / "half")
+    copy = shutil.copytree(finished, tmp_path / "half")
     whole = merged(copy / "signals" / "after").rows()
     lost, *left = shard_paths(copy / "signals" / "after")
     lost.unlink()
@@ -255,19 +255,19 @@ print(number - 1, os.WEXITSTATUS(status))
     ],
 )
 def test_a_stage_of_one_process_is_killed_at_any_of_its_files(
-    street: Path, tmp_path: Path, stage: str, files: list[str]
+    finished: Path, tmp_path: Path, stage: str, files: list[str]
 ) -> None:
     # kill -9 as it is about to put its first file in place, then its second, and so on: it begins anew each time, and
     # its files are at last those of the undisturbed run.
-    run = shutil.copytree(street, tmp_path / "runs" / "street")
+    run = shutil.copytree(finished, tmp_path / "runs" / "finished")
     state = json.loads((run / "state.json").read_text())
     (run / "state.json").write_text(json.dumps({name: entry for name, entry in state.items() if name != stage}))
     for file in files:
         (run / file).unlink()
-    words = [stage, str(street.parent.parent / "config.yaml"), f"output={tmp_path}/runs"]
+    words = [stage, str(finished.parent.parent / "config.yaml"), f"output={tmp_path}/runs"]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
     kills, code = done.stdout.splitlines()[-1].split()
     assert int(kills) > len(files) and code == "0", done.stderr
     assert json.loads((run / "state.json").read_text())[stage]["status"] == "done"
     for file in files:
-        assert stage == "report" or (run / file).read_bytes() == (street / file).read_bytes()
+        assert stage == "report" or (run / file).read_bytes() == (finished / file).read_bytes()

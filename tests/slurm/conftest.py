@@ -1,4 +1,4 @@
-"""A private two-node Slurm, a street that is long enough to be disturbed, and its undisturbed outcome."""
+"""A private two-node Slurm, a pipeline that is long enough to be disturbed, and its undisturbed outcome."""
 
 import hashlib
 import json
@@ -165,8 +165,8 @@ def wait_for() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, judge: Judge) -> Path:
-    """A config of the street, in a folder with a space; without dropout, whose noise depends on the number of ranks."""
-    folder = tmp_path_factory.mktemp("the street")
+    """The pipeline's config, in a folder with a space; without dropout, whose noise depends on the number of ranks."""
+    folder = tmp_path_factory.mktemp("the pipeline")
 
     def write(name: str, first: int, labels: list[str]) -> None:
         rows = [

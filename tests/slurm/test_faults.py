@@ -121,7 +121,7 @@ def assert_judged_once(run: Path, asked: list[bytes], most: int) -> None:
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="waits for real time limits; make test-slurm-full")
-def test_a_street_longer_than_its_time_limit_requeues_itself_until_it_is_done(
+def test_a_pipeline_longer_than_its_time_limit_requeues_itself_until_it_is_done(
     cluster: Any, config: Path, undisturbed: Path, assert_same_outcome: Callable[[Path, Path], None]
 ) -> None:
     # One minute at a time, warned by Slurm itself at --signal ahead of it: the outcome is the undisturbed one.

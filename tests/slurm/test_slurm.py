@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("a letter", "some bread", "the garden", "her song", "his coat", "our road", "no reply")
 
 
-def test_the_street_over_two_nodes_equals_one_process(
+def test_the_pipeline_over_two_nodes_equals_one_process(
     undisturbed: Path, alone: Path, assert_same_outcome: Callable[[Path, Path], None]
 ) -> None:
     # Two nodes, a rank each: same kept ids, same losses, same answers; both ranks took part.
@@ -57,7 +57,7 @@ def jobs_of(said: str) -> list[str]:
     return re.findall(r"job (\d+)$", said, re.MULTILINE)
 
 
-def test_the_street_as_a_chain_of_jobs(
+def test_the_pipeline_as_a_chain_of_jobs(
     cluster: Any,
     config: Path,
     undisturbed: Path,
