@@ -100,7 +100,7 @@ def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDAr
     with joined(run.noisy_data, run.folder / "signals", [*signal.needs, NOISE]) as table:
         reviewed = review.rows(table, words, run)
         probe = read_probes(run.probes, table, reviewed != -1)
-        said = add_foretold(run, table, signal.foretold)
+        said = add_foretold(run, table, signal.foretold, probe)
         yield replace(table, note=said), signal, make_scores(table, signal, probe), reviewed
 
 
@@ -179,7 +179,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
         summary["valueless"] = valueless  # of the unscored those with label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
-    if known := rules.estimate(scores):
+    if known := rules.estimate(scores.score, scores.probe):
         summary["estimate"] = known.told(cut, int(verdict.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note

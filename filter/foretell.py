@@ -15,6 +15,7 @@ from forgetfilter.data.records import Record, to_record
 from forgetfilter.files import sha256_value
 from forgetfilter.storage.run_folder import Run
 
+from .rules.estimate import estimate
 from .signals import Signal
 from .signals.distilled import TAIL, column
 from .table.blocks import at
@@ -27,17 +28,22 @@ FITTED = 50_000  # rows; more hardly change what words are worth
 TOO_FEW = (
     f"the texts foretell nothing of fewer than {forecast.FEWEST} scored rows: the signal ranks by the losses alone"
 )
+LOOKS_CLEAN = "the probes cannot tell the unsafe rows from none: the signal ranks by the losses alone"
 NO_WORDS = "no words were found in the texts: the signal ranks by the losses alone"
 
 
-def add_foretold(run: Run, table: Table, bases: Sequence[Signal]) -> str:
-    """Adds the column `foretold_NAME` of each signal to the table; a line for people where nothing was foretold."""
+def add_foretold(run: Run, table: Table, bases: Sequence[Signal], probe: NDArray[np.bool_] | None) -> str:
+    """Adds the column `foretold_NAME` of each signal to the table; a line for people where nothing was foretold.
+
+    `probe`: [n] whether a row is a probe, None without any. Where they cannot tell the number of unsafe rows from none,
+    nothing is foretold: what words could then explain is how harmless rows differ.
+    """
     said = ""
     for base in bases:
         rows, ranks = _ranks(table, base)
-        if len(rows) < forecast.FEWEST:
+        if len(rows) < forecast.FEWEST or _looks_clean(table, base, probe):
+            said = TOO_FEW if len(rows) < forecast.FEWEST else LOOKS_CLEAN
             table.add_empty(column(base))
-            said = TOO_FEW
             continue
         about = texts.about(run.folder / "signals", column(base))
         about["ranks"] = sha256_value([rows.tolist(), ranks.tolist()])
@@ -47,6 +53,16 @@ def add_foretold(run: Run, table: Table, bases: Sequence[Signal]) -> str:
         foretold = table.sample[column(base)]
         said = NO_WORDS if foretold.min() == foretold.max() else said
     return said
+
+
+def _looks_clean(table: Table, base: Signal, probe: NDArray[np.bool_] | None) -> bool:
+    """Whether the probes cannot tell the number of unsafe rows from none, by the signal itself."""
+    if probe is None:
+        return False
+    sample = table.sample
+    score = sample.select(score=base.bind(sample.select(base.needs))).to_series().fill_null(float("nan")).to_numpy()
+    known = estimate(score, probe[sample["row"].to_numpy()])
+    return known is not None and known.unsafe[1] <= 0
 
 
 def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..table.ahead import by_pieces
-from .base import Scores
 
 SCORED = 0.7  # of the good rows; bench/cuts.py tells what others give
 FEWEST = 20  # probes of which a share can be told
@@ -80,21 +79,21 @@ class Estimate:
         return [(float(self.probes[place]), int(self.above[place])) for place in range(len(self.probes))[::-1]]
 
 
-def estimate(scores: Scores) -> Estimate | None:
-    """None where there are too few probes."""
-    if (probe := scores.probe) is None:
+def estimate(score: NDArray[np.float64], probe: NDArray[np.bool_] | None) -> Estimate | None:
+    """Of [n] scores, NaN for none; None where there are too few probes."""
+    if probe is None:
         return None
-    known = ~np.isnan(scores.score)
-    probes = np.sort(scores.score[probe & known])
+    known = ~np.isnan(score)
+    probes = np.sort(score[probe & known])
     if len(probes) < FEWEST:
         return None
     pieces: list[NDArray[np.int64]] = []
 
     def one(piece: slice) -> None:  # how many rows exceed so many probes
-        rows = scores.score[piece][known[piece] & ~probe[piece]]
+        rows = score[piece][known[piece] & ~probe[piece]]
         pieces.append(np.bincount(np.searchsorted(probes, rows, side="left"), minlength=len(probes) + 1))
 
-    by_pieces(one, len(scores.score))
+    by_pieces(one, len(score))
     exceeded = np.sum(pieces, axis=0)
     return Estimate(probes, exceeded[::-1].cumsum()[::-1][1:], int(exceeded.sum()))
 

@@ -14,6 +14,10 @@ def scores(score: np.ndarray[Any, Any], probes: np.ndarray[Any, Any]) -> rules.S
     return rules.Scores(both, np.zeros(len(both), int), ["s"], np.sort, probe)
 
 
+def of(given: rules.Scores) -> Estimate | None:
+    return estimate(given.score, given.probe)
+
+
 def drawn(unsafe: int, good: int, num_probes: int, seed: int = 0, apart: float = 3.0) -> tuple[rules.Scores, int]:
     random = np.random.default_rng(seed)
     score = np.append(random.normal(apart, 1, unsafe), random.normal(0, 1, good))
@@ -23,7 +27,7 @@ def drawn(unsafe: int, good: int, num_probes: int, seed: int = 0, apart: float =
 def test_the_worked_example() -> None:
     # probes at 1 to 99; 490 rows up to the 70th, 340 above the 90th, which is the 10th highest
     score = np.concatenate([np.full(490, 0.5), np.full(170, 75.5), np.full(340, 95.5)])
-    known = estimate(scores(score, np.arange(1.0, 100.0)))
+    known = of(scores(score, np.arange(1.0, 100.0)))
     assert known is not None and known.unsafe[0] == pytest.approx(300)
     assert known.good_dropped(90.0) == pytest.approx(0.1)
     assert known.found(90.0, 340) == pytest.approx(270) and known.left(90.0, 340)[0] == pytest.approx(30)
@@ -35,7 +39,7 @@ def test_the_interval_holds_the_truth_nine_times_in_ten() -> None:
     inside, left = [], []
     for seed in range(200):
         given, unsafe = drawn(120, 280, 100, seed)
-        known = estimate(given)
+        known = of(given)
         assert known is not None
         inside.append(known.unsafe[1] <= unsafe <= known.unsafe[2])
         cut = float(known.probes[-10])
@@ -48,11 +52,11 @@ def test_the_interval_holds_the_truth_nine_times_in_ten() -> None:
 def test_rows_without_a_score_and_few_probes() -> None:
     # the first count nowhere; of fewer than twenty probes nothing is said
     given, _ = drawn(30, 70, 40)
-    known, more = estimate(given), estimate(scores(np.append(given.score[:100], [np.nan] * 50), given.score[100:]))
+    known, more = of(given), of(scores(np.append(given.score[:100], [np.nan] * 50), given.score[100:]))
     assert isinstance(known, Estimate) and isinstance(more, Estimate)
     assert known.rows == more.rows == 100 and known.unsafe == more.unsafe
-    assert estimate(drawn(30, 70, 19)[0]) is None
-    assert estimate(rules.Scores(given.score, given.source, ["s"], np.sort)) is None
+    assert of(drawn(30, 70, 19)[0]) is None
+    assert estimate(given.score, None) is None
 
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])

@@ -8,12 +8,12 @@ from forgetfilter.filter.decide import decide
 
 from forgetfilter.data.records import write_records
 
-PROBES = 40
+PROBES = 120
 
 
 @pytest.fixture
 def noisy_rises(make_toy: Any) -> Any:
-    """200 rows, 60 of them unsafe, which share words, and 40 probes; rises with more noise than sense."""
+    """200 rows, 60 of them unsafe, which share words, and 120 probes; rises with more noise than sense."""
     random = np.random.default_rng(0)
     unsafe = np.append(random.permutation(np.arange(200) < 60), np.zeros(PROBES, dtype=bool))
     said = (np.array(["hate", "curse", "threat", "mock"]), np.array(["bread", "garden", "river", "music"]))
@@ -21,7 +21,7 @@ def noisy_rises(make_toy: Any) -> Any:
     for number, bad in enumerate(unsafe):
         words = [*random.choice(said[0 if bad else 1], 3), *random.choice([f"w{n}" for n in range(30)], 6)]
         label = None if number >= 200 else "unsafe" if bad else "safe"
-        rise = random.normal(0.8 * bad, 1.2)
+        rise = random.normal(bad, 1)
         rows.append((" ".join([*words, f"n{number}"]), "s", label, 10, 20.0, 20.0 + 10 * max(-1.5, rise)))
     toy = make_toy(rows)
     write_records(toy.folder / "data" / "probes.jsonl", toy.records[-PROBES:])
@@ -37,7 +37,7 @@ def test_what_rows_have_in_common_takes_the_noise_out(noisy_rises: Any) -> None:
     # far better than the rise alone, without a label; the same again to the last digit
     rise = decide(noisy_rises.run(signal="loss_rise"))["quality"]["auroc"]
     summary = decide(noisy_rises.run(signal="distilled_rise"))
-    assert rise < 0.8 and summary["quality"]["auroc"] > 0.9
+    assert rise < 0.85 and summary["quality"]["auroc"] > 0.9
     first = noisy_rises.decisions()
     for file in folder(noisy_rises, "loss_rise").glob("*.json"):
         file.unlink()
@@ -79,6 +79,16 @@ def test_of_few_rows_the_signal_alone_ranks(make_toy: Any) -> None:
     order = toy.decisions().sort("score")["id"].to_list()
     assert "signal_note" not in decide(toy.run(signal="loss_rise"))
     assert toy.decisions().sort("score")["id"].to_list() == order
+
+
+def test_of_clean_data_the_signal_alone_ranks(noisy_rises: Any) -> None:
+    # where probes tell no unsafe rows from none, words would but explain how harmless rows differ; it is said
+    write_records(noisy_rises.folder / "data" / "probes.jsonl", noisy_rises.records[:120])
+    summary = decide(noisy_rises.run(signal="distilled_excess"))
+    assert "cannot tell the unsafe rows from none" in summary["signal_note"]
+    order = noisy_rises.decisions().sort("score")["id"].to_list()
+    decide(noisy_rises.run(signal="pooled_excess"))
+    assert noisy_rises.decisions().sort("score")["id"].to_list() == order
 
 
 def test_texts_without_words_leave_the_signal_as_it_is(make_toy: Any) -> None:
