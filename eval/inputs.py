@@ -5,16 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from forgetfilter.config.schema import GUARDS
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
+from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.loading import (
     ModelRef,
     attention_backend,
     compute_dtype,
+    hub_or_folder,
     load_tokenizer,
     resolve,
 )
@@ -143,6 +146,16 @@ def tokenizer(run: Run) -> Any:
 @functools.cache
 def _resolved(name: str, revision: str | None, cache: Path) -> ModelRef:
     return resolve(name, revision, cache)
+
+
+def rivals(run: Run) -> dict[str, Path]:
+    """The folders of the models that judge and score, found or fetched, where a suite of the config asks them."""
+    options, found = run.config.eval, {}
+    if options.judge.name in GUARDS and any(suites.get(name).judged for name in options.suites):
+        found["judge"] = find_guard(options.judge, "eval.judge")
+    if "/" in options.toxicity_scorer and "toxicity" in options.suites:
+        found["scorer"] = hub_or_folder(options.toxicity_scorer, None, "eval.toxicity_scorer")
+    return found
 
 
 def cache(run: Run) -> Path:

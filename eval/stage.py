@@ -22,6 +22,15 @@ def inputs(run: Run) -> object:
     return [hashes, asdict(options.lm_eval), harness.own_tasks(options.lm_eval)]
 
 
+def foreign(run: Run) -> dict[str, str | None]:
+    from forgetfilter.models.identity import folder_hash
+
+    from .inputs import base, cache, rivals
+
+    folders = {"model": base(run).path} | rivals(run)
+    return {key: folder_hash(folder, cache(run)) for key, folder in folders.items()}
+
+
 def work(run: Run) -> None:
     from forgetfilter.process.launch import launch
 
@@ -42,4 +51,4 @@ def unfinished(run: Run) -> bool:
 
 
 # It knows itself what of an earlier evaluation still holds, so nothing is removed before it starts.
-EVAL = Stage("eval", inputs, work, unfinished=unfinished)
+EVAL = Stage("eval", inputs, work, foreign, unfinished=unfinished)

@@ -8,6 +8,7 @@ import importlib
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from forgetfilter.errors import UserError
@@ -45,23 +46,46 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     if not stage.wanted(run):
         console.print(f"{stage.name}: nothing to do, the config does not ask for it")
         return
-    input_hash = stage.input_hash(run)
-    done = run.is_done(stage.name, input_hash) and not _lost(run.folder, stage)
+    input_hash, foreign = stage.input_hash(run), stage.foreign(run)
+    done = run.is_done(stage.name, input_hash, foreign) and not _lost(run.folder, stage)
     if done and not again and not stage.unfinished(run):
         console.print(f"{stage.name}: done already")
+        if foreign is not None:
+            run.note_foreign(stage.name, foreign)
         _remove_scratch(run.folder, stage)
         return
-    if not run.started_with(stage.name, input_hash):
+    if run.is_done(stage.name, input_hash) and not run.is_done(stage.name, input_hash, foreign):
+        console.print(f"{stage.name}: the model's files, or others that it reads, are not those it was done with")
+    _check_one_model(run, stage, foreign)
+    if not run.started_with(stage.name, input_hash, foreign):
         for output in stage.outputs:
             _remove(run.folder / output)
     start = time.monotonic()
     interrupts.stop_if_requested(f"before {stage.name}: the run")
     options = run.config.launch
     ranks = options.nodes * options.processes
-    with run.stage(stage.name, input_hash, ranks, lambda: bool(stage.files) and not _lost(run.folder, stage)):
+    stands = partial(_stands, run.folder, stage)
+    with run.stage(stage.name, input_hash, ranks, stands, foreign):
         stage.work(run)
     _remove_scratch(run.folder, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
+
+
+def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | None) -> None:
+    """UserError where an earlier stage was done with another model: what it made does not go with this one."""
+    for earlier in STAGES[: STAGES.index(stage)] if foreign else ():
+        entry = run.state().get(earlier.name, {})
+        model = (entry.get("foreign") or {}).get("model")
+        if model and foreign and model != foreign["model"] and entry["status"] == "done" and earlier.wanted(run):
+            raise UserError(
+                f"model.name: the model's files are not those that {earlier.name} was done with: put them back, or do "
+                f"all stages anew with forgetfilter run ({run.folder})"
+            )
+
+
+def _stands(folder: Path, stage: Stage) -> bool:
+    """Whether an earlier outcome is whole."""
+    return bool(stage.files) and not _lost(folder, stage)
 
 
 def _lost(folder: Path, stage: Stage) -> bool:

@@ -11,10 +11,10 @@ from forgetfilter.config.load import to_dict
 from forgetfilter.data import tokens
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.errors import Stopped, UserError
+from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.generation import learn_end
 from forgetfilter.models.loading import attention_backend, compute_dtype, load_tokenizer, resolve
-from forgetfilter.models.loss_pass import verify_losses
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
 from forgetfilter.process.tracking import tracked

@@ -8,6 +8,7 @@ import torch
 from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import ModelRef, is_adapter, load_base
+from forgetfilter.models.lora_targets import target_modules
 from forgetfilter.models.pretrained import load_adapter
 
 
@@ -43,22 +44,6 @@ def trainable(
 def _with_adapter(model: Any, lora: LoraConfig) -> torch.nn.Module:
     import peft
 
-    try:
-        return peft.get_peft_model(
-            model,
-            peft.LoraConfig(
-                r=lora.r,
-                lora_alpha=lora.alpha,
-                lora_dropout=lora.dropout,
-                target_modules=list(lora.target_modules),
-                task_type="CAUSAL_LM",
-            ),
-        )
-    except ValueError as error:
-        layers = sorted(
-            {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-        )
-        raise UserError(
-            f"train.lora.target_modules: {', '.join(lora.target_modules)} not in the model; "
-            f"its layers: {', '.join(layers)}"
-        ) from error
+    options: dict[str, Any] = {"target_modules": target_modules(model, lora.target_modules), "task_type": "CAUSAL_LM"}
+    options |= {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    return peft.get_peft_model(model, peft.LoraConfig(**options))

@@ -40,6 +40,12 @@ def inputs(name: str, run: Run) -> object:
     ]
 
 
+def foreign(run: Run) -> dict[str, str | None]:
+    from forgetfilter.models.prepare import model_files
+
+    return model_files(run)
+
+
 def work(name: str, run: Run) -> None:
     from forgetfilter.models.prepare import prepare_before_launch, prepare_tokens
     from forgetfilter.process.launch import launch
@@ -62,7 +68,7 @@ def work(name: str, run: Run) -> None:
 def _stage(name: str) -> Stage:
     folder = f"train/{name}"
     scratch = f"{folder}/checkpoints"
-    return Stage(f"train-{name}", partial(inputs, name), partial(work, name), (folder,), scratch=scratch)
+    return Stage(f"train-{name}", partial(inputs, name), partial(work, name), foreign, (folder,), scratch=scratch)
 
 
 NOISY, SAFE, REFIT = _stage("noisy"), _stage("safe"), _stage("refit")

@@ -15,6 +15,8 @@ from forgetfilter.config.filter_checks import check_given
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError, nearest
 
+LAYERS = "train.lora.target_modules"
+
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """The checked configuration of a YAML file and `key=value` overrides; the later wins."""
@@ -29,6 +31,8 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{file} must hold keys and values at its top")
         given = OmegaConf.from_dotlist(list(overrides))
+        for part in (loaded, given):
+            _listed(part)
         merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -46,6 +50,12 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
     check(config)
     check_given(config, given.get("filter") or ())
     return config
+
+
+def _listed(config: DictConfig) -> None:
+    """A single name of layers, such as all-linear, may stand without its list."""
+    if isinstance(OmegaConf.select(config, LAYERS), str):
+        OmegaConf.update(config, LAYERS, [OmegaConf.select(config, LAYERS)])
 
 
 def to_dict(config: Config) -> dict[str, Any]:

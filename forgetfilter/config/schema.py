@@ -131,7 +131,8 @@ class LoraConfig:
     dropout: float = share(0.05)
     """Probability of dropping an input of the adapter while training."""
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
-    """Names of the layers that get an adapter."""
+    """Names of the layers that get an adapter, or all-linear: all but the output layer. The default, the paper's, gives
+    way to the attention's own names in a model that has no such layers, such as GPT-2's c_attn; the run says so."""
 
 
 @dataclass(frozen=True)

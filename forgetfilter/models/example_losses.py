@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from forgetfilter.data.batches import EXTRAS, SPANS, Batch, collate
+from forgetfilter.data.batches import EXTRAS, SPANS, Batch
 from forgetfilter.errors import UserError
 from forgetfilter.models.logit_changes import LogitChanges
 
@@ -182,39 +182,6 @@ def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
         0, segments, torch.ones_like(segments)
     )
     return ExampleLosses(rows, sums.float(), counts, extras.get("epoch"))
-
-
-def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, layout: str) -> None:
-    """Refuses a model that gives a label token another loss in a batch than by its own logits of the example alone.
-
-    Catches attention backends that mix packed examples and models that change their logits after the output layer.
-    `tolerance` is of the mean loss of a token. `model` must not be attached. Raises UserError.
-    """
-    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator,union-attr,arg-type]
-    generator = torch.Generator().manual_seed(0)
-    examples = [(torch.randint(0, max(2, size), (n,), generator=generator).numpy(), n // 3) for n in (9, 14, 5)]
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        detach = attach(model, tokenwise=True)
-        packed = model(**to_device(collate(examples, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
-        detach()
-        alone = torch.cat([_token_losses_alone(model, ids, start, device) for ids, start in examples])
-    model.train(was_training)
-    worst = int((packed - alone).abs().argmax())
-    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):  # not: NaN is no agreement
-        raise UserError(
-            "train.packing: this model and attention do not give packed examples their own losses "
-            f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
-            "set train.packing=false, or choose another model"
-        )
-
-
-def _token_losses_alone(model: torch.nn.Module, ids: Any, start: int, device: torch.device) -> torch.Tensor:
-    """By the model's own logits: float32, one of each token from `start` on."""
-    tokens = torch.from_numpy(ids)[None].to(device)
-    logits = model(input_ids=tokens, use_cache=False).logits
-    return F.cross_entropy(logits[0, start - 1 : -1].float(), tokens[0, start:], reduction="none")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

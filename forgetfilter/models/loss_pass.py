@@ -11,16 +11,11 @@ import torch
 
 from forgetfilter.data.batches import Row, collate, layout_for, plan_scoring
 from forgetfilter.data.tokens import Prepared
-from forgetfilter.models.example_losses import ExampleLosses, attach, check_exact, to_device
-from forgetfilter.models.pretrained import load_config
+from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
 from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
-
-# Of a token's loss in a batch against the one alone, in parts of the mean one, on a random model: bfloat16 moves it by
-# 0.1%, attention from one packed example to another by 3% at the least, in 64 dimensions (tests/train/test_losses.py).
-TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 5e-3}
 
 
 def score_batch(
@@ -164,21 +159,3 @@ def finished_steps(folder: Path) -> set[int]:
     if not shard_paths(folder):
         return set()
     return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
-
-
-def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
-    """Proves on two random layers of the model's shape that the losses, packed or not, are exact; UserError if not."""
-    from transformers import AutoModelForCausalLM
-
-    config = load_config(model_folder, "model.name")
-    config.num_hidden_layers = 2
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:2]
-    # made where it is used: random weights of a large vocabulary take a minute on a CPU
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, attn_implementation=attention, dtype=getattr(torch, dtype), trust_remote_code=False
-        )
-    model.to(device)
-    check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))

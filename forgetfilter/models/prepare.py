@@ -8,7 +8,9 @@ others find it done. On a shared cache that is one process a cluster, on node-lo
 from pathlib import Path
 
 from forgetfilter.data import tokens
+from forgetfilter.files import sha256_file
 from forgetfilter.models.guard_models import find_guard
+from forgetfilter.models.identity import folder_hash
 from forgetfilter.models.limits import check_tokens, limits_of
 from forgetfilter.models.loading import ModelRef, load_tokenizer, resolve
 from forgetfilter.models.sentence_encoder import find_encoder
@@ -43,10 +45,24 @@ def prepare_before_launch(run: Run, data: Path) -> None:
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
 
 
-def prepare_rivals(run: Run) -> None:
-    """The further models that the scoring asks: the encoder and the guard, found or fetched."""
-    options = run.config.score
+def prepare_rivals(run: Run) -> dict[str, Path]:
+    """The folders of the further models that the scoring asks: the encoder and the guard, found or fetched."""
+    options, found = run.config.score, {}
     if options.encoder:
-        find_encoder(options.encoder)
+        found["encoder"] = find_encoder(options.encoder)
     if options.guard.name:
-        find_guard(options.guard, "score.guard")
+        found["guard"] = find_guard(options.guard, "score.guard")
+    return found
+
+
+def model_files(run: Run) -> dict[str, str | None]:
+    """The files from outside that a training reads, by content: the released model's and DeepSpeed's."""
+    base, given = prepare_model(run).path, run.config.train.deepspeed
+    deepspeed = sha256_file(Path(given)) if given and Path(given).is_file() else None
+    return {"model": folder_hash(base, Path(run.config.cache).expanduser()), "deepspeed": deepspeed}
+
+
+def scoring_files(run: Run) -> dict[str, str | None]:
+    """As `model_files`, with the further models that the scoring asks: these are found or fetched."""
+    cache = Path(run.config.cache).expanduser()
+    return model_files(run) | {key: folder_hash(folder, cache) for key, folder in prepare_rivals(run).items()}

@@ -19,4 +19,5 @@ def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:
 
 def inputs(run: Run) -> object:
     run.require("filter")
-    return {name: entry for name, entry in run.state().items() if name != "report"}
+    told = {name: entry for name, entry in run.state().items() if name != "report"}
+    return {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data import tokens
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
+from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.identity import folder_hash, weights_hash
 from forgetfilter.models.loading import States, attention_backend, compute_dtype, load_tokenizer, resolve
-from forgetfilter.models.loss_pass import score_prepared, verify_losses
+from forgetfilter.models.loss_pass import score_prepared
 from forgetfilter.process.distributed import World, barrier, shared
 from forgetfilter.score.distances import write_distances
 from forgetfilter.score.stage import PARTS, STATES

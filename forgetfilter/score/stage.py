@@ -27,6 +27,12 @@ def inputs(run: Run) -> object:
     return [model_inputs(run.config.model), plain["data"]["max_length"], score, sha256_file(run.noisy_data), hashes]
 
 
+def foreign(run: Run) -> dict[str, str | None]:
+    from forgetfilter.models.prepare import scoring_files
+
+    return scoring_files(run)
+
+
 def work(run: Run) -> None:
     from forgetfilter.models.prepare import prepare_before_launch
     from forgetfilter.process.launch import launch
@@ -46,4 +52,4 @@ def unfinished(run: Run) -> bool:
 
 
 # It knows itself what of an earlier scoring still holds, so nothing is removed before it starts.
-SCORE = Stage("score", inputs, work, unfinished=unfinished)
+SCORE = Stage("score", inputs, work, foreign, unfinished=unfinished)

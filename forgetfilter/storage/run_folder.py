@@ -109,9 +109,8 @@ class Run:
         state: dict[str, Any] = read_json(path) if path.exists() else {}
         return state
 
-    def is_done(self, stage: str, input_hash: str) -> bool:
-        entry = self.state().get(stage, {})
-        return bool(entry.get("status") == "done" and entry.get("input_hash") == input_hash)
+    def is_done(self, stage: str, input_hash: str, foreign: object = None) -> bool:
+        return self.started_with(stage, input_hash, foreign) and self.state()[stage].get("status") == "done"
 
     def require(self, *stages: str) -> None:
         """UserError where an earlier stage has not been done."""
@@ -123,20 +122,37 @@ class Run:
                     f"{self.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all"
                 )
 
-    def started_with(self, stage: str, input_hash: str) -> bool:
-        """Whether unfinished work of this stage was begun with the same inputs, so that it can go on."""
-        return bool(self.state().get(stage, {}).get("input_hash") == input_hash)
+    def started_with(self, stage: str, input_hash: str, foreign: object = None) -> bool:
+        """Whether unfinished work of this stage was begun with the same inputs, so that it can go on.
+
+        `foreign` tells the files from outside that it reads, such as the model's; None asks nothing of them, and a
+        record from before these were noted holds for any.
+        """
+        entry = self.state().get(stage, {})
+        same = foreign is None or entry.get("foreign", foreign) == foreign
+        return bool(same and entry.get("input_hash") == input_hash)
+
+    def note_foreign(self, stage: str, foreign: object) -> None:
+        """Completes a record from before the files from outside were noted, so that their next change is noticed."""
+        entry = self.state()[stage]
+        if "foreign" not in entry:
+            self._set(stage, entry | {"foreign": foreign})
 
     @contextlib.contextmanager
     def stage(
-        self, name: str, input_hash: str, world_size: int = 1, stands: Callable[[], bool] = lambda: False
+        self,
+        name: str,
+        input_hash: str,
+        world_size: int = 1,
+        stands: Callable[[], bool] = lambda: False,
+        foreign: object = None,
     ) -> Iterator[None]:
         """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
 
         `stands` says whether the earlier outcome is whole: then a refused try (UserError) leaves its record as it is.
         """
         earlier = self.state().get(name, {})
-        spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash) else 0.0
+        spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash, foreign) else 0.0
         start = time.monotonic()
         start_peak(self.folder)
         entry = {
@@ -146,6 +162,8 @@ class Run:
             "seconds": spent,
             "world_size": world_size,
         }
+        if foreign is not None:
+            entry["foreign"] = foreign
         self._set(name, entry)
         status = "failed"
         try:

@@ -19,6 +19,9 @@ class Stage:
     an earlier stage is not done."""
     work: Callable[[Run], None]
     """Does the stage, or goes on with it. Raises Stopped after a signal, with everything saved."""
+    foreign: Callable[[Run], dict[str, str | None] | None] = lambda run: None
+    """What it reads of files from outside, such as `model`, by content: these may be exchanged in place. None where
+    there are none."""
     outputs: tuple[str, ...] = ()
     """Folders and files below the run folder that are removed before the stage starts anew."""
     files: tuple[str, ...] = ()

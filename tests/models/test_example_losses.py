@@ -11,8 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from forgetfilter.data.batches import collate
 from forgetfilter.errors import UserError
 from forgetfilter.models import example_losses
-from forgetfilter.models.example_losses import attach, check_exact
-from forgetfilter.models.loss_pass import TOLERANCE, score_encoded
+from forgetfilter.models.exactness import TOLERANCE, as_wide, check_exact
+from forgetfilter.models.example_losses import attach
+from forgetfilter.models.loss_pass import score_encoded
 
 
 def tiny(dtype: torch.dtype = torch.float32, seed: int = 0, **changes: object) -> LlamaForCausalLM:
@@ -141,11 +142,12 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("shape", [(64, 320), (256, 8192)])
+@pytest.mark.parametrize("shape", [(32, 320), (64, 320), (256, 8192)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int], seed: int) -> None:
     # Half of the tolerance is more than rounding moves and twice is less than a leak does, in small and larger models.
     model = tiny(getattr(torch, dtype), seed, hidden_size=shape[0], intermediate_size=2 * shape[0], vocab_size=shape[1])
+    as_wide(model)
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
     check_exact(model, torch.device("cpu"), TOLERANCE[dtype] / 2, "rows")

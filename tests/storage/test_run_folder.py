@@ -92,3 +92,17 @@ def test_the_written_config_opens_with_versions(config: Config) -> None:
         assert f"# commit: {head.stdout.strip()}\n" in text
     assert Run.open(run.folder, ["seed=9"]).config.seed == 9
     assert (run.folder / "config.yaml").read_text() == text
+
+
+def test_files_from_outside_that_changed_undo_a_stage(config: Config) -> None:
+    # Another model is other work. A record from before these were noted holds, and is completed.
+    run = Run.create(config)
+    with run.stage("train-noisy", "h"):
+        pass
+    assert run.is_done("train-noisy", "h", "model") and run.is_done("train-noisy", "h", "other")
+    run.note_foreign("train-noisy", "model")
+    assert run.is_done("train-noisy", "h", "model") and not run.is_done("train-noisy", "h", "other")
+    assert run.started_with("train-noisy", "h", "model") and not run.started_with("train-noisy", "h", "other")
+    with run.stage("train-noisy", "h", foreign="other"):
+        pass
+    assert run.is_done("train-noisy", "h", "other") and not run.is_done("train-noisy", "h", "model")

@@ -1,0 +1,124 @@
+"""Whether a kind of model gives each example its own next-token losses, alone or in a batch: proven on random weights.
+
+Two claims are checked in the layout, attention and dtype that a run uses. A token's loss in a batch is the one that the
+model's own logits give for its example alone; and it does not change when later tokens do, else it is no loss of a
+prediction. The random weights are drawn so that attention has its full say at any width: with a model's own, small ones
+the tokens hardly see each other, and a leak would drown in the rounding of bfloat16.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.errors import UserError
+from forgetfilter.models.example_losses import attach, to_device
+from forgetfilter.models.pretrained import load_config, told
+
+# Of a token's loss in a batch against the one alone, in parts of the mean one. On the weights of `as_wide` bfloat16
+# moves it by less than half of this, and attention from one packed example to another by more than twice
+# (tests/models/test_exactness.py).
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 5e-3}
+VOCABULARY = 512  # tokens of the random model at most: a real one's weights would take a minute on a CPU
+LENGTHS = (9, 14, 5)  # tokens of the examples
+
+
+def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
+    """Proves both claims on two random layers of the model's shape; UserError where one does not hold."""
+    model = random_model(load_config(model_folder, "model.name"), attention, dtype, device)
+    check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
+
+
+def random_model(config: Any, attention: str, dtype: str, device: torch.device) -> torch.nn.Module:
+    """Two layers of the model's shape with the weights of `as_wide`, in eval mode. UserError for what is no causal
+    language model, or does not take the attention."""
+    import transformers
+    from transformers import AutoModelForCausalLM
+
+    kind = config.model_type
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
+        raise UserError(f"model.name: {kind} is no causal language model: choose one that writes from left to right")
+    config.num_hidden_layers = 2
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:2]
+    config.vocab_size, config.pad_token_id = min(VOCABULARY, config.vocab_size), None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        torch.manual_seed(0)
+        with told(f"model.attention: {attention} does not work with the model ({kind}); try eager"):
+            model: torch.nn.Module = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, attn_implementation=attention, dtype=getattr(torch, dtype), trust_remote_code=False
+            )
+        as_wide(model)
+    return model.to(device).eval()
+
+
+def as_wide(model: torch.nn.Module) -> None:
+    """Draws all matrices anew, with entries of variance 1 / width: what goes in comes out as large, at any width.
+
+    Experts of a mixture become alike: which of two near ones a token takes is a matter of rounding, and no leak.
+    """
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() >= 2:
+                weight.normal_(std=weight.shape[-1] ** -0.5)
+            if weight.dim() == 3:
+                weight.copy_(weight[:1].clone().expand_as(weight))
+
+
+def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, layout: str) -> None:
+    """Refuses a model that gives a label token another loss in a batch than alone, or one that depends on later tokens.
+
+    Catches attention backends that mix packed examples, models that change their logits after the output layer, and
+    models that look ahead. `tolerance` is of the mean loss of a token. `model` must not be attached. Raises UserError.
+    """
+    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator,union-attr,arg-type]
+    generator = torch.Generator().manual_seed(0)
+    examples = [(torch.randint(0, max(2, size), (n,), generator=generator).numpy(), n // 3) for n in LENGTHS]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        alone = torch.cat([_token_losses_alone(model, ids, start, device) for ids, start in examples])
+        _check_causal(model, examples, alone, size, device, tolerance)
+        detach = attach(model, tokenwise=True)
+        packed = model(**to_device(collate(examples, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
+        detach()
+    model.train(was_training)
+    worst = int((packed - alone).abs().argmax())
+    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):  # not: NaN is no agreement
+        raise UserError(
+            "train.packing: this model and attention do not give packed examples their own losses "
+            f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
+            "set train.packing=false, or choose another model"
+        )
+
+
+def _check_causal(
+    model: torch.nn.Module,
+    examples: Sequence[tuple[np.ndarray[Any, Any], int]],
+    alone: torch.Tensor,
+    size: int,
+    device: torch.device,
+    tolerance: float,
+) -> None:
+    """UserError where the losses of an example's tokens change with its last token, which is none of theirs."""
+    others = [(np.append(ids[:-1], (ids[-1] + 1) % max(2, size)), start) for ids, start in examples]
+    changed = [_token_losses_alone(model, ids, start, device)[:-1] for ids, start in others]
+    lengths = [len(ids) - start for ids, start in examples]
+    before = [losses[:-1] for losses in torch.split(alone, lengths)]
+    worst = float((torch.cat(changed) - torch.cat(before)).abs().max())
+    if not worst <= tolerance * float(alone.mean()):
+        raise UserError(
+            f"model.name: the model looks ahead (a token's loss moves by {worst:.3g} with the token after it), so it "
+            "is no causal language model: choose one that writes from left to right"
+        )
+
+
+def _token_losses_alone(model: torch.nn.Module, ids: Any, start: int, device: torch.device) -> torch.Tensor:
+    """By the model's own logits: float32, one of each token from `start` on."""
+    tokens = torch.from_numpy(ids)[None].to(device)
+    logits = model(input_ids=tokens, use_cache=False).logits
+    return F.cross_entropy(logits[0, start - 1 : -1].float(), tokens[0, start:], reduction="none")

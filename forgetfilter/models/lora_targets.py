@@ -1,0 +1,54 @@
+"""Which layers of a model get an adapter: its own names, the default by architecture, and names that it lacks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from forgetfilter.errors import UserError
+from forgetfilter.process.progress import console
+
+ALL = "all-linear"  # every layer with a weight matrix but the output layer
+DEFAULT = ("q_proj", "v_proj")  # the paper's: queries and values
+KEY = "train.lora.target_modules"
+# Where queries, keys and values are one matrix, or are called otherwise; the first that the model has
+OTHERS = (("query_key_value",), ("c_attn",), ("qkv_proj",), ("Wqkv",), ("query", "value"), ("q_lin", "v_lin"))
+
+
+def target_modules(model: torch.nn.Module, wanted: Sequence[str]) -> list[str] | str:
+    """What peft is given for the names of the config. UserError where one of them is in no layer that can have an
+    adapter: peft passes over it if another one is."""
+    if ALL in wanted:
+        if len(wanted) > 1:
+            raise UserError(f"{KEY}: {ALL} stands for all layers, so it stands alone, got {', '.join(wanted)}")
+        return ALL
+    names = adaptable(model)
+    found = {name: [own for own in names if own == name or own.endswith(f".{name}")] for name in wanted}
+    if not any(found.values()) and tuple(wanted) == DEFAULT:
+        return _by_architecture(names)
+    if lacking := [name for name, layers in found.items() if not layers]:
+        raise UserError(f"{KEY}: {', '.join(lacking)} not in the model; its layers: {_last_parts(names)}")
+    return list(wanted)
+
+
+def adaptable(model: torch.nn.Module) -> list[str]:
+    """The full names of the layers that can have an adapter, but the output layer's."""
+    from transformers.pytorch_utils import Conv1D
+
+    output: Any = model.get_output_embeddings()  # type: ignore[operator]
+    layers = model.named_modules()
+    return [name for name, one in layers if isinstance(one, torch.nn.Linear | Conv1D) and one is not output]
+
+
+def _by_architecture(names: Sequence[str]) -> list[str]:
+    """The default for a model whose layers are called otherwise than the paper's; said in a line."""
+    last = {name.rsplit(".", 1)[-1] for name in names}
+    chosen = next((list(one) for one in OTHERS if last.issuperset(one)), None)
+    if chosen is None:
+        raise UserError(f"{KEY}: {', '.join(DEFAULT)} not in the model; its layers: {_last_parts(names)}, or {ALL}")
+    console.print(f"{KEY}: the model has no {' and '.join(DEFAULT)}, so {', '.join(chosen)} get the adapter")
+    return chosen
+
+
+def _last_parts(names: Sequence[str]) -> str:
+    return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names}))

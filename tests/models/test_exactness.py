@@ -1,0 +1,52 @@
+import pytest
+import torch
+from transformers import AutoConfig
+
+from forgetfilter.data.batches import layout_for
+from forgetfilter.errors import UserError
+from forgetfilter.models.exactness import TOLERANCE, check_exact, random_model
+
+CPU = torch.device("cpu")
+
+
+def made(kind: str, attention: str, dtype: str, width: int) -> torch.nn.Module:
+    sizes = {"hidden_size": width, "num_attention_heads": 8, "num_hidden_layers": 2, "vocab_size": 320}
+    config = AutoConfig.for_model(kind, **sizes, max_position_embeddings=64)
+    if hasattr(config, "intermediate_size"):
+        config.intermediate_size = 2 * width
+    return random_model(config, attention, dtype, CPU)
+
+
+@pytest.mark.parametrize("width", [32, 256])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("packing", [True, False])
+def test_a_model_that_looks_ahead_is_refused_in_every_layout(packing: bool, dtype: str, width: int) -> None:
+    # BERT reads both ways: alone and padded it gives the same numbers, which are no losses of predictions.
+    with pytest.raises(UserError, match=r"^model\.name: the model looks ahead"):
+        check_exact(made("bert", "sdpa", dtype, width), CPU, TOLERANCE[dtype] * 2, layout_for("sdpa", packing))
+
+
+@pytest.mark.parametrize("width", [32, 64, 256])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("kind", "attention"), [("bloom", "eager"), ("falcon", "sdpa")])
+def test_packing_that_mixes_is_refused_at_any_width(kind: str, attention: str, dtype: str, width: int) -> None:
+    # Their masks do not know where packed examples end: that does more than twice the tolerance. Padded they are exact.
+    model = made(kind, attention, dtype, width)
+    with pytest.raises(UserError, match=r"^train\.packing"):
+        check_exact(model, CPU, TOLERANCE[dtype] * 2, layout_for(attention, True))
+    check_exact(model, CPU, TOLERANCE[dtype] / 2, layout_for(attention, False))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "mixtral", "gemma3_text"])
+def test_exact_models_pass(kind: str, dtype: str) -> None:
+    # Half of the tolerance is more than rounding moves, with experts between which it may choose too.
+    check_exact(made(kind, "sdpa", dtype, 64), CPU, TOLERANCE[dtype] / 2, layout_for("sdpa", True))
+
+
+def test_other_kinds_and_attentions_are_one_line() -> None:
+    # An encoder with a decoder is no causal model; Bloom has no SDPA.
+    with pytest.raises(UserError, match=r"^model\.name: t5 is no causal language model"):
+        random_model(AutoConfig.for_model("t5"), "sdpa", "float32", CPU)
+    with pytest.raises(UserError, match=r"^model\.attention: sdpa does not work with the model \(bloom\); try eager"):
+        made("bloom", "sdpa", "float32", 32)
