@@ -41,6 +41,9 @@ class SourceConfig:
     """New name: name in the file, for columns that are called otherwise."""
     limit: int = not_negative(0)
     """Rows to read, from the first on; 0 reads all."""
+    claims: bool = True
+    """Whether a row's own `source` and `label` count; false for files of strangers, who could evade a source budget or
+    flatter the measured quality: then the source is its key here, and no row has a label."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ class Told:
     """Field: rows in which it holds something that is not learned."""
     rewritten: Counter[str] = field(default_factory=Counter)
     """Field: rows in which it was no text and is learned as one."""
+    claims: Counter[str] = field(default_factory=Counter)
+    """"source" or "label": rows that say it of themselves."""
     remarks: list[str] = field(default_factory=list)
     """Whole sentences about the files."""
 
@@ -28,9 +30,14 @@ class Told:
         self.rewritten.update(rewritten)
 
     def lines(self, key: str) -> list[str]:
-        """A line for people on each of the three; none where there is nothing to say."""
+        """A line for people on each of them; none where there is nothing to say."""
         found = [f"{key}: {remark}" for remark in self.remarks]
-        for what, counts in (("learned as text", self.rewritten), ("not learned", self.left_out)):
+        said = (
+            ("learned as text", self.rewritten),
+            ("not learned", self.left_out),
+            ("taken from the rows themselves, unless claims: false is set", self.claims),
+        )
+        for what, counts in said:
             if counts:
                 most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
                 names = [f"{name} ({rows})" for name, rows in most[:SHOWN]]
@@ -39,6 +46,6 @@ class Told:
         return found
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """{"left_out": {FIELD: rows}, "rewritten": {FIELD: rows}}, without empty ones."""
-        both = {"left_out": self.left_out, "rewritten": self.rewritten}
+        """{"left_out": {FIELD: rows}, "rewritten": {FIELD: rows}, "claims": {FIELD: rows}}, without empty ones."""
+        both = {"left_out": self.left_out, "rewritten": self.rewritten, "claims": self.claims}
         return {name: dict(sorted(counts.items())) for name, counts in both.items() if counts}

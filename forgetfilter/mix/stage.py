@@ -158,9 +158,11 @@ def examples(
         if originals:
             rows = originals.keep(name, source, rows)
         for where, row in renamed(rows, source, f"{key}.{name}"):
-            label = row.get("label")
             messages = to_messages(row, where, notes)
-            yield where, messages, own_source(row, where) or name, label if label in LABELS else None
+            label = row.get("label") if source.claims and row.get("label") in LABELS else None
+            own = own_source(row, where) if source.claims else ""
+            notes.claims.update(what for what, claim in (("source", own), ("label", label)) if claim)
+            yield where, messages, own or name, label
         for column in source.columns.values():  # learned under its other name
             notes.left_out.pop(column, None)
 

@@ -253,7 +253,11 @@ def _not_learned(data: dict[str, Any] | None) -> list[str]:
     for name, rows in data.get("taken_out", {}).items():
         found.append(f"{rows} rows of the noisy data were left out of it, for they are in the {name} set too.")
     for source, counts in data.get("fields", {}).items():
-        for what, fields in (("not learned", counts.get("left_out")), ("learned as text", counts.get("rewritten"))):
+        for what, fields in (
+            ("not learned", counts.get("left_out")),
+            ("learned as text", counts.get("rewritten")),
+            ("taken from the rows themselves", counts.get("claims")),
+        ):
             if fields:
                 most = sorted(fields.items(), key=lambda item: (-item[1], item[0]))[:12]
                 names = ", ".join(f"{plain_label(name)} ({rows} rows)" for name, rows in most)

@@ -51,7 +51,23 @@ def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> No
         "safe": {"rows": 1, "by_source": {"ok": {"unlabelled": 1}}},
         "eval": {},
         "skipped": {},
+        "fields": {"data.noisy.mine": {"claims": {"label": 2, "source": 2}}},  # told, since a stranger may have said so
     }
+
+
+def test_what_rows_claim_can_be_left_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A stranger's source cannot evade a budget, nor his label enter the quality; where they count, they are told.
+    made = config(tmp_path, [pair("1", label="safe", source="ours")], [pair("2")])
+    mix(Run(tmp_path / "told", made))
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "data.noisy.mine: taken from the rows themselves, unless claims: false is set (rows): label (1), source (1)"
+        in said
+    )
+    source = dataclasses.replace(made.data.noisy["mine"], claims=False)
+    made = dataclasses.replace(made, data=dataclasses.replace(made.data, noisy={"mine": source}))
+    summary = mix(Run(tmp_path / "aside", made))
+    assert summary["noisy"]["by_source"] == {"mine": {"unlabelled": 1}} and "fields" not in summary
 
 
 def test_duplicates_are_numbered(tmp_path: Path) -> None:
