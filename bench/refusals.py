@@ -6,7 +6,8 @@ bench/data/refusals.jsonl has made-up answers of many manners, each with `declin
 parity of the hash of an answer puts it into the development half, by which the rules were written, or into the
 held-out half, on which they were first tried when they were done. Both halves and the rules have one author, so the
 error on other people's answers can be larger: judge_calibration.jsonl was written before there were these rules, and
-was not looked at. FOLDER may hold published files, whose errors were looked at while the rules were written:
+three of its 96 rows were seen before they were written (two of its answers are in the new set too). FOLDER may
+hold published files, whose errors were looked at while the rules were written:
 
 | file | all answers are taken to |
 | --- | --- |

@@ -1,8 +1,8 @@
 """Brings the numbers of shards into the data's order, after it has proven that every id is there exactly once.
 
 Polars' streaming engine and DuckDB join the same shards with the same result in one query. They were tried (figures:
-docs/findings/2026-11-28.md, by bench/engines.py), and take several times as long, or more than the 4 GB that the filter
-may use at 10^8 rows, since they carry ids or whole rows through the join where this code sorts hashes alone.
+docs/findings/2026-11-28.md, by bench/engines.py), and took 1.3 to 5.4 times as long at 10^7 rows on a busy machine, one
+of them in more than 4 GB, since they carry ids or whole rows through the join where this code sorts hashes alone.
 """
 
 from collections.abc import Iterable, Iterator
