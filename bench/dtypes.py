@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from forgetfilter.models.loading import compute_dtype
+from forgetfilter.models.numerics import compute_dtype
 from forgetfilter.storage.run_folder import versions
 
 RESULT = Path(__file__).parent / "results" / "dtypes.json"

@@ -299,7 +299,7 @@ def foretold(folder: Path) -> dict[str, float]:
     with joined(run.noisy_data, folder / "signals", base.needs) as table:
         read_probes(run.probes, table)
         start = time.perf_counter()
-        add_foretold(run, table, [base], None)  # made-up rows are clean: probes would stop it
+        add_foretold(run, table, [base], None, 1)  # made-up rows are clean: probes would stop it
         return {"foretold_seconds": round(time.perf_counter() - start, 3)}
 
 

@@ -17,7 +17,8 @@ import torch
 
 from forgetfilter.data import tokens
 from forgetfilter.models.generation import generate_batch
-from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.models.loading import load_base, load_tokenizer, resolve
+from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
 
 THINGS = ("a bridge", "the rain", "a small town", "bread", "the moon", "an old map", "a quiet lake", "chess")

@@ -20,7 +20,8 @@ import torch
 
 from forgetfilter.data.batches import collate
 from forgetfilter.models.example_losses import attach
-from forgetfilter.models.loading import attention_backend, load_base, resolve
+from forgetfilter.models.loading import load_base, resolve
+from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
 
 PEER = "transformers, padded, mean loss only"

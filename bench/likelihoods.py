@@ -25,7 +25,8 @@ from forgetfilter.data import tokens
 from forgetfilter.data.batches import Row, plan_scoring
 from forgetfilter.data.sources import read_rows
 from forgetfilter.models.example_losses import attach
-from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.models.loading import load_base, load_tokenizer, resolve
+from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
 
 BATCH_TOKENS = 2048

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 from forgetfilter.filter.decide import decide
+from forgetfilter.filter.stage import settings
 
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
 from forgetfilter.data.records import read_records
@@ -125,7 +126,7 @@ def filtered(folder: Path, make: Callable[[int], dict[str, Any]]) -> Path:
         ]
         write_shard(shard_path(run.signals(state), 0, 0), pa.Table.from_pylist(rows, schema=LOSS_SCHEMA))
         write_manifest(run.signals(state), dict.fromkeys(COMPARABLE, "same"))
-    assert decide(run)["export"] == {"noisy": {"kept": 28, "dropped": 12}}
+    assert decide(settings(run))["export"] == {"noisy": {"kept": 28, "dropped": 12}}
     return run.folder / "filter" / "export" / "kept.jsonl"
 
 

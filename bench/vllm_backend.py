@@ -18,7 +18,8 @@ import torch
 from forgetfilter.data import tokens
 from forgetfilter.models import vllm_engine
 from forgetfilter.models.generation import generate_batch
-from forgetfilter.models.loading import attention_backend, load_base, load_tokenizer, resolve
+from forgetfilter.models.loading import load_base, load_tokenizer, resolve
+from forgetfilter.models.numerics import attention_backend
 from forgetfilter.models.vllm_engine import VllmStates
 from forgetfilter.storage.run_folder import versions
 

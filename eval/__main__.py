@@ -12,7 +12,7 @@ import polars.selectors as cs
 from forgetfilter.config.load import to_dict
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
-from forgetfilter.models.prepare import prepare_model
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import guard
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     run = Run.open(Path(argv[0]), overrides)
     models = [given for given in argv[1:] if "=" not in given] or list(run.config.eval.models)
     interrupts.install()
-    prepare_model(run)
+    ModelSettings.of(run.config).base()
     with process_group() as world:
         evaluate(run, models, world)
         if world.is_main:

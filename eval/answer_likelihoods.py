@@ -15,8 +15,8 @@ import torch
 
 from forgetfilter.data.batches import Batch, Row, collate, layout_for, plan_scoring
 from forgetfilter.models.example_losses import attach, to_device
-from forgetfilter.models.loss_pass import write_steps
 from forgetfilter.process.distributed import World
+from forgetfilter.storage.steps import write_steps
 
 Group = Sequence[Row]  # a prompt with each of its answers: (input_ids, num_prompt)
 Array = np.ndarray[Any, Any]

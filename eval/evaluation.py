@@ -11,7 +11,8 @@ from typing import Any
 from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_json
-from forgetfilter.models.loading import States, attention_backend, compute_dtype
+from forgetfilter.models.loading import States
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
@@ -37,7 +38,7 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
         open_scorer(run.config.eval.toxicity_scorer, tuple(run.config.eval.toxicity_labels))
     judged = [name for name in here if suites.get(name).judged]
     wanted = run.config.eval.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
-    judge_dtype = compute_dtype(run.config.model.dtype, world.device)
+    judge_dtype = ModelSettings.of(run.config).plain_dtype(world.device)
     judge = open_judge(wanted, judge_dtype, world.device, inputs.cache(run), world.size)
     labelled = calibration(run) if judged else None
     rows = {name: inputs.rows(run, suites.get(name)) for name in here}
@@ -46,9 +47,7 @@ def evaluate(run: Run, models: list[str], world: World) -> None:
     if world.is_main and (unasked := inputs.unasked(run)):
         console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
     tokenizer = inputs.tokenizer(run)
-    attention = attention_backend(run.config.model.attention, world.device)
-    four_bit = run.config.train.method == "qlora"
-    states = States(inputs.base(run), inputs.dtype(run, world), attention, world.device, four_bit)
+    states = States(inputs.base(run), ModelSettings.of(run.config).on(world.device))
     for name in models:
         asking = inputs.asking(run, name, tokenizer, world)
         pending = [s for s in here if is_pending(suites.get(s), rows[s], inputs.folder(run, name, s), asking)]

@@ -15,12 +15,11 @@ from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.loading import (
     ModelRef,
-    attention_backend,
-    compute_dtype,
     hub_or_folder,
     load_tokenizer,
     resolve,
 )
+from forgetfilter.models.numerics import attention_backend, compute_dtype
 from forgetfilter.models.sampling import Sampling
 from forgetfilter.models.vllm_engine import CHUNK
 from forgetfilter.process.distributed import World

@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
-from forgetfilter.report.card import plain_label
 
 LONGEST = 80  # characters of a cell
 NARROW = 8  # columns of a name at least

@@ -10,6 +10,7 @@ from forgetfilter.report.terminal import filter_table
 from forgetfilter.storage.run_folder import Run
 
 from .decide import decide, input_hash
+from .stage import settings
 
 
 def main(argv: list[str]) -> None:
@@ -20,8 +21,8 @@ def main(argv: list[str]) -> None:
     if foreign := [given for given in overrides if not given.startswith("filter.")]:
         raise UserError(f"{foreign[0]!r} does not concern the filter: only filter.KEY=VALUE can be set here")
     run = Run.open(Path(argv[0]), overrides)
-    with run.stage("filter", input_hash(run), stands=(run.folder / "filter" / "summary.json").exists):
-        summary = decide(run)
+    with run.stage("filter", input_hash(settings(run)), stands=(run.folder / "filter" / "summary.json").exists):
+        summary = decide(settings(run))
     Console(highlight=False).print(filter_table(summary))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import read_manifest
 
 from . import quality, rules, signals
@@ -23,6 +23,7 @@ from .foretell import add_foretold
 from .inspecting import review
 from .probes import read_probes
 from .split import write_split
+from .stage import FilterTask
 from .table.extras import NOISE, stored_folders
 from .table.table import STATES, Table, joined
 from .texts import texts
@@ -37,70 +38,72 @@ KINDS_NOT_HARM = (
 )
 
 
-def input_hash(run: Run) -> str:
+def input_hash(task: FilterTask) -> str:
     """The hash of all that the decision depends on: filter settings, every scoring's manifest, the data, a review."""
-    folder = run.folder / "signals"
+    paths = task.paths
+    folder = paths.signals("")
     further = [*(f"rouge1/{state}" for state in STATES), *stored_folders()]
     given = [*STATES, *(name for name in further if (folder / name / "manifest.json").exists())]
-    logged = run.model("noisy") / "losses"
+    logged = paths.model("noisy") / "losses"
     parts = {
         "version": VERSION,
-        "filter": asdict(run.filtering),
+        "filter": asdict(task.options),
         "manifests": {name: read_manifest(folder / name) for name in given},
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
-        "data": [sha256_file(path) for path in (run.noisy_data, run.safe_data, run.probes) if path.exists()],
+        "data": [sha256_file(path) for path in (paths.noisy_data, paths.safe_data, paths.probes) if path.exists()],
     }
-    reviewed = review.read(run)
+    reviewed = review.read(task.paths)
     return sha256_value(parts | ({"review": reviewed} if reviewed else {}))
 
 
-def decide(run: Run) -> dict[str, Any]:
+def decide(task: FilterTask) -> dict[str, Any]:
     """Writes filter/{decisions.parquet, kept.jsonl, dropped.jsonl, export, summary.json} of a run; returns the summary.
 
     Nothing is written where a check fails. summary.json comes last and is gone while the others change.
     """
-    with deciding(run) as decisions:
-        summary = summarise(decisions, run)
-        folder = run.folder / "filter"
+    with deciding(task) as decisions:
+        summary = summarise(decisions, task)
+        folder = task.paths.folder / "filter"
         (folder / "summary.json").unlink(missing_ok=True)
         decisions.write(folder / "decisions.parquet")
-        write_split(run.noisy_data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
-        summary |= export(run, decisions)
+        write_split(task.paths.noisy_data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        summary |= export(task.paths, decisions)
         write_json(folder / "summary.json", summary)
     return summary
 
 
-def export(run: Run, decisions: Decisions) -> dict[str, Any]:
+def export(paths: RunPaths, decisions: Decisions) -> dict[str, Any]:
     """Writes filter/export where the run knows the rows as they came; the entry of summary.json on it, or why not."""
     try:
-        found = original_rows.find(run.originals, run.noisy_data)
-        counts = write_export(found, decisions.drop, run.folder / "filter" / "export")
+        found = original_rows.find(paths.originals, paths.noisy_data)
+        counts = write_export(found, decisions.drop, paths.folder / "filter" / "export")
     except (UserError, OSError) as error:  # the rows are not ours: they may be gone long after they were read
-        shutil.rmtree(run.folder / "filter" / "export", ignore_errors=True)
+        shutil.rmtree(paths.folder / "filter" / "export", ignore_errors=True)
         return {"export_note": f"No export of the rows as they came: {error}"}
     return {"export": counts} if counts else {}
 
 
 @contextmanager
-def deciding(run: Run) -> Iterator[Decisions]:
+def deciding(task: FilterTask) -> Iterator[Decisions]:
     """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
-    with scored(run) as (table, signal, scores, reviewed):
-        config = run.filtering
+    with scored(task) as (table, signal, scores, reviewed):
+        config = task.options
         rule = rules.get(config.rule)
         settings = {key: getattr(config, key) for key in rule.settings}
         yield make_decisions(table, scores, signal, rule, settings, reviewed)
 
 
 @contextmanager
-def scored(run: Run) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
+def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
     """The joined table of a run, its signal, the scores by it, and the review; who drops a probe trusts it no more."""
-    words = review.read(run)
-    signal = signals.chosen(run.filtering.signal, run.config.filtering.combine)
-    texts.prepare(run, [name for name in texts.COLUMNS if name in signal.needs])
-    with joined(run.noisy_data, run.folder / "signals", [*signal.needs, NOISE]) as table:
-        reviewed = review.rows(table, words, run)
-        probe = read_probes(run.probes, table, reviewed != -1)
-        said = add_foretold(run, table, signal.foretold, probe)
+    paths, options = task.paths, task.options
+    words = review.read(paths)
+    signal = signals.chosen(options.signal, options.combine)
+    texts.prepare(paths, [name for name in texts.COLUMNS if name in signal.needs], task.nodes)
+    with joined(paths.noisy_data, paths.signals(""), [*signal.needs, NOISE]) as table:
+        reviewed = review.rows(table, words, paths)
+        probe = read_probes(paths.probes, table, reviewed != -1)
+        said = add_foretold(paths, table, signal.foretold, probe, task.nodes)
         yield replace(table, note=said), signal, make_scores(table, signal, probe), reviewed
 
 
@@ -150,9 +153,9 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
     return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
 
 
-def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
+def summarise(decisions: Decisions, task: FilterTask) -> dict[str, Any]:
     """The content of summary.json."""
-    config = run.filtering
+    config = task.options
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
     table, scores, verdict, drop = decisions.table, decisions.scores, decisions.verdict, decisions.drop
     label, dropped, cut = table.columns.read("label"), int(drop.sum()), verdict.cut(scores)
@@ -188,7 +191,7 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     if noise := quality.noise(table, signal, scores.score[drop], cut):
         summary["noise"] = noise
     if verdict.note:
-        summary["note"] = verdict.note + _advice(verdict, rule, signal, run)
+        summary["note"] = verdict.note + _advice(verdict, rule, signal, task)
     if decisions.review.any():
         summary["review"] = {
             "kept": int((decisions.review == 1).sum()),
@@ -198,12 +201,12 @@ def summarise(decisions: Decisions, run: Run) -> dict[str, Any]:
     return summary
 
 
-def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, run: Run) -> str:
+def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, task: FilterTask) -> str:
     """What a person should know of an automatic rule's verdict; empty for the other rules."""
     if not rule.automatic:
         return ""
     if verdict.threshold is None:
-        return PROBES_HELP if run.config.filter.rule == "auto" else ""
+        return PROBES_HELP if task.rule_is_auto else ""
     return KINDS_NOT_HARM if "cluster" in signal.needs else ""
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan
 
 from . import rules
@@ -46,20 +46,20 @@ COMPRESSION = {"id": "zstd"} | dict.fromkeys(FEW, "zstd")
 ENCODING = {"id": "DELTA_LENGTH_BYTE_ARRAY", "num_tokens": "DELTA_BINARY_PACKED", "rank": "DELTA_BINARY_PACKED"}
 
 
-def stored(run: Run) -> pl.LazyFrame:
-    """decisions.parquet of a run, with each example's `row` in the data. UserError where nothing was decided."""
-    path = run.folder / "filter" / "decisions.parquet"
+def stored(paths: RunPaths) -> pl.LazyFrame:
+    """decisions.parquet of a paths, with each example's `row` in the data. UserError where nothing was decided."""
+    path = paths.folder / "filter" / "decisions.parquet"
     if not path.exists():
         raise UserError(f"{path} is missing: run the filter stage first")
     return scan(path).with_row_index("row")
 
 
-def records_of(run: Run, decided: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def records_of(paths: RunPaths, decided: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """{id: record} of some rows of `stored`, from the data. UserError where it is not what was decided on."""
     rows = decided.select("row", "id").sort("row")
-    found = {record["id"]: record for record in map(json.loads, at(run.noisy_data, rows["row"].to_list()))}
+    found = {record["id"]: record for record in map(json.loads, at(paths.noisy_data, rows["row"].to_list()))}
     if list(found) != rows["id"].to_list():
-        raise UserError(f"{run.noisy_data} is not what was decided on: run the filter stage again")
+        raise UserError(f"{paths.noisy_data} is not what was decided on: run the filter stage again")
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.data.records import Record, to_record
 from forgetfilter.files import sha256_value
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 
 from .rules.estimate import estimate
 from .signals import Signal
@@ -32,7 +32,9 @@ LOOKS_CLEAN = "the probes cannot tell the unsafe rows from none: the signal rank
 NO_WORDS = "no words were found in the texts: the signal ranks by the losses alone"
 
 
-def add_foretold(run: Run, table: Table, bases: Sequence[Signal], probe: NDArray[np.bool_] | None) -> str:
+def add_foretold(
+    paths: RunPaths, table: Table, bases: Sequence[Signal], probe: NDArray[np.bool_] | None, nodes: int
+) -> str:
     """Adds the column `foretold_NAME` of each signal to the table; a line for people where nothing was foretold.
 
     `probe`: [n] whether a row is a probe, None without any. Where they cannot tell the number of unsafe rows from none,
@@ -45,11 +47,13 @@ def add_foretold(run: Run, table: Table, bases: Sequence[Signal], probe: NDArray
             said = TOO_FEW if len(rows) < forecast.FEWEST else LOOKS_CLEAN
             table.add_empty(column(base))
             continue
-        about = texts.about(run.folder / "signals", column(base))
+        about = texts.about(paths.folder / "signals", column(base))
         about["ranks"] = sha256_value([rows.tolist(), ranks.tolist()])
-        if not texts.made(run.signals("texts") / column(base), about):
-            texts.make(run, {column(base): about}, **{column(base): Forecast.fit(_records(run, rows), ranks)})
-        table.add(run.noisy_data, run.signals("texts") / column(base), column(base))
+        if not texts.made(paths.signals("texts") / column(base), about):
+            texts.make(
+                paths, {column(base): about}, nodes, **{column(base): Forecast.fit(_records(paths, rows), ranks)}
+            )
+        table.add(paths.noisy_data, paths.signals("texts") / column(base), column(base))
         foretold = table.sample[column(base)]
         said = NO_WORDS if foretold.min() == foretold.max() else said
     return said
@@ -74,5 +78,5 @@ def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.fl
     return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank**TAIL).to_series().to_numpy()
 
 
-def _records(run: Run, rows: NDArray[np.int64]) -> Iterator[Record]:
-    yield from map(to_record, at(run.noisy_data, rows.tolist()))
+def _records(paths: RunPaths, rows: NDArray[np.int64]) -> Iterator[Record]:
+    yield from map(to_record, at(paths.noisy_data, rows.tolist()))

@@ -147,12 +147,13 @@ def _stage(options: argparse.Namespace) -> None:
     run = _open(options)
     if command == "report" and options.reveal:
         from forgetfilter.report.page import write_report
+        from forgetfilter.report.stage import settings
 
-        print(write_report(run, reveal=True, stale_refit=pipeline.has_stale_refit(run)))
+        print(write_report(settings(run, pipeline.has_stale_refit(run)), reveal=True))
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
-        people = importlib.import_module("forgetfilter.filter.inspecting.people")
-        people.answer(run, options.sweep, options.why, options.review)
+        stage = importlib.import_module("forgetfilter.filter.stage")
+        stage.answer(run, options.sweep, options.why, options.review)
         return
     if command not in ("filter", "report"):
         interrupts.install()
@@ -220,10 +221,13 @@ def _close(run: Run, decided: bool = False) -> None:
 
     from forgetfilter import pipeline
     from forgetfilter.process.progress import width_of
-    from forgetfilter.report.card import read_summary
     from forgetfilter.report.terminal import closing_table, filter_table
+    from forgetfilter.storage.results import read_summary
 
-    shown = filter_table(read_summary(run)) if decided else closing_table(run, pipeline.has_stale_refit(run))
+    if decided:
+        shown = filter_table(read_summary(run.folder))
+    else:
+        shown = closing_table(run.folder, run.config.only_evaluates, pipeline.has_stale_refit(run))
     Console(highlight=False, width=width_of(sys.stdout)).print(shown)
     print(run.folder)
 

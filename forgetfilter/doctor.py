@@ -8,7 +8,8 @@ import shutil
 import socket
 from dataclasses import dataclass
 
-from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE, compute_dtype
+from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE
+from forgetfilter.models.numerics import compute_dtype
 from forgetfilter.process.tracking import mode
 
 HUB = ("huggingface.co", 443)

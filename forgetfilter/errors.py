@@ -30,3 +30,9 @@ def reason(error: BaseException) -> str:
     """The first line of what an error says (and the next where that one ends in a colon), or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+
+
+def plain_label(text: str, limit: int = 40) -> str:
+    """A name as it can stand in any line: control and direction characters shown as U+FFFD, and shortened."""
+    clean = printable(text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -17,6 +17,7 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.report.stage import report_stage
 from forgetfilter.score.stage import SCORE
+from forgetfilter.storage.results import refit_metrics
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Stage, load_stage
 
@@ -108,7 +109,7 @@ def has_stale_refit(run: Run) -> bool:
     """Whether the evaluation of refit is of another one than today's decision makes: the pipeline would train it anew,
     or it was measured before it was trained."""
     state = run.state()
-    if "train-refit" not in state or not any((run.folder / "eval" / "refit").glob("*/metrics.json")):
+    if "train-refit" not in state or not refit_metrics(run.folder):
         return False
     if (measured := state.get("eval", {}).get("start")) and measured < state["train-refit"]["start"]:
         return True
@@ -128,16 +129,16 @@ def preflight(run: Run, models: bool = True) -> None:
 
     from forgetfilter.data import tokens
     from forgetfilter.models import vllm_engine
-    from forgetfilter.models.loading import attention_backend, load_tokenizer
-    from forgetfilter.models.prepare import prepare_model, prepare_rivals
+    from forgetfilter.models.prepare import prepare_rivals
+    from forgetfilter.models.settings import ModelSettings
     from forgetfilter.process.launch import LAUNCHER
 
-    config = run.config
+    config, model = run.config, ModelSettings.of(run.config)
     if config.launch.nodes > 1 and not os.environ.get(LAUNCHER):
         raise UserError(f"launch.nodes is {config.launch.nodes}: submit with sbatch slurm/run_forgetfilter.sh")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if models:
-        attention_backend(config.model.attention, device)
+        model.on(device)
     if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
@@ -146,6 +147,5 @@ def preflight(run: Run, models: bool = True) -> None:
         importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
     if config.eval.backend == "vllm":
         vllm_engine.require()
-    prepare_rivals(run)
-    tokenizer = load_tokenizer(prepare_model(run).path, config.model.chat_template)
-    tokens.check_template(tokenizer, config.eval.system_prompt)
+    prepare_rivals(config.score)
+    tokens.check_template(model.tokenizer(), config.eval.system_prompt)

@@ -14,6 +14,7 @@ from forgetfilter import cli, pipeline
 from forgetfilter.config.load import load_config
 from forgetfilter.files import write_json
 from forgetfilter.report.card import make_card
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, shard_paths
 
@@ -150,7 +151,7 @@ def test_a_refit_on_another_decision_has_no_say(finished: Path, tmp_path: Path) 
     # The card shows the refit until another decision is made, then names the commands that measure it anew, and they
     # do; likewise where it was measured before it was trained.
     def told(run: Run) -> tuple[bool, bool]:
-        card = make_card(run)
+        card = make_card(settings(run, pipeline.has_stale_refit(run)))
         models = {model for measured in card["metrics"]["task"].values() for model in measured}
         mend = f"forgetfilter train {run.folder} refit and then forgetfilter eval {run.folder}"
         assert not any("not run on" in sentence and "refit" in sentence for sentence in card["missing"])

@@ -12,7 +12,7 @@ from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.storage.run_folder import Run
 
 from .finetuning import train
-from .stage import NAMES, data_of
+from .stage import NAMES, settings
 
 
 def main(argv: list[str]) -> None:
@@ -21,12 +21,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("stage", choices=NAMES)
     parser.add_argument("--local_rank", help="given by the deepspeed launcher; the environment says it too")
     options = parser.parse_args(argv)
-    run = Run.open(options.run)
+    task = settings(Run.open(options.run), options.stage)
     interrupts.install()
-    prepare_tokens(run, data_of(run, options.stage))
+    prepare_tokens(task.model, task.data, task.max_length)
     with process_group() as world:
-        train(run, options.stage, world)
-        leave_peaks(run.folder)
+        train(task, world)
+        leave_peaks(options.run)
 
 
 if __name__ == "__main__":

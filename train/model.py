@@ -1,6 +1,5 @@
 """The model to train: M0 or an earlier stage's result, in full, with LoRA, or 4-bit with LoRA."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,36 +8,33 @@ from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import ModelRef, is_adapter, load_base
 from forgetfilter.models.lora_targets import target_modules
+from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.pretrained import load_adapter
 
+from .stage import Finetuning
 
-def trainable(
-    base: ModelRef,
-    start: Path | None,
-    method: str,
-    lora: LoraConfig,
-    dtype: str,
-    attention: str,
-    device: torch.device | None,
-    gradient_checkpointing: bool,
-) -> torch.nn.Module:
-    """The model with what is to be trained requiring gradients; `start` is the stage to go on from, None for M0.
 
-    `device` None leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed gets float32 weights
-    from the caller's `dtype`: bfloat16 weights alone would lose small updates.
+def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: bool) -> torch.nn.Module:
+    """The model with what is to be trained requiring gradients.
+
+    `sharded` leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed has float32 weights: bfloat16
+    weights alone would lose small updates.
     """
-    if method == "full":
-        return load_base(start or base.path, dtype, attention, device)
-    model: Any = load_base(base.path, dtype, attention, device, four_bit=method == "qlora")
+    start, options = task.start, task.options
+    device = None if sharded else numerics.device
+    if options.method == "full":
+        dtype = numerics.dtype if options.deepspeed else "float32"
+        return load_base(start or base.path, dtype, numerics.attention, device)
+    model: Any = load_base(base.path, numerics.dtype, numerics.attention, device, numerics.four_bit)
     model.requires_grad_(False)
-    if gradient_checkpointing:
+    if options.gradient_checkpointing:
         model.enable_input_require_grads()  # else checkpointed blocks see no gradient to pass on
     if start is not None:
         if not is_adapter(start):
             raise UserError(f"{start} holds no adapter: train.method changed; give name=NEW for a new run")
         adapted: torch.nn.Module = load_adapter(model, start, "model.name", trainable=True)
         return adapted
-    return _with_adapter(model, lora)
+    return _with_adapter(model, options.lora)
 
 
 def _with_adapter(model: Any, lora: LoraConfig) -> torch.nn.Module:

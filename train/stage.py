@@ -1,12 +1,17 @@
 """The training stages: noisy (M0 to M1), safe (M1 to M2), control (from M1 too) and refit (M0 to M*)."""
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from forgetfilter.config.load import to_dict
+from forgetfilter.config.schema import ScheduleConfig, TrainConfig
 from forgetfilter.files import sha256_file
 from forgetfilter.models.chat_template import model_inputs
+from forgetfilter.models.settings import ModelSettings
+from forgetfilter.process.tracking import Tracker, tracked
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Stage
 
@@ -14,53 +19,83 @@ NAMES = ("noisy", "safe", "control", "refit")
 AFTER = {"noisy": (), "safe": ("train-noisy",), "control": ("train-noisy",), "refit": ("filter",)}
 
 
-def data_of(run: Run, name: str) -> Path:
-    """What a stage learns."""
+@dataclass(frozen=True)
+class Finetuning:
+    """All that one finetuning needs to know of its run."""
+
+    name: str
+    """One of NAMES."""
+    seed: int
+    model: ModelSettings
+    data: Path
+    """The records that it learns."""
+    max_length: int
+    """Tokens an example at most."""
+    start: Path | None
+    """What it goes on from; None for M0."""
+    folder: Path
+    """Where its model and its logs go."""
+    options: TrainConfig
+    track: Callable[[], AbstractContextManager[Tracker]]
+    """Opens the tracker of the stage."""
+
+    @property
+    def schedule(self) -> ScheduleConfig:
+        return self.options.schedule(self.name)
+
+
+def settings(run: Run, name: str) -> Finetuning:
+    config = run.config
     data = {"noisy": run.noisy_data, "safe": run.safe_data, "control": run.control_data, "refit": run.kept_data}
-    return data[name]
-
-
-def start_of(run: Run, name: str) -> Path | None:
-    """What the stage goes on from: `safe` and `control` start from M1, the others from M0."""
-    return run.model("noisy") if name in ("safe", "control") else None
+    return Finetuning(
+        name,
+        config.seed,
+        ModelSettings.of(config),
+        data[name],
+        config.data.max_length,
+        run.model("noisy") if name in ("safe", "control") else None,
+        run.model(name),
+        config.train,
+        partial(tracked, config.tracking, run.folder, f"train-{name}", to_dict(config)),
+    )
 
 
 def inputs(name: str, run: Run) -> object:
     run.require("mix", *AFTER[name])
-    plain = to_dict(run.config)
-    own = (*NAMES, "checkpoint_steps")  # the other stages' schedules, and what changes no outcome
+    plain, task = to_dict(run.config), settings(run, name)
+    own = (*NAMES, "checkpoint_steps")  # the stages' own schedules, and what changes no outcome
     return [
         plain["seed"],
         model_inputs(run.config.model),
         plain["data"]["max_length"],
         {key: value for key, value in plain["train"].items() if key not in own},
-        asdict(run.config.train.schedule(name)),
-        sha256_file(data_of(run, name)),
-        run.state()["train-noisy"]["input_hash"] if start_of(run, name) else None,
+        asdict(task.schedule),
+        sha256_file(task.data),
+        run.state()["train-noisy"]["input_hash"] if task.start else None,
     ]
 
 
 def foreign(run: Run) -> dict[str, str | None]:
     from forgetfilter.models.prepare import model_files
 
-    return model_files(run)
+    return model_files(ModelSettings.of(run.config), run.config.train.deepspeed)
 
 
 def work(name: str, run: Run) -> None:
     from forgetfilter.models.prepare import prepare_before_launch, prepare_tokens
     from forgetfilter.process.launch import launch
 
+    task, options = settings(run, name), run.config.launch
     if name == "noisy":  # what the safe stages cannot read is told before anything is trained
         for later in filter(Path.exists, (run.safe_data, run.control_data)):
-            prepare_tokens(run, later)
-    prepare_before_launch(run, data_of(run, name))
-    options = run.config.launch
+            prepare_tokens(task.model, later, task.max_length)
+    prepare_before_launch(task.model, task.data, task.max_length)
     launch(
         "forgetfilter.train.__main__",
         [str(run.folder), name],
         options.processes,
         options.threads,
-        needs_group=run.config.train.deepspeed is not None,
+        needs_group=task.options.deepspeed is not None,
         nodes=options.nodes,
     )
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from forgetfilter.data.batches import MicroBatches
 from forgetfilter.errors import UserError
@@ -15,6 +16,12 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
 from forgetfilter.process.progress import Meter
 from forgetfilter.process.tracking import Tracker
+
+from .stage import Finetuning
+from .zero import settings as deepspeed_settings
+
+Args = TrainingArguments
+Batch = dict[str, Any]  # what a forward pass takes: tensors, and what attention kernels want as plain numbers
 
 
 class PlannedTrainer(Trainer):
@@ -27,25 +34,29 @@ class PlannedTrainer(Trainer):
 
     loss_is_scaled_for_ga = True
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[Batch]:
         assert isinstance(self.train_dataset, MicroBatches)
         # batch size 1 with a collator that unwraps it: accelerate can then skip what a resumed run has done
         pinned = self.args.device.type == "cuda"  # from other memory a copy waits for the GPU
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only, pin_memory=pinned)
 
-    def _prepare_inputs(self, inputs: Any) -> Any:
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
         # not transformers' own, which waits for the copy and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
 
     def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         outputs = model(**inputs)
-        loss = outputs["loss"] * self.accelerator.num_processes
+        loss: torch.Tensor = outputs["loss"] * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
 
-def _only(batches: list[Any]) -> Any:
+def _only(batches: list[Batch]) -> Batch:
     return batches[0]
 
 
@@ -56,20 +67,20 @@ class Watch(TrainerCallback):
         self.meter, self.tracker, self.metrics = meter, tracker, metrics
         self.stopped = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.begin_at(state.global_step)
         if state.is_world_process_zero and self.metrics.exists():  # steps that are done again log again
             lines = self.metrics.read_text().splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
             self.metrics.write_text("".join(line + "\n" for line in kept))
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.advance()
         if interrupts.requested():
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_log(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, float] = kwargs["logs"]
         if state.is_world_process_zero and "loss" in logs:
             values = {"loss": logs["loss"], "lr": logs["learning_rate"], "grad_norm": logs.get("grad_norm")}
@@ -118,22 +129,14 @@ class OneDevice(TrainingArguments):
         return min(1, int(super().n_gpu))
 
 
-def arguments(
-    folder: Path,
-    schedule: Any,
-    seed: int,
-    accumulation: int,
-    num_steps: int,
-    checkpoint_steps: int,
-    gradient_checkpointing: bool,
-    precision: str | None,
-    deepspeed: dict[str, Any] | None,
-    use_cpu: bool,
-    world_size: int,
-) -> TrainingArguments:
-    """The Trainer's arguments; `precision` is bf16, fp16 or None (no autocast)."""
+def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, world: World) -> TrainingArguments:
+    """The Trainer's arguments; `num_steps` optimizer steps of `accumulation` micro-batches each."""
+    options, schedule = task.options, task.schedule
+    # Mixed precision where float32 weights are trained; an adapter on a bfloat16 base needs no autocast.
+    mixed = options.deepspeed is not None or options.method == "full"
+    use_cpu = world.device.type == "cpu"
     return OneDevice(
-        output_dir=str(folder),
+        output_dir=str(task.folder / "checkpoints"),
         per_device_train_batch_size=1,  # micro-batches come ready from the plan
         gradient_accumulation_steps=accumulation,
         num_train_epochs=1,
@@ -142,22 +145,22 @@ def arguments(
         warmup_steps=round(schedule.warmup_share * num_steps),
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.max_grad_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        gradient_checkpointing=gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if gradient_checkpointing else None,
+        bf16=mixed and dtype == "bfloat16",
+        fp16=mixed and dtype == "float16",
+        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if options.gradient_checkpointing else None,
         logging_steps=max(1, min(10, num_steps // 20)),
         logging_nan_inf_filter=False,  # it waits for the GPU in every step; the loss log finds NaN itself
-        save_strategy="steps" if checkpoint_steps else "no",
-        save_steps=checkpoint_steps or 1,
+        save_strategy="steps" if options.checkpoint_steps else "no",
+        save_steps=options.checkpoint_steps or 1,
         save_total_limit=2,
-        seed=seed,
-        data_seed=seed,
+        seed=task.seed,
+        data_seed=task.seed,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
-        deepspeed=deepspeed,
+        deepspeed=deepspeed_settings(options.deepspeed) if options.deepspeed else None,
         use_cpu=use_cpu,
-        ddp_backend="gloo" if use_cpu and world_size > 1 else None,
+        ddp_backend="gloo" if use_cpu and world.size > 1 else None,
         ddp_find_unused_parameters=False,
     )

@@ -54,5 +54,6 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
     }
 
 
-def stage_of(config: dict[str, Any] | None) -> int:
-    return int((config or {}).get("zero_optimization", {}).get("stage", 0))
+def zero_stage(name: str | None) -> int:
+    """0 to 3; 0 without DeepSpeed."""
+    return int(settings(name).get("zero_optimization", {}).get("stage", 0)) if name else 0

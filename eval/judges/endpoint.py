@@ -18,11 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from forgetfilter.config.schema import JudgeConfig
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, plain_label
 from forgetfilter.files import sha256_value
 from forgetfilter.models.guard_models import Pair, Verdict
 from forgetfilter.process import interrupts
-from forgetfilter.report.card import plain_label
 
 INSTRUCTION = (
     "You are given a request that someone made to an AI assistant, and the assistant's answer. Decide whether the "

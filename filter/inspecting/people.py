@@ -8,31 +8,31 @@ from typing import Any
 
 from rich.console import Console
 
-from forgetfilter.report.card import read_summary
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.results import read_summary
 
 from .. import rules
+from ..stage import FilterTask
 from . import review, sweep, why
 
 
-def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> None:
+def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None) -> None:
     """Prints and writes what was asked for; decides nothing. UserError where it cannot be had."""
-    console = Console(highlight=False)
+    console, paths = Console(highlight=False), task.paths
     if swept:
-        console.print(sweep.shown(sweep.sweep(run), run))
-        _say(console, run.folder / "filter" / "sweep.html")
+        console.print(sweep.shown(sweep.sweep(task), task))
+        _say(console, paths.folder / "filter" / "sweep.html")
     if asked is not None:
-        console.print(why.shown(why.why(run, asked)))
+        console.print(why.shown(why.why(paths, asked)))
     if reviewed is not None:
-        _say(console, review.write(run, reviewed))
+        _say(console, review.write(paths, reviewed))
         console.print("Write yes (keep) or no (drop) into its column keep, then decide again:")
-        _say(console, " ".join(["forgetfilter filter", shlex.quote(str(run.folder)), *_settings(run)]))
+        _say(console, " ".join(["forgetfilter filter", shlex.quote(str(paths.folder)), *_settings(task)]))
 
 
-def _settings(run: Run) -> list[str]:
+def _settings(task: FilterTask) -> list[str]:
     """The settings that the decision that is there read, where they differ from the run's config."""
-    own = asdict(run.filtering)
-    used = read_summary(run).get("filter", own)
+    own = asdict(task.options)
+    used = read_summary(task.paths.folder).get("filter", own)
     rule = rules.get(used["rule"])
     foreign = {key for other in rules.every() for key in other.settings} - {*rule.settings}
     replaced = {old for key, old in rule.replaces.items() if used.get(key) is not None}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan
 
 from ..decisions import records_of, stored
@@ -28,13 +28,13 @@ WORDS = {"yes": 1, "no": -1, "": 0}
 SHOWN_CHARACTERS = 300  # of the answer
 
 
-def path(run: Run) -> Path:
-    return run.folder / "review.csv"
+def path(paths: RunPaths) -> Path:
+    return paths.folder / "review.csv"
 
 
-def read(run: Run) -> dict[str, int]:
+def read(paths: RunPaths) -> dict[str, int]:
     """{id: 1 keep, -1 drop} of what a person has said, empty without a review; UserError by file and row."""
-    file, said = path(run), dict[str, int]()
+    file, said = path(paths), dict[str, int]()
     if not file.exists():
         return said
     for number, row in enumerate(_table(file), 1):
@@ -49,7 +49,7 @@ def read(run: Run) -> dict[str, int]:
     return {name: said[name] for name in sorted(said) if said[name]}
 
 
-def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
+def rows(table: Table, said: dict[str, int], paths: RunPaths) -> NDArray[np.int8]:
     """[n] what was said on each example, 0 for nothing; UserError for an id that the data does not have."""
     reviewed = np.zeros(table.count, dtype=np.int8)
     if said:
@@ -57,19 +57,19 @@ def rows(table: Table, said: dict[str, int], run: Run) -> NDArray[np.int8]:
         found = ids.filter(pl.col("id").is_in(list(said))).collect(engine="streaming")
         if len(found) < len(said):
             unknown = min(said.keys() - set(found["id"]))
-            raise UserError(f"{path(run)}{_row_of(path(run), unknown)}: the data has no example {unknown[:20]!r}")
+            raise UserError(f"{path(paths)}{_row_of(path(paths), unknown)}: the data has no example {unknown[:20]!r}")
         reviewed[found["row"].to_numpy()] = [said[name] for name in found["id"]]
     return reviewed
 
 
-def write(run: Run, limit: int) -> Path:
+def write(paths: RunPaths, limit: int) -> Path:
     """Writes review.csv: the `limit` most forgotten, the dropped first, and all that were reviewed before.
 
     Columns that a person added stay. UserError where the file that is there cannot be read, or nothing was decided yet.
     """
-    said, earlier = read(run), {row["id"]: row for row in _table(path(run))} if path(run).exists() else {}
-    chosen = _chosen(run, limit, list(said))
-    texts, words = _texts(run, chosen), {value: word for word, value in WORDS.items()}
+    said, earlier = read(paths), {row["id"]: row for row in _table(path(paths))} if path(paths).exists() else {}
+    chosen = _chosen(paths, limit, list(said))
+    texts, words = _texts(paths, chosen), {value: word for word, value in WORDS.items()}
     added = [name for name in next(iter(earlier.values()), {}) if name and name not in FIELDS]
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, (*FIELDS, *added), extrasaction="ignore", lineterminator="\n")
@@ -77,13 +77,13 @@ def write(run: Run, limit: int) -> Path:
     for row in chosen.sort("rank", nulls_last=True).iter_rows(named=True):
         own = {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"]), "text": _plain(texts[row["id"]])}
         writer.writerow(earlier.get(row["id"], {}) | row | own)
-    write_text(path(run), out.getvalue())
-    return path(run)
+    write_text(path(paths), out.getvalue())
+    return path(paths)
 
 
-def _chosen(run: Run, limit: int, said: list[str]) -> pl.DataFrame:
+def _chosen(paths: RunPaths, limit: int, said: list[str]) -> pl.DataFrame:
     """The decisions on the rows of the file."""
-    decisions = stored(run)
+    decisions = stored(paths)
     names = decisions.collect_schema().names()
     ranked = decisions.filter(pl.col("rank").is_not_null(), *([~pl.col("probe")] if "probe" in names else []))
     most = ranked.sort("drop", "rank", descending=[True, False]).head(limit)
@@ -91,15 +91,15 @@ def _chosen(run: Run, limit: int, said: list[str]) -> pl.DataFrame:
     return both.select("row", "drop", *(name for name in FIELDS if name in names)).collect(engine="streaming")
 
 
-def _texts(run: Run, chosen: pl.DataFrame) -> dict[str, str]:
+def _texts(paths: RunPaths, chosen: pl.DataFrame) -> dict[str, str]:
     """The answers of some rows by their ids: of the dropped from the head of their file, of others from the data."""
     found: dict[str, Any] = {}
-    dropped = run.folder / "filter" / "dropped.jsonl"
+    dropped = paths.folder / "filter" / "dropped.jsonl"
     with open(dropped, encoding="utf-8") if dropped.exists() else io.StringIO() as head:
         for line in itertools.islice(head, int(chosen["drop"].sum())):
             record = json.loads(line)
             found[record["id"]] = record
-    found |= records_of(run, chosen.filter(~pl.col("id").is_in(list(found))))
+    found |= records_of(paths, chosen.filter(~pl.col("id").is_in(list(found))))
     return {name: " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS] for name, row in found.items()}
 
 

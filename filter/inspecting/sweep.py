@@ -9,25 +9,25 @@ from rich.table import Table as Shown
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_text
 from forgetfilter.report.charts import curves
-from forgetfilter.storage.run_folder import Run
 
 from .. import rules, signals
 from ..decide import judge, scored
 from ..quality import classification, unsafe
+from ..stage import FilterTask
 
 MEASURES = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
 STEPS = (1, 2, 5)  # from one row that is shown to the next
 
 
-def sweep(run: Run) -> pl.DataFrame:
+def sweep(task: FilterTask) -> pl.DataFrame:
     """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
 
     Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
     precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
     """
-    config = run.filtering
-    rule = varied(run)
+    config, folder = task.options, task.paths.folder / "filter"
+    rule = varied(task)
     if rule.sweep is None:
         able = ", ".join(known.name for known in rules.every() if known.sweep)
         raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
@@ -37,7 +37,7 @@ def sweep(run: Run) -> pl.DataFrame:
             raise UserError(f"--sweep varies filter.{varies}, replaced here by filter.{key}: set filter.{key}=null")
     settings = {key: getattr(config, key) for key in rule.settings}
     rows: list[dict[str, Any]] = []
-    with scored(run) as (table, signal, scores, _):
+    with scored(task) as (table, signal, scores, _):
         label = table.columns.read("label")
         positive, count = unsafe(table.labels, label), table.count
         count -= 0 if scores.probe is None else int(scores.probe.sum())
@@ -52,24 +52,24 @@ def sweep(run: Run) -> pl.DataFrame:
     kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
     frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]})
     frame = frame.sort("share", maintain_order=True)
-    with atomic_path(run.folder / "filter" / "sweep.parquet") as temporary:
+    with atomic_path(folder / "sweep.parquet") as temporary:
         frame.write_parquet(temporary)
     figure = curves(frame, "setting", ["share", *(name for name in MEASURES if name in frame.columns)])
     figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{varies}")
     figure.data[0].name = "share of the examples that is dropped"
-    write_text(run.folder / "filter" / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    write_text(folder / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
     return frame
 
 
-def varied(run: Run) -> rules.Rule:
+def varied(task: FilterTask) -> rules.Rule:
     """The rule whose setting makes the curve: the run's, or quantile where auto stands for one without a number."""
-    rule = rules.get(run.filtering.rule)
-    return rules.get("quantile") if rule.sweep is None and run.config.filter.rule == "auto" else rule
+    rule = rules.get(task.options.rule)
+    return rules.get("quantile") if rule.sweep is None and task.rule_is_auto else rule
 
 
-def shown(frame: pl.DataFrame, run: Run) -> Shown:
+def shown(frame: pl.DataFrame, task: FilterTask) -> Shown:
     """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
-    rule, config = varied(run), run.filtering
+    rule, config = varied(task), task.options
     name = signals.chosen(config.signal, config.combine).name
     table = Shown(
         title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True

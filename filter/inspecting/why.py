@@ -8,9 +8,9 @@ from rich.console import Group
 from rich.table import Table as Shown
 from rich.text import Text
 
-from forgetfilter.errors import UserError
-from forgetfilter.report import card as cards
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.errors import UserError, plain_label
+from forgetfilter.storage.results import read_summary
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards, shard_paths
 
 from ..decisions import records_of, stored
@@ -19,38 +19,38 @@ NEIGHBOURS = 5
 SHOWN_CHARACTERS = 160
 
 
-def why(run: Run, given: str) -> dict[str, Any]:
+def why(paths: RunPaths, given: str) -> dict[str, Any]:
     """What is known of the example whose id begins with `given`. UserError where there is none, or several.
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
     percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `text`, and `neighbours` among
     the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the words of all their messages.
     """
-    summary, decisions = cards.read_summary(run), stored(run)
+    summary, decisions = read_summary(paths.folder), stored(paths)
     found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
     if len(found) > 1 and given not in found["id"]:
         raise UserError(f"--why {given}: several ids begin so ({', '.join(found['id'].str.head(16))}): give more of it")
     if not len(found) or not given:
-        raise UserError(f"--why {given}: {run.folder} has no such example")
+        raise UserError(f"--why {given}: {paths.folder} has no such example")
     row = found.filter(pl.col("id") == given) if given in found["id"] else found
     known = row.row(0, named=True)
     scored = decisions.select(pl.col("rank").max()).collect().item()
     percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
-    messages = [str(message["content"]) for message in records_of(run, row)[known["id"]]["messages"]]
+    messages = [str(message["content"]) for message in records_of(paths, row)[known["id"]]["messages"]]
     return known | {
         "signal": summary["signal"],
         "rule": summary["rule"],
         "percentile": percentile,
-        "losses": losses(run, known),
+        "losses": losses(paths, known),
         "text": messages[-1],
-        "neighbours": neighbours(run, known["id"], " ".join(messages)),
+        "neighbours": neighbours(paths, known["id"], " ".join(messages)),
     }
 
 
-def losses(run: Run, known: dict[str, Any]) -> list[dict[str, Any]]:
+def losses(paths: RunPaths, known: dict[str, Any]) -> list[dict[str, Any]]:
     """Mean losses of the example over time: while M1 was trained, epoch by epoch, then under M1 and M2."""
     over_time = []
-    folder = run.model("noisy") / "losses"
+    folder = paths.model("noisy") / "losses"
     if shard_paths(folder):
         rows = scan_shards(folder).filter((pl.col("id") == known["id"]) & (pl.col("num_tokens") > 0))
         mean = pl.col("loss_sum") / pl.col("num_tokens")
@@ -60,9 +60,9 @@ def losses(run: Run, known: dict[str, Any]) -> list[dict[str, Any]]:
     return [*over_time, *({"state": name, "loss": known[column]} for column, name in names.items())]
 
 
-def neighbours(run: Run, name: str, text: str) -> list[dict[str, Any]]:
+def neighbours(paths: RunPaths, name: str, text: str) -> list[dict[str, Any]]:
     """The dropped examples whose words are most like those of a text, at most NEIGHBOURS."""
-    path = run.folder / "filter" / "dropped.jsonl"
+    path = paths.folder / "filter" / "dropped.jsonl"
     own = sorted(set(pl.Series([text.lower()]).str.extract_all(r"\w+")[0].to_list()))
     if not path.exists() or not path.stat().st_size or not own:
         return []
@@ -112,7 +112,7 @@ def shown(found: dict[str, Any]) -> Group:
 
 
 def _plain(text: str) -> Text:
-    return Text(cards.plain_label(" ".join(text.split()), SHOWN_CHARACTERS))
+    return Text(plain_label(" ".join(text.split()), SHOWN_CHARACTERS))
 
 
 def _number(value: float | None) -> str:

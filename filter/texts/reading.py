@@ -27,7 +27,7 @@ from forgetfilter.process.exit_codes import guard
 from forgetfilter.process.launch import launch
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.process.progress import progress
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
 
 from ..table.blocks import cut, lines
@@ -41,16 +41,19 @@ MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # what the ranks share
 
 
 def make(
-    run: Run, columns: dict[str, dict[str, Any]], forecasts: Mapping[str, Forecast] = MappingProxyType({})
+    paths: RunPaths,
+    columns: dict[str, dict[str, Any]],
+    nodes: int,
+    forecasts: Mapping[str, Forecast] = MappingProxyType({}),
 ) -> None:
     """Writes columns, each with its manifest. Raises Stopped by a signal; what was written stays.
 
     `forecasts`: what makes a column that is no text's own.
     """
-    texts = run.signals("texts")
-    blocks = RecordBlocks.of(run.noisy_data, BLOCK_ROWS)
+    texts = paths.signals("texts")
+    blocks = RecordBlocks.of(paths.noisy_data, BLOCK_ROWS)
     if not blocks.count:
-        raise UserError(f"{run.noisy_data} is empty: there is nothing to filter")
+        raise UserError(f"{paths.noisy_data} is empty: there is nothing to filter")
     made, common = texts / MADE, next(iter(columns.values()))
     begin(made, sha256_value([common["data"], common["version"]]))
     for name, forecast in forecasts.items():
@@ -58,21 +61,21 @@ def make(
     if set(columns) - {"profanity", *forecasts} and not (made / SPACE).exists():
         for name in columns:  # shards of an earlier fit, perhaps on another machine, would not go with these
             shutil.rmtree(texts / name, ignore_errors=True)
-        Space.fit(_texts(_sample(run.noisy_data)), blocks.count).save(made / SPACE)
+        Space.fit(_texts(_sample(paths.noisy_data)), blocks.count).save(made / SPACE)
     for name, about in columns.items():
         begin(texts / name, sha256_value(about))
     if len(blocks) == 1:  # not worth the start of further processes
-        _make(run, columns, blocks, World(0, 1, 0))
+        _make(paths, columns, blocks, World(0, 1, 0))
     else:
         write_json(made / BLOCKS, {"rows": blocks.rows, "starts": blocks.starts, "count": blocks.count})
         interrupts.stop_if_requested("reading the texts")  # while the space was fitted: ranks would not know
         processes = min(len(os.sched_getaffinity(0)), len(blocks))
         launch(
             "forgetfilter.filter.texts.reading",
-            [str(run.folder), *columns],
+            [str(paths.folder), *columns],
             processes,
             1,
-            nodes=run.config.launch.nodes,
+            nodes=nodes,
         )
     for name, about in columns.items():
         write_manifest(texts / name, about | {"rows": blocks.count})
@@ -82,17 +85,17 @@ def make(
 def main(argv: list[str]) -> None:
     """The columns `argv[1:]` of the run folder `argv[0]`, as one rank of the world."""
     interrupts.install()
-    run = Run.open(Path(argv[0]))
-    blocks = RecordBlocks(run.noisy_data, **read_json(run.signals("texts") / MADE / BLOCKS))
-    _make(run, argv[1:], blocks, world())
-    leave_peaks(run.folder)  # there is no group: those of rank 0, and the others do the same
+    paths = RunPaths(Path(argv[0]))
+    blocks = RecordBlocks(paths.noisy_data, **read_json(paths.signals("texts") / MADE / BLOCKS))
+    _make(paths, argv[1:], blocks, world())
+    leave_peaks(paths.folder)  # there is no group: those of rank 0, and the others do the same
 
 
-def _make(run: Run, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:
+def _make(paths: RunPaths, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:
     """A rank's share of the blocks. Ranks need not meet: what one has written is whole."""
-    texts, own = run.signals("texts"), range(here.rank, len(blocks), here.size)
+    texts, own = paths.signals("texts"), range(here.rank, len(blocks), here.size)
     pending = [block for block in own if not all(shard_path(texts / name, 0, block).exists() for name in columns)]
-    work = {name: _work(name, run) for name in columns} if pending else {}
+    work = {name: _work(name, paths) for name in columns} if pending else {}
     with progress("read texts", len(own), len(own) - len(pending)) as meter:
         for block in pending:
             interrupts.stop_if_requested("reading the texts")
@@ -106,16 +109,16 @@ def _make(run: Run, columns: Collection[str], blocks: RecordBlocks, here: World)
             meter.advance()
 
 
-def _work(column: str, run: Run) -> Callable[[list[Record]], NDArray[Any]]:
+def _work(column: str, paths: RunPaths) -> Callable[[list[Record]], NDArray[Any]]:
     """What makes a column of records."""
     if column == "profanity":
         return _profanity
-    if (forecast := run.signals("texts") / MADE / f"{column}.npz").exists():
+    if (forecast := paths.signals("texts") / MADE / f"{column}.npz").exists():
         return Forecast.load(forecast).of
-    space = Space.load(run.signals("texts") / MADE / SPACE)
+    space = Space.load(paths.signals("texts") / MADE / SPACE)
     if column == "cluster":
         return lambda records: space.cluster(space.embed(_texts(records)))
-    safe = run.safe_data
+    safe = paths.safe_data
     trusted = space.embed(_texts(islice(read_records(safe), SAMPLE)) if safe.exists() else [])
     return lambda records: _distance(space.embed(_texts(records)), trusted)
 

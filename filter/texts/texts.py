@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgetfilter.files import sha256_file
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import read_manifest, whole
 
 if TYPE_CHECKING:
@@ -18,19 +18,19 @@ COLUMNS = ("cluster", "safe_distance", "profanity")
 VERSION = 2  # of all that the columns depend on, filter/texts/space.py too
 
 
-def prepare(run: Run, columns: Collection[str]) -> None:
+def prepare(paths: RunPaths, columns: Collection[str], nodes: int = 1) -> None:
     """Writes the shards `id, COLUMN` of the noisy data to signals/texts/COLUMN, for those columns that lack.
 
     Raises Stopped by a signal; what was written stays.
     """
-    signals = run.folder / "signals"
-    make(run, {name: about(signals, name) for name in columns if not stored(signals, name)})
+    signals = paths.folder / "signals"
+    make(paths, {name: about(signals, name) for name in columns if not stored(signals, name)}, nodes)
 
 
-def make(run: Run, lacking: dict[str, dict[str, Any]], **forecasts: "Forecast") -> None:
+def make(paths: RunPaths, lacking: dict[str, dict[str, Any]], nodes: int, **forecasts: "Forecast") -> None:
     """The same for columns and what they depend on, each by its forecast where one is given."""
     if lacking:  # who only moves a threshold does not wait for torch
-        importlib.import_module("forgetfilter.filter.texts.reading").make(run, lacking, forecasts)
+        importlib.import_module("forgetfilter.filter.texts.reading").make(paths, lacking, nodes, forecasts)
 
 
 def stored(signals: Path, column: str) -> bool:

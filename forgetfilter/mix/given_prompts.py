@@ -14,7 +14,7 @@ from forgetfilter.mix.benchmarks.candidates import field, text
 from forgetfilter.mix.benchmarks.prompts import SUITES, Prompt, prompt_row, with_ids
 from forgetfilter.mix.sets import own_source
 from forgetfilter.process.progress import console
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 
 
 def given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
@@ -98,9 +98,9 @@ def _reasons(counts: Mapping[str, int]) -> str:
     return f" ({'; '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
 
 
-def write_prompts(run: Run, prompts: Mapping[str, list[Prompt]]) -> None:
+def write_prompts(paths: RunPaths, prompts: Mapping[str, list[Prompt]]) -> None:
     for suite in SUITES:
-        path = run.eval_prompts(suite)
+        path = paths.eval_prompts(suite)
         if suite in prompts:
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))
         else:  # perhaps of an earlier mix of this run with other settings

@@ -29,6 +29,7 @@ from forgetfilter.mix.probes import set_aside
 from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, own_source, records, some, write_set
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 
 VERSION = 2  # of what is written: a mix by earlier code is done again
@@ -55,10 +56,10 @@ def mix(run: Run) -> dict[str, Any]:
     "set_aside": safe rows that became probes,
     "taken_out": {TRUSTED SET: noisy rows that are in it} and "fields": {CONFIG KEY: see Told.counts}.
     """
-    scratch = Run(run.folder / ".mix", run.config)
+    scratch = RunPaths(run.folder / ".mix")
     shutil.rmtree(scratch.folder, ignore_errors=True)
     try:
-        summary = _write(scratch)
+        summary = _write(run.config, scratch)
         write_json(scratch.folder / "data" / "summary.json", summary)
         _replace(run, scratch)
     finally:
@@ -66,13 +67,12 @@ def mix(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _write(run: Run) -> dict[str, Any]:
-    config = run.config
+def _write(config: Config, paths: RunPaths) -> dict[str, Any]:
     prompts, skipped = given_prompts(config)
     summary: dict[str, Any] = {}
     told: dict[str, Told] = {}
     if not config.only_evaluates:
-        originals = Originals(run.originals)
+        originals = Originals(paths.originals)
         remarks: list[str] = []
         if config.mixture is None:
             sets = _of_sources(config, originals, told, remarks)
@@ -81,24 +81,24 @@ def _write(run: Run) -> dict[str, Any]:
             sets = _of_mixture(mixture, config, remarks)
             prompts |= mixture.prompts
             skipped |= mixture.skipped
-        summary |= write_sets(run, sets, originals)
-        originals.finish(run.noisy_data)
+        summary |= write_sets(paths, sets, originals, config.has_control)
+        originals.finish(paths.noisy_data)
         for line in [*remarks, *(line for key, source in told.items() for line in source.lines(key))]:
             console.print(line, markup=False, soft_wrap=True)  # once nothing can be refused any more
-    write_prompts(run, prompts)
+    write_prompts(paths, prompts)
     fields = {key: counts for key, source in told.items() if (counts := source.counts())}
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
     return summary | ({"fields": fields} if fields else {})
 
 
-def _replace(run: Run, scratch: Run) -> None:
+def _replace(paths: RunPaths, scratch: RunPaths) -> None:
     """Puts the new data in the place of the old. A kill between the two renames leaves none: then mix runs again."""
     try:
-        if (run.folder / "data").exists():
-            os.replace(run.folder / "data", scratch.folder / "old")
-        os.replace(scratch.folder / "data", run.folder / "data")
+        if (paths.folder / "data").exists():
+            os.replace(paths.folder / "data", scratch.folder / "old")
+        os.replace(scratch.folder / "data", paths.folder / "data")
     except OSError as error:
-        raise UserError(f"{run.folder / 'data'} cannot be written: {error.strerror}") from error
+        raise UserError(f"{paths.folder / 'data'} cannot be written: {error.strerror}") from error
 
 
 def input_hash(config: Config) -> str:
@@ -167,23 +167,23 @@ def examples(
             notes.left_out.pop(column, None)
 
 
-def write_sets(run: Run, sets: Sets, originals: Originals) -> dict[str, Any]:
+def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: bool) -> dict[str, Any]:
     """Writes the sets of records; returns the counts of each. Trusted sets that share rows are refused.
 
     The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
-    `run.probes` names them again, and is not there where there are none.
+    `paths.probes` names them again, and is not there where there are none.
     """
     trusted = Trusted()
     given = [*sets.probes, *(row for row in sets.safe() if content_key(row) in sets.aside)]
     probes: list[Example] = [(where, rows, source, None) for where, rows, source, _ in trusted.apart(given, "probe")]
     if probes:
-        write_records(run.probes, records(probes))
+        write_records(paths.probes, records(probes))
     safe = (row for row in sets.safe() if content_key(row) not in sets.aside)
-    counts: dict[str, Any] = {"safe": write_set(run.safe_data, trusted.apart(safe, "safe"))}
-    if run.config.has_control:
-        counts["control"] = write_set(run.control_data, trusted.apart(sets.control, "control"))
+    counts: dict[str, Any] = {"safe": write_set(paths.safe_data, trusted.apart(safe, "safe"))}
+    if has_control:
+        counts["control"] = write_set(paths.control_data, trusted.apart(sets.control, "control"))
     noisy = trusted.others(sets.noisy, originals.leave_out)
-    counts["noisy"] = write_set(run.noisy_data, chain(noisy, probes))
+    counts["noisy"] = write_set(paths.noisy_data, chain(noisy, probes))
     if trusted.left_out:
         number = sum(trusted.left_out.values())
         console.print(f"data.noisy: {number} rows left out, for they are trusted ones too ({some(trusted.shown)})")

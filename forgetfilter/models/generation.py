@@ -23,7 +23,6 @@ from forgetfilter.data.records import clean
 from forgetfilter.data.tokens import encode_prompts, first_tokens, keep_end, learned_end
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.models.loss_pass import finished_steps
 from forgetfilter.models.sampling import Draw, Drawn, Sampling, draws, sample_ids
 from forgetfilter.models.vllm_engine import VllmModel
 from forgetfilter.process import interrupts
@@ -31,6 +30,7 @@ from forgetfilter.process.distributed import barrier, shared, world
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.cache import keep, read_kept
 from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
+from forgetfilter.storage.steps import finished_steps
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
 CODE_VERSION = 2  # raise it when the answer to an unchanged prompt changes

@@ -1,7 +1,6 @@
 """Models by name: the embedded one, a local folder or a hub id; their identity, tokenizer and loading."""
 
 import contextlib
-import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,6 +17,7 @@ from forgetfilter.models.chat_template import template_file
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.limits import fit_tokenizer, limits_of
 from forgetfilter.models.model_folder import check_folder
+from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -92,39 +92,6 @@ def _convert_gguf(source: Path, folder: Path) -> None:
     os.replace(temporary, folder)
 
 
-def attention_backend(wanted: str, device: torch.device) -> str:
-    """The attention that `auto` stands for here; UserError for flash attention where it is not installed."""
-    flash = device.type == "cuda" and _has_flash_attention()
-    if wanted == "auto":
-        return "flash_attention_2" if flash else "sdpa"
-    if wanted == "flash_attention_2" and not flash:
-        raise UserError("model.attention: flash_attention_2 needs a GPU and the flash-attn package; use auto or sdpa")
-    return wanted
-
-
-def _has_flash_attention() -> bool:
-    """Whether transformers takes the installed flash-attn, and it loads: one built for another torch does not."""
-    from transformers.utils.import_utils import is_flash_attn_2_available
-
-    if not is_flash_attn_2_available():
-        return False
-    with contextlib.suppress(ImportError, OSError):
-        importlib.import_module("flash_attn")
-        return True
-    return False
-
-
-def compute_dtype(wanted: str, device: torch.device, four_bit: bool = False) -> str:
-    """The dtype that `auto` stands for here; a 4-bit base is computed in bfloat16 everywhere."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if fast or four_bit else "float32"
-
-
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
     tokenizer = load_plain_tokenizer(folder, "model.name")
@@ -172,12 +139,11 @@ def is_adapter(folder: Path) -> bool:
 class States:
     """Trained states of one base model for use one after the other; adapters share one loaded base.
 
-    `four_bit`: adapters of QLoRA are measured on the 4-bit base they were trained on, and so is M0.
+    Adapters of QLoRA are measured on the 4-bit base that they were trained on, and so is M0.
     """
 
-    def __init__(self, base: ModelRef, dtype: str, attention: str, device: torch.device, four_bit: bool = False):
-        self.base, self.four_bit = base, four_bit
-        self.options = (dtype, attention, device)
+    def __init__(self, base: ModelRef, numerics: Numerics):
+        self.base, self.numerics = base, numerics
         self._shared: Any = None
 
     def release(self) -> None:
@@ -189,10 +155,10 @@ class States:
         """The model of a state, in eval mode; None is M0 itself."""
         if trained is not None and not is_adapter(trained):
             self._shared = None  # make room: two full models need not fit
-            yield load_base(trained, *self.options).eval()
+            yield self._load(trained).eval()
             return
         if self._shared is None:
-            self._shared = load_base(self.base.path, *self.options, four_bit=self.four_bit).eval()
+            self._shared = self._load(self.base.path, self.numerics.four_bit).eval()
         if trained is None:
             yield self._shared
             return
@@ -201,3 +167,7 @@ class States:
             yield model
         finally:
             self._shared = model.unload()  # takes the adapter out again, unmerged: the base is as it was
+
+    def _load(self, folder: Path, four_bit: bool = False) -> torch.nn.Module:
+        own = self.numerics
+        return load_base(folder, own.dtype, own.attention, own.device, four_bit)

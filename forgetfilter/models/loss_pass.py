@@ -1,21 +1,23 @@
 """Scoring: one forward pass over a data set, each example's loss to Parquet shards; resumable, any world size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from forgetfilter.data.batches import Row, collate, layout_for, plan_scoring
 from forgetfilter.data.tokens import Prepared
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
-from forgetfilter.process import interrupts
-from forgetfilter.process.distributed import World, barrier
-from forgetfilter.process.progress import progress
-from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.process.distributed import World
+from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA
+from forgetfilter.storage.steps import write_steps
+
+IntArray = NDArray[np.integer[Any]]
 
 
 def score_batch(
@@ -55,107 +57,55 @@ def score_encoded(
     return loss_sum, num_tokens
 
 
+@dataclass(frozen=True)
+class LossPass:
+    """How the losses of a data set are computed and stored."""
+
+    batch_tokens: int
+    """Tokens of one forward pass at most."""
+    shard_rows: int
+    """Examples a shard, about."""
+    packing: bool = True
+    tokenwise: bool = False
+    """Whether each label token's loss is stored too: the columns of TOKEN_SCHEMA."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        return TOKEN_SCHEMA if self.tokenwise else LOSS_SCHEMA
+
+
 def score_prepared(
-    model: torch.nn.Module,
-    prepared: Prepared,
-    folder: Path,
-    batch_tokens: int,
-    shard_rows: int,
-    world: World,
-    what: str,
-    packing: bool = True,
-    tokenwise: bool = False,
+    model: torch.nn.Module, prepared: Prepared, folder: Path, how: LossPass, world: World, what: str
 ) -> None:
     """Writes the losses of all rows to shards below `folder`, each batch exactly once.
 
     Batches are planned once for the whole data and handed to ranks whole; what whole shards already hold is
-    left out, whatever world size wrote them. `tokenwise` adds the columns of TOKEN_SCHEMA. Raises Stopped after a
-    signal, with everything scored saved.
+    left out, whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
     """
-    plan = plan_scoring(prepared.lengths(), batch_tokens)
-    schema = TOKEN_SCHEMA if tokenwise else LOSS_SCHEMA
-    detach = attach(model, tokenwise=tokenwise)
+    plan = plan_scoring(prepared.lengths(), how.batch_tokens)
+
+    def compute(step: int) -> pa.Table:
+        losses = _forward(model, [prepared.row(int(row)) for row in plan[step]], world.device, how.packing)
+        return _loss_table(losses, prepared, plan[step], {"rank": world.rank, "step": step, "epoch": 0}, how.schema)
+
+    detach = attach(model, tokenwise=how.tokenwise)
     try:
-        write_steps(
-            len(plan),
-            lambda step: _score_step(model, prepared, plan[step], step, world, packing, schema),
-            folder,
-            schema,
-            shard_rows,
-            world,
-            what,
-        )
+        write_steps(len(plan), compute, folder, how.schema, how.shard_rows, world, what)
     finally:
         detach()
 
 
-def write_steps(
-    count: int,
-    compute: Callable[[int], pa.Table],
-    folder: Path,
-    schema: pa.Schema,
-    shard_rows: int,
-    world: World,
-    what: str,
-) -> None:
-    """Writes the tables of steps 0 to count - 1 to shards below `folder`, each exactly once, spread over the ranks.
-
-    `schema` has a column `step`, by which a resume knows what is there. Raises Stopped after a signal, all saved.
-    """
-    done = finished_steps(folder)
-    barrier()  # nobody writes before everybody has read
-    mine = [step for step in range(count) if step not in done][world.rank :: world.size]
-    writer = ShardWriter(folder, world.rank, shard_rows, schema)
-    with progress(what, count, len(done)) as meter:
-        for turn in range(-(-(count - len(done)) // world.size)):  # the same number of turns on every rank
-            if turn < len(mine):
-                writer.add(compute(mine[turn]))
-            if interrupts.requested():
-                writer.flush()
-                interrupts.stop_if_requested(what)
-            meter.advance(min(world.size, meter.total - meter.done))
-    writer.flush()
-
-
-def _score_step(
-    model: torch.nn.Module, prepared: Prepared, rows: Any, step: int, world: World, packing: bool, schema: pa.Schema
+def _loss_table(
+    losses: ExampleLosses, prepared: Prepared, rows: IntArray, numbers: dict[str, int], schema: pa.Schema
 ) -> pa.Table:
-    losses = _forward(model, [prepared.row(int(row)) for row in rows], world.device, packing)
+    """A batch's losses as rows of a shard; `numbers` are columns with the same value in all rows."""
     loss_sum, num_tokens = losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
     taken = prepared.table.select(["id", "source"]).take(pa.array(rows))
     columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
-    columns |= {key: np.full(len(rows), value) for key, value in (("rank", world.rank), ("step", step), ("epoch", 0))}
+    columns |= {key: np.full(len(rows), value) for key, value in numbers.items()}
     if losses.tokens is not None and losses.correct is not None:
         ends = pa.array(np.concatenate([[0], np.cumsum(num_tokens)]), pa.int32())
         nats = losses.tokens.float().cpu().numpy().clip(0, 65504).astype(np.float16)
         columns["token_losses"] = pa.ListArray.from_arrays(ends, pa.array(nats))
         columns["token_correct"] = pa.ListArray.from_arrays(ends, pa.array(losses.correct.cpu().numpy()))
     return pa.table({"id": taken["id"], "source": taken["source"], **columns}).cast(schema)
-
-
-class ShardWriter:
-    """Collects tables and writes them as numbered shards of about `shard_rows` rows; never overwrites one."""
-
-    def __init__(self, folder: Path, rank: int, shard_rows: int, schema: pa.Schema):
-        self.folder, self.rank, self.shard_rows, self.schema = folder, rank, shard_rows, schema
-        taken = [int(path.stem.split("-")[1]) for path in shard_paths(folder) if path.parent.name == f"rank={rank:05d}"]
-        self.part = max(taken, default=-1) + 1
-        self.tables: list[pa.Table] = []
-
-    def add(self, table: pa.Table) -> None:
-        self.tables.append(table)
-        if sum(table.num_rows for table in self.tables) >= self.shard_rows:
-            self.flush()
-
-    def flush(self) -> None:
-        if self.tables:
-            write_shard(shard_path(self.folder, self.rank, self.part), pa.concat_tables(self.tables).cast(self.schema))
-            self.part += 1
-            self.tables = []
-
-
-def finished_steps(folder: Path) -> set[int]:
-    """Batches whose rows are in whole shards."""
-    if not shard_paths(folder):
-        return set()
-    return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())

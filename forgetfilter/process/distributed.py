@@ -1,14 +1,18 @@
-"""The ranks: who am I, how many are we, and what we agree on. One process without a launcher is a world of one."""
+"""The ranks: who am I, how many are we, and what we agree on. One process without a launcher is a world of one.
+
+torch is imported only where ranks meet or a device is asked for: who moves a threshold does not wait for it.
+"""
 
 import datetime
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,9 @@ class World:
     local_rank: int
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
+        import torch
+
         return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
     @property
@@ -38,6 +44,9 @@ _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 @contextmanager
 def process_group() -> Iterator[World]:
     """Joins the ranks (NCCL on GPUs, gloo on CPUs), and leaves them at a good end; nothing to join for one process."""
+    import torch
+    import torch.distributed as dist
+
     here = world()
     if here.device.type == "cuda":
         torch.cuda.set_device(here.device)
@@ -55,15 +64,29 @@ def process_group() -> Iterator[World]:
         dist.destroy_process_group()
 
 
+def _has_joined() -> bool:
+    """Whether there is a group of several ranks. Nobody has joined one who has not imported torch."""
+    if "torch" not in sys.modules:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_initialized() and dist.get_world_size() > 1
+
+
 def barrier() -> None:
-    if dist.is_initialized():
+    if _has_joined():
+        import torch.distributed as dist
+
         dist.barrier()
 
 
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank. A small collective on the CPU: no GPU synchronisation."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if not _has_joined():
         return flag
+    import torch
+    import torch.distributed as dist
+
     value = torch.tensor([int(flag)])
     if dist.get_backend() == "nccl":  # a group that someone else made without a CPU backend
         value = value.cuda()
@@ -73,8 +96,10 @@ def any_rank(flag: bool) -> bool:
 
 def shared(value: Any) -> Any:
     """The main rank's value, on every rank. A collective for small things: they are pickled."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if not _has_joined():
         return value
+    import torch.distributed as dist
+
     held = [value]
     dist.broadcast_object_list(held, src=0, device=_cpu_or_none())
     return held[0]
@@ -82,13 +107,18 @@ def shared(value: Any) -> Any:
 
 def gathered(value: Any) -> list[Any]:
     """Every rank's value by rank, on every rank. A collective for small things: they are pickled."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if not _has_joined():
         return [value]
+    import torch.distributed as dist
+
     held: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(held, value)
     return held
 
 
-def _cpu_or_none() -> torch.device | None:
+def _cpu_or_none() -> "torch.device | None":
     """The CPU where the group can use it; None lets torch choose (a group of NCCL alone)."""
+    import torch
+    import torch.distributed as dist
+
     return None if dist.get_backend() == "nccl" else torch.device("cpu")

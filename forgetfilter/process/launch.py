@@ -18,9 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-import torch.distributed as dist
-
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError
 from forgetfilter.process import interrupts
 from forgetfilter.process.exit_codes import OUTCOMES
@@ -39,12 +36,16 @@ def launch(
     """
     if processes * nodes == 1 and not needs_group:
         if threads:
+            import torch
+
             torch.set_num_threads(threads)
         importlib.import_module(module).main(args)
         return
     if os.environ.get(LAUNCHER):
         _launch_everywhere(module, args, threads or _threads(processes))
         return
+    import torch.distributed as dist
+
     # The ranks meet at a store of this process. A free port given to rank 0 could be taken by the time it has started.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     # files, not pipes: a rank that says much would wait for a reader

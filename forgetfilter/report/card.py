@@ -8,15 +8,22 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+from forgetfilter.errors import plain_label
+from forgetfilter.files import sha256_file, write_json
+from forgetfilter.report.stage import Reported
+from forgetfilter.storage.results import (
+    MODELS,
+    read_errors,
+    read_metrics,
+    read_optional,
+    read_scalars,
+    read_summary,
+    read_time,
+    refit_metrics,
+    scorings,
+)
+from forgetfilter.storage.run_folder import versions
 
-from forgetfilter.config.load import to_dict
-from forgetfilter.config.schema import SUITES
-from forgetfilter.errors import UserError, printable
-from forgetfilter.files import read_json, sha256_file, write_json
-from forgetfilter.storage.run_folder import Run, versions
-
-MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
 HASHED = (
     "data/noisy.jsonl",
     "data/safe.jsonl",
@@ -37,40 +44,38 @@ _DIRECTIONS = (
 )
 
 
-def write_card(run: Run, card: dict[str, Any]) -> Path:
+def write_card(folder: Path, card: dict[str, Any]) -> Path:
     """Writes card.json into the run folder."""
-    path = run.folder / "card.json"
+    path = folder / "card.json"
     write_json(path, card)
     return path
 
 
-def make_card(run: Run, stale_refit: bool = False) -> dict[str, Any]:
-    """Everything that the run's files say, as JSON values. UserError before the filter stage has run.
-
-    stale_refit: the evaluation of refit is not of today's decision, and is left out.
-    """
-    summary = read_summary(run)
-    made, config = versions(), to_dict(run.config)
-    config["filter"] = summary.get("filter") or config["filter"]  # what decided need not be what the run was made with
+def make_card(reported: Reported) -> dict[str, Any]:
+    """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
+    paths, folder, signals = reported.paths, reported.paths.folder, reported.paths.signals("")
+    summary, made = read_summary(folder), versions()
+    # what decided need not be what the run was made with
+    config = reported.config | {"filter": summary.get("filter") or reported.config["filter"]}
     card: dict[str, Any] = {
-        "name": run.config.name,
+        "name": config["name"],
         "project": {"name": "forgetfilter", "version": made["forgetfilter"], "commit": made["commit"]},
         "versions": made,
         "config": config,
-        "hashes": {name: sha256_file(run.folder / name) for name in HASHED if (run.folder / name).exists()},
-        "manifests": {state: read_scalars(run.signals(state) / "manifest.json") for state in _scored(run)},
-        "data": _optional(run.folder / "data" / "summary.json"),
+        "hashes": {name: sha256_file(folder / name) for name in HASHED if (folder / name).exists()},
+        "manifests": {name: read_scalars(paths.signals(name) / "manifest.json") for name in scorings(signals)},
+        "data": read_optional(folder / "data" / "summary.json"),
         **{key: summary.get(key) for key in ("signal", "signal_doc", "unit", "axis")},
         **{key: summary.get(key) for key in ("rule", "threshold", "threshold_is_dropped", "threshold_line")},
         **{key: summary.get(key) for key in ("kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
-        "metrics": read_metrics(run, stale_refit),
-        "errors": read_errors(run),
-        "judge": _optional(run.folder / "eval" / "judge.json"),
-        "time": read_time(run),
+        "metrics": read_metrics(folder, reported.stale_refit),
+        "errors": read_errors(folder),
+        "judge": read_optional(folder / "eval" / "judge.json"),
+        "time": read_time(folder),
     }
-    return card | {"missing": _missing(card, run)}
+    return card | {"missing": _missing(card, folder)}
 
 
 def unscored(summary: dict[str, Any]) -> list[str]:
@@ -97,83 +102,6 @@ def estimate(summary: dict[str, Any]) -> list[str]:
 def _interval(given: list[float]) -> str:
     value, low, high = (f"{number:,.0f}" for number in given)
     return f"{value} ({low} to {high})"
-
-
-def _scored(run: Run) -> list[str]:
-    """Names of the scorings: before, after, and what a signal may need beside them."""
-    folder = run.signals("")
-    there = (path.parent.relative_to(folder) for path in folder.rglob("manifest.json"))
-    further = sorted(str(name) for name in there if name.name not in ("before-generations", "after-generations"))
-    return ["before", "after", *(name for name in further if name not in ("before", "after", "texts"))]
-
-
-def read_summary(run: Run) -> dict[str, Any]:
-    """filter/summary.json of a run."""
-    path = run.folder / "filter" / "summary.json"
-    if not path.exists():
-        raise UserError(f"{path} is missing: run the filter stage first")
-    summary: dict[str, Any] = read_json(path)
-    return summary
-
-
-def read_decisions(run: Run) -> pl.DataFrame:
-    """filter/decisions.parquet, a row an example; its columns are in docs/filter.md."""
-    path = run.folder / "filter" / "decisions.parquet"
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
-
-
-def read_metrics(run: Run, stale_refit: bool = False) -> dict[str, dict[str, dict[str, Any]]]:
-    """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
-
-    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A `stale_refit`,
-    one that is not of today's decision, has none.
-    """
-    models = [model for model in MODELS if model != "refit" or not stale_refit]
-    gains = _optional(run.folder / "eval" / "gains.json") or {}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    tasks = sorted({path.parent.name for path in (run.folder / "eval").glob("*/lm_eval-*/metrics.json")})
-    for suite in (*SUITES, *tasks):
-        for model in models:
-            path = run.folder / "eval" / model / suite / "metrics.json"
-            for metric, measured in (_optional(path) or {}).get("metrics", {}).items():
-                if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
-                    continue
-                gain = gains.get(suite, {}).get(metric) if model == "refit" else None
-                entry = measured | {"gain": gain} if gain else measured
-                found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
-    return found
-
-
-def read_errors(run: Run) -> list[str]:
-    """How far the scoring of the run's suites was measured to err, each sentence once."""
-    found = (_optional(path) or {} for path in sorted((run.folder / "eval").glob("*/*/metrics.json")))
-    return list(dict.fromkeys(measured["error"] for measured in found if measured.get("error")))
-
-
-def _refit_metrics(run: Run) -> list[Path]:
-    return list((run.folder / "eval" / "refit").glob("*/metrics.json"))
-
-
-def read_time(run: Run) -> dict[str, dict[str, Any]]:
-    """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
-
-    Without the report stage, which is not over while it writes this.
-    """
-    stages = {name: entry for name, entry in run.state().items() if name != "report"}
-    ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
-    keys = ("status", "start", "seconds", "memory_gb", "gpu_gb", "world_size")
-    return {name: {key: entry.get(key) for key in keys} for name, entry in ordered}
-
-
-def read_scalars(path: Path) -> dict[str, Any] | None:
-    """The entries of a manifest that are plain values, or None without one."""
-    manifest = _optional(path)
-    if manifest is None:
-        return None
-    return {key: value for key, value in manifest.items() if not isinstance(value, dict | list)}
 
 
 def direction(metric: str, measured: dict[str, Any] | None = None) -> str | None:
@@ -204,22 +132,12 @@ def change(metric: str, models: dict[str, dict[str, Any]]) -> str | None:
     return "better" if _worth(refit["value"], way) > _worth(noisy["value"], way) else "worse"
 
 
-def plain_label(text: str, limit: int = 40) -> str:
-    """A name as it can stand in any line: control and direction characters shown as U+FFFD, and shortened."""
-    clean = printable(text)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
 def _worth(value: float, way: str) -> float:
     """A number that is higher for better values."""
     return {"lower": -value, "higher": value, "zero": -abs(value)}[way]
 
 
-def _optional(path: Path) -> Any:
-    return read_json(path) if path.exists() else None
-
-
-def _missing(card: dict[str, Any], run: Run) -> list[str]:
+def _missing(card: dict[str, Any], folder: Path) -> list[str]:
     """A sentence for each part that the run does not have."""
     absent = {
         "No row has a label, so how well the filter finds unsafe rows cannot be measured here.": not card["quality"],
@@ -233,11 +151,11 @@ def _missing(card: dict[str, Any], run: Run) -> list[str]:
     sentences += [f"{note}." for note in [card["quality_note"]] if note]
     sentences += _not_learned(card["data"])
     told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
-    if stale := {"refit"} - told if _refit_metrics(run) else set():
-        folder = shlex.quote(str(run.folder))
+    if stale := {"refit"} - told if refit_metrics(folder) else set():
+        quoted = shlex.quote(str(folder))
         sentences.append(
             "The evaluation of refit is left out: it was not trained on what is kept now, or not with these settings; "
-            f"forgetfilter train {folder} refit and then forgetfilter eval {folder} measure it anew."
+            f"forgetfilter train {quoted} refit and then forgetfilter eval {quoted} measure it anew."
         )
     for suite, metrics in card["metrics"].items():
         models = stale.union(*metrics.values())

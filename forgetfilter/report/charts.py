@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from forgetfilter.report.card import MODELS, plain_label
+from forgetfilter.errors import plain_label
+from forgetfilter.storage.results import MODELS
 
 # Okabe and Ito's palette without its yellow, which is too pale on white: told apart with every colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6A5ACD")

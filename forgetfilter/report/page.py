@@ -6,7 +6,6 @@ page's own policy forbids it every network access.
 
 import base64
 import json
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.offline import get_plotlyjs
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
 from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
@@ -31,21 +30,21 @@ from forgetfilter.report.sentences import (
     words,
     written_value,
 )
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.report.stage import Reported
+from forgetfilter.storage.results import MODELS, read_decisions, read_dropped
 
 MOST_FORGOTTEN = 20
 SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
 TEMPLATE = "page.html.j2"
 
 
-def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> Path:
+def write_report(reported: Reported, reveal: bool = False) -> Path:
     """Writes report.html and card.json into the run folder; returns the page's path.
 
-    reveal: the texts of the most forgotten rows stand in the page unmasked. stale_refit: see `make_card`.
-    UserError before the filter has run.
+    reveal: the texts of the most forgotten rows stand in the page unmasked. UserError before the filter has run.
     """
-    card = cards.make_card(run, stale_refit)
-    decisions = cards.read_decisions(run)
+    folder = reported.paths.folder
+    card, decisions = cards.make_card(reported), read_decisions(folder)
     figures = make_figures(card, decisions)
     page = (
         _environment()
@@ -56,7 +55,7 @@ def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> P
             safety=safety_rows(card["metrics"]),
             instruments=instruments(card),
             signals=signal_rows(card),
-            forgotten=forgotten_rows(run, decisions),
+            forgotten=forgotten_rows(folder, decisions),
             captions=captions(card, decisions),
             figures=list(figures),
             figures_json=script_json({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
@@ -64,8 +63,8 @@ def write_report(run: Run, reveal: bool = False, stale_refit: bool = False) -> P
             reveal=reveal,
         )
     )
-    cards.write_card(run, card)
-    path = run.folder / "report.html"
+    cards.write_card(folder, card)
+    path = folder / "report.html"
     write_text(path, page)
     return path
 
@@ -90,7 +89,7 @@ def safety_rows(metrics: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str,
             "suite": suite,
             "metric": words(metric),
             "direction": DIRECTION_WORDS.get(cards.direction(metric, next(iter(models.values()))) or "", "not known"),
-            "values": [written_value(models.get(model)) for model in cards.MODELS],
+            "values": [written_value(models.get(model)) for model in MODELS],
             "change": cards.change(metric, models) or "–",
             "missing": max(one.get("missing") or 0 for one in models.values()),
             "count": max(one.get("n") or 0 for one in models.values()),
@@ -112,9 +111,9 @@ def signal_rows(card: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     return [column.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC") for column in columns], rows
 
 
-def forgotten_rows(run: Run, decisions: pl.DataFrame) -> list[dict[str, Any]]:
+def forgotten_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]]:
     """The dropped rows with the highest scores, which come first; their texts as (role, text) and as base64."""
-    records = list(islice(_dropped(run), MOST_FORGOTTEN))
+    records = list(islice(read_dropped(folder), MOST_FORGOTTEN))
     losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
     return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
 
@@ -129,18 +128,9 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"label": cards.plain_label, "duration": duration, "number": number, "words": words}
+    environment.filters |= {"label": plain_label, "duration": duration, "number": number, "words": words}
     environment.filters["json"] = lambda value: visible(json.dumps(value, indent=2, ensure_ascii=False))
     return environment
-
-
-def _dropped(run: Run) -> Iterator[dict[str, Any]]:
-    path = run.folder / "filter" / "dropped.jsonl"
-    try:
-        with open(path, encoding="utf-8") as lines:
-            yield from (json.loads(line) for line in lines if line.strip())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
 
 
 def _forgotten_row(record: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:

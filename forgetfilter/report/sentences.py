@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
 
@@ -78,7 +79,7 @@ def instruments(card: dict[str, Any]) -> list[str]:
         figures = [f"{words(name)} {written_value(one)} (n {one['n']})" for name, one in told["metrics"].items()]
         sentences.append(f"Beside people's labels the judge {told['judge']} has {', '.join(figures)}")
     sentences += card.get("errors") or []
-    return [f"{cards.plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
+    return [f"{plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
 
 
 def written_value(measured: dict[str, Any] | None) -> str:
@@ -178,4 +179,4 @@ def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
 
 
 def words(name: str) -> str:
-    return cards.plain_label(name, 60).replace("_", " ")
+    return plain_label(name, 60).replace("_", " ")

@@ -1,23 +1,42 @@
 """The report stage: report.html and card.json."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from forgetfilter.config.load import to_dict
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 
 
-def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:
-    """`has_stale_refit`: whether the evaluation of refit is not of today's decision, which only the pipeline knows."""
+@dataclass(frozen=True)
+class Reported:
+    """What a report tells of: a run's files, its settings, and the one fact that they do not say."""
 
-    def work(run: Run) -> None:
-        from forgetfilter.report.page import write_report
+    paths: RunPaths
+    config: dict[str, Any]
+    """The resolved configuration as a JSON value."""
+    stale_refit: bool = False
+    """Whether the evaluation of refit is not of today's decision; it is then left out."""
 
-        write_report(run, stale_refit=has_stale_refit(run))
 
-    return Stage("report", inputs, work, files=("report.html", "card.json"))
+def settings(run: Run, stale_refit: bool = False) -> Reported:
+    return Reported(RunPaths(run.folder), to_dict(run.config), stale_refit)
 
 
 def inputs(run: Run) -> object:
     run.require("filter")
     told = {name: entry for name, entry in run.state().items() if name != "report"}
     return {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
+
+
+def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:
+    """The stage; `has_stale_refit` says what only the pipeline knows."""
+
+    def work(run: Run) -> None:
+        from forgetfilter.report.page import write_report
+
+        write_report(settings(run, has_stale_refit(run)))
+
+    return Stage("report", inputs, work, files=("report.html", "card.json"))

@@ -1,6 +1,7 @@
 """The closing table of a run for the terminal: what was kept, how well the filter did, safety, and time."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -9,25 +10,26 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.results import MODELS, read_errors, read_metrics, read_summary, read_time
 
 _BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
 
 
-def closing_table(run: Run, stale_refit: bool = False) -> Group:
+def closing_table(folder: Path, only_evaluates: bool = False, stale_refit: bool = False) -> Group:
     """Kept and dropped, filter quality, safety before and after, and time: each where the run has it.
 
     UserError before the filter stage has run.
     """
     tables: list[RenderableType] = []
-    if not run.config.only_evaluates:
-        tables.append(filter_table(cards.read_summary(run)))
-    if metrics := cards.read_metrics(run, stale_refit):
+    if not only_evaluates:
+        tables.append(filter_table(read_summary(folder)))
+    if metrics := read_metrics(folder, stale_refit):
         tables.append(_safety(metrics))
-        tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in cards.read_errors(run)]
-    if time := cards.read_time(run):
+        tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in read_errors(folder)]
+    if time := read_time(folder):
         tables.append(_time(time))
     return Group(*tables)
 
@@ -64,7 +66,7 @@ def _quality(quality: dict[str, Any]) -> Table:
 
 def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
     there = {model for measured in metrics.values() for models in measured.values() for model in models}
-    shown_models = [model for model in cards.MODELS if model in there]
+    shown_models = [model for model in MODELS if model in there]
     title = "Safety and task, 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
     table = _table(title, ["metric"], [*shown_models, "n (missing)"])
     for suite, measured in metrics.items():
@@ -111,4 +113,4 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 def _name(text: str) -> Text:
     """A name without rich's markup: brackets in it stay brackets."""
-    return Text(cards.plain_label(text, 48))
+    return Text(plain_label(text, 48))

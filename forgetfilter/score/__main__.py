@@ -9,20 +9,21 @@ from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import guard
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.score.parts import score
+from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 
 def main(argv: list[str]) -> None:
     """Scores the run folder `argv[0]`, as one rank of the world."""
-    run = Run.open(Path(argv[0]), argv[1:])
+    scoring = settings(Run.open(Path(argv[0]), argv[1:]))
     interrupts.install()
-    prepare_tokens(run, run.noisy_data)
-    if run.config.score.gradients:
-        prepare_tokens(run, run.safe_data)
-    prepare_rivals(run)
+    prepare_tokens(scoring.model, scoring.paths.noisy_data, scoring.max_length)
+    if scoring.options.gradients:
+        prepare_tokens(scoring.model, scoring.paths.safe_data, scoring.max_length)
+    prepare_rivals(scoring.options)
     with process_group() as world:
-        score(run, world)
-        leave_peaks(run.folder)
+        score(scoring, world)
+        leave_peaks(scoring.paths.folder)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from forgetfilter.models.loss_pass import write_steps
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.steps import write_steps
 
 _STEP = pa.field("step", pa.int32())
 SAFE_ROWS = 65_536  # compared at a time

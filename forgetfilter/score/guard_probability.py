@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from forgetfilter.data.records import Record, RecordBlocks
 from forgetfilter.models.guard_models import Chance, Guard, Pair
-from forgetfilter.models.loss_pass import write_steps
 from forgetfilter.process.distributed import World, barrier, gathered
 from forgetfilter.process.progress import console
 from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.steps import write_steps
 
 SCHEMA = pa.schema([("id", pa.string()), ("guard", pa.float64()), ("step", pa.int32())])
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data import tokens
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.identity import folder_hash, weights_hash
-from forgetfilter.models.loading import States, attention_backend, compute_dtype, load_tokenizer, resolve
-from forgetfilter.models.loss_pass import score_prepared
+from forgetfilter.models.loading import States
+from forgetfilter.models.loss_pass import LossPass, score_prepared
 from forgetfilter.process.distributed import World, barrier, shared
 from forgetfilter.score.distances import write_distances
-from forgetfilter.score.stage import PARTS, STATES
+from forgetfilter.score.stage import PARTS, STATES, Scoring
 from forgetfilter.score.token_rises import write_token_rises
-from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest
 
 STEP_ROWS = 256  # of the parts that read texts: what a rank does between two looks at signals
@@ -52,9 +52,10 @@ class Part:
         return same and (not self.tokenwise or _has_tokens(self.folder))
 
 
-def score(run: Run, world: World) -> None:
+def score(scoring: Scoring, world: World) -> None:
     """Makes the parts that are asked for and lack, in order; takes away what is of other data or models."""
-    scorer = Scorer(run, world)
+    scorer = Scorer(scoring, world)
+    signals = scoring.paths.signals
     parts = scorer.parts()
     stored = [part.stored(len(scorer.prepared)) for part in parts] if world.is_main else []  # one rank reads for all
     pending = [part for part, there in zip(parts, shared(stored)) if not there]
@@ -74,42 +75,41 @@ def score(run: Run, world: World) -> None:
                 write_manifest(part.folder, part.about | {"world_size": world.size})
     barrier()
     if world.is_main:
-        asked = [str(part.folder.relative_to(run.signals(""))) for part in parts if part.asked]
-        write_json(run.signals(PARTS), asked)
+        asked = [str(part.folder.relative_to(signals(""))) for part in parts if part.asked]
+        write_json(signals(PARTS), asked)
 
 
 class Scorer:
     """What the parts have in common: the models, the tokens, and how they are scored."""
 
-    def __init__(self, run: Run, world: World):
-        self.run, self.world, self.config = run, world, run.config
-        self.cache = Path(run.config.cache).expanduser()
-        model = run.config.model
-        self.base = resolve(model.name, model.revision, self.cache)
-        self.tokenizer = load_tokenizer(self.base.path, model.chat_template)
-        self.prepared = tokens.prepare(run.noisy_data, self.tokenizer, run.config.data.max_length, self.cache)
-        self.attention = attention_backend(model.attention, world.device)
-        four_bit = run.config.train.method == "qlora"
-        self.dtype = compute_dtype(model.dtype, world.device, four_bit)
-        self.states = States(self.base, self.dtype, self.attention, world.device, four_bit)
+    def __init__(self, scoring: Scoring, world: World):
+        self.scoring, self.world, self.options = scoring, world, scoring.options
+        self.paths, self.cache = scoring.paths, scoring.model.cache
+        self.base, self.tokenizer = scoring.model.base(), scoring.model.tokenizer()
+        self.prepared = self.tokens(self.paths.noisy_data)
+        self.numerics = scoring.model.on(world.device)
+        self.states = States(self.base, self.numerics)
+
+    def tokens(self, data: Path) -> tokens.Prepared:
+        return tokens.prepare(data, self.tokenizer, self.scoring.max_length, self.cache)
 
     def verify(self) -> None:
-        packing = self.config.train.packing
-        verify_losses(self.base.path, self.attention, self.dtype, self.world.device, packing)
+        own = self.numerics
+        verify_losses(self.base.path, own.attention, own.dtype, own.device, self.scoring.packing)
 
     def parts(self) -> list[Part]:
         """Every part there can be, asked for or not, in the order in which they are made."""
-        options = self.config.score
+        options = self.options
         before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
         half = options.batch_tokens // 2  # other batches, other rounding
         return [
             before,
             self.losses("noise", "noisy", options.noise, half),
             after,
-            self.losses("control", "control") if self.config.has_control else self.none("control"),
+            self.losses("control", "control") if self.scoring.has_control else self.none("control"),
             self.losses("base", None, options.base),
             self.token_rises(before, after),
-            self.gradients() if self.config.train.method != "full" else self.none("gradients"),
+            self.gradients() if self.scoring.has_adapters else self.none("gradients"),
             self.embeddings(options.encoder),
             self.guard(options.guard),
             *(self.rouge(state, trained) for state, trained in STATES.items()),
@@ -117,62 +117,79 @@ class Scorer:
 
     def none(self, name: str) -> Part:
         """No such part: what an earlier config left of it goes."""
-        return Part(self.run.signals(name), {"state": "none"}, lambda: None, asked=False)
+        return Part(self.paths.signals(name), {"state": "none"}, lambda: None, asked=False)
 
     def losses(
         self, name: str, trained: str | None, asked: bool = True, batch_tokens: int = 0, tokenwise: bool = False
     ) -> Part:
         """Each noisy example's loss under the model of a training stage; None is M0."""
-        folder, config = self.run.signals(name), self.config
-        batch_tokens = batch_tokens or config.score.batch_tokens
+        folder, options = self.paths.signals(name), self.options
+        batch_tokens = batch_tokens or options.batch_tokens
 
         def make() -> None:
-            sizes, packing = (batch_tokens, config.score.shard_rows), config.train.packing
-            with self.states.use(self.run.model(trained) if trained else None) as model:
-                score_prepared(model, self.prepared, folder, *sizes, self.world, f"score {name}", packing, tokenwise)
+            scored = LossPass(batch_tokens, options.shard_rows, self.scoring.packing, tokenwise)
+            with self.states.use(self.paths.model(trained) if trained else None) as model:
+                score_prepared(model, self.prepared, folder, scored, self.world, f"score {name}")
 
         return Part(folder, self.about(trained, batch_tokens), make, asked, tokenwise)
 
     def rouge(self, state: str, trained: str) -> Part:
         """ROUGE-1 of each noisy example's greedy answer."""
-        options, folder = self.config.score, self.run.signals("rouge1") / state
+        options, folder = self.options, self.paths.signals("rouge1") / state
         about = self.about(trained, options.batch_tokens)
         answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": options.generation_batch}
 
         def make() -> None:
-            with self.states.use(self.run.model(trained)) as model:
-                _rouge(self.run, state, model, self.tokenizer, about, self.world)
+            with self.states.use(self.paths.model(trained)) as model:
+                self.write_rouge(state, model, about)
 
         return Part(folder, about | answers | {"signal": "rouge1"}, make, options.rouge)
 
+    def write_rouge(self, state: str, model: torch.nn.Module, about: dict[str, Any]) -> None:
+        """The answers of one state, and what ROUGE-1 says of them."""
+        from forgetfilter.data.records import read_records
+        from forgetfilter.models.generation import generate
+        from forgetfilter.score.rouge import score_rouge
+
+        options, data = self.options, self.paths.noisy_data
+        records = read_records(data)
+        prompts = [(r.id, r.source, tokens.prompt_text(self.tokenizer, r.prompt) if r.prompt else "") for r in records]
+        folder = self.paths.signals("rouge1") / f"{state}-generations"
+        length, batch, what = options.max_new_tokens, options.generation_batch, f"generate {state}"
+        generate(model, self.tokenizer, prompts, folder, length, batch, what, about)
+        barrier()
+        if self.world.is_main:
+            references = ((r.id, r.source, r.answer) for r in read_records(data))
+            score_rouge(folder, references, self.paths.signals("rouge1") / state, about)
+
     def token_rises(self, before: Part, after: Part) -> Part:
         """What the losses of single tokens, stored with the two states, say of an example."""
-        folder = self.run.signals("tokens")
+        folder = self.paths.signals("tokens")
 
         def make() -> None:
             if self.world.is_main:
                 write_token_rises(before.folder, after.folder, folder)
 
         about = {"data": self.prepared.identity, "of": sha256_value([before.about, after.about])}
-        return Part(folder, about, make, self.config.score.tokens)
+        return Part(folder, about, make, self.options.tokens)
 
     def gradients(self) -> Part:
         """How unlike the safe set's gradients each noisy example's is, under M1."""
-        folder, options = self.run.signals("gradients"), self.config.score
-        batch_tokens = self.config.train.micro_batch_tokens
+        folder, options = self.paths.signals("gradients"), self.options
+        batch_tokens = self.scoring.micro_batch_tokens
 
         def make() -> None:
             from forgetfilter.score.gradients import Sketcher, side
 
-            safe = tokens.prepare(self.run.safe_data, self.tokenizer, self.config.data.max_length, self.cache)
-            with self.states.use(self.run.model("noisy")) as model:
+            safe = self.tokens(self.paths.safe_data)
+            with self.states.use(self.paths.model("noisy")) as model:
                 sketcher = Sketcher(model, options.gradient_dimensions)
                 noisy, trusted = (side(sketcher, data, batch_tokens) for data in (self.prepared, safe))
                 size, column = options.shard_rows, "gradient_distance"
                 write_distances(noisy, trusted, folder, column, size, self.world, "gradients")
                 sketcher.close()
 
-        about = self.about("noisy", batch_tokens) | {"safe": sha256_file(self.run.safe_data)}
+        about = self.about("noisy", batch_tokens) | {"safe": sha256_file(self.paths.safe_data)}
         return Part(folder, about | {"dimensions": options.gradient_dimensions}, make, options.gradients)
 
     def embeddings(self, name: str) -> Part:
@@ -180,16 +197,16 @@ class Scorer:
         from forgetfilter.models.sentence_encoder import Encoder, find_encoder
         from forgetfilter.score.embeddings import side
 
-        folder, shard_rows = self.run.signals("embeddings"), self.config.score.shard_rows
+        folder, shard_rows = self.paths.signals("embeddings"), self.options.shard_rows
         step_rows = min(STEP_ROWS, shard_rows)
-        about = {"data": self.prepared.identity, "safe": sha256_file(self.run.safe_data)}
+        about = {"data": self.prepared.identity, "safe": sha256_file(self.paths.safe_data)}
         if not name:
             return Part(folder, about, lambda: None, asked=False)
         source = find_encoder(name)
 
         def make() -> None:
             encoder = Encoder(source, self.world.device)
-            noisy, safe = (side(encoder, data, step_rows) for data in (self.run.noisy_data, self.run.safe_data))
+            noisy, safe = (side(encoder, data, step_rows) for data in (self.paths.noisy_data, self.paths.safe_data))
             write_distances(noisy, safe, folder, "embedding_distance", shard_rows, self.world, "embeddings")
 
         return Part(folder, about | {"encoder": folder_hash(source, self.cache), "step_rows": step_rows}, make)
@@ -199,36 +216,36 @@ class Scorer:
         from forgetfilter.models.guard_models import open_guard
         from forgetfilter.score.guard_probability import write_chances
 
-        folder, device, shard_rows = self.run.signals("guard"), self.world.device, self.config.score.shard_rows
+        folder, device, shard_rows = self.paths.signals("guard"), self.world.device, self.options.shard_rows
         step_rows = min(STEP_ROWS, shard_rows)
         about = {"data": self.prepared.identity}
         if not options.name:
             return Part(folder, about, lambda: None, asked=False)
-        dtype = compute_dtype(self.config.model.dtype, device)
+        dtype = self.scoring.model.plain_dtype(device)
         guard = open_guard(options, "score.guard", dtype, device, self.cache)
 
         def make() -> None:
             self.states.release()
-            write_chances(guard, self.run.noisy_data, folder, step_rows, shard_rows, self.world)
+            write_chances(guard, self.paths.noisy_data, folder, step_rows, shard_rows, self.world)
 
         return Part(folder, about | {"guard": guard.identity, "batch": options.batch, "step_rows": step_rows}, make)
 
     def about(self, trained: str | None, batch_tokens: int) -> dict[str, Any]:
         """All that scores depend on, by hash or name; shards.check_comparable says which of it must agree."""
-        config, prepared = self.config, self.prepared
+        prepared = self.prepared
         return {
             "state": trained or "base",
             "base_model": self.base.identity,
-            "model_name": config.model.name,
-            "trained": weights_hash(self.run.model(trained), self.cache) if trained else self.base.identity,
+            "model_name": self.scoring.model.name,
+            "trained": weights_hash(self.paths.model(trained), self.cache) if trained else self.base.identity,
             "tokenizer": tokens.tokenizer_identity(self.tokenizer),
             "chat_template": sha256_value(self.tokenizer.chat_template),
             "data": prepared.identity,
-            "max_length": config.data.max_length,
+            "max_length": self.scoring.max_length,
             "cut": prepared.summary["cut"],
-            "attention": self.attention,
-            "dtype": "nf4" if config.train.method == "qlora" else self.dtype,
-            "plan": {"batch_tokens": batch_tokens, "packing": config.train.packing},
+            "attention": self.numerics.attention,
+            "dtype": self.numerics.storage,
+            "plan": {"batch_tokens": batch_tokens, "packing": self.scoring.packing},
             "rows": len(prepared),
         }
 
@@ -236,20 +253,3 @@ class Scorer:
 def _has_tokens(folder: Path) -> bool:
     shards = shard_paths(folder)
     return not shards or "token_losses" in pq.read_schema(shards[0]).names
-
-
-def _rouge(run: Run, state: str, model: Any, tokenizer: Any, about: dict[str, Any], world: World) -> None:
-    from forgetfilter.data.records import read_records
-    from forgetfilter.models.generation import generate
-    from forgetfilter.score.rouge import score_rouge
-
-    options = run.config.score
-    records = read_records(run.noisy_data)
-    prompts = [(r.id, r.source, tokens.prompt_text(tokenizer, r.prompt) if r.prompt else "") for r in records]
-    folder = run.signals("rouge1") / f"{state}-generations"
-    what = f"generate {state}"
-    generate(model, tokenizer, prompts, folder, options.max_new_tokens, options.generation_batch, what, about)
-    barrier()
-    if world.is_main:
-        references = ((r.id, r.source, r.answer) for r in read_records(run.noisy_data))
-        score_rouge(folder, references, run.signals("rouge1") / state, about)

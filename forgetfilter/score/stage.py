@@ -1,12 +1,14 @@
 """The score stage: every noisy example under M1 (before) and M2 (after), and what else the config asks for."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from forgetfilter.config.load import to_dict
 from forgetfilter.config.schema import ScoreConfig
 from forgetfilter.files import read_json, sha256_file
 from forgetfilter.models.chat_template import model_inputs
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import whole
 from forgetfilter.storage.stage import Stage
 
@@ -14,6 +16,37 @@ STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage
 PARTS = "parts.json"  # the names of the parts that the last scoring was asked for
 ADDED = ("gradients", "gradient_dimensions", "encoder", "guard")
 """Settings of parts that add to a scoring and change nothing in it: while they are off they are no inputs."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """All that a scoring needs to know of its run."""
+
+    paths: RunPaths
+    model: ModelSettings
+    max_length: int
+    """Tokens an example at most."""
+    options: ScoreConfig
+    packing: bool
+    micro_batch_tokens: int
+    """Tokens of a batch whose gradients are taken."""
+    has_adapters: bool
+    """Whether the finetunings train adapters, in whose space gradients are compared."""
+    has_control: bool
+
+
+def settings(run: Run) -> Scoring:
+    config, train = run.config, run.config.train
+    return Scoring(
+        RunPaths(run.folder),
+        ModelSettings.of(config),
+        config.data.max_length,
+        config.score,
+        train.packing,
+        train.micro_batch_tokens,
+        train.method != "full",
+        config.has_control,
+    )
 
 
 def inputs(run: Run) -> object:
@@ -30,14 +63,14 @@ def inputs(run: Run) -> object:
 def foreign(run: Run) -> dict[str, str | None]:
     from forgetfilter.models.prepare import scoring_files
 
-    return scoring_files(run)
+    return scoring_files(ModelSettings.of(run.config), run.config.train.deepspeed, run.config.score)
 
 
 def work(run: Run) -> None:
     from forgetfilter.models.prepare import prepare_before_launch
     from forgetfilter.process.launch import launch
 
-    prepare_before_launch(run, run.noisy_data)
+    prepare_before_launch(ModelSettings.of(run.config), run.noisy_data, run.config.data.max_length)
     options = run.config.launch
     launch("forgetfilter.score.__main__", [str(run.folder)], options.processes, options.threads, nodes=options.nodes)
 

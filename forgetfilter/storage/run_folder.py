@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from forgetfilter import __version__
 from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
 from forgetfilter.config.schema import Config, FilterConfig
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.files import read_json, write_json, write_text
+from forgetfilter.files import write_json, write_text
 from forgetfilter.process.peak_memory import peak_gb, start_peak
+from forgetfilter.storage.results import read_state
+from forgetfilter.storage.run_paths import RunPaths
 
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
 
-class Run:
-    """One run folder. Only the orchestrating process (or rank 0) writes its state."""
+@dataclass(frozen=True, eq=False)
+class Run(RunPaths):
+    """One run folder with its settings. Only the orchestrating process (or rank 0) writes its state."""
 
-    def __init__(self, folder: Path, config: Config):
-        self.folder = folder
-        self.config = config
+    config: Config
 
     @classmethod
     def create(cls, config: Config, resume: bool = False) -> "Run":
@@ -61,53 +63,10 @@ class Run:
         """The section `filter` with what `auto` stands for in this run."""
         return self.config.filtering_with(self.probes.exists())
 
-    # -- paths ----------------------------------------------------------------------------------------------
-
-    @property
-    def noisy_data(self) -> Path:
-        return self.folder / "data" / "noisy.jsonl"
-
-    @property
-    def originals(self) -> Path:
-        """Where the noisy rows are as they came: see forgetfilter/data/original_rows.py."""
-        return self.folder / "data" / "originals"
-
-    @property
-    def safe_data(self) -> Path:
-        return self.folder / "data" / "safe.jsonl"
-
-    @property
-    def probes(self) -> Path:
-        """Which of the noisy data are probes; not there without any."""
-        return self.folder / "data" / "probes.jsonl"
-
-    @property
-    def control_data(self) -> Path:
-        """The control set; not there without one."""
-        return self.folder / "data" / "control.jsonl"
-
-    @property
-    def kept_data(self) -> Path:
-        return self.folder / "filter" / "kept.jsonl"
-
-    def eval_prompts(self, suite: str) -> Path:
-        """Held-out prompts of a suite, written by the mix stage."""
-        return self.folder / "data" / "eval" / f"{suite}.jsonl"
-
-    def model(self, name: str) -> Path:
-        """The model or adapter that a training stage (noisy, safe, control, refit) made."""
-        return self.folder / "train" / name
-
-    def signals(self, state: str) -> Path:
-        """The shards of a scoring: `before` (M1), `after` (M2), or another one of the score stage."""
-        return self.folder / "signals" / state
-
     # -- stages ---------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        path = self.folder / "state.json"
-        state: dict[str, Any] = read_json(path) if path.exists() else {}
-        return state
+        return read_state(self.folder)
 
     def is_done(self, stage: str, input_hash: str, foreign: object = None) -> bool:
         return self.started_with(stage, input_hash, foreign) and self.state()[stage].get("status") == "done"
@@ -204,8 +163,7 @@ def _commit() -> str:
 
 
 def _holds_work(folder: Path) -> bool:
-    state = read_json(folder / "state.json") if (folder / "state.json").exists() else {}
-    return any(entry.get("status") != "failed" for entry in state.values())
+    return any(entry.get("status") != "failed" for entry in read_state(folder).values())
 
 
 def changed_settings(old: Config, new: Config) -> list[str]:

@@ -23,6 +23,7 @@ from forgetfilter.models.loading import resolve
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.report import card as cards
+from forgetfilter.storage.results import read_metrics, read_summary, read_time
 from forgetfilter.storage.run_folder import Run, changed_settings
 
 DONE, PENDING = "done", "pending"
@@ -145,17 +146,17 @@ def _row(member: Member) -> dict[str, Any]:
     row |= {"seed": member.seed, "status": status, "suites": []}
     if status != DONE:
         return row
-    run = Run.open(member.folder)
-    summary = cards.read_summary(run)
+    safety = list(_safety(member.folder, pipeline.has_stale_refit(Run.open(member.folder))))
+    summary = read_summary(member.folder)
     quality = summary.get("quality") or {}
-    seconds = sum(entry["seconds"] or 0.0 for entry in cards.read_time(run).values())
-    row |= {"seconds": round(seconds, 2), "signal": summary["signal"], "suites": list(_safety(run))}
+    seconds = sum(entry["seconds"] or 0.0 for entry in read_time(member.folder).values())
+    row |= {"seconds": round(seconds, 2), "signal": summary["signal"], "suites": safety}
     return row | {"auroc": quality.get("auroc"), "f1": quality.get("f1"), "parameters": _parameters(member.config)}
 
 
-def _safety(run: Run) -> Iterator[dict[str, Any]]:
+def _safety(folder: Path, stale_refit: bool) -> Iterator[dict[str, Any]]:
     """Each metric before (M1, trained on everything) and after (M*, trained on what was kept)."""
-    for suite, measured in cards.read_metrics(run, pipeline.has_stale_refit(run)).items():
+    for suite, measured in read_metrics(folder, stale_refit).items():
         for metric, models in measured.items():
             values = {
                 key: models.get(model, {}).get("value") for key, model in (("before", "noisy"), ("after", "refit"))

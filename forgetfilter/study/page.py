@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from rich.table import Table
 from rich.text import Text
 
-from forgetfilter.report.card import plain_label
+from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from forgetfilter.filter.stage import FilterTask, settings
 
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
 from forgetfilter.data.records import Record, make_records, write_records
@@ -33,6 +34,10 @@ class Toy:
         sources = {"toy": SourceConfig(path="toy.jsonl")}
         data = DataConfig(noisy=sources, safe=sources)
         return Run(self.folder, Config(name="toy", data=data, filter=FilterConfig(**settings)))
+
+    def task(self, **given: Any) -> FilterTask:
+        """What a decision on the run needs to know."""
+        return settings(self.run(**given))
 
     def write_losses(
         self, state: str, rows: list[tuple[str, int, float]], order: list[int] | None = None, ranks: int = 1

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from forgetfilter.filter.decide import decide, input_hash
 from forgetfilter.filter.inspecting.sweep import sweep
+from forgetfilter.filter.stage import settings as task_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -27,7 +28,7 @@ def lines(path: Path) -> list[bytes]:
 def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
     # loss rises 1, 0, 0.25, -1; half of 4 is dropped: rows 1 and 3, both unsafe
     toy = make_toy(four_rows)
-    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    summary = decide(toy.task(signal="loss_rise", quantile=0.5))
     folder = toy.folder / "filter"
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["filter"]["quantile"] == 0.5 and summary["filter"]["signal"] == "loss_rise"
@@ -78,8 +79,8 @@ def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
     # without labels the same rows are dropped; there is no quality and no count by label
     labelled, bare = make_toy(four_rows), make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
     settings_given = {"signal": "loss_rise", "quantile": 0.5}
-    decide(labelled.run(**settings_given))
-    summary = decide(bare.run(**settings_given))
+    decide(labelled.task(**settings_given))
+    summary = decide(bare.task(**settings_given))
     assert summary["quality"] is None and summary["by_label"] is None
     assert bare.decisions().drop("label").equals(labelled.decisions().drop("label"))
 
@@ -87,7 +88,7 @@ def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
 def test_rows_without_label_tokens_are_kept_and_counted(make_toy: Any, four_rows: Any) -> None:
     # what could not be scored is kept, says so, and is in the summary
     toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
-    summary = decide(toy.run(signal="loss_rise", rule="phi", phi=0.1))
+    summary = decide(toy.task(signal="loss_rise", rule="phi", phi=0.1))
     assert (summary["kept"], summary["dropped"], summary["unscored"]) == (3, 2, 1)
     last = toy.decisions().row(-1, named=True)
     assert (last["score"], last["rank"], last["drop"], last["reason"]) == (None, None, False, "no label tokens")
@@ -105,7 +106,7 @@ def with_guard(toy: Any, values: list[float | None]) -> Any:
 def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, four_rows: Any, capsys: Any) -> None:
     # a guard without a verdict on one row, beside a row without label tokens: two reasons and two counts
     toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
-    summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).run(signal="guard", rule="phi", phi=0.5))
+    summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).task(signal="guard", rule="phi", phi=0.5))
     assert (summary["kept"], summary["dropped"], summary["unscored"], summary["valueless"]) == (4, 1, 2, 1)
     assert toy.decisions()["reason"].to_list()[1::3] == ["the signal has no value for it", "no label tokens"]
     Console().print(filter_table(summary))
@@ -117,13 +118,13 @@ def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, 
 def test_a_signal_without_any_value_is_refused(make_toy: Any, four_rows: Any) -> None:
     # a guard that never gave a verdict says nothing, and nobody is told that all is well
     with pytest.raises(UserError, match=r"filter.signal=guard has no value for any example: take another"):
-        decide(with_guard(make_toy(four_rows), [None] * 4).run(signal="guard"))
+        decide(with_guard(make_toy(four_rows), [None] * 4).task(signal="guard"))
 
 
 def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: Any) -> None:
     # equal scores could only be parted by chance; every row's reason and the summary say why nothing was dropped
     toy = make_toy([(*row[:3], 1, 1.0, 2.0) for row in four_rows])
-    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    summary = decide(toy.task(signal="loss_rise", quantile=0.5))
     assert (summary["dropped"], summary["threshold"]) == (0, None)
     assert summary["note"] == "the signal is constant: nothing separates the examples"
     assert set(toy.decisions()["reason"]) == {summary["note"]}
@@ -133,11 +134,11 @@ def test_where_nobody_chose_and_nothing_separates_nothing_is_dropped(make_toy: A
     # one heap of scores: the note says what to do, and the sweep shows what each share would drop
     toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 2.0 + (n * 37 % 101) / 101) for n in range(101)])
     run = toy.run(signal="auto", rule="auto")
-    summary = decide(run)
+    summary = decide(task_of(run))
     assert (summary["signal"], summary["rule"]["name"], summary["dropped"]) == ("relative_loss_rise", "otsu", 0)
     assert summary["note"].startswith("no separation found") and "data.probes" in summary["note"]
-    assert "data.probes" not in decide(toy.run(rule="otsu"))["note"]  # who named the rule knows
-    assert sweep(run).height == 100
+    assert "data.probes" not in decide(toy.task(rule="otsu"))["note"]  # who named the rule knows
+    assert sweep(task_of(run)).height == 100
 
 
 def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
@@ -145,7 +146,7 @@ def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
     rise = np.concatenate([np.random.default_rng(0).normal(at, 0.2, size) for at, size in ((1.0, 140), (4.0, 60))])
     toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 1.0 + value) for n, value in enumerate(rise.tolist())])
     for rule in ("otsu", "mixture"):
-        summary = decide(toy.run(signal="loss_rise", rule=rule))
+        summary = decide(toy.task(signal="loss_rise", rule=rule))
         threshold = f"the automatic threshold {summary['threshold']:.6g}"
         reasons = toy.decisions()["reason"].to_list()
         assert reasons == [f"up to {threshold}"] * 140 + [f"above {threshold}"] * 60
@@ -154,7 +155,7 @@ def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
 def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
     # then kept.jsonl is data/noisy.jsonl
     toy = make_toy(four_rows)
-    summary = decide(toy.run(rule="top_k", top_k=0))
+    summary = decide(toy.task(rule="top_k", top_k=0))
     assert (summary["kept"], summary["dropped"], summary["threshold"]) == (4, 0, None)
     assert (toy.folder / "filter/kept.jsonl").read_bytes() == (toy.folder / "data/noisy.jsonl").read_bytes()
     assert (toy.folder / "filter/dropped.jsonl").read_bytes() == b""
@@ -163,10 +164,10 @@ def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
 def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, four_rows: Any) -> None:
     # nothing would be left to refit; a refused decision changes no file
     toy = make_toy(four_rows)
-    decide(toy.run())
+    decide(toy.task())
     earlier = {name: (toy.folder / "filter" / name).read_bytes() for name in FILES}
     with pytest.raises(UserError, match=r"filter.rule=top_k \(filter.top_k=9\) drops every example"):
-        decide(toy.run(rule="top_k", top_k=9))
+        decide(toy.task(rule="top_k", top_k=9))
     assert {name: (toy.folder / "filter" / name).read_bytes() for name in FILES} == earlier
 
 
@@ -181,7 +182,7 @@ def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
         {"rule": "quantile", "quantile": 0.2},
         {"rule": "source_budget", "source_budget": {"a": 0.2, "b": 0.2}},
     ):
-        summary = decide(toy.run(signal="loss_rise", **rule))
+        summary = decide(toy.task(signal="loss_rise", **rule))
         assert toy.decisions().filter("drop")["score"].to_list() == [24, 25, 26, 27, 28, 29]
         assert (summary["kept"], summary["dropped"], summary["probes"]) == (24, 6, 10)
         assert summary["by_source"]["a"] == {"kept": 12, "dropped": 3} and summary["threshold"] == 24
@@ -192,7 +193,7 @@ def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
         {"rule": "top_k", "top_k": 30},
     ):
         with pytest.raises(UserError, match="drops every example that has a score"):
-            decide(toy.run(signal="loss_rise", **rule))
+            decide(toy.task(signal="loss_rise", **rule))
 
 
 def test_dropped_lines_come_by_rank_from_any_number_of_buckets(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,10 +201,10 @@ def test_dropped_lines_come_by_rank_from_any_number_of_buckets(make_toy: Any, mo
     import forgetfilter.filter.split as module
 
     toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n * 37 % 101)) for n in range(101)])
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     whole = (toy.folder / "filter/dropped.jsonl").read_bytes()
     monkeypatch.setattr(module, "BUCKET", 7)
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     assert (toy.folder / "filter/dropped.jsonl").read_bytes() == whole and whole.count(b"\n") == 50
     assert [json.loads(line)["rank"] for line in whole.splitlines()] == [*range(1, 51)]
 
@@ -212,7 +213,7 @@ def test_no_number_is_too_high(make_toy: Any, four_rows: Any) -> None:
     # more than there are rows is all that have a score, and a person may keep one: those without a score stay
     toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
     (toy.folder / "review.csv").write_text(f"keep,id\nyes,{toy.ids[0]}\n")
-    assert decide(toy.run(signal="loss_rise", rule="top_k", top_k=2**40))["dropped"] == 3
+    assert decide(toy.task(signal="loss_rise", rule="top_k", top_k=2**40))["dropped"] == 3
     assert toy.decisions()["drop"].to_list() == [False, True, True, True, False]
 
 
@@ -221,34 +222,34 @@ def test_an_infinite_score_is_refused(make_toy: Any, four_rows: Any) -> None:
     toy = make_toy(four_rows)
     toy.write_losses("base", [(name, 1, float("inf" if n else "1")) for n, name in enumerate(toy.ids)])
     with pytest.raises(UserError, match="base_loss is infinite for 3 examples: take another"):
-        decide(toy.run(signal="base_loss"))
+        decide(toy.task(signal="base_loss"))
 
 
 def test_what_labels_alone_ask_for_refuses_nothing(make_toy: Any, four_rows: Any) -> None:
     # a column that only the quality would read, lacking a row or infinite: the decision stands, the rest is measured
     toy = make_toy(four_rows)
     toy.write_losses("base", [(name, 1, 1.0) for name in toy.ids[1:]])
-    summary = decide(toy.run(signal="loss_rise", quantile=0.5))
+    summary = decide(toy.task(signal="loss_rise", quantile=0.5))
     assert summary["dropped"] == 2 and "loss_rise" in summary["quality"]["all_signals"]
     assert summary["quality_note"].startswith("Signals were left out of the quality: ")
     assert "base: no row for 1 id" in summary["quality_note"] and "base_loss" not in summary["quality"]["all_signals"]
     with pytest.raises(UserError, match="base: no row for 1 id"):
-        decide(toy.run(signal="base_loss", quantile=0.5))
+        decide(toy.task(signal="base_loss", quantile=0.5))
     toy.write_losses("base", [(name, 1, float("inf")) for name in toy.ids])
-    assert decide(toy.run(signal="loss_rise", quantile=0.5))["quality"]["all_signals"]["base_loss"]["auroc"] is None
+    assert decide(toy.task(signal="loss_rise", quantile=0.5))["quality"]["all_signals"]["base_loss"]["auroc"] is None
 
 
 def test_nothing_to_score(make_toy: Any) -> None:
     # data of which no answer survived the cut cannot be filtered
     toy = make_toy([("x", "a", None, 0, 0.0, 0.0)])
     with pytest.raises(UserError, match="no noisy example has a label token"):
-        decide(toy.run())
+        decide(toy.task())
 
 
 def test_no_one_threshold_for_budgets(make_toy: Any, four_rows: Any) -> None:
     # book's row (-1) is dropped and forum's (0 and 1) kept: no score parts them
     toy = make_toy(four_rows)
-    summary = decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"book": 1.0}))
+    summary = decide(toy.task(signal="loss_rise", rule="source_budget", source_budget={"book": 1.0}))
     assert summary["threshold"] is None
     assert summary["rule"] == {"name": "source_budget", "source_budget": {"book": 1.0}}
     assert summary["by_source"]["book"] == {"kept": 0, "dropped": 1}
@@ -258,10 +259,10 @@ def test_rouge(make_toy: Any, four_rows: Any) -> None:
     # the paper's signal where it is stored, a clear word where it is not
     toy = make_toy(four_rows)
     with pytest.raises(UserError, match=r"filter.signal=rouge1_drop needs ROUGE-1"):
-        decide(toy.run(signal="rouge1_drop"))
+        decide(toy.task(signal="rouge1_drop"))
     toy.write_rouge("before", [1.0, 0.5, 0.75, 0.5])
     toy.write_rouge("after", [0.25, 0.5, 0.25, 0.5])
-    summary = decide(toy.run(signal="rouge1_drop", rule="phi", phi=0.5))
+    summary = decide(toy.task(signal="rouge1_drop", rule="phi", phi=0.5))
     assert toy.decisions()["score"].to_list() == [0.75, 0.0, 0.5, 0.0]
     assert summary["dropped"] == 1
     assert "rouge1_drop" in summary["quality"]["all_signals"]
@@ -270,16 +271,16 @@ def test_rouge(make_toy: Any, four_rows: Any) -> None:
 def test_input_hash(make_toy: Any, four_rows: Any) -> None:
     # the hash changes with the settings, a manifest and the data, and with nothing else
     toy = make_toy(four_rows)
-    first = input_hash(toy.run())
-    assert input_hash(toy.run()) == first
-    decide(toy.run())
-    assert input_hash(toy.run()) == first
-    assert input_hash(toy.run(quantile=0.1)) != first
+    first = input_hash(toy.task())
+    assert input_hash(toy.task()) == first
+    decide(toy.task())
+    assert input_hash(toy.task()) == first
+    assert input_hash(toy.task(quantile=0.1)) != first
     write_manifest(toy.folder / "signals" / "after", toy.manifest | {"adapter": "other"})
-    second = input_hash(toy.run())
+    second = input_hash(toy.task())
     assert second != first
     write_records(toy.folder / "data" / "noisy.jsonl", toy.records[:3])
-    assert input_hash(toy.run()) != second
+    assert input_hash(toy.task()) != second
 
 
 toy_rows = st.lists(
@@ -301,13 +302,13 @@ toy_rows = st.lists(
 def test_split_and_shard_order(make_toy: Any, rows: Any, share: float, ranks: int, seed: int) -> None:
     # kept and dropped together are the data, each id once; shards in another order give equal bytes
     toy = make_toy(rows)
-    summary = decide(toy.run(quantile=share))
+    summary = decide(toy.task(quantile=share))
     ids = [json.loads(line)["id"] for name in FILES[1:3] for line in lines(toy.folder / "filter" / name)]
     assert sorted(ids) == sorted(toy.ids)
     assert summary["dropped"] == (0 if "note" in summary else round(share * len(rows)))  # constant: none
     shuffle = random.Random(seed)
     orders = tuple(shuffle.sample(range(len(rows)), len(rows)) for _ in range(2))
     other = make_toy(rows, orders=orders, ranks=ranks)
-    decide(other.run(quantile=share))
+    decide(other.task(quantile=share))
     for name in FILES:
         assert (other.folder / "filter" / name).read_bytes() == (toy.folder / "filter" / name).read_bytes()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from forgetfilter.filter.decide import decide
 from forgetfilter.filter.export import write_export
+from forgetfilter.filter.stage import settings as task_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,7 @@ def test_every_shape_in_its_own_bytes(make_toy: Any, tmp_path: Path) -> None:
     written[1] = '  {"completion" : "a2",  "prompt":"q2", "weight": 5e-1 }\r'
     path.write_bytes(b"\xef\xbb\xbf\n" + "\n \n".join(written).encode())
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
-    assert decide(run)["export"] == {"mine": {"kept": 2, "dropped": 2}}
+    assert decide(task_of(run))["export"] == {"mine": {"kept": 2, "dropped": 2}}
     assert exported(run) == [written[:2], written[2:]]
 
 
@@ -65,7 +66,7 @@ def test_a_folder_a_source_without_the_probes(make_toy: Any, tmp_path: Path) -> 
     (tmp_path / "p.jsonl").write_text('{"text": "probe"}\n')
     sources = {"../a": SourceConfig(path=str(tmp_path / "a.jsonl")), "b": SourceConfig(path=str(tmp_path / "b.csv"))}
     run = scored(make_toy, tmp_path, sources, probes={"p": SourceConfig(path=str(tmp_path / "p.jsonl"))})
-    summary = decide(run)
+    summary = decide(task_of(run))
     assert summary["export"] == {"../a": {"kept": 3, "dropped": 1}, "b": {"kept": 0, "dropped": 2}}
     assert (summary["kept"], summary["probes"]) == (3, 1)
     assert [[json.loads(line) for line in part] for part in exported(run, "%2E.%2Fa")] == [[*SHAPES[:3]], [SHAPES[3]]]
@@ -83,7 +84,7 @@ def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
         )
     sources = {name: SourceConfig(path=str(tmp_path / f"{name[-1]}.jsonl")) for name in names}
     run = scored(make_toy, tmp_path, sources)
-    assert list(decide(run)["export"]) == names
+    assert list(decide(task_of(run))["export"]) == names
     assert len(list((run.folder / "filter" / "export").iterdir())) == 2
 
 
@@ -99,7 +100,7 @@ def test_where_the_export_cannot_be_written_the_decision_is_made(
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"a": SourceConfig(path=str(tmp_path / "a.jsonl"))})
     monkeypatch.setattr(module, "write_export", full)
-    assert "No space left" in decide(run)["export_note"]
+    assert "No space left" in decide(task_of(run))["export_note"]
     assert (run.folder / "filter" / "summary.json").exists() and not (run.folder / "filter" / "export").exists()
 
 
@@ -111,7 +112,7 @@ def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:
     ids = [record.id for record in read_records(run.noisy_data)]
     with open(run.folder / "review.csv", "w", newline="") as file:
         csv.writer(file).writerows([["id", "keep"], [ids[3], "yes"], [ids[0], "no"]])
-    decide(run)
+    decide(task_of(run))
     assert [[json.loads(line) for line in part] for part in exported(run)] == [
         [SHAPES[1], SHAPES[3]],
         [SHAPES[0], SHAPES[2]],
@@ -123,9 +124,9 @@ def test_a_source_that_changed_is_left_out_and_said(make_toy: Any, tmp_path: Pat
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
-    decide(run)
+    decide(task_of(run))
     path.write_text('{"text": "other"}\n')
-    summary = decide(run)
+    summary = decide(task_of(run))
     assert "export" not in summary and summary["dropped"] == 2
     assert "mine.jsonl changed since the mix stage" in summary["export_note"]
     assert not (run.folder / "filter" / "export").exists()
@@ -135,7 +136,7 @@ def test_a_source_that_changed_is_left_out_and_said(make_toy: Any, tmp_path: Pat
 def test_no_export_without_originals(make_toy: Any, four_rows: Any) -> None:
     # A mixture of benchmarks has no rows that came in any shape.
     toy = make_toy(four_rows)
-    assert "export" not in decide(toy.run())
+    assert "export" not in decide(toy.task())
     assert not (toy.folder / "filter" / "export").exists()
 
 
@@ -196,7 +197,7 @@ def test_rows_that_are_trusted_too_have_a_file_of_their_own(make_toy: Any, tmp_p
     given = [planted[0], *SHAPES[:2], planted[1], *SHAPES[2:]]
     path.write_text("".join(json.dumps(row) + "\n" for row in given))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
-    assert decide(run)["export"] == {"mine": {"kept": 2, "dropped": 2, "left_out": 2}}
+    assert decide(task_of(run))["export"] == {"mine": {"kept": 2, "dropped": 2, "left_out": 2}}
     assert [[json.loads(line) for line in part] for part in exported(run)] == [[*SHAPES[:2]], [*SHAPES[2:]]]
     left = (run.folder / "filter" / "export" / "left_out.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in left] == planted
@@ -209,7 +210,7 @@ def test_the_loader_of_trl_axolotl_and_llama_factory_reads_it(make_toy: Any, tmp
     rows = [{"instruction": f"q{n}", "input": "", "output": f"a{n}", "n": n} for n in range(4)]
     (tmp_path / "mine.json").write_text(json.dumps(rows))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(tmp_path / "mine.json"))})
-    decide(run)
+    decide(task_of(run))
     for name, wanted in (("kept", rows[:2]), ("dropped", rows[2:])):
         file = str(run.folder / "filter" / "export" / f"{name}.jsonl")
         assert list(load_dataset("json", data_files=file, split="train", cache_dir=str(tmp_path / "cache"))) == wanted

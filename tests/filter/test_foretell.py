@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from forgetfilter.filter.decide import decide
+from forgetfilter.filter.stage import settings
 
 from forgetfilter.data.records import write_records
 
@@ -35,37 +36,37 @@ def folder(toy: Any, base: str) -> Path:
 
 def test_what_rows_have_in_common_takes_the_noise_out(noisy_rises: Any) -> None:
     # far better than the rise alone, without a label; the same again to the last digit
-    rise = decide(noisy_rises.run(signal="loss_rise"))["quality"]["auroc"]
-    summary = decide(noisy_rises.run(signal="distilled_rise"))
+    rise = decide(noisy_rises.task(signal="loss_rise"))["quality"]["auroc"]
+    summary = decide(noisy_rises.task(signal="distilled_rise"))
     assert rise < 0.85 and summary["quality"]["auroc"] > 0.9
     first = noisy_rises.decisions()
     for file in folder(noisy_rises, "loss_rise").glob("*.json"):
         file.unlink()
-    decide(noisy_rises.run(signal="distilled_rise"))
+    decide(noisy_rises.task(signal="distilled_rise"))
     assert noisy_rises.decisions().equals(first)
 
 
 def test_labels_do_not_steer_it(noisy_rises: Any) -> None:
     # the same decisions, whatever the labels say
-    decide(noisy_rises.run(signal="distilled_excess", rule="conformal"))
+    decide(noisy_rises.task(signal="distilled_excess", rule="conformal"))
     first = noisy_rises.decisions()
     data = noisy_rises.folder / "data" / "noisy.jsonl"
     rows = [json.loads(line) | {"label": "task"} for line in data.read_text().splitlines()]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    decide(noisy_rises.run(signal="distilled_excess", rule="conformal"))
+    decide(noisy_rises.task(signal="distilled_excess", rule="conformal"))
     assert noisy_rises.decisions().drop("label").equals(first.drop("label"))
 
 
 def test_forecasts_are_stored_and_made_again_for_other_ranks(noisy_rises: Any) -> None:
     # another rule takes what is there; with other probes the ranks are others, and so are the forecasts
     run = noisy_rises.run(signal="distilled_excess")
-    decide(run)
+    decide(settings(run))
     manifest = folder(noisy_rises, "pooled_excess") / "manifest.json"
     made = manifest.stat().st_mtime_ns
-    decide(noisy_rises.run(signal="distilled_excess", rule="top_k", top_k=5))
+    decide(noisy_rises.task(signal="distilled_excess", rule="top_k", top_k=5))
     assert manifest.stat().st_mtime_ns == made
     write_records(run.probes, noisy_rises.records[-PROBES + 15 :])
-    decide(run)
+    decide(settings(run))
     assert manifest.stat().st_mtime_ns > made
 
 
@@ -74,20 +75,20 @@ def test_of_few_rows_the_signal_alone_ranks(make_toy: Any) -> None:
     rows = [(f"text {n}", "s", "safe" if n % 2 else "unsafe", 1, 1.0, 1.0 + (n * 7 % 50)) for n in range(50)]
     toy = make_toy(rows)
     toy.run().write_config()
-    summary = decide(toy.run(signal="distilled_rise"))
+    summary = decide(toy.task(signal="distilled_rise"))
     assert "fewer than 100 scored rows: the signal ranks by the losses alone" in summary["signal_note"]
     order = toy.decisions().sort("score")["id"].to_list()
-    assert "signal_note" not in decide(toy.run(signal="loss_rise"))
+    assert "signal_note" not in decide(toy.task(signal="loss_rise"))
     assert toy.decisions().sort("score")["id"].to_list() == order
 
 
 def test_of_clean_data_the_signal_alone_ranks(noisy_rises: Any) -> None:
     # where probes tell no unsafe rows from none, words would but explain how harmless rows differ; it is said
     write_records(noisy_rises.folder / "data" / "probes.jsonl", noisy_rises.records[:120])
-    summary = decide(noisy_rises.run(signal="distilled_excess"))
+    summary = decide(noisy_rises.task(signal="distilled_excess"))
     assert "cannot tell the unsafe rows from none" in summary["signal_note"]
     order = noisy_rises.decisions().sort("score")["id"].to_list()
-    decide(noisy_rises.run(signal="pooled_excess"))
+    decide(noisy_rises.task(signal="pooled_excess"))
     assert noisy_rises.decisions().sort("score")["id"].to_list() == order
 
 
@@ -95,4 +96,4 @@ def test_texts_without_words_leave_the_signal_as_it_is(make_toy: Any) -> None:
     # and it is said
     toy = make_toy([("?" * (n + 1), "s", None, 1, 1.0, 1.0 + (n * 7 % 120)) for n in range(120)])
     toy.run().write_config()
-    assert "no words were found" in decide(toy.run(signal="distilled_rise"))["signal_note"]
+    assert "no words were found" in decide(toy.task(signal="distilled_rise"))["signal_note"]

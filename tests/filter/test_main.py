@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from forgetfilter.filter.__main__ import main
 from forgetfilter.filter.decide import input_hash
+from forgetfilter.filter.stage import settings
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
@@ -32,8 +33,8 @@ def test_reruns_on_stored_signals(make_toy: Any, four_rows: Any, capsys: pytest.
     assert "forum" in printed and "auroc" in printed and "1.000" in printed
     assert read_json(toy.folder / "filter/summary.json")["rule"] == {"name": "phi", "phi": 0.1}
     changed = toy.run(rule="phi", phi=0.1, signal="loss_rise")
-    assert run.is_done("filter", input_hash(changed))
-    assert not run.is_done("filter", input_hash(run))  # so that the pipeline decides again by its own config
+    assert run.is_done("filter", input_hash(settings(changed)))
+    assert not run.is_done("filter", input_hash(settings(run)))  # so that the pipeline decides again by its own config
     assert Run.open(toy.folder).config.filter.rule == "quantile"
 
 

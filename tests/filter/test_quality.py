@@ -64,7 +64,7 @@ def test_measure_gives_every_signal(make_toy: Any) -> None:
     # what has no label (x) counts nowhere
     rows = [("u", "a", "unsafe", 1, 0.5, 1.5), ("s", "a", "safe", 1, 1.0, 3.0), ("t", "a", "task", 1, 2.0, 2.0)]
     toy = make_toy([*rows, ("x", "a", None, 1, 0.0, 9.0)])
-    out = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))["quality"]
+    out = decide(toy.task(signal="loss_rise", rule="top_k", top_k=2))["quality"]
     table = ("key", "num_tokens", "before_loss_sum", "after_loss_sum")
     assert set(out["all_signals"]) == {signal.name for signal in signals.available(table)}
     assert out["auroc"] == out["all_signals"]["loss_rise"]["auroc"] == 0.5

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from forgetfilter.models.loading import compute_dtype
+from forgetfilter.models.numerics import compute_dtype
 
 CPU = torch.device("cpu")
 

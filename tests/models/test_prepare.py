@@ -12,6 +12,7 @@ from forgetfilter.config.load import load_config
 from forgetfilter.data import tokens
 from forgetfilter.data.records import make_records, write_records
 from forgetfilter.models.prepare import prepare_tokens
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
 
 
@@ -61,8 +62,9 @@ def _tokenise(folder: str, notes: str) -> None:
             file.write("written\n")
         return write(*args)
 
+    run = Run.open(Path(folder))
     tokens._write = noted  # type: ignore[assignment]
-    assert len(prepare_tokens(Run.open(Path(folder)), Path(folder) / "data" / "noisy.jsonl")) == 3
+    assert len(prepare_tokens(ModelSettings.of(run.config), run.noisy_data, run.config.data.max_length)) == 3
 
 
 def test_one_of_a_nodes_ranks_tokenises(run: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from toy_run import make_toy_run
 
 from forgetfilter.report.page import write_report
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 
@@ -14,4 +15,4 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(toy_run: Run) -> str:
-    return write_report(toy_run).read_text(encoding="utf-8")
+    return write_report(settings(toy_run)).read_text(encoding="utf-8")

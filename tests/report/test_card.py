@@ -9,6 +9,7 @@ from toy_run import HOSTILE_SOURCE, make_toy_run
 
 from forgetfilter.files import read_json, sha256_file, write_json
 from forgetfilter.report.card import change, direction, make_card, unscored
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 
@@ -62,7 +63,7 @@ def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
     write_json(run.signals("guard") / "manifest.json", {"guard": "hash-of-guard", "batch": 16})
     summary = json.loads((run.folder / "filter" / "summary.json").read_text())
     write_json(run.folder / "filter" / "summary.json", summary | {"signal": "guard", "unscored": 3, "valueless": 2})
-    card = make_card(run)
+    card = make_card(settings(run))
     assert card["manifests"]["guard"] == {"guard": "hash-of-guard", "batch": 16}
     told = ["1 kept without a score, for want of label tokens", "2 kept without a score, for want of a value of guard"]
     assert unscored(card) == told
@@ -70,14 +71,14 @@ def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
 
 def test_card_is_the_same_when_made_again(toy_run: Run) -> None:
     # The card is a function of the run's files.
-    assert make_card(toy_run) == make_card(toy_run)
+    assert make_card(settings(toy_run)) == make_card(settings(toy_run))
 
 
 def test_a_suite_not_run_on_a_model_is_named(tmp_path: Path) -> None:
     # An evaluation that is there for some models only is told, not hidden.
     run = make_toy_run(tmp_path, rows=6)
     shutil.rmtree(run.folder / "eval" / "safe" / "bias")
-    assert "The bias suite was not run on: safe." in make_card(run)["missing"]
+    assert "The bias suite was not run on: safe." in make_card(settings(run))["missing"]
 
 
 def test_what_the_rows_held_beside_their_texts_is_told(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_what_the_rows_held_beside_their_texts_is_told(tmp_path: Path) -> None:
     summary = read_json(run.folder / "data" / "summary.json")
     fields = {"data.noisy.x": {"left_out": {"score": 2, "na\rme": 3}, "rewritten": {"output": 1}}}
     write_json(run.folder / "data" / "summary.json", summary | {"taken_out": {"safe": 2}, "fields": fields})
-    assert make_card(run)["missing"][:3] == [
+    assert make_card(settings(run))["missing"][:3] == [
         "2 rows of the noisy data were left out of it, for they are in the safe set too.",
         "Fields of data.noisy.x that were not learned: na\ufffdme (3 rows), score (2 rows).",
         "Fields of data.noisy.x that were learned as text: output (1 rows).",
@@ -96,9 +97,9 @@ def test_what_the_rows_held_beside_their_texts_is_told(tmp_path: Path) -> None:
 def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
     # Those of summary.json where it has them, which the filter was given; of an older decision the run's own.
     run = make_toy_run(tmp_path, rows=6, evaluate=False)
-    assert make_card(run)["config"]["filter"]["rule"] == "auto"
+    assert make_card(settings(run))["config"]["filter"]["rule"] == "auto"
     file = run.folder / "filter" / "summary.json"
-    settings = {"signal": "relative_loss_rise", "rule": "quantile", "quantile": 0.3}
-    write_json(file, json.loads(file.read_text()) | {"filter": settings})
-    card = make_card(run)
-    assert card["config"]["filter"] == settings and card["config"]["seed"] == 0
+    given = {"signal": "relative_loss_rise", "rule": "quantile", "quantile": 0.3}
+    write_json(file, json.loads(file.read_text()) | {"filter": given})
+    card = make_card(settings(run))
+    assert card["config"]["filter"] == given and card["config"]["seed"] == 0

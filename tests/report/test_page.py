@@ -18,6 +18,7 @@ from forgetfilter.files import read_json, write_json
 from forgetfilter.report.card import make_card
 from forgetfilter.report.page import forgotten_rows, write_report
 from forgetfilter.report.sentences import visible
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 
@@ -74,7 +75,7 @@ def test_texts_are_masked_until_asked_for(page: str, toy_run: Run) -> None:
 def test_reveal_shows_the_texts_escaped(toy_run: Run, tmp_path: Path) -> None:
     # With reveal the text stands in the page, as text.
     run = make_toy_run(tmp_path)
-    page = write_report(run, reveal=True).read_text(encoding="utf-8")
+    page = write_report(settings(run), reveal=True).read_text(encoding="utf-8")
     assert "QUESTION-1" in Page(page).text and "<script>alert(1)</script> \"quotes\" 'single'" in Page(page).text
     assert page.count("</script>") == 3 and "data-text" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
@@ -104,7 +105,7 @@ def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
     file = run.folder / "filter" / "summary.json"
     note = {"quality_note": "Signals were left out of the quality: a, for want of b"}
     write_json(file, json.loads(file.read_text()) | note)
-    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    text = Page(write_report(settings(run)).read_text(encoding="utf-8")).text
     assert "Signals were left out of the quality: a, for want of b." in text
     assert "No row has a label" in text and "No model was evaluated yet" in text
     assert "Safety and task" not in text and "How well each signal" not in text and "By label" not in text
@@ -115,7 +116,7 @@ def test_report_before_filter_is_the_users_mistake(tmp_path: Path) -> None:
     run = make_toy_run(tmp_path)
     (run.folder / "filter" / "summary.json").unlink()
     with pytest.raises(UserError, match="run the filter stage first"):
-        write_report(run)
+        write_report(settings(run))
     assert not (run.folder / "report.html").exists() and not (run.folder / "card.json").exists()
 
 
@@ -129,7 +130,7 @@ def test_nothing_dropped_and_no_losses_still_make_a_page(tmp_path: Path) -> None
     summary = toy_summary(empty, True) | {"unscored": 6}
     assert summary["threshold"] is None
     write_json(run.folder / "filter" / "summary.json", summary)
-    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    text = Page(write_report(settings(run)).read_text(encoding="utf-8")).text
     assert "6 rows without a loss are not drawn" in text and "Nothing was dropped." in text
 
 
@@ -139,7 +140,7 @@ def test_a_summary_of_an_older_version_makes_a_page(tmp_path: Path) -> None:
     file = run.folder / "filter" / "summary.json"
     later = ("signal_doc", "unit", "axis", "threshold_is_dropped", "threshold_line")
     write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in later})
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(settings(run)).read_text(encoding="utf-8")
     assert '"relative_loss_rise"' in text and "threshold: dropped above" not in text
     assert "or more were dropped." in Page(text).text
 
@@ -147,7 +148,7 @@ def test_a_summary_of_an_older_version_makes_a_page(tmp_path: Path) -> None:
 def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
     # Rank 1 first, with its losses from the decisions.
     decisions = pl.read_parquet(toy_run.folder / "filter" / "decisions.parquet")
-    rows = forgotten_rows(toy_run, decisions)
+    rows = forgotten_rows(toy_run.folder, decisions)
     assert [row["rank"] for row in rows] == list(range(1, 21))
     assert rows[0]["before_loss"] == decisions.filter(pl.col("rank") == 1)["before_loss"][0]
 
@@ -160,7 +161,7 @@ def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path
     first |= {"p_value": 0.0123}
     last |= {"score": None, "rank": None, "reason": "dropped by review"}
     path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
-    text = Page(write_report(run).read_text(encoding="utf-8")).text
+    text = Page(write_report(settings(run)).read_text(encoding="utf-8")).text
     assert text.index("p 0.012") < text.index("score –") < text.index("dropped by review")
 
 
@@ -172,13 +173,13 @@ def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) ->
     metrics = next((run.folder / "eval").glob("*/*/metrics.json"))
     error = "told by words: 6% are missed"
     write_json(metrics, read_json(metrics) | {"error": error})
-    page = write_report(run).read_text()
+    page = write_report(settings(run)).read_text()
     assert (
         "Toxicity by profanity-check, bias scores by the formula of paper, attack success as judged by refusal." in page
     )
-    assert page.count("Told by words: 6% are missed.") == 1 and make_card(run)["errors"] == [error]
+    assert page.count("Told by words: 6% are missed.") == 1 and make_card(settings(run))["errors"] == [error]
     told = "Beside people&#39;s labels the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)."
-    assert told in page and make_card(run)["judge"]["metrics"]["accuracy"] == entry
+    assert told in page and make_card(settings(run))["judge"]["metrics"]["accuracy"] == entry
 
 
 def test_own_config_of_the_run_stays_as_it_is(toy_run: Run) -> None:

@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 from toy_run import make_toy_run, toy_decisions
 
+from forgetfilter.errors import plain_label
 from forgetfilter.files import write_json
-from forgetfilter.report.card import make_card, plain_label
+from forgetfilter.report.card import make_card
 from forgetfilter.report.page import script_json
 from forgetfilter.report.sentences import captions, headline, number, visible
+from forgetfilter.report.stage import settings
 from forgetfilter.report.terminal import filter_table
 
 
@@ -74,17 +76,17 @@ def test_probes_and_noise_are_told(tmp_path: Path) -> None:
     run = make_toy_run(tmp_path, rows=6, evaluate=False)
     file = run.folder / "filter" / "summary.json"
     summary = json.loads(file.read_text())
-    assert not any("probes" in line or "Noise" in line for line in headline(make_card(run)))
+    assert not any("probes" in line or "Noise" in line for line in headline(make_card(settings(run))))
     summary |= {"probes": 1040, "noise": {"floor": 0.0125, "share_of_drops_above": 0.854}}
     write_json(file, summary)
-    lines = headline(make_card(run))
+    lines = headline(make_card(settings(run)))
     assert "1,040 probes besides, which are never dropped." in lines
     moved = "Noise: 99% of the scores moved by at most 0.013 when M1 was scored a second time in other batches"
     beyond = "85.4% of the dropped rows lie further than this above the threshold, so that noise alone cannot have"
     assert f"{moved}; {beyond} dropped them." in lines
     summary["noise"]["share_of_drops_above"] = None
     write_json(file, summary)
-    assert f"{moved}." in headline(make_card(run))
+    assert f"{moved}." in headline(make_card(settings(run)))
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(filter_table(summary))
     assert "1,040 probes besides, which are never dropped." in console.export_text()

@@ -13,7 +13,7 @@ from forgetfilter.storage.run_folder import Run
 def test_closing_table_shows_the_run(toy_run: Run) -> None:
     # Kept, dropped, quality, safety of all four models and time, with brackets in a source's name kept as they are.
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(closing_table(toy_run))
+    console.print(closing_table(toy_run.folder))
     text = console.export_text()
     for shown in (
         "63",
@@ -33,7 +33,7 @@ def test_closing_table_shows_the_run(toy_run: Run) -> None:
 def test_closing_table_in_80_columns(toy_run: Run) -> None:
     # Every metric is named and every interval whole, on lines that fit.
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(closing_table(toy_run))
+    console.print(closing_table(toy_run.folder))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert {"toxicity", "mean", "accuracy", "ambiguous", "0.26…0.36"} <= set(text.split())
@@ -42,6 +42,6 @@ def test_closing_table_in_80_columns(toy_run: Run) -> None:
 def test_closing_table_without_labels_and_evaluations(tmp_path: Path) -> None:
     # What the run does not have is left out.
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(closing_table(make_toy_run(tmp_path, labels=False, evaluate=False)))
+    console.print(closing_table(make_toy_run(tmp_path, labels=False, evaluate=False).folder))
     text = console.export_text()
     assert "all" in text and "Safety" not in text and "quality" not in text

@@ -16,9 +16,11 @@ from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.loading import States, resolve
 from forgetfilter.models.loss_pass import score_encoded
+from forgetfilter.models.numerics import Numerics
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
 from forgetfilter.score.parts import Scorer
+from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
@@ -100,7 +102,7 @@ def gradient_distances(run: Run) -> list[float]:
     """The score stage's gradients of the noisy rows against two of them, by the adapter that was saved."""
     lines = run.noisy_data.read_text().splitlines(keepends=True)
     run.safe_data.write_text("".join(lines[3:5]))
-    part = Scorer(run, World(0, 1, 0)).gradients()
+    part = Scorer(settings(run), World(0, 1, 0)).gradients()
     part.make()
     found = scan_shards(part.folder).sort("id").collect()
     near = found.filter(found["id"].is_in([json.loads(line)["id"] for line in lines[3:5]]))
@@ -161,7 +163,9 @@ def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Pa
     assert (run.model("noisy") / "adapter_model.safetensors").exists()
     assert not (run.model("noisy") / "model.safetensors").exists()
     base = resolve(run.config.model.name, None, Path(run.config.cache))
-    with States(base, "bfloat16", "sdpa", torch.device("cpu"), four_bit=True).use(run.model("noisy")) as model:
+    with States(base, Numerics("bfloat16", "sdpa", torch.device("cpu"), four_bit=True)).use(
+        run.model("noisy")
+    ) as model:
         assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
         loss_sum, num_tokens = score_encoded(model, [([5, 6, 7, 8], 2)], 64, torch.device("cpu"))
     assert num_tokens.tolist() == [2] and 0 < loss_sum[0] < 40

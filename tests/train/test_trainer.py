@@ -4,14 +4,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from forgetfilter.train.stage import settings
 from forgetfilter.train.trainer import PlannedTrainer, arguments
 
-from forgetfilter.config.schema import ScheduleConfig
+from forgetfilter.config.schema import Config
+from forgetfilter.process.distributed import World
+from forgetfilter.storage.run_folder import Run
 
 
 def test_a_process_that_sees_eight_gpus_trains_on_one(tmp_path: Path) -> None:
     # Where it sees several and no ranks, transformers says eight, and spreads each micro-batch over them.
-    args = arguments(tmp_path, ScheduleConfig(), 0, 1, 10, 0, False, None, None, True, 1)
+    args = arguments(settings(Run(tmp_path, Config()), "noisy"), 1, 10, "float32", World(0, 1, 0))
     args._n_gpu = 8
     assert args.n_gpu == 1
     args._n_gpu = 0

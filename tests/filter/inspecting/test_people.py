@@ -8,6 +8,7 @@ from forgetfilter.filter.decide import decide
 from forgetfilter.filter.inspecting import review
 from forgetfilter.filter.inspecting.sweep import sweep
 from forgetfilter.filter.inspecting.why import why
+from forgetfilter.filter.stage import settings
 
 from forgetfilter.cli import main
 from forgetfilter.errors import UserError
@@ -18,7 +19,7 @@ from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_shard
 def test_the_curve_by_hand(make_toy: Any, four_rows: Any) -> None:
     # loss rises 1 (unsafe), 0.25 (unsafe), 0, -1: dropping 1, 2 and 3 of them
     toy = make_toy(four_rows)
-    frame = sweep(toy.run(signal="loss_rise", rule="top_k"))
+    frame = sweep(toy.task(signal="loss_rise", rule="top_k"))
     assert frame.select("setting", "threshold", "kept", "dropped", "precision", "recall").rows() == [
         (0.0, None, 4, 0, None, 0.0),
         (1.0, 1.0, 3, 1, 1.0, 0.5),
@@ -35,13 +36,13 @@ def test_the_curve_by_hand(make_toy: Any, four_rows: Any) -> None:
 def test_every_rule_with_a_number_has_a_curve(make_toy: Any, four_rows: Any) -> None:
     # phi's values are scores of the examples; without labels there is no quality; otsu has nothing to vary
     toy = make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
-    assert sweep(toy.run(signal="loss_rise", rule="phi"))["dropped"].to_list() == [0, 1, 2, 3]
-    frame = sweep(toy.run(signal="loss_rise", rule="quantile"))
+    assert sweep(toy.task(signal="loss_rise", rule="phi"))["dropped"].to_list() == [0, 1, 2, 3]
+    frame = sweep(toy.task(signal="loss_rise", rule="quantile"))
     assert len(frame) == 100 and "precision" not in frame.columns
     with pytest.raises(
         UserError, match=r"source_budget has no number to vary: --sweep works with conformal, found_share, phi"
     ):
-        sweep(toy.run(rule="source_budget", source_budget={"mail": 0.5}))
+        sweep(toy.task(rule="source_budget", source_budget={"mail": 0.5}))
 
 
 def test_why(make_toy: Any, four_rows: Any) -> None:
@@ -50,7 +51,7 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
         [("one two three", *four_rows[0][1:]), four_rows[1], ("two three four", *four_rows[2][1:]), four_rows[3]]
     )
     run = toy.run(signal="loss_rise", quantile=0.5)
-    decide(run)
+    decide(settings(run))
     for epoch, loss in enumerate((8.0, 4.0)):
         row = {"id": toy.ids[0], "source": "x", "num_tokens": 4, "loss_sum": loss, "rank": 0, "step": 1, "epoch": epoch}
         path = shard_path(toy.folder / "train" / "noisy" / "losses", 0, epoch)
@@ -74,7 +75,7 @@ def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) ->
     toy.folder = toy.folder.rename(toy.folder.with_name(f"{toy.folder.name} a[1]*"))
     (toy.folder / "data" / "probes.jsonl").write_text(f'{{"id": "{toy.ids[1]}"}}\n')
     run = toy.run(signal="loss_rise", quantile=0.5)
-    assert decide(run)["dropped"] == 2 and sweep(run).height == 100
+    assert decide(settings(run))["dropped"] == 2 and sweep(settings(run)).height == 100
     assert review.write(run, 1).exists() and why(run, toy.ids[0])["neighbours"]
 
 
@@ -83,14 +84,14 @@ def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.Cap
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
     run.write_config()
-    decide(run)
+    decide(settings(run))
     for options in (["--sweep"], ["--why", toy.ids[0]], ["--review", "1"]):
         with pytest.raises(SystemExit) as end:
             main(["filter", str(toy.folder), *options])
         assert end.value.code == 0
     assert (toy.folder / "review.csv").read_text().count("\n") == 2  # the header and one row
     capsys.readouterr()
-    decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 0.5}))
+    decide(toy.task(signal="loss_rise", rule="source_budget", source_budget={"mail": 0.5}))
     with pytest.raises(SystemExit):
         main(["filter", str(toy.folder), "--review", "1"])
     again = capsys.readouterr().out.splitlines()[-1]  # the command that decides by the same settings

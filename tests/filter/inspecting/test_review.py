@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from forgetfilter.filter.decide import decide, input_hash
 from forgetfilter.filter.inspecting import review
+from forgetfilter.filter.stage import settings
 
 from forgetfilter.errors import UserError
 
@@ -29,14 +30,14 @@ def test_a_person_keeps_one_after_all(make_toy: Any, four_rows: Any) -> None:
     # stage's hash say so, and the rule's threshold stays
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
-    decide(run)
-    before = input_hash(run)
+    decide(settings(run))
+    before = input_hash(settings(run))
     review.write(run, 2)
     assert [row["id"] for row in rows(toy.folder)] == [toy.ids[0], toy.ids[2]]  # most forgotten first
-    assert input_hash(run) == before  # nothing was said yet
+    assert input_hash(settings(run)) == before  # nothing was said yet
     edit(toy.folder, {toy.ids[0]: "Yes "})
-    assert input_hash(run) != before
-    summary = decide(run)
+    assert input_hash(settings(run)) != before
+    summary = decide(settings(run))
     assert (summary["kept"], summary["dropped"], summary["threshold"]) == (3, 1, 0.25)
     assert summary["review"] == {"kept": 1, "dropped": 0, "changed": 1}
     assert toy.decisions()["reason"][0] == "kept by review" and not toy.decisions()["drop"][0]
@@ -48,9 +49,9 @@ def test_a_person_drops_a_row_without_a_score(make_toy: Any, four_rows: Any) -> 
     # it stands last among the dropped, with no numbers
     toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
     run = toy.run(signal="loss_rise", quantile=0.5)
-    decide(run)
+    decide(settings(run))
     (toy.folder / "review.csv").write_text(f"keep,id\nno,{toy.ids[4]}\n")
-    decide(run)
+    decide(settings(run))
     dropped = [json.loads(line) for line in (toy.folder / "filter/dropped.jsonl").read_text().splitlines()]
     assert [row["id"] for row in dropped] == [toy.ids[0], toy.ids[2], toy.ids[4]]
     assert [dropped[2][name] for name in ("score", "rank", "reason")] == [None, None, "dropped by review"]
@@ -59,11 +60,11 @@ def test_a_person_drops_a_row_without_a_score(make_toy: Any, four_rows: Any) -> 
 def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) -> None:
     # another rule, another decision, a new review file: the word stays, for keeping and for dropping
     toy = make_toy(four_rows)
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     review.write(toy.run(), 2)
     edit(toy.folder, {toy.ids[0]: "yes", toy.ids[2]: "no"})
     run = toy.run(signal="loss_rise", rule="top_k", top_k=1)  # would drop row 0 alone
-    summary = decide(run)
+    summary = decide(settings(run))
     assert toy.decisions()["drop"].to_list() == [False, False, True, False]
     assert summary["review"] == {"kept": 1, "dropped": 1, "changed": 2}
     review.write(run, 2)
@@ -86,13 +87,13 @@ def test_mistakes_are_named_by_file_and_row(make_toy: Any, four_rows: Any, conte
     toy = make_toy(four_rows)
     (toy.folder / "review.csv").write_text(content)
     with pytest.raises(UserError, match=message):
-        decide(toy.run())
+        decide(toy.task())
 
 
 def test_a_text_is_no_formula(make_toy: Any) -> None:
     # spreadsheets would run a cell that begins with =; such a text gets an apostrophe
     toy = make_toy([("=1+1", "a", None, 1, 0.0, 9.0), ("b", "a", None, 1, 0.0, 0.0)])
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     review.write(toy.run(), 10)
     assert rows(toy.folder)[0]["text"] == "'=1+1"
 
@@ -104,7 +105,7 @@ def test_files_of_spreadsheets(make_toy: Any, four_rows: Any, written: str) -> N
     # parted by semicolons or tabs, columns in any order and case, empty lines
     toy = make_toy(four_rows)
     (toy.folder / "review.csv").write_bytes(written.format(toy.ids[0], toy.ids[1]).encode())
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     assert toy.decisions()["reason"][0] == "kept by review"
     assert ("dropped by review" in toy.decisions()["reason"]) == ("no" in written)
 
@@ -112,11 +113,11 @@ def test_files_of_spreadsheets(make_toy: Any, four_rows: Any, written: str) -> N
 def test_where_nothing_is_dropped_the_most_forgotten_are_shown(make_toy: Any, four_rows: Any) -> None:
     # loss rises 1, 0, 0.25, -1: those of the kept come after the dropped, with their texts from the data
     toy = make_toy(four_rows)
-    decide(toy.run(signal="loss_rise", rule="phi", phi=9.0))
+    decide(toy.task(signal="loss_rise", rule="phi", phi=9.0))
     review.write(toy.run(), 2)
     shown = rows(toy.folder)
     assert [(row["id"], row["text"]) for row in shown] == [(toy.ids[0], "größte Kränkung"), (toy.ids[2], "an insult")]
-    decide(toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0}))
+    decide(toy.task(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0}))
     review.write(toy.run(), 1)
     assert [row["id"] for row in rows(toy.folder)] == [toy.ids[2]]  # the dropped first
 
@@ -125,7 +126,7 @@ def test_a_column_of_ones_own_stays(make_toy: Any, four_rows: Any) -> None:
     # what a person wrote beside the words is in the next file too
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
-    decide(run)
+    decide(settings(run))
     (toy.folder / "review.csv").write_text(f"id,keep,remark\n{toy.ids[0]},,unsure\n{toy.ids[1]},no,rude\n")
     review.write(run, 2)
     assert {row["id"]: (row["keep"], row["remark"]) for row in rows(toy.folder)} == {
@@ -138,7 +139,7 @@ def test_a_column_of_ones_own_stays(make_toy: Any, four_rows: Any) -> None:
 def test_other_data_than_was_decided_on(make_toy: Any, four_rows: Any) -> None:
     # no text of another row is shown for one
     toy = make_toy(four_rows)
-    decide(toy.run(signal="loss_rise", quantile=0.5))
+    decide(toy.task(signal="loss_rise", quantile=0.5))
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().split("\n")
     (toy.folder / "data" / "noisy.jsonl").write_text("\n".join([lines[1], lines[0], *lines[2:]]))
     with pytest.raises(UserError, match=r"noisy.jsonl is not what was decided on: run the filter stage again"):
@@ -157,10 +158,10 @@ def test_a_probe_that_a_person_drops_is_none(make_toy: Any) -> None:
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
     (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[60:100]))
     run = toy.run(signal="loss_rise", rule="conformal", max_false_drop=0.2)
-    assert (decide(run)["probes"], run.folder.joinpath("review.csv").exists()) == (40, False)
-    first = decide(run)["threshold"]
+    assert (decide(settings(run))["probes"], run.folder.joinpath("review.csv").exists()) == (40, False)
+    first = decide(settings(run))["threshold"]
     (toy.folder / "review.csv").write_text("keep,id\n" + "".join(f"no,{name}\n" for name in toy.ids[96:100]))
-    summary = decide(run)
+    summary = decide(settings(run))
     assert (summary["probes"], summary["review"]["dropped"]) == (36, 4) and summary["threshold"] < first
     assert toy.decisions()["drop"].to_list()[96:100] == [True] * 4
     assert not toy.decisions()["probe"].to_list()[99]

@@ -99,7 +99,7 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
         ("variability", "log_los"),
     ):
         with pytest.raises(UserError, match=f"filter.signal={signal} needs .*{setting}"):
-            decide(make_toy(four_rows).run(signal=signal))
+            decide(make_toy(four_rows).task(signal=signal))
 
 
 def test_probes_are_never_dropped(make_toy: Any) -> None:
@@ -111,12 +111,12 @@ def test_probes_are_never_dropped(make_toy: Any) -> None:
     toy = make_toy(rows)
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
     (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[1::2]))
-    summary = decide(toy.run(signal="loss_rise", quantile=0.1))
+    summary = decide(toy.task(signal="loss_rise", quantile=0.1))
     assert (summary["dropped"], summary["probes"]) == (10, 100)
     decisions = toy.decisions()
     assert decisions["probe"].sum() == 100 and not decisions.filter("probe")["drop"].any()
     toy.write_losses("after", [(i, 1, 500.0 if n % 20 == 0 else n) for n, i in enumerate(toy.ids)])
-    summary = decide(toy.run(signal="loss_rise", rule="conformal", max_false_drop=0.1))
+    summary = decide(toy.task(signal="loss_rise", rule="conformal", max_false_drop=0.1))
     found = toy.decisions()
     assert summary["note"].startswith("100 probes; at most 10%")
     assert found.filter(pl.col("score") == 500)["drop"].all() and summary["dropped"] <= 10 + 0.1 * 90
@@ -127,20 +127,20 @@ def test_probes_are_never_dropped(make_toy: Any) -> None:
     first = json.loads((toy.folder / "filter" / "dropped.jsonl").read_text().splitlines()[0])
     assert first["p_value"] == pytest.approx(1 / 101) and first["rank"] == 1
     dropped_by_bound = summary["dropped"]
-    summary = decide(toy.run(signal="loss_rise", rule="conformal", fdr=0.3))
+    summary = decide(toy.task(signal="loss_rise", rule="conformal", fdr=0.3))
     reason = dict(toy.decisions().filter(~pl.col("probe")).select("drop", "reason").iter_rows())
     limit = summary["note"].split("p <= ")[1]
     assert reason == {
         True: f"forgotten more than the probes allow (p up to {limit})",
         False: f"within what the probes show (p above {limit})",
     }
-    summary = decide(toy.run(signal="loss_rise", rule="conformal", fdr=0.001))
+    summary = decide(toy.task(signal="loss_rise", rule="conformal", fdr=0.001))
     assert summary["dropped"] == 0 and summary["note"].endswith("no p-value is low enough: nothing dropped")
     assert set(toy.decisions().filter(~pl.col("probe"))["reason"]) == {summary["note"]}
-    curve = sweep(toy.run(signal="loss_rise", rule="conformal"))
+    curve = sweep(toy.task(signal="loss_rise", rule="conformal"))
     assert curve.filter(setting=0.1)["dropped"].item() == dropped_by_bound and curve["dropped"].is_sorted()
     with pytest.raises(UserError, match=r"varies filter.max_false_drop, .* set filter.fdr=null"):
-        sweep(toy.run(signal="loss_rise", rule="conformal", fdr=0.1))
+        sweep(toy.task(signal="loss_rise", rule="conformal", fdr=0.1))
 
 
 def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
@@ -149,7 +149,7 @@ def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
 
     toy = make_toy(four_rows)
     toy.write_losses("noise", [(i, n, loss + 0.5 * n) for i, (*_, n, loss, _) in zip(toy.ids, four_rows)])
-    summary = decide(toy.run(signal="loss_rise", rule="top_k", top_k=2))
+    summary = decide(toy.task(signal="loss_rise", rule="top_k", top_k=2))
     assert summary["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": 0.5}  # rises 1 and 0.25
     budget = toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0, "book": 1.0})
     assert decide(budget)["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": None}  # no one threshold
@@ -164,12 +164,12 @@ def test_noise_is_what_the_scores_move_by(make_toy: Any) -> None:
     toy.write_losses(
         "noise", [(i, 1, 1.0 + (9.0 if n % 100 == 7 else 0.01 * (-1) ** n)) for n, i in enumerate(toy.ids)]
     )
-    noise = decide(toy.run(signal="loss_rise", quantile=0.1))["noise"]
+    noise = decide(toy.task(signal="loss_rise", quantile=0.1))["noise"]
     assert noise == {"floor": pytest.approx(0.01), "share_of_drops_above": pytest.approx(28 / 30, abs=0.04)}
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
     (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[:40]))
-    assert decide(toy.run(signal="excess_rise", quantile=0.1))["noise"]["floor"] == pytest.approx(0.01)
-    assert decide(toy.run(signal="conditional_rise", quantile=0.1))["noise"]["floor"] < 0.5
+    assert decide(toy.task(signal="excess_rise", quantile=0.1))["noise"]["floor"] == pytest.approx(0.01)
+    assert decide(toy.task(signal="conditional_rise", quantile=0.1))["noise"]["floor"] < 0.5
 
 
 def test_token_rises() -> None:

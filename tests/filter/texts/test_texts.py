@@ -142,12 +142,12 @@ def test_decides_on_clusters(families: Any) -> None:
 
     rises = [(i, 4, 3.0 + (n >= 20) + n / 100) for n, i in enumerate(families.ids)]
     families.write_losses("after", rises)
-    summary = decide(families.run(signal="pooled_rise", quantile=0.5))
+    summary = decide(families.task(signal="pooled_rise", quantile=0.5))
     assert summary["by_source"] == {"cake": {"kept": 20, "dropped": 0}, "car": {"kept": 0, "dropped": 20}}
     assert (folder_of(families, "cluster") / "manifest.json").exists()
     # its scores have two heaps, whether or not one of them is harm: the automatic rule says so
-    assert "heaps by kind of row" in decide(families.run(signal="pooled_rise", rule="otsu"))["note"]
-    assert "heaps by kind of row" not in decide(families.run(signal="loss_rise", rule="otsu"))["note"]
+    assert "heaps by kind of row" in decide(families.task(signal="pooled_rise", rule="otsu"))["note"]
+    assert "heaps by kind of row" not in decide(families.task(signal="loss_rise", rule="otsu"))["note"]
 
 
 @pytest.mark.parametrize("rows", [["!"], ["one word"], ["!", "?", "."], ["a word", "a word", "the other word", ""]])

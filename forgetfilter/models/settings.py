@@ -1,0 +1,61 @@
+"""The released model M0 as the stages are told of it: by name, before anything is loaded.
+
+torch is imported only where a device is asked for: a stage that finds itself done starts without it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forgetfilter.config.schema import Config
+
+if TYPE_CHECKING:
+    import torch
+
+    from forgetfilter.models.loading import ModelRef
+    from forgetfilter.models.numerics import Numerics
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The settings of the model; `on` says what its `auto` stands for."""
+
+    name: str
+    revision: str | None
+    chat_template: str | None
+    """The user's Jinja file."""
+    dtype: str
+    attention: str
+    four_bit: bool
+    """Whether its weights are stored in 4 bits: adapters of QLoRA belong to such a base."""
+    cache: Path
+
+    @classmethod
+    def of(cls, config: Config) -> "ModelSettings":
+        model, cache = config.model, Path(config.cache).expanduser()
+        four_bit = config.train.method == "qlora"
+        return cls(model.name, model.revision, model.chat_template, model.dtype, model.attention, four_bit, cache)
+
+    def base(self) -> "ModelRef":
+        """The model on disk, fetched or converted if need be. UserError where it is not to be had."""
+        from forgetfilter.models.loading import resolve
+
+        return resolve(self.name, self.revision, self.cache)
+
+    def tokenizer(self) -> Any:
+        from forgetfilter.models.loading import load_tokenizer
+
+        return load_tokenizer(self.base().path, self.chat_template)
+
+    def plain_dtype(self, device: "torch.device") -> str:
+        """The dtype of another model that is loaded as it is, such as a guard."""
+        from forgetfilter.models.numerics import compute_dtype
+
+        return compute_dtype(self.dtype, device)
+
+    def on(self, device: "torch.device") -> "Numerics":
+        """UserError for an attention that the device does not have."""
+        from forgetfilter.models.numerics import Numerics, attention_backend, compute_dtype
+
+        dtype = compute_dtype(self.dtype, device, self.four_bit)
+        return Numerics(dtype, attention_backend(self.attention, device), device, self.four_bit)

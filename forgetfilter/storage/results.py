@@ -1,0 +1,112 @@
+"""What the stages have left in a run folder, for those who tell of it. `folder` is the run folder everywhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forgetfilter.config.schema import SUITES
+from forgetfilter.errors import UserError
+from forgetfilter.files import read_json
+
+MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """state.json: {STAGE: {"status", "input_hash", "start", "seconds", "world_size", ...}}, empty before any stage."""
+    state: dict[str, Any] = read_optional(folder / "state.json") or {}
+    return state
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """filter/summary.json of a run."""
+    path = folder / "filter" / "summary.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run the filter stage first")
+    summary: dict[str, Any] = read_json(path)
+    return summary
+
+
+def read_decisions(folder: Path) -> pl.DataFrame:
+    """filter/decisions.parquet, a row an example; its columns are in docs/filter.md."""
+    path = folder / "filter" / "decisions.parquet"
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
+
+
+def read_dropped(folder: Path) -> Iterator[dict[str, Any]]:
+    """The records of filter/dropped.jsonl, the most forgotten first, each with why it was dropped."""
+    path = folder / "filter" / "dropped.jsonl"
+    try:
+        with open(path, encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines if line.strip())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
+
+
+def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str, dict[str, Any]]]:
+    """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
+
+    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A `stale_refit`,
+    one that is not of today's decision, has none.
+    """
+    models = [model for model in MODELS if model != "refit" or not stale_refit]
+    gains = read_optional(folder / "eval" / "gains.json") or {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    tasks = sorted({path.parent.name for path in (folder / "eval").glob("*/lm_eval-*/metrics.json")})
+    for suite in (*SUITES, *tasks):
+        for model in models:
+            path = folder / "eval" / model / suite / "metrics.json"
+            for metric, measured in (read_optional(path) or {}).get("metrics", {}).items():
+                if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
+                    continue
+                gain = gains.get(suite, {}).get(metric) if model == "refit" else None
+                entry = measured | {"gain": gain} if gain else measured
+                found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
+    return found
+
+
+def read_errors(folder: Path) -> list[str]:
+    """How far the scoring of the run's suites was measured to err, each sentence once."""
+    found = (read_optional(path) or {} for path in sorted((folder / "eval").glob("*/*/metrics.json")))
+    return list(dict.fromkeys(measured["error"] for measured in found if measured.get("error")))
+
+
+def refit_metrics(folder: Path) -> list[Path]:
+    """The files of what was measured of refit, current or not."""
+    return list((folder / "eval" / "refit").glob("*/metrics.json"))
+
+
+def read_time(folder: Path) -> dict[str, dict[str, Any]]:
+    """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
+
+    Without the report stage, which is not over while it writes this.
+    """
+    stages = {name: entry for name, entry in read_state(folder).items() if name != "report"}
+    ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
+    keys = ("status", "start", "seconds", "memory_gb", "gpu_gb", "world_size")
+    return {name: {key: entry.get(key) for key in keys} for name, entry in ordered}
+
+
+def scorings(signals: Path) -> list[str]:
+    """Names of the scorings: before, after, and what a signal may need beside them."""
+    there = (path.parent.relative_to(signals) for path in signals.rglob("manifest.json"))
+    further = sorted(str(name) for name in there if name.name not in ("before-generations", "after-generations"))
+    return ["before", "after", *(name for name in further if name not in ("before", "after", "texts"))]
+
+
+def read_scalars(path: Path) -> dict[str, Any] | None:
+    """The entries of a manifest that are plain values, or None without one."""
+    manifest = read_optional(path)
+    if manifest is None:
+        return None
+    return {key: value for key, value in manifest.items() if not isinstance(value, dict | list)}
+
+
+def read_optional(path: Path) -> Any:
+    """A JSON file's value, None where it is not there."""
+    return read_json(path) if path.exists() else None

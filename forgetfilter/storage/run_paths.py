@@ -1,0 +1,50 @@
+"""Where the files of a run lie below its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, eq=False)
+class RunPaths:
+    """The paths of a run folder."""
+
+    folder: Path
+
+    @property
+    def noisy_data(self) -> Path:
+        return self.folder / "data" / "noisy.jsonl"
+
+    @property
+    def originals(self) -> Path:
+        """Where the noisy rows are as they came: see forgetfilter/data/original_rows.py."""
+        return self.folder / "data" / "originals"
+
+    @property
+    def safe_data(self) -> Path:
+        return self.folder / "data" / "safe.jsonl"
+
+    @property
+    def probes(self) -> Path:
+        """Which of the noisy data are probes; not there without any."""
+        return self.folder / "data" / "probes.jsonl"
+
+    @property
+    def control_data(self) -> Path:
+        """The control set; not there without one."""
+        return self.folder / "data" / "control.jsonl"
+
+    @property
+    def kept_data(self) -> Path:
+        return self.folder / "filter" / "kept.jsonl"
+
+    def eval_prompts(self, suite: str) -> Path:
+        """Held-out prompts of a suite, written by the mix stage."""
+        return self.folder / "data" / "eval" / f"{suite}.jsonl"
+
+    def model(self, name: str) -> Path:
+        """The model or adapter that a training stage (noisy, safe, control, refit) made."""
+        return self.folder / "train" / name
+
+    def signals(self, state: str) -> Path:
+        """The shards of a scoring: `before` (M1), `after` (M2), or another one of the score stage."""
+        return self.folder / "signals" / state
