@@ -88,7 +88,7 @@ class Verdict:
     """A line for people on what the rule found, such as that nothing separates the examples."""
 
     def cut(self, scores: Scores) -> float | None:
-        """The rule's own cut, or the lowest score dropped; None without any, or where no one score parts them."""
+        """The rule's own cut, or the lowest score dropped; None without any, or if no single score separates them."""
         if self.threshold is not None or not self.drop.any():
             return self.threshold
         ordered = taken(self.drop, scores.candidates)

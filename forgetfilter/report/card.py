@@ -79,10 +79,10 @@ def make_card(reported: Reported) -> dict[str, Any]:
 
 
 def unscored(summary: dict[str, Any]) -> list[str]:
-    """How many rows were kept without a score, and for want of what; of summary.json or the card."""
+    """How many rows were kept without a score, and what they lack; of summary.json or the card."""
     valueless = summary.get("valueless") or 0
-    counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"a value of {summary['signal']}": valueless}
-    return [f"{count:,} kept without a score, for want of {want}" for want, count in counts.items() if count]
+    counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"value of {summary['signal']}": valueless}
+    return [f"{count:,} kept without a score (no {lacking})" for lacking, count in counts.items() if count]
 
 
 def probes(summary: dict[str, Any]) -> list[str]:

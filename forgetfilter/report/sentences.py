@@ -10,7 +10,9 @@ from forgetfilter.report import charts
 
 DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
 
-NO_THRESHOLD = "No line is drawn for the threshold: no one score parts the dropped from the kept here."
+NO_THRESHOLD = (
+    "No line is drawn for the threshold, because no single score separates the dropped from the kept examples."
+)
 
 # Parts of the metric names that speak for a suite in the headline, the first that is there.
 _SPOKESMEN = {

@@ -56,7 +56,7 @@ def test_says_when_nothing_is_dropped(make_toy: Any, four_rows: Any, capsys: pyt
     main([str(toy.folder), "filter.quantile=0"])
     printed = capsys.readouterr().out
     assert "Nothing was dropped" in printed
-    assert "1 kept without a score, for want of label tokens." in printed
+    assert "1 kept without a score (no label tokens)." in printed
 
 
 def test_starts_without_torch(make_toy: Any, four_rows: Any) -> None:

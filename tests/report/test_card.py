@@ -65,7 +65,10 @@ def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
     write_json(run.folder / "filter" / "summary.json", summary | {"signal": "guard", "unscored": 3, "valueless": 2})
     card = make_card(settings(run))
     assert card["manifests"]["guard"] == {"guard": "hash-of-guard", "batch": 16}
-    told = ["1 kept without a score, for want of label tokens", "2 kept without a score, for want of a value of guard"]
+    told = [
+        "1 kept without a score (no label tokens)",
+        "2 kept without a score (no value of guard)",
+    ]
     assert unscored(card) == told
 
 

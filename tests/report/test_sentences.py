@@ -46,7 +46,7 @@ from forgetfilter.report.terminal import filter_table
         ),
         ({"threshold_line": None, "axis": "rise"}, "or more were dropped; this signal has no line in a map of losses."),
         ({"threshold_line": None}, "a score of 1 or more were dropped."),  # a summary of before it had lines
-        ({"threshold": None}, "no one score parts the dropped from the kept here."),
+        ({"threshold": None}, "no single score separates the dropped from the kept examples."),
     ],
 )
 def test_what_a_row_at_the_threshold_came_to(given: dict[str, Any], said: str) -> None:
