@@ -45,7 +45,7 @@ def test_a_refused_decision_leaves_the_earlier_one(make_toy: Any, four_rows: Any
     main([str(toy.folder)])
     before = {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()}
     with pytest.raises(UserError, match="drops every example"):
-        main([str(toy.folder), "filter.quantile=1"])
+        main([str(toy.folder), "filter.rule=top_k", "filter.top_k=9"])
     assert {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()} == before
 
 
