@@ -129,6 +129,7 @@ def preflight(run: Run, models: bool = True) -> None:
 
     from forgetfilter.data import tokens
     from forgetfilter.models import vllm_engine
+    from forgetfilter.models.preflight import check_answers_fit, check_model
     from forgetfilter.models.prepare import prepare_rivals
     from forgetfilter.models.settings import ModelSettings
     from forgetfilter.process.launch import LAUNCHER
@@ -137,15 +138,22 @@ def preflight(run: Run, models: bool = True) -> None:
     if config.launch.nodes > 1 and not os.environ.get(LAUNCHER):
         raise UserError(f"launch.nodes is {config.launch.nodes}: submit with sbatch slurm/run_forgetfilter.sh")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if models:
-        model.on(device)
     if device.type == "cuda" and config.launch.processes > torch.cuda.device_count():
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
         )
-    if config.train.deepspeed:
-        importlib.import_module("forgetfilter.train.zero").settings(config.train.deepspeed)
+    if config.train.deepspeed and not config.only_evaluates:
+        zero = importlib.import_module("forgetfilter.train.zero")
+        for name in ("noisy", "safe", "refit", *(["control"] if config.has_control else [])):
+            zero.settings(config.train.deepspeed, config.train.method, name, config.train.schedule(name))
     if config.eval.backend == "vllm":
         vllm_engine.require()
     prepare_rivals(config.score)
+    if models:
+        adapted = config.train.method != "full" and not config.only_evaluates
+        names, base = config.train.lora.target_modules if adapted else None, model.base().path
+        check_model(base, model.on(device).attention, config.train.packing, names)
+        answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
+        answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
+        check_answers_fit(base, answers)
     tokens.check_template(model.tokenizer(), config.eval.system_prompt)

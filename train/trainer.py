@@ -159,7 +159,9 @@ def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, w
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
-        deepspeed=deepspeed_settings(options.deepspeed) if options.deepspeed else None,
+        deepspeed=deepspeed_settings(options.deepspeed, options.method, task.name, task.schedule)
+        if options.deepspeed
+        else None,
         use_cpu=use_cpu,
         ddp_backend="gloo" if use_cpu and world.size > 1 else None,
         ddp_find_unused_parameters=False,

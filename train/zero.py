@@ -6,23 +6,76 @@ from typing import Any
 
 import torch
 
+from forgetfilter.config.schema import ScheduleConfig
 from forgetfilter.errors import UserError, nearest
 
 NAMES = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 
 
-def settings(name: str) -> dict[str, Any]:
-    """The DeepSpeed configuration; "auto" values are filled in from the training arguments by transformers."""
+SIZES = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+GATHER = "stage3_gather_16bit_weights_on_model_save"
+
+
+def settings(name: str, method: str, stage: str, schedule: ScheduleConfig) -> dict[str, Any]:
+    """The DeepSpeed configuration of a training stage; "auto" values are filled in from the training arguments by
+    transformers. UserError by its key where a file's own value is not the run's."""
     if name in NAMES:
         return _named(int(name[4]), offload=name.endswith("offload"))
-    path = Path(name)
+    return _merged(_read(Path(name)), Path(name), method, stage, schedule)
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"train.deepspeed: {name!r} is no file{nearest(name, NAMES)}")
+        raise UserError(f"train.deepspeed: {str(path)!r} is no file{nearest(str(path), NAMES)}")
     try:
-        loaded: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} line {error.lineno}: not valid JSON ({error.msg})") from error
+        loaded = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        line, why = getattr(error, "lineno", 1), getattr(error, "msg", type(error).__name__)
+        raise UserError(f"{path} line {line}: not valid JSON ({why}); JSON has no comments") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: train.deepspeed must be a JSON object")
+    for key in ("zero_optimization", "optimizer", "bf16", "fp16"):
+        if not isinstance(loaded.get(key, {}), dict):
+            raise UserError(f"{path}: {key} must be a JSON object")
     return loaded
+
+
+def _merged(given: dict[str, Any], path: Path, method: str, stage: str, schedule: ScheduleConfig) -> dict[str, Any]:
+    """The file's settings with what the run decides as auto, which transformers fills in."""
+    if "scheduler" in given:
+        raise UserError(f"{path}: scheduler: the rate follows train.{stage}.schedule; delete scheduler there")
+    for key in SIZES:
+        if given.get(key, "auto") != "auto":
+            way = f'batches follow train.{stage}.batch_size and train.micro_batch_tokens; write "auto"'
+            raise UserError(f"{path}: {key} is {given[key]!r}, but {way}")
+    merged = {"bf16": {"enabled": "auto"}, "fp16": {"enabled": "auto"}} | given | dict.fromkeys(SIZES, "auto")
+    _check_same(path, "gradient_clipping", given, schedule.max_grad_norm, f"train.{stage}.max_grad_norm")
+    merged |= {"gradient_clipping": "auto", "steps_per_print": given.get("steps_per_print", 10**9)}
+    if "optimizer" in given:
+        merged["optimizer"] = _optimizer(given["optimizer"], path, stage, schedule)
+    if _stage_of(given) == 3 and method == "full":
+        if given["zero_optimization"].get(GATHER) is False:
+            raise UserError(f"{path}: zero_optimization.{GATHER} is false, so no weights would be saved: write true")
+        merged["zero_optimization"] = given["zero_optimization"] | {GATHER: True}
+    return merged
+
+
+def _optimizer(given: dict[str, Any], path: Path, stage: str, schedule: ScheduleConfig) -> dict[str, Any]:
+    if given.get("type") != "AdamW":
+        raise UserError(f"{path}: optimizer.type is {given.get('type')!r}, but every training uses AdamW; write AdamW")
+    params = given.get("params", {})
+    if not isinstance(params, dict):
+        raise UserError(f"{path}: optimizer.params must be a JSON object")
+    own = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "betas": [0.9, 0.999], "eps": 1e-8}
+    for key, value in own.items():
+        whose = f"train.{stage}.{key}" if key in ("lr", "weight_decay") else "the run's"
+        _check_same(path, key, params, value, whose, "optimizer.params.")
+    return given | {"params": params | dict.fromkeys(own, "auto")}
+
+
+def _check_same(path: Path, key: str, given: dict[str, Any], own: object, whose: str, prefix: str = "") -> None:
+    if given.get(key, "auto") not in ("auto", own):
+        raise UserError(f'{path}: {prefix}{key} is {given[key]!r}, but {whose} is {own!r}: write "auto", or the same')
 
 
 def _named(stage: int, offload: bool) -> dict[str, Any]:
@@ -56,4 +109,10 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
 
 def zero_stage(name: str | None) -> int:
     """0 to 3; 0 without DeepSpeed."""
-    return int(settings(name).get("zero_optimization", {}).get("stage", 0)) if name else 0
+    if not name:
+        return 0
+    return int(name[4]) if name in NAMES else _stage_of(_read(Path(name)))
+
+
+def _stage_of(given: dict[str, Any]) -> int:
+    return int(given.get("zero_optimization", {}).get("stage", 0))

@@ -2,14 +2,21 @@
 
 import hashlib
 import os
+import secrets
+import socket
+import threading
+import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.schema import TrackingConfig
+from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import world
 from forgetfilter.process.progress import console
+
+REACH = 5.0  # seconds in which a server must answer
 
 
 class Tracker:
@@ -55,9 +62,17 @@ def _without(error: Exception) -> None:
 
 
 def mode(wanted: str) -> str:
-    """online, offline or disabled: what `auto` means here. The key is only looked for, never read into a log."""
+    """online, offline or disabled: what `auto` means here, after W&B's own WANDB_MODE and WANDB_DISABLED.
+
+    The key is only looked for, never read into a log.
+    """
     if wanted != "auto":
         return wanted
+    own = os.environ.get("WANDB_MODE", "").lower()
+    if own == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "disabled"
+    if own in ("online", "offline", "dryrun"):
+        return "offline" if own == "dryrun" else own
     netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     keyed = os.environ.get("WANDB_API_KEY") or (netrc.exists() and "wandb" in netrc.read_text(errors="replace"))
     return "online" if keyed else "offline"
@@ -73,6 +88,9 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
+    if chosen == "online" and (trouble := unreachable()):
+        console.print(f"W&B is not reachable ({trouble}): kept offline in {folder / 'wandb'}, for wandb sync")
+        chosen = "offline"
     try:
         run = wandb.init(
             project=config.project,
@@ -97,5 +115,34 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
         tracker.finish()
 
 
+def unreachable() -> str | None:
+    """Why W&B's server, or the proxy before it, cannot be connected to; None where it can. It takes REACH seconds."""
+    import wandb
+
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    address = urllib.parse.urlsplit(proxy or os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url)
+    place = (address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
+    found: list[str | None] = []
+    asking = threading.Thread(target=lambda: found.append(_connected(place)), daemon=True)  # names may take minutes
+    asking.start()
+    asking.join(REACH)
+    return found[0] if found else f"no answer from {place[0]} in {REACH:.0f} s"
+
+
+def _connected(place: tuple[str, int]) -> str | None:
+    try:
+        socket.create_connection(place, timeout=REACH).close()
+    except OSError as error:
+        return f"{place[0]}: {error.strerror or error}"
+    return None
+
+
 def run_id(folder: Path, stage: str) -> str:
-    return hashlib.sha256(f"{folder.resolve()}\n{stage}".encode()).hexdigest()[:16]
+    """Of the W&B run of a stage: the same after every restart, another one in a folder that was made anew."""
+    folder = folder.resolve()
+    note = folder / "tracking.json"
+    if not note.exists():
+        earlier = (folder / "wandb").exists()  # tracked before the folder had a name of its own
+        write_json(note, {"id": "" if earlier else secrets.token_hex(8)})
+    own = read_json(note)["id"]
+    return hashlib.sha256(f"{folder}\n{stage}{own}".encode()).hexdigest()[:16]

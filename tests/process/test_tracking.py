@@ -1,5 +1,8 @@
+import hashlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +11,13 @@ from typing import Any
 import pytest
 
 from forgetfilter.config.schema import TrackingConfig
-from forgetfilter.process.tracking import Tracker, mode, run_id, tracked
+from forgetfilter.process.tracking import Tracker, mode, run_id, tracked, unreachable
 
 
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DISABLED", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     return tmp_path / "netrc"
 
@@ -36,6 +40,40 @@ def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.M
     no_key.unlink()
     monkeypatch.setenv("WANDB_API_KEY", "k")
     assert mode("auto") == "online"
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("WANDB_MODE", "offline", "offline"), ("WANDB_MODE", "disabled", "disabled"), ("WANDB_MODE", "online", "online"),
+    ("WANDB_MODE", "dryrun", "offline"), ("WANDB_DISABLED", "true", "disabled"), ("WANDB_DISABLED", "false", "online"),
+])  # fmt: skip
+def test_auto_leaves_the_environment_its_say(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    # With a key too; a mode that the config names is taken whatever the environment says.
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    monkeypatch.setenv(name, value)
+    assert mode("auto") == expected and mode("online") == "online"
+
+
+def test_a_server_that_is_not_there_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody listens: at once. Somebody does, or the proxy before it: fine.
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        assert "refused" in str(unreachable())
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert unreachable() is None
+
+
+def test_a_folder_made_anew_is_a_new_run(tmp_path: Path) -> None:
+    # Its name alone does not continue what was deleted; one that was tracked before it had an id of its own goes on.
+    first = run_id(tmp_path / "run", "eval")
+    assert run_id(tmp_path / "run", "eval") == first
+    shutil.rmtree(tmp_path / "run")
+    assert run_id(tmp_path / "run", "eval") != first
+    (tmp_path / "old" / "wandb").mkdir(parents=True)
+    old = hashlib.sha256(f"{(tmp_path / 'old').resolve()}\neval".encode()).hexdigest()[:16]
+    assert run_id(tmp_path / "old", "eval") == old
 
 
 def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from forgetfilter.errors import UserError
+from forgetfilter.models.preflight import check_answers_fit, check_model
+
+SIZES = {"vocab_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+
+
+@pytest.mark.parametrize(("kind", "packing", "told"), [
+    ("bert", False, "the model looks ahead"), ("bert", True, "the model looks ahead"),
+    ("t5", True, "t5 is no causal language model"), ("bloom", True, "sdpa does not work with the model"),
+])  # fmt: skip
+def test_kinds_that_cannot_be_are_refused(tmp_path: Path, kind: str, packing: bool, told: str) -> None:
+    # In one line, from the folder alone.
+    config = AutoConfig.for_model(kind, **(SIZES if kind != "t5" else {"d_model": 8, "num_layers": 1, "num_heads": 2}))
+    (AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForCausalLM).from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=rf"^model\.(name|attention): .*{told}"):
+        check_model(tmp_path, "sdpa", packing, None)
+
+
+def test_a_model_that_works_passes_with_its_layers(tiny_model: Path, tmp_path: Path) -> None:
+    # Its weights and the adapter's layers are looked at too.
+    check_model(tiny_model, "sdpa", True, ["q_proj"])
+    with pytest.raises(UserError, match=r"^train\.lora\.target_modules: nosuch not in the model"):
+        check_model(tiny_model, "sdpa", True, ["q_proj", "nosuch"])
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "config.json").write_text(
+        (folder / "config.json").read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
+    )
+    with pytest.raises(UserError, match="lacks weights"):
+        check_model(folder, "sdpa", True, None)
+
+
+def test_answers_longer_than_the_context_are_refused(tiny_model: Path) -> None:
+    # The tiny model has 512 positions.
+    check_answers_fit(tiny_model, {"eval.max_new_tokens": 511})
+    with pytest.raises(UserError, match=r"eval\.max_new_tokens is 512, but the model's context has 512 tokens"):
+        check_answers_fit(tiny_model, {"eval.max_new_tokens": 512})
