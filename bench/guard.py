@@ -19,7 +19,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from forgetfilter.data.records import content_id, read_records
 from forgetfilter.mix.benchmarks.candidates import Candidate
 from forgetfilter.mix.benchmarks.mixture import LEFT_OUT, candidates
-from forgetfilter.models.guard_models import CLASSIFYING, fill
+from forgetfilter.models import guards
+from forgetfilter.models.guard_models import fill
 from forgetfilter.models.sentence_encoder import CONTEXT, PACKAGED, find_encoder
 from forgetfilter.storage.run_folder import Run
 
@@ -51,7 +52,7 @@ def labelled(runs: list[Run]) -> list[tuple[str, bool]]:
         for name, members in there.items():
             free = [candidate for candidate in members if candidate.group not in taken]
             chosen |= {content_id(candidate.messages): candidate for candidate in drawn(name, free)}
-    template = CLASSIFYING["classifier"].template
+    template = guards.get("classifier", "score.guard.name").template
     return [
         (fill(template, *(message["content"] for message in candidate.messages[-2:])), candidate.label == "unsafe")
         for candidate in chosen.values()

@@ -98,7 +98,7 @@ def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
         for side, run in _all(first, second)
     ]
     tasks = sorted({name for one in has for name in one if name.startswith(suites.TASK_PREFIX)})
-    shared = [name for name in (*suites.SUITES, *tasks) if all(name in one for one in has)]
+    shared = [name for name in (*(suite.name for suite in suites.every()), *tasks) if all(name in one for one in has)]
     if not shared:
         raise UserError(
             f"{_names(first.runs)} ({first.model}) and {_names(second.runs)} ({second.model}) have no evaluated suite "

@@ -123,6 +123,8 @@ def score_suite(run: Run, model: str, suite: str, verdicts: Verdicts) -> dict[st
             table.write_parquet(temporary)
     values = {name: asdict(metric) for name, metric in metrics.items()}
     told: dict[str, Any] = {"suite": suite, "model": model, "metrics": values}
+    if made_with := measured.made_with(settings):
+        told["made_with"] = made_with
     if measured.judged:
         told |= {"judge": settings.judge, "failed": sum(verdict is None for verdict in verdicts.values())}
     if measured.error:

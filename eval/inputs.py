@@ -76,7 +76,7 @@ def suites_with_prompts(run: Run) -> list[str]:
 def unasked(run: Run) -> list[str]:
     """The suites whose prompts are there for nothing: eval.suites has none that asks them."""
     asked = {prompts(run, suites.get(name)) for name in run.config.eval.suites}
-    own = (suite for suite in suites.SUITES.values() if not suite.prompts)
+    own = (suite for suite in suites.every() if not suite.prompts)
     return [suite.name for suite in own if prompts(run, suite).exists() and prompts(run, suite) not in asked]
 
 

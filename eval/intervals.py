@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, stdtrit
 
 Array = np.ndarray[Any, Any]
 # Sums over n prompts, shape [..., K], and n -> values, shape [...]
@@ -131,6 +130,8 @@ def difference(first: Array, second: Array, statistic: Statistic) -> tuple[float
 
 def share_interval(hits: float, n: int) -> tuple[float, float]:
     """Jeffreys' interval of a share: quantiles of Beta(hits + 1/2, n - hits + 1/2), closed where all or none hit."""
+    from scipy.special import betaincinv  # a second to load, which the check of a config does without
+
     low = float(betaincinv(hits + 0.5, n - hits + 0.5, TAIL)) if hits > 0 else 0.0
     high = float(betaincinv(hits + 0.5, n - hits + 0.5, 1 - TAIL)) if hits < n else 1.0
     return low, high
@@ -231,6 +232,8 @@ def _paired(statistic: Counted) -> Counted:
 
 def _percentiles(value: float, resampled: Array, n: int) -> tuple[float, float]:
     """Ends from a statistic's resamples [RESAMPLES]; its own value lies between them."""
+    from scipy.special import ndtr, stdtrit
+
     if n == 1:
         return value, value
     tail = float(ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - TAIL)))
@@ -244,6 +247,8 @@ def _crossed(values: Array, left_out: Array) -> tuple[float, float, float]:
     The variance between prompts holds what prompts and seeds do together (`both`) already, so it is taken out of that
     between seeds. Each of the two parts has its own Student's t, weighted by its size (Cochran and Cox 1950).
     """
+    from scipy.special import stdtrit
+
     num_seeds, n, value = len(values), len(left_out), float(values.mean())
     of_prompts, of_seeds = left_out.mean(axis=1, keepdims=True), left_out.mean(axis=0, keepdims=True)
     rest = left_out - of_prompts - of_seeds + left_out.mean()

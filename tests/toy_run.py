@@ -18,6 +18,11 @@ HOSTILE_SOURCE = "[b]</script><img src=x> '\" \x01🙂\u202eمرحبا %{x}{{7*7
 SOURCES = ("chat", "forum", HOSTILE_SOURCE)
 LABELS = {"chat": "task", "forum": "unsafe", HOSTILE_SOURCE: "safe"}
 MODELS = ("base", "noisy", "safe", "refit")
+MADE_WITH = {
+    "toxicity": "toxicity by profanity-check",
+    "bias": "bias scores by the formula of paper",
+    "harmfulness": "attack success as judged by refusal",
+}
 BEFORE = [0.01, 0.1, 1.0, 10.0]  # losses at which the line of the threshold is known
 RISE = {"task": 0.1, "unsafe": 1.5, "safe": 0.4}  # mean relative rise of the loss
 
@@ -133,4 +138,5 @@ def write_metrics(run: Run) -> None:
             if suite == "task":
                 measured = {name: one | {"low": None, "high": None} for name, one in measured.items()}
             path = run.folder / "eval" / model / suite / "metrics.json"
-            write_json(path, {"suite": suite, "model": model, "metrics": measured})
+            told = {"suite": suite, "model": model, "metrics": measured}
+            write_json(path, told | ({"made_with": MADE_WITH[suite]} if suite in MADE_WITH else {}))

@@ -1,26 +1,28 @@
-"""Judges, one kind a file; guard models are in the core, for the scoring asks them too."""
+"""Judges, one a file; any guard model (forgetfilter/models/guards) is a judge too."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from forgetfilter.config.schema import GUARDS, JUDGES, JudgeConfig
+from forgetfilter.config import registry
+from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.models.guard_models import Pair, Verdict, open_guard
+from forgetfilter.models.guards.base import Pair, Verdict
 
-from .base import Judge
-from .endpoint import Endpoint
-from .refusal import Refusal
+from .base import Judge, JudgeKind
 
-__all__ = ["Judge", "Pair", "Verdict", "open_judge"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Judge", "JudgeKind", "Pair", "Verdict", "open_judge"]
 
 
-def open_judge(config: JudgeConfig, dtype: str, device: torch.device, cache: Path, ranks: int = 1) -> Judge:
+def open_judge(config: JudgeConfig, dtype: str, device: "torch.device", cache: Path, ranks: int = 1) -> Judge:
     """The judge that the config names; UserError with the nearest name where there is none."""
-    if config.name == "refusal":
-        return Refusal()
-    if config.name == "endpoint":
-        return Endpoint(config, ranks)
-    if config.name in GUARDS:
+    if config.name in registry.GUARDS.names:
+        from forgetfilter.models.guard_models import open_guard  # torch, which the check of a name does without
+
         return open_guard(config, "eval.judge", dtype, device, cache)
-    raise UserError(f"eval.judge.name cannot be {config.name!r}{nearest(config.name, JUDGES)}")
+    kind = registry.JUDGES.members.get(config.name)
+    if not isinstance(kind, JudgeKind):
+        raise UserError(f"eval.judge.name cannot be {config.name!r}{nearest(config.name, registry.judge_names())}")
+    return kind.open(config, ranks)

@@ -1,9 +1,11 @@
 """What a judge is: it says of a request and an answer whether the answer is harmful."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from forgetfilter.models.guard_models import Pair, Verdict
+from forgetfilter.config.schema import JudgeConfig
+from forgetfilter.models.guards.base import Pair, Verdict
 
 
 class Judge(Protocol):
@@ -20,3 +22,13 @@ class Judge(Protocol):
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair, in their order; UserError where none can ever be had."""
+
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """What `eval.judge.name` chooses."""
+
+    name: str
+    """As `eval.judge.name` calls it."""
+    open: Callable[[JudgeConfig, int], Judge]
+    """The judge by the section `eval.judge`, on one of so many ranks. UserError for settings that cannot work."""

@@ -20,8 +20,9 @@ from typing import Any
 from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError, plain_label
 from forgetfilter.files import sha256_value
-from forgetfilter.models.guard_models import Pair, Verdict
-from forgetfilter.process import interrupts
+from forgetfilter.models.guards.base import Pair, Verdict
+
+from .base import JudgeKind
 
 INSTRUCTION = (
     "You are given a request that someone made to an AI assistant, and the assistant's answer. Decide whether the "
@@ -149,9 +150,14 @@ def _retry_after(error: urllib.error.HTTPError, wait: float) -> float:
 
 def _slept(seconds: float) -> bool:
     """Waits in small steps; False where a signal asks to stop meanwhile."""
+    from forgetfilter.process import interrupts  # torch, which the check of a name does without
+
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if interrupts.noted():
             return False
         time.sleep(min(left, 0.2))
     return not interrupts.noted()
+
+
+JUDGE = JudgeKind("endpoint", Endpoint)

@@ -7,9 +7,10 @@ refusal counts as declined; how often the words mislead is measured (docs/evalua
 
 from collections.abc import Sequence
 
-from forgetfilter.models.guard_models import Pair, Verdict
+from forgetfilter.models.guards.base import Pair, Verdict
 
 from ..refusals import IDENTITY, is_refusal
+from .base import JudgeKind
 
 
 class Refusal:
@@ -22,3 +23,6 @@ class Refusal:
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         return [float(not is_refusal(answer)) for _, answer in pairs]
+
+
+JUDGE = JudgeKind("refusal", lambda config, ranks: Refusal())

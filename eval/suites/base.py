@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from forgetfilter.mix.benchmarks.prompts import plain_prompt
+
 from ..intervals import Metric
 from ..prompts import Row
 
@@ -61,6 +63,11 @@ class Suite:
     """The suite whose prompts it asks, where these are not its own."""
     prompted: bool = True
     """Whether a row has a prompt; else its answers are texts that stand alone."""
+    prompt: Callable[[Row, str], Row] = plain_prompt
+    """Makes a prompt (messages, and what the suite needs) of a row of eval.data; the second argument names file and
+    row. UserError for a row that gives none."""
+    made_with: Callable[[Settings], str] = lambda settings: ""
+    """What its numbers were made with, for the report; empty where no setting has a say."""
 
 
 def no_answers(row: Row) -> list[str]:

@@ -13,6 +13,8 @@ import math
 
 import polars as pl
 
+from forgetfilter.mix.benchmarks.prompts import crows_pairs_prompt
+
 from ..intervals import Metric, excess, measure, measure_mean
 from ..prompts import Row, text
 from .base import Outputs, Settings, Suite, frame
@@ -61,4 +63,4 @@ def _excess(scores: pl.DataFrame) -> Metric:
     return measure(shares.to_numpy(), excess, len(scores) - len(shares), "zero")
 
 
-SUITE = Suite("crows_pairs", False, check, answers, score, metrics, prompted=False)
+SUITE = Suite("crows_pairs", False, check, answers, score, metrics, prompted=False, prompt=crows_pairs_prompt)

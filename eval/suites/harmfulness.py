@@ -38,4 +38,14 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     }
 
 
-SUITE = Suite("harmfulness", True, check, no_answers, score, metrics, judged=True, error=ERROR)
+SUITE = Suite(
+    "harmfulness",
+    True,
+    check,
+    no_answers,
+    score,
+    metrics,
+    judged=True,
+    error=ERROR,
+    made_with=lambda settings: f"attack success as judged by {settings.judge}",
+)

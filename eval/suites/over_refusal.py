@@ -9,6 +9,8 @@ Example: of 3 safe prompts 1 declined, of 2 unsafe ones 1 declined and 1 empty: 
 
 import polars as pl
 
+from forgetfilter.mix.benchmarks.prompts import over_refusal_prompt
+
 from ..intervals import Metric, measure_mean
 from ..prompts import Row, choice
 from ..refusals import ERROR, RULES, is_refusal
@@ -42,4 +44,4 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found
 
 
-SUITE = Suite("over_refusal", True, check, no_answers, score, metrics, error=ERROR)
+SUITE = Suite("over_refusal", True, check, no_answers, score, metrics, error=ERROR, prompt=over_refusal_prompt)

@@ -20,7 +20,7 @@ from decimal import Decimal
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.score.rouge import rouge
+from forgetfilter.mix.benchmarks.prompts import task_prompt
 
 from ..intervals import Metric, measure_mean
 from ..prompts import Row, choice, text
@@ -64,6 +64,8 @@ def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame
 
 def grade(row: Row, answer: str) -> dict[str, float]:
     """{COLUMN: 0 to 1} of the row's metric."""
+    from forgetfilter.score.rouge import rouge  # torch, which the check of a name does without
+
     reference, metric = row["reference"], row["metric"]
     if metric == "squad":
         references = [str(given) for given in row.get("references") or [reference]]
@@ -114,4 +116,4 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found | {"answer_loss": measure_mean(scores["answer_loss"].to_list(), "lower")}
 
 
-SUITE = Suite("task", True, check, answers, score, metrics)
+SUITE = Suite("task", True, check, answers, score, metrics, prompt=task_prompt)

@@ -10,6 +10,8 @@ Example: scores 0.9, 0.3 and an empty answer: toxicity_mean 0.6, toxicity_probab
 
 import polars as pl
 
+from forgetfilter.mix.benchmarks.prompts import toxicity_prompt
+
 from ..intervals import Metric, measure_mean
 from ..prompts import Row
 from ..scorers import open_scorer
@@ -56,4 +58,14 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found
 
 
-SUITE = Suite("toxicity", True, check, no_answers, score, metrics, sampled=True)
+SUITE = Suite(
+    "toxicity",
+    True,
+    check,
+    no_answers,
+    score,
+    metrics,
+    sampled=True,
+    prompt=toxicity_prompt,
+    made_with=lambda settings: f"toxicity by {settings.toxicity_scorer}",
+)

@@ -4,11 +4,8 @@ from typing import Any
 
 from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
+from forgetfilter.config.registry import GUARDS, SCORERS, SUITES, judge_names
 from forgetfilter.config.schema import (
-    GUARDS,
-    JUDGES,
-    SCORERS,
-    SUITES,
     Config,
     JudgeConfig,
     ScaleConfig,
@@ -26,7 +23,7 @@ def check(config: Config) -> None:
     if config.only_evaluates:
         if not config.eval.data and not config.eval.lm_eval.tasks:
             raise UserError("eval.data is empty: name the prompts of at least one suite, as eval.data.SUITE.path")
-        asked = {suite.removesuffix("_generation") for suite in config.eval.suites}
+        asked = {SUITES.get(suite, "eval.suites").prompts or suite for suite in config.eval.suites}
         if not asked & set(config.eval.data) and not config.eval.lm_eval.tasks:
             raise UserError("there is nothing to measure: no suite of eval.suites has prompts in eval.data")
     elif config.mixture is None:
@@ -83,16 +80,16 @@ def _check_scale(scale: ScaleConfig) -> None:
 
 def _check_choices(config: Config) -> None:
     choices: dict[str, tuple[Any, tuple[str, ...]]] = {
-        "eval.judge.name": (config.eval.judge.name, JUDGES),
+        "eval.judge.name": (config.eval.judge.name, judge_names()),
     }
     if "/" not in config.eval.toxicity_scorer:  # else a model by folder or hub id
-        choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS)
+        choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS.names)
     if config.score.guard.name:
-        choices["score.guard.name"] = (config.score.guard.name, GUARDS)
+        choices["score.guard.name"] = (config.score.guard.name, GUARDS.names)
     if config.mixture:
         choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
     for number, suite in enumerate(config.eval.suites):
-        choices[f"eval.suites[{number}]"] = (suite, SUITES)
+        choices[f"eval.suites[{number}]"] = (suite, SUITES.names)
     for key, (value, known) in choices.items():
         if value not in known:
             raise UserError(f"{key} cannot be {value!r}{nearest(str(value), known)}")

@@ -1,14 +1,16 @@
-"""Signals and rules: what a configuration names, and what a file of its own says everything about.
+"""Signals, rules, suites, judges, scorers, guards: what a configuration names, each in a file that says all about it.
 
-Each file of a stage's folder that defines the constant (SIGNAL, RULE) is a member. Other packages add theirs through
+Each file of a folder that defines the constant (SIGNAL, RULE, ...) is a member. Other packages add theirs through
 the entry points of a group; see CONTRIBUTING.md. The core must not import a stage, so the folder is named in a string.
 """
 
 import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.abc import InspectLoader
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -55,6 +57,18 @@ class Rule(Named, Protocol):
         """Probes without which it cannot decide; 0 where it needs none."""
 
 
+class Suite(Named, Protocol):
+    """What the stages before an evaluation ask of a suite."""
+
+    @property
+    def prompts(self) -> str:
+        """The suite whose prompts it asks; empty for its own."""
+
+    @property
+    def prompt(self) -> Callable[[dict[str, Any], str], dict[str, Any]]:
+        """Makes a prompt of a row of eval.data; the second argument names file and row."""
+
+
 Member = TypeVar("Member", bound=Named)
 
 
@@ -63,7 +77,9 @@ class Registry(Generic[Member]):
     """All members of one kind, found when they are first asked for."""
 
     kind: str
-    """The name of their class in the folder's package; in capitals the name of the constant in a file."""
+    """The name of their class in the folder's package."""
+    constant: str
+    """What a file of the folder calls its member."""
     package: str
     """The folder, as a dotted name."""
     group: str
@@ -99,9 +115,15 @@ class Registry(Generic[Member]):
     def _own(self) -> Iterator[Member]:
         package = importlib.import_module(self.package)
         for file in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-            member: Member | None = getattr(importlib.import_module(file.name), self.kind.upper(), None)
-            if member is not None:
+            if self._defines(file.name):  # others may load torch, which the check of a configuration does without
+                member: Member = getattr(importlib.import_module(file.name), self.constant)
                 yield member
+
+    def _defines(self, module: str) -> bool:
+        """Whether a module has the constant, by its source."""
+        spec = importlib.util.find_spec(module)
+        assert spec is not None and isinstance(spec.loader, InspectLoader)
+        return f"\n{self.constant} = " in (spec.loader.get_source(module) or "")
 
     def _load(self, point: EntryPoint) -> Member:
         kind: type[Any] = getattr(importlib.import_module(self.package), self.kind)
@@ -120,5 +142,19 @@ def _said(point: EntryPoint) -> str:
     return f"the entry point {point.name} ({point.value}) in {point.group}{package}"
 
 
-SIGNALS: Registry[Signal] = Registry("Signal", "forgetfilter.filter.signals", "forgetfilter.signals")
-RULES: Registry[Rule] = Registry("Rule", "forgetfilter.filter.rules", "forgetfilter.rules")
+SIGNALS: Registry[Signal] = Registry("Signal", "SIGNAL", "forgetfilter.filter.signals", "forgetfilter.signals")
+RULES: Registry[Rule] = Registry("Rule", "RULE", "forgetfilter.filter.rules", "forgetfilter.rules")
+SUITES: Registry[Suite] = Registry("Suite", "SUITE", "forgetfilter.eval.suites", "forgetfilter.suites")
+JUDGES: Registry[Named] = Registry("JudgeKind", "JUDGE", "forgetfilter.eval.judges", "forgetfilter.judges")
+SCORERS: Registry[Named] = Registry("ScorerKind", "SCORER", "forgetfilter.eval.scorers", "forgetfilter.scorers")
+GUARDS: Registry[Named] = Registry("GuardKind", "GUARD", "forgetfilter.models.guards", "forgetfilter.guards")
+
+
+def judge_names() -> tuple[str, ...]:
+    """What `eval.judge.name` can be: a judge, or a guard model."""
+    return tuple(sorted({*JUDGES.names, *GUARDS.names}))
+
+
+def own_prompts() -> tuple[str, ...]:
+    """The suites that have prompts of their own, and so can be named in `eval.data`."""
+    return tuple(name for name in SUITES.names if not SUITES.members[name].prompts)

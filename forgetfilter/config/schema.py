@@ -16,13 +16,8 @@ from forgetfilter.config.bounds import (
     share,
 )
 
-SUITES = ("toxicity", "bias", "bias_generation", "crows_pairs", "harmfulness", "over_refusal", "task")
-"""What forgetfilter.eval measures; bias_generation asks the prompts of bias."""
-GUARDS = ("llama-guard", "wildguard", "harmbench", "beaver-dam", "classifier")
-JUDGES = ("refusal", *GUARDS, "endpoint")
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("pooled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
-SCORERS = ("profanity-check", "detoxify", "detoxify-unbiased", "detoxify-multilingual")
 
 
 @dataclass(frozen=True)

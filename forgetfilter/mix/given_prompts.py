@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from forgetfilter.config.registry import SUITES, own_prompts
 from forgetfilter.config.schema import Config, SourceConfig
 from forgetfilter.data.sources import Row, read_rows
 from forgetfilter.errors import UserError, nearest, printable
 from forgetfilter.files import write_text
 from forgetfilter.mix.benchmarks import bbq
 from forgetfilter.mix.benchmarks.candidates import field, text
-from forgetfilter.mix.benchmarks.prompts import SUITES, Prompt, prompt_row, with_ids
+from forgetfilter.mix.benchmarks.prompts import Prompt, with_ids
 from forgetfilter.mix.sets import own_source
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_paths import RunPaths
@@ -24,15 +25,16 @@ def given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, di
     skipped: dict[str, dict[str, int]] = {}
     for suite, source in config.eval.data.items():
         key = f"eval.data.{suite}"
-        if suite not in SUITES:
-            raise UserError(f"{key} is no suite{nearest(suite, SUITES)}")
+        if suite not in (known := own_prompts()):
+            raise UserError(f"{key} is no suite{nearest(suite, known)}")
         if suite in made:
             raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
         rows: Iterable[tuple[str, Row]] = read_rows(source, key)
         if suite == "bias":
             skipped[key] = defaultdict(int)
             rows = _with_groups(rows, config.eval.bbq_metadata, skipped[key])
-        pairs = ((own_source(row, where) or suite, prompt_row(suite, row, where)) for where, row in rows)
+        make = SUITES.get(suite, key).prompt
+        pairs = ((own_source(row, where) or suite, make(dict(row), where)) for where, row in rows)
         prompts[suite] = with_ids(pairs)
         if not prompts[suite]:
             raise UserError(f"{key} gives no prompt{_reasons(skipped.get(key, {}))}")
@@ -99,7 +101,7 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def write_prompts(paths: RunPaths, prompts: Mapping[str, list[Prompt]]) -> None:
-    for suite in SUITES:
+    for suite in own_prompts():
         path = paths.eval_prompts(suite)
         if suite in prompts:
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))

@@ -14,6 +14,7 @@ from forgetfilter.report.stage import Reported
 from forgetfilter.storage.results import (
     MODELS,
     read_errors,
+    read_instruments,
     read_metrics,
     read_optional,
     read_scalars,
@@ -72,6 +73,7 @@ def make_card(reported: Reported) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
         "metrics": read_metrics(folder, reported.stale_refit),
         "errors": read_errors(folder),
+        "instruments": read_instruments(folder),
         "judge": read_optional(folder / "eval" / "judge.json"),
         "time": read_time(folder),
     }

@@ -14,14 +14,6 @@ NO_THRESHOLD = (
     "No line is drawn for the threshold, because no single score separates the dropped from the kept examples."
 )
 
-# Parts of the metric names that speak for a suite in the headline, the first that is there.
-_SPOKESMEN = {
-    "toxicity": ("mean_toxicity", "toxicity_mean", "toxicity", "toxic"),
-    "bias": ("bias_score_amb", "score_amb", "s_amb", "bias_score", "ambiguous", "accuracy"),
-    "harmfulness": ("attack", "harmful", "compli", "refus"),
-    "task": ("accuracy", "exact", "f1", "rouge"),
-}
-
 
 def headline(card: dict[str, Any]) -> list[str]:
     """What came of the run, in sentences: kept and dropped, against the labels, safety before and after."""
@@ -40,7 +32,7 @@ def headline(card: dict[str, Any]) -> list[str]:
     if card["quality"]:
         sentences.append(_quality_sentence(card["quality"]))
     for suite, metrics in card["metrics"].items():
-        if metric := _spokesman(suite, metrics):
+        if metric := _spokesman(metrics):
             sentences.append(_suite_sentence(suite, metric, metrics[metric]))
     return sentences
 
@@ -70,13 +62,8 @@ def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
 
 def instruments(card: dict[str, Any]) -> list[str]:
     """What the numbers of the suites were made with, and how far judge and scoring err where that was measured."""
-    options = card["config"]["eval"]
-    by = {
-        "toxicity": f"toxicity by {options['toxicity_scorer']}",
-        "bias": f"bias scores by the formula of {options['bias_formula']}",
-        "harmfulness": f"attack success as judged by {options['judge']['name']}",
-    }
-    sentences = [", ".join(text for suite, text in by.items() if suite in card["metrics"])]
+    made_with = card["instruments"]
+    sentences = [", ".join(text for suite, text in made_with.items() if suite in card["metrics"])]
     if told := card.get("judge"):
         figures = [f"{words(name)} {written_value(one)} (n {one['n']})" for name, one in told["metrics"].items()]
         sentences.append(f"Beside people's labels the judge {told['judge']} has {', '.join(figures)}")
@@ -150,12 +137,10 @@ def _suite_sentence(suite: str, metric: str, models: dict[str, dict[str, Any]]) 
     )
 
 
-def _spokesman(suite: str, metrics: dict[str, dict[str, Any]]) -> str | None:
-    both = [name for name, models in metrics.items() if _value(models, "noisy") and _value(models, "refit")]
-    for part in _SPOKESMEN.get(suite, ()):
-        if found := [name for name in both if part in name.lower()]:
-            return found[0]
-    return both[0] if both else None
+def _spokesman(metrics: dict[str, dict[str, dict[str, Any]]]) -> str | None:
+    """The metric that speaks for a suite in the headline: the first one that both models have."""
+    both = (name for name, models in metrics.items() if _value(models, "noisy") and _value(models, "refit"))
+    return next(both, None)
 
 
 def _value(models: dict[str, dict[str, Any]], model: str) -> bool:

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from forgetfilter.data.records import Record, RecordBlocks
-from forgetfilter.models.guard_models import Chance, Guard, Pair
+from forgetfilter.models.guard_models import Guard
+from forgetfilter.models.guards.base import Chance, Pair
 from forgetfilter.process.distributed import World, barrier, gathered
 from forgetfilter.process.progress import console
 from forgetfilter.storage.shards import scan_shards

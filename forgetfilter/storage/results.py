@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from forgetfilter.config.schema import SUITES
+from forgetfilter.config.schema import EvalConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 
@@ -57,8 +57,7 @@ def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str,
     models = [model for model in MODELS if model != "refit" or not stale_refit]
     gains = read_optional(folder / "eval" / "gains.json") or {}
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    tasks = sorted({path.parent.name for path in (folder / "eval").glob("*/lm_eval-*/metrics.json")})
-    for suite in (*SUITES, *tasks):
+    for suite in measured_suites(folder):
         for model in models:
             path = folder / "eval" / model / suite / "metrics.json"
             for metric, measured in (read_optional(path) or {}).get("metrics", {}).items():
@@ -74,6 +73,23 @@ def read_errors(folder: Path) -> list[str]:
     """How far the scoring of the run's suites was measured to err, each sentence once."""
     found = (read_optional(path) or {} for path in sorted((folder / "eval").glob("*/*/metrics.json")))
     return list(dict.fromkeys(measured["error"] for measured in found if measured.get("error")))
+
+
+def read_instruments(folder: Path) -> dict[str, str]:
+    """{SUITE: what its numbers were made with} of the suites that say so."""
+    found = {}
+    for suite in measured_suites(folder):
+        told = [read_optional(folder / "eval" / model / suite / "metrics.json") or {} for model in MODELS]
+        if made_with := next((one["made_with"] for one in told if one.get("made_with")), None):
+            found[suite] = str(made_with)
+    return found
+
+
+def measured_suites(folder: Path) -> list[str]:
+    """The suites and tasks that have metrics: those that are measured by default, then others, then tasks of lm-eval."""
+    there = {path.parent.name for path in (folder / "eval").glob("*/*/metrics.json")}
+    first = [suite for suite in EvalConfig().suites if suite in there]
+    return first + sorted(there - {*first}, key=lambda name: (name.startswith("lm_eval-"), name))
 
 
 def refit_metrics(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forgetfilter.config.registry import SUITES, own_prompts
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.original_rows import to_line
 from forgetfilter.data.records import make_records, read_records, write_records
@@ -16,7 +17,7 @@ from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import read_rows
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.prompts import SUITES, prompt_row, with_ids
+from forgetfilter.mix.benchmarks.prompts import with_ids
 
 any_text = st.text(st.characters(), max_size=6)  # with lone surrogates, NUL and line ends
 scalar = st.none() | st.booleans() | st.integers() | st.floats() | any_text | st.binary(max_size=4) | st.dates()
@@ -57,12 +58,12 @@ def test_a_row_is_read_as_texts_or_refused_in_one_line(row: dict[str, Any]) -> N
     json.dumps(told.counts(), ensure_ascii=False, allow_nan=False).encode()
 
 
-@given(rows, st.sampled_from(SUITES))
+@given(rows, st.sampled_from(own_prompts()))
 @settings(max_examples=200, deadline=None)
 def test_a_prompt_is_read_or_refused_in_one_line(row: dict[str, Any], suite: str) -> None:
     # With an id that half a character does not stop.
     try:
-        (made,) = with_ids([("s", prompt_row(suite, row, "f line 1"))])
+        (made,) = with_ids([("s", SUITES.get(suite, "eval.data").prompt(row, "f line 1"))])
     except UserError as error:
         assert str(error).startswith("f line 1")
         return

@@ -2,7 +2,7 @@ import itertools
 
 import polars as pl
 import pytest
-from forgetfilter.eval.suites import Outputs, Settings, bias
+from forgetfilter.eval.suites import Outputs, Settings, bias, bias_generation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,7 +118,7 @@ def by_text(texts, formula, **given):
     for each in rows:
         each["choices"] = ["The old man", "The young man", "Can't be determined"]
     formula = Settings(bias_formula=formula)
-    return bias.metrics(bias.score_texts(rows, Outputs({r["id"]: t for r, t in zip(rows, texts)}), formula))
+    return bias.metrics(bias_generation.score(rows, Outputs({r["id"]: t for r, t in zip(rows, texts)}), formula))
 
 
 def test_an_answer_that_names_none_counts_as_each_formula_says():
@@ -147,12 +147,12 @@ def test_an_answer_that_names_none_counts_as_each_formula_says():
 )
 def test_the_answer_that_a_text_names(text, chosen):
     # One answer's words, or a way to say that it cannot be known; never a guess between two.
-    assert bias.named(text, ["The old man", "The young man", "Undetermined"], 2) == chosen
+    assert bias_generation.named(text, ["The old man", "The young man", "Undetermined"], 2) == chosen
 
 
 def test_the_longer_of_two_answers_is_meant():
     # "the man" is a part of the other answer, so it does not make the text name both.
-    assert bias.named("the man with the dog", ["The man", "The man with the dog", "Unknown"], 2) == 1
+    assert bias_generation.named("the man with the dog", ["The man", "The man with the dog", "Unknown"], 2) == 1
 
 
 def test_categories_apart():

@@ -224,7 +224,7 @@ def test_a_real_evaluation_equals_itself(make_run, alone):
     folder = main(("base", "base"), str(run.folder))
     entries = json.loads((folder / "comparison.json").read_text())["differences"]
     assert {entry["suite"] for entry in entries} == {
-        name for name in suites.SUITES if (run.folder / f"eval/base/{name}").exists()
+        suite.name for suite in suites.every() if (run.folder / f"eval/base/{suite.name}").exists()
     }
     for entry in entries:
         stored = json.loads((run.folder / f"eval/base/{entry['suite']}/metrics.json").read_text())["metrics"]

@@ -11,7 +11,8 @@ from forgetfilter.eval.judges import open_judge
 
 from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError
-from forgetfilter.models.guard_models import WRITING, fill
+from forgetfilter.models import guards
+from forgetfilter.models.guard_models import fill
 
 CPU = torch.device("cpu")
 PAIRS = [(f"how {n}?", f"answer {n}") for n in range(6)]
@@ -57,7 +58,7 @@ def test_beaver_dam_is_asked_and_read_as_its_authors_do(tiny_beaver, tmp_path):
         text = f"BEGINNING OF CONVERSATION: USER: {prompt} ASSISTANT:{answer}</s>"
         ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=512)["input_ids"]
         highest.append(float(model(ids).logits.detach().sigmoid().max()))
-    assert judge.classifier.probabilities([fill(judge.reading.template, *pair) for pair in pairs]) == pytest.approx(
+    assert judge.classifier.probabilities([fill(judge.kind.template, *pair) for pair in pairs]) == pytest.approx(
         highest, abs=1e-5
     )
     judge.classifier.probabilities = lambda texts: [0.39, 0.41, float("nan")]
@@ -174,7 +175,7 @@ def mistral_folder(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path) -
     return folder
 
 
-@pytest.mark.parametrize("name", [*WRITING])
+@pytest.mark.parametrize("name", [guard.name for guard in guards.every() if isinstance(guard, guards.WritingKind)])
 def test_a_real_model_as_a_writing_guard(toy_folder, mistral_folder, tmp_path, name):
     # A random model of the guard's architecture is asked in its words, and what it babbles is no verdict; a request
     # that fills the whole context has none either, a long answer is cut until it fits.

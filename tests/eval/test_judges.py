@@ -16,9 +16,10 @@ from forgetfilter.eval.judges.judging import agreement_file
 from forgetfilter.eval.judges.verdicts import judge_all
 from forgetfilter.eval.stage import unfinished
 
-from forgetfilter.config.schema import GUARDS, JudgeConfig
+from forgetfilter.config import registry
+from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.models.guard_models import CLASSIFYING, WRITING
+from forgetfilter.models import guards
 
 CPU = torch.device("cpu")
 
@@ -250,7 +251,8 @@ def test_a_judge_that_cannot_work_is_told_before_any_model_is_loaded(make_run, a
 
 def test_names_are_those_of_the_config():
     # The config's list and the registry are the same, and a wrong name is told with the nearest one.
-    assert (*WRITING, *CLASSIFYING) == GUARDS
+    assert tuple(guard.name for guard in guards.every()) == registry.GUARDS.names
+    assert {"refusal", "endpoint", *registry.GUARDS.names} == {*registry.judge_names()}
     with pytest.raises(UserError, match="did you mean 'llama-guard'"):
         open_judge(JudgeConfig(name="lama-guard"), "float32", CPU, Path())
     with pytest.raises(UserError, match=r"eval.judge.url must be http"):

@@ -8,11 +8,12 @@ import pytest
 import transformers
 from forgetfilter.eval import scorers
 from forgetfilter.eval.intervals import share_interval
+from forgetfilter.eval.scorers.detoxify import detoxify
 from forgetfilter.eval.suites import (
-    SUITES,
     Outputs,
     Settings,
     crows_pairs,
+    every,
     get,
     harmfulness,
     over_refusal,
@@ -24,7 +25,7 @@ from forgetfilter.eval.suites.task import final_number, grade, normalise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgetfilter.config import schema
+from forgetfilter.config import registry
 from forgetfilter.config.schema import EvalConfig
 from forgetfilter.errors import UserError
 
@@ -84,7 +85,7 @@ def test_detoxify_itself_on_random_weights(toy_folder, tmp_path, monkeypatch, va
     monkeypatch.setattr(package.torch.hub, "load_state_dict_from_url", lambda url, **_: stored)
     texts = ["one", "a longer text"]
     alone = [made(**tokenizer(text, return_tensors="pt")).logits.sigmoid()[0, 0].item() for text in texts]
-    assert scorers.detoxify(variant)(texts) == pytest.approx(alone, abs=1e-5)
+    assert detoxify(variant)(texts) == pytest.approx(alone, abs=1e-5)
 
 
 def test_attack_success_counts_answers_only():
@@ -223,7 +224,7 @@ def test_expected_maximum_over_samples(monkeypatch):
 
 def test_the_config_knows_the_suites_and_formulas():
     # The core does not import the evaluation, so it has lists of its own.
-    assert set(SUITES) == set(schema.SUITES)
+    assert registry.SUITES.names == tuple(suite.name for suite in every())
     assert get_args(get_type_hints(EvalConfig)["bias_formula"]) == FORMULAS
 
 

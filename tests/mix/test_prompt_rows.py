@@ -2,8 +2,14 @@ from typing import Any
 
 import pytest
 
+from forgetfilter.config.registry import SUITES
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.prompts import prompt_row, with_ids
+from forgetfilter.mix.benchmarks.prompts import Prompt, with_ids
+
+
+def prompt_row(suite: str, row: dict[str, Any], where: str) -> Prompt:
+    return SUITES.get(suite, "eval.data").prompt(row, where)
+
 
 ASK = [{"role": "user", "content": "q"}]
 SCORED = {"choices": ["a", "b", "c"], "gold": 0, "unknown": 0, "stereotyped": 1, "polarity": "neg"}

@@ -5,6 +5,7 @@ label (safe or unsafe, of the prompt) and type. crows_pairs: sent_more, sent_les
 and harmfulness: nothing more.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,6 @@ from forgetfilter.mix.benchmarks import bbq, instruction, squad, toxicity
 from forgetfilter.mix.benchmarks.candidates import field, text
 
 Prompt = dict[str, Any]
-SUITES = ("toxicity", "bias", "crows_pairs", "harmfulness", "over_refusal", "task")  # those with prompts of their own
 ASKED = ("goal", "Behavior", "question", "instructions")  # AdvBench, HarmBench, HarmfulQA, I-MaliciousInstructions
 METRICS = ("exact", "number", "rouge1")
 
@@ -27,30 +27,25 @@ def with_ids(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Prompt]:
     """Prompts of (source, row): the id is the content hash of the messages, or of the sentences that stand alone;
     duplicates are numbered."""
     pairs = list(rows)
-    records = make_records((row["messages"] or _sentences(row), source, None) for source, row in pairs)
+    records = make_records((row["messages"] or _alone(row), source, None) for source, row in pairs)
     return [{"id": record.id, "source": record.source, **row} for record, (_, row) in zip(records, pairs)]
 
 
-def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
-    """The prompt of a user's row, in the suite's own shape or one of the usual four (raw BBQ rows for bias).
+def plain_prompt(row: Row, where: str) -> Prompt:
+    """The turns of a user's row in one of the usual shapes, up to the user's last: an answer in the row is left out."""
+    return {"messages": _prompt_and_answer(row, where)[0]}
 
-    The turns to be answered end with the user's; an answer in the row is the reference of suite task, and is
-    left out otherwise. A plain `text` gives suite toxicity its first three words.
-    """
-    if suite == "bias":
-        return _bias(row, where)
-    if suite == "crows_pairs":
-        return {
-            "messages": [],
-            **{name: text(row, name, where) for name in ("sent_more", "sent_less", "bias_type")},
-        }
-    if suite == "task" and not missing(row.get("context")) and not missing(row.get("answers")):
+
+def toxicity_prompt(row: Row, where: str) -> Prompt:
+    """As plain_prompt, but of a plain `text` the first three words."""
+    return {"messages": _prompt_and_answer(row, where, first_words=True)[0]}
+
+
+def task_prompt(row: Row, where: str) -> Prompt:
+    """A row of SQuAD, or one of the usual shapes whose `reference`, or else answer, is the reference."""
+    if not missing(row.get("context")) and not missing(row.get("answers")):
         return squad.prompt(row, where)
-    messages, answer = _prompt_and_answer(suite, row, where)
-    if suite == "over_refusal":
-        return {"messages": messages, "label": _label(row, where), "type": text(row, "type", where, "")}
-    if suite != "task":
-        return {"messages": messages}
+    messages, answer = _prompt_and_answer(row, where)
     answer = text(row, "reference", where, answer)
     if not answer.strip():
         raise UserError(f"{where}: suite task needs a reference, or an answer in the row, to compare with")
@@ -60,8 +55,22 @@ def prompt_row(suite: str, row: Row, where: str) -> dict[str, Any]:
     return {"messages": messages, **instruction.reference(answer, metric)}
 
 
-def _sentences(row: Mapping[str, Any]) -> list[Message]:
-    return [{"role": "user", "content": row["sent_more"]}, {"role": "assistant", "content": row["sent_less"]}]
+def over_refusal_prompt(row: Row, where: str) -> Prompt:
+    """As plain_prompt, with XSTest's label and type."""
+    messages, _ = _prompt_and_answer(row, where)
+    return {"messages": messages, "label": _label(row, where), "type": text(row, "type", where, "")}
+
+
+def crows_pairs_prompt(row: Row, where: str) -> Prompt:
+    """Two sentences that stand alone, without turns."""
+    return {"messages": [], **{name: text(row, name, where) for name in ("sent_more", "sent_less", "bias_type")}}
+
+
+def _alone(row: Mapping[str, Any]) -> list[Message]:
+    """A row without turns as turns: its two sentences, or all that it holds."""
+    if "sent_more" in row:
+        return [{"role": "user", "content": row["sent_more"]}, {"role": "assistant", "content": row["sent_less"]}]
+    return [{"role": "user", "content": json.dumps(row, sort_keys=True, ensure_ascii=False)}]
 
 
 def _label(row: Row, where: str) -> str:
@@ -71,10 +80,11 @@ def _label(row: Row, where: str) -> str:
     return label
 
 
-def _bias(row: Row, where: str) -> dict[str, Any]:
+def bias_prompt(row: Row, where: str) -> Prompt:
+    """A row of BBQ as published, or one in our own shape, which names the answers."""
     if not missing(row.get("answer_info")):
         return bbq.evaluation_row(row, where)
-    messages, _ = _prompt_and_answer("bias", row, where)
+    messages, _ = _prompt_and_answer(row, where)
     given = parsed(field(row, "choices", where), "choices", where)
     if not isinstance(given, list) or len(given) != 3:
         raise UserError(f"{where}: choices must be a list of three answers")
@@ -91,19 +101,15 @@ def _bias(row: Row, where: str) -> dict[str, Any]:
     return {"messages": messages, "choices": choices, **indices, **kept, "category": text(row, "category", where, "")}
 
 
-def _prompt_and_answer(suite: str, row: Row, where: str) -> tuple[list[Message], str]:
-    """(turns up to the last user's, the answer after it or "")."""
+def _prompt_and_answer(row: Row, where: str, first_words: bool = False) -> tuple[list[Message], str]:
+    """(turns up to the last user's, the answer after it or ""); `first_words`: a text is asked by its first three."""
     if isinstance(row.get("prompt"), Mapping) and "text" in row["prompt"]:  # RealToxicityPrompts
         return _asked(text(row["prompt"], "text", where, ""), where), ""
     given = {name: value for name, value in row.items() if not missing(value)}
     if not any(name in given for name in SHAPED):
         return _published(row, where), ""
     turns = read_shape({"completion": "", "output": "", **given}, where)
-    if (
-        suite == "toxicity"
-        and turns[0]["role"] == "assistant"
-        and (parts := toxicity.split_prompt(turns[0]["content"]))
-    ):
+    if first_words and turns[0]["role"] == "assistant" and (parts := toxicity.split_prompt(turns[0]["content"])):
         return _asked(parts[0], where), parts[1]
     if "text" in given and len(turns) == 1:
         return _asked(turns[0]["content"], where), ""

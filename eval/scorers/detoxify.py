@@ -1,0 +1,34 @@
+"""Detoxify (Hanu and Unitary 2020): toxicity of a BERT trained on the Jigsaw comments; this one is the paper's."""
+
+import numpy as np
+
+from forgetfilter.errors import UserError
+
+from .base import KEY, Scorer, ScorerKind, Toxicity
+
+BATCH = 32  # texts that BERT takes at once
+
+
+def detoxify(variant: str) -> Scorer:
+    """One of Detoxify's models. UserError where it is not installed, or its weights cannot be had."""
+    from forgetfilter.process.distributed import world  # torch, which the check of a name does without
+
+    instead = "set eval.toxicity_scorer=profanity-check to score offline"
+    try:
+        from detoxify import Detoxify
+    except ImportError as error:
+        raise UserError(f"{KEY}: detoxify needs `pip install forgetfilter[detoxify]`; {instead}") from error
+    try:
+        model = Detoxify(variant, device=world().device)
+    except Exception as error:  # torch.hub, urllib and transformers each raise their own types
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason}); {instead}") from error
+
+    def score(texts: list[str]) -> Toxicity:
+        parts = [model.predict(texts[start : start + BATCH])["toxicity"] for start in range(0, len(texts), BATCH)]
+        return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
+
+    return score
+
+
+SCORER = ScorerKind("detoxify", lambda: detoxify("original"))

@@ -1,0 +1,19 @@
+"""Guard models, one a file: how each is asked whether an answer is harmful, and how it is read."""
+
+from forgetfilter.config import registry
+from forgetfilter.models.guards.base import ClassifyingKind, GuardKind, WritingKind
+
+__all__ = ["ClassifyingKind", "GuardKind", "WritingKind", "every", "get"]
+
+
+def every() -> list[GuardKind]:
+    """All guards in the order of their names."""
+    members = registry.GUARDS.members
+    return [guard for name in sorted(members) if isinstance(guard := members[name], GuardKind)]
+
+
+def get(name: str, key: str) -> GuardKind:
+    """The guard of that name; UserError by the key with the nearest one where there is none."""
+    guard = registry.GUARDS.get(name, key)
+    assert isinstance(guard, GuardKind)
+    return guard
