@@ -3,9 +3,9 @@
 from forgetfilter.config import registry
 
 from . import harness_task
-from .base import Outputs, Settings, Suite
+from .base import Outputs, Settings, Suite, frame, no_answers
 
-__all__ = ["TASK_PREFIX", "Outputs", "Settings", "Suite", "every", "get"]
+__all__ = ["TASK_PREFIX", "Outputs", "Settings", "Suite", "every", "frame", "get", "no_answers"]
 
 TASK_PREFIX = harness_task.PREFIX
 
