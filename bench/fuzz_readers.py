@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forgetfilter.config.registry import SUITES, own_prompts
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.original_rows import Originals, to_line
 from forgetfilter.data.records import make_records, read_records, write_records
@@ -29,7 +30,7 @@ from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import fingerprint, read_originals
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError
-from forgetfilter.mix.benchmarks.prompts import SUITES, prompt_row, with_ids
+from forgetfilter.mix.benchmarks.prompts import with_ids
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 ROWS: list[dict[str, Any]] = [
@@ -137,7 +138,7 @@ def reads(path: Path, rng: random.Random) -> bool:
         except UserError:
             whole = False
         try:
-            asked = with_ids([("s", prompt_row(rng.choice(SUITES), row, where))])
+            asked = with_ids([("s", SUITES.get(rng.choice(own_prompts()), "eval.data").prompt(dict(row), where))])
             json.dumps(asked, ensure_ascii=False).encode()
         except UserError:
             whole = False

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config.schema import GUARDS
+from forgetfilter.config.registry import GUARDS, SUITES
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
@@ -46,6 +46,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
     """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
     config = run.config
     file, adapted = prompts(run, suites.get(suite)), trained(run, model)
+    packages = SUITES.packages({suite})
     return sha256_value(
         {
             "code": CODE_VERSION,
@@ -65,6 +66,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
             "judge": _judge_settings(run) if suites.get(suite).judged else None,
             "likelihoods": [config.score.batch_tokens, config.data.max_length, config.train.packing],
         }
+        | ({"packages": packages} if packages else {})
     )
 
 
@@ -150,7 +152,7 @@ def _resolved(name: str, revision: str | None, cache: Path) -> ModelRef:
 def rivals(run: Run) -> dict[str, Path]:
     """The folders of the models that judge and score, found or fetched, where a suite of the config asks them."""
     options, found = run.config.eval, {}
-    if options.judge.name in GUARDS and any(suites.get(name).judged for name in options.suites):
+    if options.judge.name in GUARDS.names and any(suites.get(name).judged for name in options.suites):
         found["judge"] = find_guard(options.judge, "eval.judge")
     if "/" in options.toxicity_scorer and "toxicity" in options.suites:
         found["scorer"] = hub_or_folder(options.toxicity_scorer, None, "eval.toxicity_scorer")

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forgetfilter.config.registry import RULES, SIGNALS
 from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
@@ -52,8 +53,12 @@ def input_hash(task: FilterTask) -> str:
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
         "data": [sha256_file(path) for path in (paths.noisy_data, paths.safe_data, paths.probes) if path.exists()],
     }
-    reviewed = review.read(task.paths)
-    return sha256_value(parts | ({"review": reviewed} if reviewed else {}))
+    names = {task.options.signal, *task.options.combine}
+    if packages := SIGNALS.packages(names) | RULES.packages({task.options.rule}):
+        parts["packages"] = packages
+    if reviewed := review.read(task.paths):
+        parts["review"] = reviewed
+    return sha256_value(parts)
 
 
 def decide(task: FilterTask) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Registry(Generic[Member]):
         return self.members[name]
 
     def packages(self, names: set[str]) -> dict[str, str]:
-        """{NAME: package and version} of those of the names that another package added."""
+        """{NAME: package and version} of those of the names that another package added: with it their code changes."""
         added = {self._load(point).name: point.dist for point in entry_points(group=self.group)}
         return {name: f"{dist.name} {dist.version}" for name, dist in added.items() if dist and name in names}
 

@@ -86,7 +86,7 @@ def read_instruments(folder: Path) -> dict[str, str]:
 
 
 def measured_suites(folder: Path) -> list[str]:
-    """The suites and tasks that have metrics: those that are measured by default, then others, then tasks of lm-eval."""
+    """The suites and tasks that have metrics: first the default ones, then others, then tasks of lm-eval."""
     there = {path.parent.name for path in (folder / "eval").glob("*/*/metrics.json")}
     first = [suite for suite in EvalConfig().suites if suite in there]
     return first + sorted(there - {*first}, key=lambda name: (name.startswith("lm_eval-"), name))

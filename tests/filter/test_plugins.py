@@ -47,6 +47,11 @@ def test_a_signal_and_a_rule_of_another_package_decide(tmp_path: Path, make_toy:
     assert toy.decisions()["score"].to_list() == [4.0, 2.0, 8.0, 1.0]
     assert toy.decisions()["drop"].to_list() == [True, False, True, False]
     assert "answer_length" in read_json(toy.folder / "filter" / "summary.json")["quality"]["all_signals"]
+    again = ("filter", str(toy.folder), "filter.signal=answer_length", "filter.rule=above_mean")
+    assert "filter: done already" in forgetfilter(tmp_path, *again).stderr
+    about = tmp_path / "others-1.2.dist-info" / "METADATA"
+    about.write_text(about.read_text().replace("1.2", "1.3"))
+    assert "done already" not in forgetfilter(tmp_path, *again).stderr  # another version may score otherwise
     done = forgetfilter(tmp_path, "report", str(toy.folder))
     assert done.returncode == 0, done.stderr
     page = (toy.folder / "report.html").read_text(encoding="utf-8")
