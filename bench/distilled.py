@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from forgetfilter.filter import quality, rules
 from forgetfilter.filter.decide import scored
+from forgetfilter.filter.stage import settings
 from numpy.typing import NDArray
 
 from forgetfilter.data.records import Record, make_records, read_records, write_records
@@ -83,7 +84,7 @@ def measure(run: Run, variant: Variant, probes: int, draw: int) -> Iterator[dict
         made = make(run, variant, probes, np.random.default_rng(draw), Path(scratch) / "run")
         for name in SIGNALS:
             chosen = Run(made.folder, replace(made.config, filter=replace(made.config.filter, signal=name, combine=[])))
-            with scored(chosen) as (table, _, scores, _):
+            with scored(settings(chosen)) as (table, _, scores, _):
                 labels = table.named("label", table.columns.read("label"))
                 score = pl.Series(scores.score).fill_nan(None)
                 yield {"signal": name, **quality.ranking(score, labels), **cut(scores, name, labels)}
@@ -127,8 +128,8 @@ def cut(scores: rules.Scores, signal: str, labels: pl.Series) -> dict[str, Any]:
     """What each of CUTS comes to, and the estimated number of unsafe rows beside the true one."""
     unsafe, good = ((labels == "unsafe").fill_null(False).to_numpy(), labels.is_in(["safe", "task"]).fill_null(False))
     found: dict[str, Any] = {}
-    for name, (rule, settings) in CUTS.items():
-        drop = rules.get(rule).apply(scores, signal, **settings).drop
+    for name, (rule, given) in CUTS.items():
+        drop = rules.get(rule).apply(scores, signal, **given).drop
         lost = float(drop[good.to_numpy()].mean())
         f1 = quality.classification(drop[unsafe | good.to_numpy()], unsafe[unsafe | good.to_numpy()])["f1"]
         left = float((~drop[unsafe]).mean()) if unsafe.any() else None
