@@ -17,7 +17,7 @@ from forgetfilter.config.bounds import (
 )
 
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
-AUTO = {True: ("pooled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
+AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
 
 
 @dataclass(frozen=True)
@@ -241,8 +241,8 @@ class FilterConfig:
     """What is dropped."""
 
     signal: str = "auto"
-    """How much was forgotten, such as pooled_excess, relative_loss_rise or rouge1_drop; docs/signals.md has them all.
-    auto: pooled_excess where there are probes, relative_loss_rise where there are none."""
+    """How much was forgotten, such as distilled_excess, relative_loss_rise or rouge1_drop: docs/signals.md has them.
+    auto: distilled_excess where there are probes, relative_loss_rise where there are none."""
     combine: list[str] = field(default_factory=list)
     """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "auto"

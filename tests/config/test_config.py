@@ -98,9 +98,9 @@ def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
 
     probes = "data.probes.a.path=probes.jsonl"
     assert filtering() == ("relative_loss_rise", "otsu")
-    assert filtering(probes) == filtering("data.probe_share=0.25") == ("pooled_excess", "conformal")
+    assert filtering(probes) == filtering("data.probe_share=0.25") == ("distilled_excess", "conformal")
     assert filtering(probes, "filter.signal=loss_rise") == ("loss_rise", "conformal")
-    assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("pooled_excess", "quantile")
+    assert filtering(probes, "filter.rule=quantile", "filter.quantile=0.1") == ("distilled_excess", "quantile")
     assert load_config(file, [probes]).filter == load_config(file).filter  # what is written into the run says auto
 
 
