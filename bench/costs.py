@@ -62,7 +62,7 @@ def measured(source: Path, folder: Path, encoder: str) -> dict[str, float]:
         subprocess.run([sys.executable, "-m", "forgetfilter", *words], check=True, env=environment)
         found[what] = run.state()["score"]["seconds"]
     start = time.perf_counter()
-    texts.prepare(run.paths, ["cluster"])
+    texts.prepare(run, ["cluster"])
     return found | {"clusters of alike texts": round(time.perf_counter() - start, 2)}
 
 

@@ -281,7 +281,7 @@ def clusters(folder: Path) -> dict[str, float]:
     run = run_of(folder)
     shutil.rmtree(run.signals("texts"), ignore_errors=True)
     start = time.perf_counter()
-    prepare(run.paths, ["cluster"])
+    prepare(run, ["cluster"])
     rows = int(read_manifest(run.signals("texts") / "cluster")["rows"])
     return {"processes": len(os.sched_getaffinity(0)), "rows_a_second": round(rows / (time.perf_counter() - start))}
 

@@ -55,7 +55,7 @@ def main() -> None:
 
 def measure(run: Run) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    texts.prepare(run.paths, list(texts.COLUMNS))
+    texts.prepare(run, list(texts.COLUMNS))
     text_seconds = time.perf_counter() - start
     with joined(run.noisy_data, run.folder / "signals") as table:
         probe = read_probes(run.probes, table)  # first: it adds a column

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library looks: no test may depend on the hub
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as every command sets it before the libraries are there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny: a second thread only waits, on a busy core for long
 
 from typing import Any

@@ -87,8 +87,8 @@ def test_noisy_rows_that_are_trusted_too_are_left_out_and_counted(
     summary = mix(run)
     assert summary["noisy"] == {"rows": 1, "by_source": {"mine": {"unsafe": 1}}}
     assert (summary["safe"]["rows"], summary["taken_out"]) == (3, {"safe": 3})
-    said = " ".join(capsys.readouterr().err.split())
-    assert "data.noisy: 3 rows left out, for they are trusted ones too" in said and "noisy.jsonl line 1" in said
+    said = "".join(capsys.readouterr().err.split())  # a long path is broken anywhere
+    assert "data.noisy:3rowsleftout,fortheyaretrustedonestoo" in said and "noisy.jsonlline1" in said
 
 
 def test_a_noisy_set_of_trusted_rows_alone_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from forgetfilter.data.batches import collate
-from forgetfilter.models.example_losses import attach, check_exact
+from forgetfilter.models.exactness import check_exact
+from forgetfilter.models.example_losses import attach
 
 WIDE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 97}
 GROUPED = WIDE | {"num_key_value_heads": 2, "pad_token_id": 0}

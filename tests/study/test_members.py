@@ -57,7 +57,7 @@ def test_members_are_every_model_with_every_seed(study: Path) -> None:
         ("scale=null", "scale is missing"),
         ("scale.models=[]", r"scale\.models is empty"),
         ("scale.seeds=[1,1]", r"scale\.seeds holds 1 more than once"),
-        ("scale.seeds=[-1]", r"scale\.seeds\[0\] must not be negative"),
+        ("scale.seeds=[-1]", r"scale\.seeds\[0\] must be a whole number from 0"),
         ("scale.models=[a/m,b/m]", "a/m and b/m would both be called m"),
     ],
 )

@@ -151,7 +151,7 @@ def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
     toy.write_losses("noise", [(i, n, loss + 0.5 * n) for i, (*_, n, loss, _) in zip(toy.ids, four_rows)])
     summary = decide(toy.task(signal="loss_rise", rule="top_k", top_k=2))
     assert summary["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": 0.5}  # rises 1 and 0.25
-    budget = toy.run(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0, "book": 1.0})
+    budget = toy.task(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0, "book": 1.0})
     assert decide(budget)["noise"] == {"floor": pytest.approx(0.5), "share_of_drops_above": None}  # no one threshold
 
 
