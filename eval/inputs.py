@@ -176,7 +176,7 @@ def asking(run: Run, model: str, tokenizer: Any, world: World) -> Asking:
         "trained": weights_hash(adapted, cache(run)) if adapted else None,
         "tokenizer": tokens.tokenizer_identity(tokenizer),
         "chat_template": sha256_value(tokenizer.chat_template),
-        "attention": attention_backend(config.model.attention, world.device),
+        "attention": attention_backend(config.model.attention, world.device, base(run).path),
         "dtype": dtype(run, world),
         "device": world.device.type,
     }

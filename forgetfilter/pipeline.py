@@ -152,7 +152,10 @@ def preflight(run: Run, models: bool = True) -> None:
     if models:
         adapted = config.train.method != "full" and not config.only_evaluates
         names, base = config.train.lora.target_modules if adapted else None, model.base().path
-        check_model(base, model.on(device).attention, config.train.packing, names)
+        attention = model.on(device).attention
+        if model.attention == "auto" and attention == "eager":
+            console.print("model.attention: auto is eager, the only one that the model has here")
+        check_model(base, attention, config.train.packing, names)
         answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
         answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
         check_answers_fit(base, answers)

@@ -113,7 +113,7 @@ class ModelConfig:
     """Of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that computes in
     it, float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
-    """auto (flash attention where installed and on a GPU, SDPA otherwise), sdpa, flash_attention_2 or eager."""
+    """auto (the fastest that the model and the machine have: flash attention on a GPU, SDPA, eager), or one by name."""
     chat_template: str | None = None
     """Jinja file that replaces the model's chat template."""
 

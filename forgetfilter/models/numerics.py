@@ -3,10 +3,15 @@
 import contextlib
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from forgetfilter.errors import UserError
+from forgetfilter.models.pretrained import load_config
+
+# The attentions of transformers, the fastest first, each with the class attribute by which a model says that it has it.
+ATTENTIONS = {"flash_attention_2": "_supports_flash_attn", "sdpa": "_supports_sdpa"}
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,29 @@ class Numerics:
         return "nf4" if self.four_bit else self.dtype
 
 
-def attention_backend(wanted: str, device: torch.device) -> str:
-    """The attention that `auto` stands for here; UserError for flash attention where it is not installed."""
+def attention_backend(wanted: str, device: torch.device, folder: Path) -> str:
+    """The attention that `auto` stands for here, for the model in a folder: the fastest that both have.
+
+    UserError for one that the device or the model does not have. (Gemma 2 caps what its attention compares, which
+    SDPA cannot.)
+    """
     flash = device.type == "cuda" and _has_flash_attention()
+    known = attentions(folder)
     if wanted == "auto":
-        return "flash_attention_2" if flash else "sdpa"
+        return next(one for one in known if flash or one != "flash_attention_2")
     if wanted == "flash_attention_2" and not flash:
         raise UserError("model.attention: flash_attention_2 needs a GPU and the flash-attn package; use auto or sdpa")
+    if wanted not in known:
+        raise UserError(f"model.attention: {wanted} is not among the model's ({', '.join(known)}); use auto")
     return wanted
+
+
+def attentions(folder: Path) -> tuple[str, ...]:
+    """The attentions that the model's class has, the fastest first; all where transformers has no such class."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    made = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(load_config(folder, "model.name")), None)
+    return (*(name for name, flag in ATTENTIONS.items() if getattr(made, flag, True)), "eager")
 
 
 def _has_flash_attention() -> bool:

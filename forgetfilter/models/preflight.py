@@ -9,6 +9,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.limits import limits_of
 from forgetfilter.models.lora_targets import target_modules
+from forgetfilter.models.numerics import attention_backend
 from forgetfilter.models.pretrained import load_model
 
 CPU = torch.device("cpu")
@@ -20,7 +21,8 @@ def check_model(folder: Path, attention: str, packing: bool, lora_names: Sequenc
 
     The weights are read and not kept. Flash attention is proven on the GPU, by the stages.
     """
-    verify_losses(folder, "sdpa" if attention == "flash_attention_2" else attention, "float32", CPU, packing)
+    here = attention_backend("auto", CPU, folder) if attention == "flash_attention_2" else attention
+    verify_losses(folder, here, "float32", CPU, packing)
     model = load_model("AutoModelForCausalLM", folder, "model.name", device_map="meta")
     if lora_names is not None:
         target_modules(model, lora_names)

@@ -54,8 +54,9 @@ class ModelSettings:
         return compute_dtype(self.dtype, device)
 
     def on(self, device: "torch.device") -> "Numerics":
-        """UserError for an attention that the device does not have."""
+        """UserError for an attention that the device or the model does not have."""
         from forgetfilter.models.numerics import Numerics, attention_backend, compute_dtype
 
         dtype = compute_dtype(self.dtype, device, self.four_bit)
-        return Numerics(dtype, attention_backend(self.attention, device), device, self.four_bit)
+        attention = attention_backend(self.attention, device, self.base().path)
+        return Numerics(dtype, attention, device, self.four_bit)

@@ -1,7 +1,11 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
-from forgetfilter.models.numerics import compute_dtype
+from forgetfilter.errors import UserError
+from forgetfilter.models.numerics import attention_backend, compute_dtype
 
 CPU = torch.device("cpu")
 
@@ -20,3 +24,12 @@ def test_auto_takes_bfloat16_only_where_the_cpu_computes_in_it(
 def test_a_dtype_that_is_named_is_taken() -> None:
     # Whatever the machine.
     assert compute_dtype("float16", CPU) == "float16"
+
+
+def test_the_attention_is_one_that_the_model_has(tiny_model: Path, tmp_path: Path) -> None:
+    # Llama has SDPA; Gemma 2, which caps what its attention compares, is eager, and asked for SDPA it is refused.
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
+    assert attention_backend("auto", CPU, tiny_model) == "sdpa"
+    assert attention_backend("auto", CPU, tmp_path) == "eager"
+    with pytest.raises(UserError, match=r"model.attention: sdpa is not among the model's \(.*eager\)"):
+        attention_backend("sdpa", CPU, tmp_path)
