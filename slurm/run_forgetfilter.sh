@@ -27,9 +27,16 @@ fail() { echo "forgetfilter: $1" >&2; exit 2; }
 case ${1:-} in run | mix | train | score | filter | eval | report | scale) command=$1; shift ;; *) command=run ;; esac
 [ -e "${1:-}" ] || fail "${1:-CONFIG} is missing: sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]"
 [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || set -- "$@" --member "$SLURM_ARRAY_TASK_ID"   # slurm/scale.sh
-# shellcheck disable=SC2086  # options are several words
-srun $SRUN_OPTIONS --ntasks-per-node=1 test -x "$VENV/bin/torchrun" \
-  || fail "a node of $SLURM_JOB_NODELIST has no $VENV/bin/torchrun: set VENV to an installation that all nodes see"
+# 66 is a node's own answer. Any other failure is srun's: a node that has just come back refuses its first launch now and then.
+for wait_seconds in 0 5 20 60; do
+  sleep "$wait_seconds"
+  # shellcheck disable=SC2016,SC2086  # $0 is for the node; options are several words
+  srun $SRUN_OPTIONS --ntasks-per-node=1 bash -c '[ -x "$0" ] || exit 66' "$VENV/bin/torchrun"
+  looked=$?
+  [[ $looked =~ ^(0|66)$ || -n $warned ]] && break
+done
+[ "$looked" != 66 ] || fail "a node of $SLURM_JOB_NODELIST has no $VENV/bin/torchrun: set VENV to an installation that all nodes see"
+[[ $looked = 0 || -n $warned ]] || fail "srun starts nothing on $SLURM_JOB_NODELIST: its reason is above; see SRUN_OPTIONS"
 mkdir -p "$LOGS" || fail "$LOGS cannot be made: set LOGS to a folder that all nodes can write to"
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

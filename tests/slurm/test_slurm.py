@@ -257,6 +257,25 @@ def test_a_node_without_the_installation_says_so(cluster: Any, config: Path, tmp
     assert "has no /nowhere/bin/torchrun" in Path(shown["StdOut"]).read_text()
 
 
+def test_a_launch_that_srun_refuses_at_first_is_tried_again(cluster: Any, config: Path, tmp_path: Path) -> None:
+    # An srun that fails once, as on a node that has just come back, and then is the real one: what the job says at last
+    # is of the installation, which no failure of srun may be taken for.
+    real = shutil.which("srun")
+    tried = tmp_path / "tried"
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "srun"
+    fake.write_text(
+        f'#!/bin/bash\n[ -e {tried} ] || {{ touch {tried}; echo "srun: refused" >&2; exit 1; }}\nexec {real} "$@"\n'
+    )
+    fake.chmod(0o755)
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    shown = cluster.wait(cluster.submit(tmp_path, str(config), VENV="/nowhere", PATH=path), 60)
+    said = Path(shown["StdOut"]).read_text()
+    assert shown["ExitCode"] == "2:0"
+    assert "srun: refused" in said
+    assert "has no /nowhere/bin/torchrun" in said
+
+
 @pytest.mark.parametrize("name", ["run_forgetfilter.sh", "submit.sh", "scale.sh"])
 def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
     # sbatch --test-only takes every command line that a script makes, with the flags of a GPU site.
