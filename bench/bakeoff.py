@@ -33,7 +33,7 @@ COMMON = [
     f"model.chat_template={Path(__file__).parent.resolve()}/short_chat.jinja", "data.max_length=192",
     "train.noisy.lr=1e-3", "train.noisy.epochs=3", "train.noisy.batch_size=8",
     "train.safe.lr=1e-3", "train.safe.epochs=2", "train.safe.batch_size=8", "train.micro_batch_tokens=512", 
-    "score.batch_tokens=2048", "score.base=true", "score.tokens=true",
+    "data.batch_tokens=2048", "score.base=true", "score.tokens=true",
     "launch.threads=1", "tracking.mode=disabled",
 ]  # fmt: skip
 KINDS = {

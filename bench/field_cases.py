@@ -195,15 +195,9 @@ def impossible(field: Field) -> bool:
     bloom = field.model("bloom", "kind=bloom")
     first = field.ff("run", "name=c17", t5)
     second = field.ff("run", "name=arch-bloom", bloom, "train.lora.target_modules=[query_key_value]")
-    packing = "train.packing=false" if "packing" in train_settings() else "model.packing=false"
+    packing = "data.packing=false"
     third = field.ff("run", "name=c17c", bert, "train.lora.target_modules=[query,value]", packing)
     return first.refused("model.name") and second.refused("eager") and third.refused("model.name")
-
-
-def train_settings() -> str:
-    from forgetfilter.config import schema
-
-    return str(getattr(schema.TrainConfig, "__dataclass_fields__", {}).keys())
 
 
 def lora_names(field: Field) -> bool:

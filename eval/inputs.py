@@ -64,7 +64,7 @@ def input_hash(run: Run, model: str, suite: str) -> str:
                 _sampled(run, suites.get(suite)),
             ],
             "judge": _judge_settings(run) if suites.get(suite).judged else None,
-            "likelihoods": [config.score.batch_tokens, config.data.max_length, config.train.packing],
+            "likelihoods": [config.data.batch_tokens, config.data.max_length, config.data.packing],
         }
         | ({"packages": packages} if packages else {})
     )
@@ -186,10 +186,10 @@ def asking(run: Run, model: str, tokenizer: Any, world: World) -> Asking:
         about,
         options.max_new_tokens,
         max(options.generation_batch, CHUNK) if options.backend == "vllm" else options.generation_batch,
-        config.score.batch_tokens,
+        config.data.batch_tokens,
         config.data.max_length,
         backend=options.backend,
-        packing=config.train.packing,
+        packing=config.data.packing,
         sampling=sampling(run),
         system=options.system_prompt,
         cue=options.cue,

@@ -239,8 +239,8 @@ def _config(options: argparse.Namespace) -> None:
         sys.stdout.write(describe())
         return
     target = Path(options.target)
-    file = target / "config.yaml" if target.is_dir() else target
-    sys.stdout.write(to_yaml(load_config(file, options.overrides)))
+    found = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
+    sys.stdout.write(to_yaml(found))
 
 
 def _doctor(options: argparse.Namespace) -> None:

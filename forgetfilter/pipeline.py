@@ -155,7 +155,7 @@ def preflight(run: Run, models: bool = True) -> None:
         attention = model.on(device).attention
         if model.attention == "auto" and attention == "eager":
             console.print("model.attention: auto is eager, the only one that the model has here")
-        check_model(base, attention, config.train.packing, names)
+        check_model(base, attention, config.data.packing, names)
         answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
         answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
         check_answers_fit(base, answers)

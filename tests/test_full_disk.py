@@ -59,10 +59,11 @@ def test_every_stage_survives_a_disk_that_takes_nothing_more(
     config = tmp_path / "config.yaml"
     config.write_text(
         f"output: {disk}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
-        f"data: {{noisy: {{web: {{path: {tmp_path}/rows.jsonl}}}}, safe: {{ours: {{path: {tmp_path}/safe.jsonl}}}}}}\n"
+        f"data: {{noisy: {{web: {{path: {tmp_path}/rows.jsonl}}}}, safe: {{ours: {{path: {tmp_path}/safe.jsonl}}}},\n"
+        "  batch_tokens: 128}\n"
         "train: {checkpoint_steps: 1, noisy: {epochs: 2, lr: 1e-2, batch_size: 8}, safe: {epochs: 3, lr: 1e-2,\n"
         "  batch_size: 1}, refit: {epochs: 1, batch_size: 8}}\n"
-        "score: {batch_tokens: 128, shard_rows: 4}\neval: {models: [refit], suites: [toxicity], max_new_tokens: 2,\n"
+        "score: {shard_rows: 4}\neval: {models: [refit], suites: [toxicity], max_new_tokens: 2,\n"
         f"  data: {{toxicity: {{path: {tmp_path}/prompts.jsonl}}}}}}\ntracking: {{mode: disabled}}\n"
     )
     for stage in [stage.name for stage in STAGES]:

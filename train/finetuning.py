@@ -28,7 +28,7 @@ def train(task: Finetuning, world: World) -> None:
     options, folder = task.options, task.folder
     base, tokenizer, numerics = task.model.base(), task.model.tokenizer(), task.model.on(world.device)
     prepared = tokens.prepare(task.data, tokenizer, task.max_length, task.model.cache)
-    verify_losses(base.path, numerics.attention, numerics.dtype, world.device, options.packing)
+    verify_losses(base.path, numerics.attention, numerics.dtype, world.device, task.packing)
     plan = make_plan(task, prepared, world)
     checkpoint = resumable(folder / "checkpoints", world, options.deepspeed is not None)
     given = _arguments(task, plan, numerics.dtype, world)  # before the model: ZeRO-3 shards it while it loads
@@ -36,7 +36,7 @@ def train(task: Finetuning, world: World) -> None:
     model = trainable(base, task, numerics, zero_stage(options.deepspeed) == 3)
     if options.method == "full":
         learn_end(model, tokenizer)
-    layout = layout_for(numerics.attention, options.packing)
+    layout = layout_for(numerics.attention, task.packing)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])
     detach = attach(model, log.record if options.log_losses else None)

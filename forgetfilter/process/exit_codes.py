@@ -18,7 +18,7 @@ from forgetfilter.files import disk_trouble
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
 
 OUT_OF_MEMORY = (
-    "the GPU's memory is full: lower train.micro_batch_tokens, score.batch_tokens or eval.generation_batch, set "
+    "the GPU's memory is full: lower train.micro_batch_tokens, data.batch_tokens or eval.generation_batch, set "
     "train.gradient_checkpointing=true, or choose a higher train.deepspeed stage, and run again with --resume"
 )
 

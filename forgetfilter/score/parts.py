@@ -101,7 +101,7 @@ class Scorer:
         """Every part there can be, asked for or not, in the order in which they are made."""
         options = self.options
         before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
-        half = options.batch_tokens // 2  # other batches, other rounding
+        half = self.scoring.batch_tokens // 2  # other batches, other rounding
         return [
             before,
             self.losses("noise", "noisy", options.noise, half),
@@ -124,7 +124,7 @@ class Scorer:
     ) -> Part:
         """Each noisy example's loss under the model of a training stage; None is M0."""
         folder, options = self.paths.signals(name), self.options
-        batch_tokens = batch_tokens or options.batch_tokens
+        batch_tokens = batch_tokens or self.scoring.batch_tokens
 
         def make() -> None:
             scored = LossPass(batch_tokens, options.shard_rows, self.scoring.packing, tokenwise)
@@ -136,7 +136,7 @@ class Scorer:
     def rouge(self, state: str, trained: str) -> Part:
         """ROUGE-1 of each noisy example's greedy answer."""
         options, folder = self.options, self.paths.signals("rouge1") / state
-        about = self.about(trained, options.batch_tokens)
+        about = self.about(trained, self.scoring.batch_tokens)
         answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": options.generation_batch}
 
         def make() -> None:

@@ -28,6 +28,8 @@ class Scoring:
     """Tokens an example at most."""
     options: ScoreConfig
     packing: bool
+    batch_tokens: int
+    """Tokens of a batch whose losses are measured."""
     micro_batch_tokens: int
     """Tokens of a batch whose gradients are taken."""
     has_adapters: bool
@@ -36,13 +38,14 @@ class Scoring:
 
 
 def settings(run: Run) -> Scoring:
-    config, train = run.config, run.config.train
+    config, data, train = run.config, run.config.data, run.config.train
     return Scoring(
         RunPaths(run.folder),
         ModelSettings.of(config),
-        config.data.max_length,
+        data.max_length,
         config.score,
-        train.packing,
+        data.packing,
+        data.batch_tokens,
         train.micro_batch_tokens,
         train.method != "full",
         config.has_control,
@@ -55,7 +58,8 @@ def inputs(run: Run) -> object:
     plain, state, off = to_dict(run.config), run.state(), asdict(ScoreConfig())
     left_out = {"shard_rows", *(key for key in ADDED if plain["score"][key] == off[key])}
     score = {key: value for key, value in plain["score"].items() if key not in left_out}
-    score["packing"] = plain["train"]["packing"]
+    # two of the settings of data under the names that they had in this hash: run folders of before stay done
+    score |= {"packing": plain["data"]["packing"], "batch_tokens": plain["data"]["batch_tokens"]}
     hashes = [state[name]["input_hash"] for name in trained]
     return [model_inputs(run.config.model), plain["data"]["max_length"], score, sha256_file(run.noisy_data), hashes]
 

@@ -52,7 +52,7 @@ class Run(RunPaths):
         """An existing run folder, with its own config and perhaps overrides (not written back)."""
         if not (folder / "config.yaml").exists():
             raise UserError(f"{folder} is no run folder: it has no config.yaml")
-        return cls(folder, load_config(folder / "config.yaml", overrides))
+        return cls(folder, load_config(folder / "config.yaml", overrides, own=True))
 
     def write_config(self) -> None:
         header = "".join(f"# {key}: {value}\n" for key, value in versions().items())

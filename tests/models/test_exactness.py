@@ -32,7 +32,7 @@ def test_a_model_that_looks_ahead_is_refused_in_every_layout(packing: bool, dtyp
 def test_packing_that_mixes_is_refused_at_any_width(kind: str, attention: str, dtype: str, width: int) -> None:
     # Their masks do not know where packed examples end: that does more than twice the tolerance. Padded they are exact.
     model = made(kind, attention, dtype, width)
-    with pytest.raises(UserError, match=r"^train\.packing"):
+    with pytest.raises(UserError, match=r"^data\.packing"):
         check_exact(model, CPU, TOLERANCE[dtype] * 2, layout_for(attention, True))
     check_exact(model, CPU, TOLERANCE[dtype] / 2, layout_for(attention, False))
 

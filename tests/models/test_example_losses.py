@@ -136,7 +136,7 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
     check_exact(model, torch.device("cpu"), 1e-4, "rows")
-    with pytest.raises(UserError, match=r"train\.packing"):
+    with pytest.raises(UserError, match=r"data\.packing"):
         check_exact(leaky, torch.device("cpu"), 1e-4, "rows")
     check_exact(leaky, torch.device("cpu"), 1e-4, "padded")  # what the error offers works
 
@@ -151,7 +151,7 @@ def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int],
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
     check_exact(model, torch.device("cpu"), TOLERANCE[dtype] / 2, "rows")
-    with pytest.raises(UserError, match=r"train\.packing"):
+    with pytest.raises(UserError, match=r"data\.packing"):
         check_exact(leaky, torch.device("cpu"), TOLERANCE[dtype] * 2, "rows")
 
 

@@ -35,9 +35,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     config = folder / "config.yaml"
     config.write_text(
         f"name: run\noutput: {folder}/runs\ncache: {folder}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
-        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
+        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}},\n"
+        "  batch_tokens: 200}\n"
         "train: {noisy: {epochs: 2, lr: 2e-2, batch_size: 4}, safe: {epochs: 1, lr: 2e-2, batch_size: 4}}\n"
-        "score: {batch_tokens: 200, shard_rows: 6}\ntracking: {mode: disabled}\n"
+        "score: {shard_rows: 6}\ntracking: {mode: disabled}\n"
     )
     for command in (["mix"], ["train"], ["score"]):
         assert call(*command, config, *(["noisy", "safe"] if command == ["train"] else [])) == 0
@@ -89,7 +90,7 @@ def test_what_is_of_another_model_or_other_batches_goes(again: Any, trained: Pat
     # Other batches: everything is scored again, and what is not asked for any more is taken away.
     folder = again("score.base=true")
     old = stamps(folder)
-    new = stamps(again("score.batch_tokens=100"))
+    new = stamps(again("data.batch_tokens=100"))
     assert {name.split("/")[0] for name in new} == {"before", "after"}
     assert not {*old.values()} & {*new.values()}
 

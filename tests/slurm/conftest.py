@@ -181,10 +181,11 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, judge: Ju
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
     (folder / "config.yaml").write_text(
         f"output: {folder}/runs\ncache: {folder}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
-        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
+        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, safe: {{ours: {{path: {folder}/safe.jsonl}}}},\n"
+        "  batch_tokens: 80}\n"
         "train: {checkpoint_steps: 10, lora: {dropout: 0.0}, noisy: {epochs: 2, lr: 5e-3, batch_size: 8},\n"
         "  safe: {epochs: 12, lr: 5e-3, batch_size: 8}, refit: {epochs: 2, lr: 5e-3, batch_size: 8}}\n"
-        "score: {batch_tokens: 80, shard_rows: 10}\n"
+        "score: {shard_rows: 10}\n"
         f"eval: {{models: [refit], suites: [harmfulness], data: {{harmfulness: {{path: {folder}/prompts.jsonl}}}},\n"
         "  generation_batch: 2, max_new_tokens: 40, judge: {name: endpoint, model: toy, parallel: 1,\n"
         f"  url: 'http://{judge.server_address[0]}:{judge.server_address[1]}/v1'}}}}\n"
