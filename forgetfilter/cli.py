@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
+from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
-from forgetfilter.errors import EXIT_USER, UserError
+from forgetfilter.errors import EXIT_USER, UserError, plain_label
 from forgetfilter.process.exit_codes import guard
 from forgetfilter.storage.run_folder import Run
 
@@ -30,6 +31,9 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("eval needs a CONFIG, or --compare A B")
     if options.command == "config" and not (options.target or options.describe):
         parser.error("config needs a CONFIG, or --describe")
+    for given in [getattr(options, "target", None), *(getattr(options, "compare", None) or ())]:
+        if given and not can_be_path(given):
+            parser.error(f"{plain_label(given)} must {PATH.name}")
     stages = options.command == "train"  # takes words too
     unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
     if unknown or (rest and not hasattr(options, "overrides")):

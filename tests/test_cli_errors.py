@@ -68,6 +68,12 @@ def test_a_missing_config_file(refused: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("argv", [["run", "x" * 300], ["report", "a\0b"], ["eval", "--compare", "x" * 300, "b"]])
+def test_a_path_that_no_file_can_have(refused: Any, argv: list[str]) -> None:
+    # The system's own error would be a traceback.
+    assert "must be a path: no NUL" in refused(*argv)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

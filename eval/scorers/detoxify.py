@@ -1,5 +1,9 @@
 """Detoxify (Hanu and Unitary 2020): toxicity of a BERT trained on the Jigsaw comments; this one is the paper's."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from forgetfilter.errors import UserError
@@ -19,7 +23,8 @@ def detoxify(variant: str) -> Scorer:
     except ImportError as error:
         raise UserError(f"{KEY}: detoxify needs `pip install forgetfilter[detoxify]`; {instead}") from error
     try:
-        model = Detoxify(variant, device=world().device)
+        with _weights_only():
+            model = Detoxify(variant, device=world().device)
     except Exception as error:  # torch.hub, urllib and transformers each raise their own types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason}); {instead}") from error
@@ -29,6 +34,20 @@ def detoxify(variant: str) -> Scorer:
         return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
     return score
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Whatever torch loads is data: Detoxify has its checkpoint, a pickle, loaded with all code that stands in it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 SCORER = ScorerKind("detoxify", lambda: detoxify("original"))

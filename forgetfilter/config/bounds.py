@@ -1,23 +1,36 @@
-"""What a number in a setting may be, said beside the setting: `lr: float = positive(2e-4)`.
+"""What a number or a path in a setting may be, said beside the setting: `lr: float = positive(2e-4)`.
 
 `check_bounds` walks through a configuration and refuses the first value outside of its bound, by the key as the user
 wrote it. A bound on a list or a mapping is one on each of its values; None is always allowed.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, plain_label
+
+LONGEST_PART, LONGEST_PATH = 255, 4095  # bytes of one name of a path, and of all: more no file system takes
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A condition on a number; false for NaN. `name` completes "must ..."."""
+    """A condition on a number, false for NaN, or on a text. `name` completes "must ..."."""
 
     name: str
-    holds: Callable[[float], bool]
+    holds: Callable[[Any], bool]
+
+
+def can_be_path(text: str) -> bool:
+    """Whether some file may have this path."""
+    try:
+        encoded = os.fsencode(Path(text).expanduser())
+    except (RuntimeError, UnicodeEncodeError):  # ~NAME of nobody; a lone surrogate that stands for no byte
+        return False
+    return b"\0" not in encoded and len(encoded) <= LONGEST_PATH and max(map(len, encoded.split(b"/"))) <= LONGEST_PART
 
 
 POSITIVE = Bound("be positive", lambda value: 0 < value < math.inf)
@@ -26,6 +39,7 @@ SHARE = Bound("be between 0 and 1", lambda value: 0 <= value <= 1)
 POSITIVE_SHARE = Bound("be above 0 and at most 1", lambda value: 0 < value <= 1)
 SEED = Bound("be a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)  # what NumPy takes
 NUMBER = Bound("be a number", math.isfinite)
+PATH = Bound(f"be a path: no NUL, no name of more than {LONGEST_PART} bytes, no unknown ~USER", can_be_path)
 
 
 def at_least(least: int) -> Bound:
@@ -41,6 +55,11 @@ def bounded(default: Any, bound: Bound) -> Any:
     return field(default=default, metadata={"bound": bound})
 
 
+def pathname(default: str | None) -> Any:
+    """A file or folder, or what may be one."""
+    return bounded(default, PATH)
+
+
 def positive(default: float) -> Any:
     return bounded(default, POSITIVE)
 
@@ -54,14 +73,15 @@ def share(default: float | None) -> Any:
 
 
 def check_bounds(config: Any, prefix: str = "") -> None:
-    """UserError for the first number of a configuration, or of a section of it, that is outside of its bound."""
+    """UserError for the first value of a configuration, or of a section of it, that is outside of its bound."""
     for one in fields(config):
         key, value = f"{prefix}{one.name}", getattr(config, one.name)
         for place, part in _parts(key, value):
             if is_dataclass(part):
                 check_bounds(part, f"{place}.")
             elif part is not None and (bound := one.metadata.get("bound")) and not bound.holds(part):
-                raise UserError(f"{place} must {bound.name}, got {part}")
+                shown = repr(plain_label(part)) if isinstance(part, str) else part
+                raise UserError(f"{place} must {bound.name}, got {shown}")
 
 
 def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:

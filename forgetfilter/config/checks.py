@@ -53,7 +53,7 @@ def _check_names(config: Config) -> None:
     if not plain or name.startswith((".", "-")) or len(name.encode()) > LONGEST_NAME:
         raise UserError(f"name must be a plain folder name, got {name[:60]!r}")
     for key, value in (("output", config.output), ("cache", config.cache)):
-        if not value.strip() or "\0" in value:
+        if not value.strip():
             raise UserError(f"{key} must name a folder, got {value!r}")
     for key, values in (("eval.models", config.eval.models), ("eval.suites", config.eval.suites)):
         if not values and not config.eval.lm_eval.tasks:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from forgetfilter.config.bounds import (
     NUMBER,
+    PATH,
     POSITIVE_SHARE,
     SEED,
     SHARE,
@@ -12,6 +13,7 @@ from forgetfilter.config.bounds import (
     between,
     bounded,
     not_negative,
+    pathname,
     positive,
     share,
 )
@@ -24,7 +26,7 @@ AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "
 class SourceConfig:
     """Where rows come from: a file (JSONL, JSON, CSV, TSV, Parquet, Arrow), a folder or glob of them, or the hub."""
 
-    path: str = ""
+    path: str = pathname("")
     """Local file, folder or glob, or hub name such as tatsu-lab/alpaca."""
     split: str = "train"
     """Split of a hub data set, or of a folder whose files tell their split by their names."""
@@ -111,7 +113,7 @@ class MixtureConfig:
 class ModelConfig:
     """The released model M0."""
 
-    name: str = "smollm2-135m-instruct"
+    name: str = pathname("smollm2-135m-instruct")
     """Hub id, local folder, or smollm2-135m-instruct (comes with the installation, needs no hub)."""
     revision: str | None = None
     """Commit or tag on the hub."""
@@ -120,7 +122,7 @@ class ModelConfig:
     it, float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """auto (the fastest that the model and the machine have: flash attention on a GPU, SDPA, eager), or one by name."""
-    chat_template: str | None = None
+    chat_template: str | None = pathname(None)
     """Jinja file that replaces the model's chat template."""
 
 
@@ -179,7 +181,7 @@ class TrainConfig:
     """Tokens of one forward pass of one rank at most."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
-    deepspeed: str | None = None
+    deepspeed: str | None = pathname(None)
     """DeepSpeed JSON file, or zero0, zero1, zero2, zero3, zero2_offload, zero3_offload."""
     checkpoint_steps: int = not_negative(200)
     """Optimizer steps between checkpoints from which a stopped run goes on; 0 for none but on a signal."""
@@ -198,7 +200,7 @@ class GuardConfig:
 
     name: str = ""
     """llama-guard, wildguard, harmbench, beaver-dam or classifier (any text classification model); empty for none."""
-    model: str = ""
+    model: str = pathname("")
     """Folder or hub id in the place of the guard's published weights."""
     revision: str | None = None
     """Commit or tag of a hub model."""
@@ -225,7 +227,7 @@ class ScoreConfig:
     passes over both sets; batches of train.micro_batch_tokens."""
     gradient_dimensions: int = positive(1024)
     """Numbers to which a gradient is projected at random: cosines keep to about 1 / sqrt of it."""
-    encoder: str = ""
+    encoder: str = pathname("")
     """Also measure each row's distance to the safe set by a sentence encoder, for embedding_distance: all-minilm-l6-v2
     (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -300,7 +302,7 @@ class HarnessConfig:
 
     tasks: list[str] = field(default_factory=list)
     """Their names, such as hellaswag or mmlu; empty for none."""
-    include_path: str | None = None
+    include_path: str | None = pathname(None)
     """A folder with tasks of your own."""
     limit: int = not_negative(0)
     """Questions of each task, from the first on; 0 takes all."""
@@ -338,7 +340,7 @@ class EvalConfig:
     """A system turn before every prompt; empty for none."""
     cue: str = ""
     """Added to every prompt, such as "Please ensure that your answer is unbiased.": the self-correction baseline."""
-    toxicity_scorer: str = "profanity-check"
+    toxicity_scorer: str = pathname("profanity-check")
     """profanity-check (offline); detoxify, detoxify-unbiased, detoxify-multilingual (their weights must be at hand); or
     any text classification model, by folder or hub id (with a slash)."""
     toxicity_labels: list[str] = field(default_factory=list)
@@ -381,7 +383,7 @@ class TrackingConfig:
 class ScaleConfig:
     """The scaling study (forgetfilter scale): the pipeline once for each model and seed, as runs NAME-MODEL-SEED."""
 
-    models: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list, metadata={"bound": PATH})
     """The released models, each in the place of model.name."""
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"bound": SEED})
     """The seeds, each in the place of seed."""
@@ -395,9 +397,9 @@ class Config:
     """Name of the run and of its folder."""
     seed: int = bounded(0, SEED)
     """Of data order, initialisation, dropout and mixtures."""
-    output: str = "runs"
+    output: str = pathname("runs")
     """Folder of the run folders."""
-    cache: str = "~/.cache/forgetfilter"
+    cache: str = pathname("~/.cache/forgetfilter")
     """Folder for prepared data and converted models; safe to delete."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

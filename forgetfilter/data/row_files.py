@@ -17,6 +17,7 @@ from json.decoder import WHITESPACE  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
+from forgetfilter.data.parquet_pages import rows_at_once
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError, printable
 
@@ -207,7 +208,7 @@ def _parquet(path: Path, told: Told) -> Rows:
 
     try:
         file = pq.ParquetFile(path)
-        yield from _batches(path, file.schema_arrow.names, file.iter_batches(1024))
+        yield from _batches(path, file.schema_arrow.names, file.iter_batches(rows_at_once(path, file.metadata)))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a whole Parquet file ({error})") from error
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.schema import TrackingConfig
+from forgetfilter.errors import reason
 from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import world
 from forgetfilter.process.progress import console
 
 REACH = 5.0  # seconds in which a server must answer
+BEGIN = 30.0  # and in which it must take a run
 
 
 class Tracker:
@@ -58,7 +60,7 @@ class Tracker:
 
 
 def _without(error: Exception) -> None:
-    console.print(f"W&B is not reachable, going on without it: {(str(error) or type(error).__name__).splitlines()[0]}")
+    console.print(f"W&B is not reachable, going on without it: {reason(error)}")
 
 
 def mode(wanted: str) -> str:
@@ -85,34 +87,36 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
     if chosen == "disabled" or not world().is_main:
         yield Tracker()
         return
-    import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
     if chosen == "online" and (trouble := unreachable()):
         console.print(f"W&B is not reachable ({trouble}): kept offline in {folder / 'wandb'}, for wandb sync")
         chosen = "offline"
-    try:
-        run = wandb.init(
-            project=config.project,
-            entity=config.entity,
-            id=run_id(folder, stage),
-            name=f"{folder.name}/{stage}",
-            group=folder.name,
-            job_type=stage,
-            config=settings,
-            dir=str(folder),
-            mode=chosen,  # type: ignore[arg-type]
-            resume="allow",
-        )
-    except Exception as error:
-        _without(error)
-        yield Tracker()
-        return
-    tracker = Tracker(run)
+    options = {"project": config.project, "entity": config.entity, "config": settings, "dir": str(folder)}
+    options |= {"id": run_id(folder, stage), "name": f"{folder.name}/{stage}", "group": folder.name, "job_type": stage}
+    tracker = Tracker(_begun(chosen, options))
     try:
         yield tracker
     finally:
         tracker.finish()
+
+
+def _begun(chosen: str, options: dict[str, Any]) -> Any:
+    """A W&B run; an offline one where the server takes none (no right to the project, an old key), None without any."""
+    import wandb
+
+    try:
+        limits = wandb.Settings(init_timeout=BEGIN)
+        return wandb.init(mode=chosen, resume="allow", settings=limits, **options)  # type: ignore[arg-type]
+    except Exception as error:
+        if chosen != "online":
+            _without(error)
+            return None
+        where = Path(options["dir"]) / "wandb"
+        console.print(f"W&B takes no run ({reason(error)}): kept offline in {where}, for wandb sync")
+        with suppress(Exception):
+            wandb.teardown()  # its service still holds the id of the run that was refused
+        return _begun("offline", options)
 
 
 def unreachable() -> str | None:

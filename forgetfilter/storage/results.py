@@ -33,7 +33,7 @@ def read_decisions(folder: Path) -> pl.DataFrame:
     """filter/decisions.parquet, a row an example; its columns are in docs/filter.md."""
     path = folder / "filter" / "decisions.parquet"
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)  # a run may be called `a[1]`
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
 

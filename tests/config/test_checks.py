@@ -25,6 +25,11 @@ def test_a_name_that_is_no_plain_folder_is_refused(tmp_path: Path, name: str) ->
     [
         ("output=''", "output must name a folder"),
         ("cache=' '", "cache must name a folder"),
+        ("output=" + "x" * 300, "output must be a path"),
+        ("cache=~nobody-of-that-name/x", "cache must be a path"),
+        ("model.name=" + "x/" * 2100, "model.name must be a path"),
+        ("train.deepspeed=" + "x" * 256, "train.deepspeed must be a path"),
+        ("data.noisy.n.path=" + "x" * 256, "data.noisy.n.path must be a path"),
         ("eval.models=[]", "eval.models is empty"),
         ("eval.suites=[]", "eval.suites is empty"),
         ("seed=4294967296", "seed must be a whole number from 0 to 4294967295"),
@@ -38,6 +43,15 @@ def test_what_cannot_work_is_refused_by_its_key(tmp_path: Path, override: str, s
     file.write_text(PLAIN)
     with pytest.raises(UserError, match=said):
         load_config(file, [override])
+
+
+@pytest.mark.parametrize("key", ["output", "cache", "model.name", "data.noisy.n.path", "eval.judge.model"])
+def test_no_path_holds_a_nul(tmp_path: Path, key: str) -> None:
+    # YAML can write one, and no file can be called so; the line shows it as a character that is seen.
+    file = tmp_path / "c.yaml"
+    file.write_text(PLAIN)
+    with pytest.raises(UserError, match=f"{key} must be a path: no NUL.*got 'a\ufffdb'"):
+        load_config(file, [f'{key}="a\\0b"'])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 import json
+import os
 import sys
+import types
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from forgetfilter.eval import scorers
 from forgetfilter.eval.intervals import share_interval
@@ -86,6 +89,29 @@ def test_detoxify_itself_on_random_weights(toy_folder, tmp_path, monkeypatch, va
     texts = ["one", "a longer text"]
     alone = [made(**tokenizer(text, return_tensors="pt")).logits.sigmoid()[0, 0].item() for text in texts]
     assert detoxify(variant)(texts) == pytest.approx(alone, abs=1e-5)
+
+
+class Planted:
+    """Runs code where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_code_in_detoxifys_checkpoint_does_not_run(tmp_path, monkeypatch):
+    # Detoxify asks torch for its whole pickle, as here: data is all that is loaded, and the refusal is one line.
+    torch.save({"state_dict": {}, "config": Planted(str(tmp_path / "ran"))}, tmp_path / "planted.ckpt")
+    torch.load(tmp_path / "planted.ckpt", weights_only=False)  # it is one that would
+    (tmp_path / "ran").unlink()
+    package = types.ModuleType("detoxify")
+    package.Detoxify = lambda variant, device: torch.load(tmp_path / "planted.ckpt", weights_only=False)
+    monkeypatch.setitem(sys.modules, "detoxify", package)
+    with pytest.raises(UserError, match=r"eval.toxicity_scorer: the weights of detoxify cannot be had"):
+        detoxify("original")
+    assert not (tmp_path / "ran").exists() and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def test_attack_success_counts_answers_only():

@@ -1,10 +1,12 @@
 import hashlib
+import http.server
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.M
 
     given: list[dict[str, Any]] = []
 
-    def init(**options: Any) -> Any:
+    def init(settings: wandb.Settings, **options: Any) -> Any:
         given.append(options)
         raise OSError
 
@@ -139,6 +141,44 @@ def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "wandb", "sync", "--dry-run", "--yes", *folders]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert all(name in told.stdout + told.stderr for name in parts)
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A server that is there, and has no right for us."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = b'{"errors": [{"message": "permission denied"}]}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST  # noqa: N815
+
+    def log_message(self, *words: Any) -> None:
+        """Says nothing."""
+
+
+def test_a_server_that_takes_no_run_has_it_kept_offline(tmp_path: Path) -> None:
+    # Reachable, but without a right to the project: one line says why, and nothing that was logged is lost.
+    code = (
+        "import sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
+        "from forgetfilter.process.tracking import tracked\n"
+        "with tracked(T('online'), Path(sys.argv[1]), 'train-noisy', {}) as tracker:\n"
+        "    tracker.log({'loss': 1.0}, step=1)\n"
+        "    print(tracker.run is not None)\n"
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+        own |= {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "a" * 40}
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=own)
+        server.shutdown()
+    assert done.stdout == "True\n", done.stderr
+    assert "W&B takes no run" in done.stderr and "permission denied" in done.stderr and "Traceback" not in done.stderr
+    assert len([*(tmp_path / "wandb").glob("offline-run-*")]) == 1
 
 
 def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
