@@ -73,6 +73,7 @@ def make_plan(task: Finetuning, prepared: tokens.Prepared, world: World) -> Trai
     schedule = task.schedule
     if schedule.batch_size < world.size:
         raise UserError(f"train.{task.name}.batch_size is {schedule.batch_size}, fewer than the {world.size} ranks")
+    last_rows, last_epochs = task.second_part
     return TrainingPlan(
         lengths=prepared.lengths(),
         num_labels=prepared.num_labels(),
@@ -81,6 +82,8 @@ def make_plan(task: Finetuning, prepared: tokens.Prepared, world: World) -> Trai
         batch_size=schedule.batch_size,
         micro_batch_tokens=task.options.micro_batch_tokens,
         world_size=world.size,
+        last_rows=last_rows,
+        last_epochs=last_epochs,
     )
 
 
@@ -101,9 +104,8 @@ def _finish(task: Finetuning, prepared: tokens.Prepared, tokenizer: Any, epochs:
         if task.options.method == "full":
             tokenizer.save_pretrained(folder)
         if task.options.log_losses:
-            write_manifest(
-                folder / "losses",
-                {"data": prepared.identity, "epochs": epochs, "rows": len(prepared), "world_size": world.size},
-            )
+            manifest = {"data": prepared.identity, "epochs": epochs, "rows": len(prepared), "world_size": world.size}
+            told = {"trained_on": task.trained_on} if task.trained_on else {}
+            write_manifest(folder / "losses", manifest | told)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: only safetensors come out
     barrier()

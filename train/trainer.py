@@ -1,12 +1,16 @@
 """transformers.Trainer with the project's data order and normalisation; nothing else is changed."""
 
 import json
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.optimization import get_scheduler
 
 from forgetfilter.data.batches import MicroBatches
 from forgetfilter.errors import UserError
@@ -43,6 +47,24 @@ class PlannedTrainer(Trainer):
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         # not transformers' own, which waits for the copy and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """The rate's schedule runs once for each part of the plan: what comes last is learned as fast as the rest."""
+        assert isinstance(self.train_dataset, MicroBatches)
+        parts, chosen = self.train_dataset.plan.part_steps, optimizer or self.optimizer
+        if len(parts) == 1:
+            return super().create_scheduler(num_training_steps, chosen)
+        assert chosen is not None
+        share = self.args.warmup_steps / num_training_steps
+        each = [get_scheduler(self.args.lr_scheduler_type, chosen, round(share * steps), steps) for steps in parts]
+        starts = [0, *accumulate(parts[:-1])]
+
+        def rate(step: int) -> float:
+            part = bisect(starts, step) - 1
+            return float(each[part].lr_lambdas[0](step - starts[part]))
+
+        self.lr_scheduler = LambdaLR(chosen, rate)
+        return self.lr_scheduler
 
     def compute_loss(
         self,

@@ -162,6 +162,17 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class RefitConfig(ScheduleConfig):
+    """The last finetuning, and what it learns. The probes are no part of it: they stay apart from M*."""
+
+    data: Literal["kept", "kept_and_trusted", "kept_then_trusted"] = "kept"
+    """What M* is trained on: the kept rows alone (the paper's form), the kept rows and the safe set's rows in one
+    mixture, or the kept rows and then, with the rate's schedule begun anew, the safe set's rows."""
+    trusted_epochs: int = positive(1)
+    """data=kept_then_trusted: passes over the safe set's rows at the end."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How all the finetunings run."""
 
@@ -175,7 +186,7 @@ class TrainConfig:
     """M1 on the safe data, giving M2."""
     control: ScheduleConfig | None = None
     """M1 on the control data, where there is any; null for the schedule of safe."""
-    refit: ScheduleConfig = field(default_factory=ScheduleConfig)
+    refit: RefitConfig = field(default_factory=RefitConfig)
     """M0 on the kept data, giving M*."""
     micro_batch_tokens: int = positive(4096)
     """Tokens of one forward pass of one rank at most."""

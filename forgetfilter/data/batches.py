@@ -5,8 +5,11 @@ that know this (SDPA, flash attention, eager through transformers' masks) keep t
 """
 
 import heapq
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -46,24 +49,44 @@ class TrainingPlan:
     batch_size: int
     micro_batch_tokens: int
     world_size: int
+    last_rows: int = 0
+    """How many rows, from the end of the data, are a second part: it is learned after all epochs of the others."""
+    last_epochs: int = 0
+    """Passes over the second part."""
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+    @cached_property
+    def _epochs(self) -> list[tuple[int, int, int]]:
+        """(first row, rows, first step) of each epoch, and of the end as an empty one."""
+        first = len(self.lengths) - self.last_rows
+        spans = [(0, first)] * self.epochs + [(first, self.last_rows)] * self.last_epochs + [(0, 0)]
+        starts = accumulate((-(-rows // self.batch_size) for _, rows in spans), initial=0)
+        return [(*span, start) for span, start in zip(spans, starts)]
 
     @property
     def num_steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
+        return self._epochs[-1][2]
+
+    @property
+    def part_steps(self) -> list[int]:
+        """The steps of each part that has any."""
+        first = self._epochs[self.epochs][2]
+        return [steps for steps in (first, self.num_steps - first) if steps]
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step; those of the second part are counted on."""
+        return bisect(self._epochs, step, key=lambda epoch: epoch[2]) - 1
 
     def rows(self, step: int) -> np.ndarray[Any, Any]:
-        """The rows of a step; each row once an epoch, the last step of an epoch may be smaller."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        """The rows of a step; each row of a part once an epoch, the last step of an epoch may be smaller."""
+        epoch = self.epoch(step)
+        place = (step - self._epochs[epoch][2]) * self.batch_size
+        return self._order(epoch)[place : place + self.batch_size]
 
     def _order(self, epoch: int) -> np.ndarray[Any, Any]:
         cached = self.__dict__.get("_cached")
         if cached is None or cached[0] != epoch:
-            cached = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)))
+            first, rows, _ = self._epochs[epoch]
+            cached = (epoch, first + np.random.default_rng([self.seed, epoch]).permutation(rows))
             object.__setattr__(self, "_cached", cached)
         order: np.ndarray[Any, Any] = cached[1]
         return order
@@ -202,5 +225,5 @@ class MicroBatches(torch.utils.data.Dataset[Batch]):
         else:  # every rank must take part in every step's collectives: two tokens, no labels
             batch = collate([([self.pad_token] * 2, 2)], [-1], self.layout, self.pad_token)
         batch["norm"] = torch.tensor(float(self.plan.step_labels(step)))
-        batch["epoch"] = torch.tensor(step // self.plan.steps_per_epoch)
+        batch["epoch"] = torch.tensor(self.plan.epoch(step))
         return batch

@@ -71,6 +71,7 @@ def make_card(reported: Reported) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
+        "refit": None if reported.stale_refit else read_optional(paths.refit_counts),
         "metrics": read_metrics(folder, reported.stale_refit),
         "errors": read_errors(folder),
         "instruments": read_instruments(folder),
@@ -90,6 +91,20 @@ def unscored(summary: dict[str, Any]) -> list[str]:
 def probes(summary: dict[str, Any]) -> list[str]:
     """How many probes there are, which the counts leave out and kept.jsonl holds; of summary.json or the card."""
     return [f"{summary['probes']:,} probes besides, which are never dropped"] if summary.get("probes") else []
+
+
+def trained_on(refit: dict[str, Any] | None) -> list[str]:
+    """What M* learned, from train/refit/data.json; nothing where a run of earlier code does not tell."""
+    if not refit:
+        return []
+    kept, trusted, probes = (f"{count:,}" for count in (refit["kept"], refit["trusted"], refit["left_out"]["probes"]))
+    how = {
+        "kept": f"{kept} kept rows alone",
+        "kept_and_trusted": f"{kept} kept rows and {trusted} rows of the safe set, mixed",
+        "kept_then_trusted": f"{kept} kept rows and then on {trusted} rows of the safe set",
+    }
+    without = f", without the {probes} probes" if refit["left_out"]["probes"] else ""
+    return [f"M* was trained on {how[refit['data']]}{without}"]
 
 
 def estimate(summary: dict[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ def headline(card: dict[str, Any]) -> list[str]:
     if review := card.get("review"):
         sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
     sentences += [f"{remark}." for remark in (*cards.probes(card), *cards.unscored(card))]
+    sentences += [f"{remark}." for remark in cards.trained_on(card["refit"])]
     if noise := card.get("noise"):
         sentences.append(_noise_sentence(noise))
     if card["quality"]:
@@ -132,8 +133,7 @@ def _suite_sentence(suite: str, metric: str, models: dict[str, dict[str, Any]]) 
     base = f"; the released model has {number(models['base'].get('value'))}" if "base" in models else ""
     return (
         f"{suite.capitalize()}: {words(metric)} is {written_value(models['noisy'])} when trained on everything and "
-        f"{written_value(models['refit'])} when trained on the kept rows ({way}{base})"
-        + (f": {change}." if change else ".")
+        f"{written_value(models['refit'])} after the filter ({way}{base})" + (f": {change}." if change else ".")
     )
 
 

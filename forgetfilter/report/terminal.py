@@ -12,7 +12,8 @@ from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
-from forgetfilter.storage.results import MODELS, read_errors, read_metrics, read_summary, read_time
+from forgetfilter.storage.results import MODELS, read_errors, read_metrics, read_optional, read_summary, read_time
+from forgetfilter.storage.run_paths import RunPaths
 
 _BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
@@ -26,6 +27,8 @@ def closing_table(folder: Path, only_evaluates: bool = False, stale_refit: bool 
     tables: list[RenderableType] = []
     if not only_evaluates:
         tables.append(filter_table(read_summary(folder)))
+        refit = None if stale_refit else read_optional(RunPaths(folder).refit_counts)
+        tables += [Padding(Text(f"{remark}."), (0, 2, 1, 2)) for remark in cards.trained_on(refit)]
     if metrics := read_metrics(folder, stale_refit):
         tables.append(_safety(metrics))
         tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in read_errors(folder)]

@@ -37,6 +37,16 @@ class RunPaths:
     def kept_data(self) -> Path:
         return self.folder / "filter" / "kept.jsonl"
 
+    @property
+    def refit_data(self) -> Path:
+        """What the refit learns, written by its stage: train/refit_rows.py."""
+        return self.model("refit") / "data.jsonl"
+
+    @property
+    def refit_counts(self) -> Path:
+        """Where these rows come from, in numbers; not there in runs of before 2026-11-28."""
+        return self.model("refit") / "data.json"
+
     def eval_prompts(self, suite: str) -> Path:
         """Held-out prompts of a suite, written by the mix stage."""
         return self.folder / "data" / "eval" / f"{suite}.jsonl"

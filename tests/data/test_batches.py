@@ -33,7 +33,7 @@ def test_every_row_once_an_epoch_and_the_same_step_for_any_world(lengths: Any) -
             assert sorted(rows) == sorted(plan(lengths, 1).rows(step).tolist())
             assert made.step_labels(step) == int((lengths[rows] - 1).sum())
         for epoch in range(2):
-            steps = range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
+            steps = (step for step in range(made.num_steps) if made.epoch(step) == epoch)
             assert sorted(row for step in steps for row in by_step[step]) == list(range(len(lengths)))
 
 
@@ -155,3 +155,22 @@ def test_a_rank_without_rows_takes_part_without_labels() -> None:
     assert sorted(len(batch["loss_targets"]) for batch in batches) == [0, 0, 3]
     assert sorted(int(batch["rows"][0]) for batch in batches) == [-1, -1, 0]
     assert all(batch["norm"] == torch.tensor(3.0) and batch["epoch"] == 0 for batch in batches)
+
+
+@settings(max_examples=25, deadline=None)
+@given(LENGTHS, st.integers(0, 25), st.integers(1, 3))
+def test_a_second_part_comes_after_all_epochs_of_the_first(lengths: Any, last_rows: int, last_epochs: int) -> None:
+    # Each row of a part once in each of its epochs, in steps of its own, whatever the number of ranks.
+    last_rows = min(last_rows, len(lengths) - 1)
+    first = list(range(len(lengths) - last_rows))
+    last = list(range(len(first), len(lengths)))
+    for world in (1, 3):
+        made = plan(lengths, world, last_rows=last_rows, last_epochs=last_epochs)
+        by_epoch: dict[int, list[int]] = {}
+        for step in range(made.num_steps):
+            by_epoch.setdefault(made.epoch(step), []).extend(made.rows(step).tolist())
+        learned = [sorted(rows) for _, rows in sorted(by_epoch.items())]
+        assert learned == [first] * 2 + ([last] * last_epochs if last else [])
+        steps = [-(-len(part) // 6) for part in (first, last)]
+        assert made.part_steps == [number for number in (2 * steps[0], last_epochs * steps[1]) if number]
+    assert plan(lengths, 1).rows(0).tolist() == plan(lengths, 1, last_rows=0, last_epochs=3).rows(0).tolist()

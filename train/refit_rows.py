@@ -1,0 +1,65 @@
+"""The rows of the refit in one file: what the filter kept, and perhaps the rows of the safe set behind them.
+
+A line is a record with `part`, which is kept or trusted. A row that is in both stands among the trusted ones alone. The
+probes, which the filter always keeps, are left out, so that M* can be measured on rows that it has not learned.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.config.schema import RefitConfig
+from forgetfilter.errors import UserError
+from forgetfilter.files import atomic_path, sha256_file, write_json
+from forgetfilter.storage.run_paths import RunPaths
+
+
+def inputs(paths: RunPaths, chosen: RefitConfig) -> list[object]:
+    """What a refit depends on beside its schedule and the kept rows, by content. Nothing for these rows alone in a run
+    without probes: such refits of earlier runs stay as they are."""
+    parts = {"safe": paths.safe_data} if chosen.data != "kept" else {}
+    parts |= {"probes": paths.probes} if paths.probes.exists() else {}
+    hashes = {name: sha256_file(path) for name, path in parts.items()}
+    again = [chosen.trusted_epochs] if chosen.data == "kept_then_trusted" else []
+    return [chosen.data, hashes, *again] if parts else []
+
+
+def write_refit_rows(paths: RunPaths, data: str) -> dict[str, Any]:
+    """Writes the file, then its counts beside it: {"data", "kept", "trusted", "left_out": {"probes", "twice"}}.
+
+    data: as train.refit.data. Of the kept rows, of which there may be any number, none stays in memory. UserError where
+    there is none to learn.
+    """
+    trusted = list(_lines(paths.safe_data)) if data != "kept" else []
+    known = {"twice": {_content(row) for row in trusted}}
+    known["probes"] = {_content(row) for row in _lines(paths.probes)} if paths.probes.exists() else set()
+    counts: Counter[str] = Counter()
+    with atomic_path(paths.refit_data) as temporary, open(temporary, "w", encoding="utf-8") as out:
+        for row in _lines(paths.kept_data):
+            reason = next((reason for reason, contents in known.items() if _content(row) in contents), None)
+            counts[reason or "kept"] += 1
+            if reason is None:
+                out.write(json.dumps(row | {"part": "kept"}, ensure_ascii=False) + "\n")
+        out.writelines(json.dumps(row | {"part": "trusted"}, ensure_ascii=False) + "\n" for row in trusted)
+    if not counts["kept"]:
+        raise UserError(f"{paths.kept_data} holds no row but trusted ones: nothing is left to refit; drop less")
+    left_out = {reason: counts[reason] for reason in sorted(known)}
+    told: dict[str, Any] = {"data": data, "kept": counts["kept"], "trusted": len(trusted), "left_out": left_out}
+    write_json(paths.refit_counts, told)
+    return told
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a run's own file of records, one at a time, with all that they hold."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            yield from map(json.loads, handle)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run the stage that writes it first") from error
+
+
+def _content(row: dict[str, Any]) -> str:
+    """The id that all copies of a row share."""
+    return str(row["id"]).partition("-")[0]
