@@ -12,68 +12,94 @@ from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_json
 from forgetfilter.models.loading import States
-from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import console
-from forgetfilter.storage.run_folder import Run
 
 from . import harness, inputs, suites
 from .intervals import Metric
-from .judges import open_judge
-from .judges.judging import Verdicts, agreement_file, calibration, judge_answers, measure_judge
+from .judges import Judge, open_judge
+from .judges.agreement import read_calibration
+from .judges.judging import Verdicts, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import gains
 from .prompts import Row
 from .scorers import open_scorer
+from .stage import Evaluation
 
 
-def evaluate(run: Run, models: list[str], world: World) -> None:
+def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
     """Measures the models on every suite that has prompts; to be called by every rank. Stopped after a signal."""
-    for name in models:
-        inputs.trained(run, name)  # refused before any model is loaded
-    if run.config.eval.lm_eval.tasks and world.is_main:
-        harness.task_manager(run.config.eval.lm_eval)
-    here = inputs.suites_with_prompts(run)
-    if "toxicity" in here and world.is_main:
-        open_scorer(run.config.eval.toxicity_scorer, tuple(run.config.eval.toxicity_labels))
+    here = inputs.suites_with_prompts(evaluation)
     judged = [name for name in here if suites.get(name).judged]
-    wanted = run.config.eval.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
-    judge_dtype = ModelSettings.of(run.config).plain_dtype(world.device)
-    judge = open_judge(wanted, judge_dtype, world.device, inputs.cache(run), world.size)
-    labelled = calibration(run) if judged else None
-    rows = {name: inputs.rows(run, suites.get(name)) for name in here}
-    if world.is_main and (without := [name for name in run.config.eval.suites if name not in here]):
-        console.print(f"eval: no prompts for {', '.join(without)}: left out")
-    if world.is_main and (unasked := inputs.unasked(run)):
-        console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
-    tokenizer = inputs.tokenizer(run)
-    states = States(inputs.base(run), ModelSettings.of(run.config).on(world.device))
-    for name in models:
-        asking = inputs.asking(run, name, tokenizer, world)
-        pending = [s for s in here if is_pending(suites.get(s), rows[s], inputs.folder(run, name, s), asking)]
-        tasks = _pending_tasks(run, name, asking.model)
-        barrier()
-        if asking.backend == "vllm":
-            _check_answered(run, name, rows, asking)
-        if pending or tasks:
-            _ask_all(run, name, states, {suite: rows[suite] for suite in pending}, tasks, asking)
-    del states  # room for a judge
+    _check(evaluation, models, here, world)
+    judge = _open_judge(evaluation, judged, world)
+    labelled = (
+        read_calibration(evaluation.options.judge.calibration)
+        if judged and evaluation.options.judge.calibration
+        else None
+    )
+    rows = {name: inputs.rows(evaluation, suites.get(name)) for name in here}
+    if world.is_main:
+        _tell_what_is_left_out(evaluation, here)
+    _answer(evaluation, models, rows, world)
     if labelled:
-        measure_judge(run, judge, *labelled, world)
+        pairs, labels = labelled
+        measure_judge(evaluation, judge, pairs, labels, world)
     elif world.is_main:  # perhaps of an earlier judge
-        agreement_file(run).unlink(missing_ok=True)
-    verdicts = judge_answers(run, judge, models, judged, world)
+        evaluation.agreement_file.unlink(missing_ok=True)
+    verdicts = judge_answers(evaluation, judge, models, judged, world)
     if world.is_main:
         for name in models:
             for suite in here:
-                score_suite(run, name, suite, verdicts.get((name, suite), {}))
+                score_suite(evaluation, name, suite, verdicts.get((name, suite), {}))
         if {"noisy", "refit"} <= set(models):
-            write_json(run.folder / "eval" / "gains.json", gains(run.folder, here, "noisy", "refit"))
+            folder = evaluation.paths.folder
+            write_json(folder / "eval" / "gains.json", gains(folder, here, "noisy", "refit"))
     barrier()
 
 
+def _check(evaluation: Evaluation, models: list[str], here: list[str], world: World) -> None:
+    """Refuses what cannot be measured before any model is loaded."""
+    for name in models:
+        inputs.trained(evaluation, name)
+    if evaluation.options.lm_eval.tasks and world.is_main:
+        harness.task_manager(evaluation.options.lm_eval)
+    if "toxicity" in here and world.is_main:
+        open_scorer(evaluation.options.toxicity_scorer, tuple(evaluation.options.toxicity_labels))
+
+
+def _open_judge(evaluation: Evaluation, judged: list[str], world: World) -> Judge:
+    wanted = evaluation.options.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
+    return open_judge(
+        wanted, evaluation.model.plain_dtype(world.device), world.device, evaluation.model.cache, world.size
+    )
+
+
+def _tell_what_is_left_out(evaluation: Evaluation, here: list[str]) -> None:
+    if without := [name for name in evaluation.options.suites if name not in here]:
+        console.print(f"eval: no prompts for {', '.join(without)}: left out")
+    if unasked := inputs.unasked(evaluation):
+        console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
+
+
+def _answer(evaluation: Evaluation, models: list[str], rows: dict[str, list[Row]], world: World) -> None:
+    """What the models have not answered yet. Nothing holds a model afterwards: a judge needs the room."""
+    tokenizer = evaluation.model.tokenizer()
+    states = States(evaluation.base, evaluation.model.on(world.device))
+    for name in models:
+        asking = inputs.asking(evaluation, name, tokenizer, world)
+        places = {suite: evaluation.folder(name, suite) for suite in rows}
+        pending = {s: asked for s, asked in rows.items() if is_pending(suites.get(s), asked, places[s], asking)}
+        tasks = _pending_tasks(evaluation, name, asking.model)
+        barrier()
+        if asking.backend == "vllm":
+            _check_answered(evaluation, name, rows, asking)
+        if pending or tasks:
+            _ask_all(evaluation, name, states, pending, tasks, asking)
+
+
 def _ask_all(
-    run: Run,
+    evaluation: Evaluation,
     name: str,
     states: States,
     pending: dict[str, list[Row]],
@@ -81,39 +107,37 @@ def _ask_all(
     asking: Asking,
 ) -> None:
     """A model's answers to the pending suites and tasks. Nothing holds the model afterwards: others need room."""
-    with states.use(inputs.trained(run, name)) as model:
+    options = evaluation.options
+    with states.use(inputs.trained(evaluation, name)) as model:
         for suite, asked in pending.items():
-            ask(model, suites.get(suite), asked, inputs.folder(run, name, suite), asking, f"{suite} of {name}")
+            ask(model, suites.get(suite), asked, evaluation.folder(name, suite), asking, f"{suite} of {name}")
         if tasks:
-            about = (name, run.config.eval.system_prompt, run.config.eval.generation_batch)
-            harness.measure_tasks(model, asking.tokenizer, tasks, run.config.eval.lm_eval, about, asking.world)
+            about = (name, options.system_prompt, options.generation_batch)
+            harness.measure_tasks(model, asking.tokenizer, tasks, options.lm_eval, about, asking.world)
 
 
-def _pending_tasks(run: Run, model: str, about: dict[str, Any]) -> dict[str, tuple[Path, str]]:
+def _pending_tasks(evaluation: Evaluation, model: str, about: dict[str, Any]) -> dict[str, tuple[Path, str]]:
     """The tasks of lm-evaluation-harness that the model was not measured on yet: their folders and identities."""
-    options = run.config.eval.lm_eval
+    options, system = evaluation.options.lm_eval, evaluation.options.system_prompt
     found = {
-        task: (
-            inputs.folder(run, model, harness.suite_name(task)),
-            harness.identity(options, task, about, run.config.eval.system_prompt),
-        )
-        for task in options.tasks
+        name: (evaluation.folder(model, harness.suite_name(name)), harness.identity(options, name, about, system))
+        for name in options.tasks
     }
-    return {task: (place, wanted) for task, (place, wanted) in found.items() if harness.is_pending(place, wanted)}
+    return {name: (place, wanted) for name, (place, wanted) in found.items() if harness.is_pending(place, wanted)}
 
 
-def _check_answered(run: Run, model: str, rows: dict[str, list[Row]], asking: Asking) -> None:
+def _check_answered(evaluation: Evaluation, model: str, rows: dict[str, list[Row]], asking: Asking) -> None:
     for name, asked in rows.items():
-        if lacks_answers(suites.get(name), asked, inputs.folder(run, model, name), asking):
+        if lacks_answers(suites.get(name), asked, evaluation.folder(model, name), asking):
             raise UserError(f"{name} of {model}: answers by vLLM are missing: forgetfilter eval makes them first")
 
 
-def score_suite(run: Run, model: str, suite: str, verdicts: Verdicts) -> dict[str, Metric]:
+def score_suite(evaluation: Evaluation, model: str, suite: str, verdicts: Verdicts) -> dict[str, Metric]:
     """Scores and metrics from the stored outputs of a model; loads none. To be called by one process."""
     measured = suites.get(suite)
-    rows, settings = inputs.rows(run, measured), inputs.settings(run)
-    place = inputs.folder(run, model, suite)
-    outputs, generations = read_outputs(measured, rows, place, inputs.samples(run, measured))
+    rows, settings = inputs.rows(evaluation, measured), inputs.scoring_settings(evaluation)
+    place = evaluation.folder(model, suite)
+    outputs, generations = read_outputs(measured, rows, place, evaluation.options.samples if measured.sampled else 1)
     outputs = replace(outputs, verdicts=verdicts)
     scores = measured.score(rows, outputs, settings)
     metrics = measured.metrics(scores)

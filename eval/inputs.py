@@ -1,11 +1,11 @@
 """What an evaluation reads of its run: prompts, models and settings, and the hash of all of it."""
 
-import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.registry import GUARDS, SUITES
+from forgetfilter.config.schema import EvalConfig, JudgeConfig
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest
@@ -13,145 +13,107 @@ from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
 from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import weights_hash
-from forgetfilter.models.loading import (
-    ModelRef,
-    hub_or_folder,
-    load_tokenizer,
-    resolve,
-)
-from forgetfilter.models.numerics import attention_backend, compute_dtype
+from forgetfilter.models.loading import hub_or_folder
 from forgetfilter.models.sampling import Sampling
 from forgetfilter.models.vllm_engine import CHUNK
 from forgetfilter.process.distributed import World
-from forgetfilter.storage.run_folder import Run
 
 from . import harness, suites
 from .outputs import Asking
 from .prompts import Row, read_prompts
-from .stage import MODELS
+from .stage import MODELS, Evaluation
 
 CODE_VERSION = 5  # raise it when the metrics of unchanged generations change
 
 
-def folder(run: Run, model: str, suite: str) -> Path:
-    return run.folder / "eval" / model / suite
+def measured_names(evaluation: Evaluation) -> list[str]:
+    """What an evaluation measures, in the config's order: its suites with prompts, and the harness's tasks."""
+    return [*suites_with_prompts(evaluation), *map(harness.suite_name, evaluation.options.lm_eval.tasks)]
 
 
-def measured_names(run: Run) -> list[str]:
-    """What a run's evaluation measures, in the config's order: its suites with prompts, and the harness's tasks."""
-    return [*suites_with_prompts(run), *map(harness.suite_name, run.config.eval.lm_eval.tasks)]
-
-
-def input_hash(run: Run, model: str, suite: str) -> str:
+def input_hash(evaluation: Evaluation, model: str, suite: str) -> str:
     """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
-    config = run.config
-    file, adapted = prompts(run, suites.get(suite)), trained(run, model)
-    packages = SUITES.packages({suite})
+    measured, options = suites.get(suite), evaluation.options
+    file, packages = prompts(evaluation, measured), SUITES.packages({suite})
+    sampled = sampling(evaluation) if measured.sampled else None
     return sha256_value(
         {
             "code": CODE_VERSION,
             "suite": suite,
             "prompts": sha256_file(file) if file.exists() else None,
-            "base": base(run).identity,
-            "trained": weights_hash(adapted, cache(run)) if adapted else None,
-            "template": template_hash(config.model.chat_template),
-            "model": [config.model.dtype, config.model.attention],
-            "eval": [config.eval.max_new_tokens, config.eval.generation_batch, asdict(settings(run))],
-            "asked": [
-                config.eval.backend,
-                config.eval.system_prompt,
-                config.eval.cue,
-                _sampled(run, suites.get(suite)),
-            ],
-            "judge": _judge_settings(run) if suites.get(suite).judged else None,
-            "likelihoods": [config.data.batch_tokens, config.data.max_length, config.data.packing],
+            "base": evaluation.base.identity,
+            "trained": trained_hash(evaluation, model),
+            "template": template_hash(evaluation.model.chat_template),
+            "model": [evaluation.model.dtype, evaluation.model.attention],
+            "eval": [options.max_new_tokens, options.generation_batch, asdict(scoring_settings(evaluation))],
+            "asked": [options.backend, options.system_prompt, options.cue, sampled and asdict(sampled)],
+            "judge": _judge_identity(options.judge) if measured.judged else None,
+            "likelihoods": [evaluation.batch_tokens, evaluation.max_length, evaluation.packing],
         }
         | ({"packages": packages} if packages else {})
     )
 
 
-def suites_with_prompts(run: Run) -> list[str]:
+def suites_with_prompts(evaluation: Evaluation) -> list[str]:
     """The configured suites for which the mix stage wrote prompts, in the config's order."""
-    return [name for name in run.config.eval.suites if prompts(run, suites.get(name)).exists()]
+    return [name for name in evaluation.options.suites if prompts(evaluation, suites.get(name)).exists()]
 
 
-def unasked(run: Run) -> list[str]:
+def unasked(evaluation: Evaluation) -> list[str]:
     """The suites whose prompts are there for nothing: eval.suites has none that asks them."""
-    asked = {prompts(run, suites.get(name)) for name in run.config.eval.suites}
-    own = (suite for suite in suites.every() if not suite.prompts)
-    return [suite.name for suite in own if prompts(run, suite).exists() and prompts(run, suite) not in asked]
+    asked = {prompts(evaluation, suites.get(name)) for name in evaluation.options.suites}
+    own = {suite.name: prompts(evaluation, suite) for suite in suites.every() if not suite.prompts}
+    return [name for name, path in own.items() if path.exists() and path not in asked]
 
 
-def prompts(run: Run, suite: suites.Suite) -> Path:
-    return run.eval_prompts(suite.prompts or suite.name)
+def prompts(evaluation: Evaluation, suite: suites.Suite) -> Path:
+    return evaluation.paths.eval_prompts(suite.prompts or suite.name)
 
 
-def rows(run: Run, suite: suites.Suite) -> list[Row]:
-    return read_prompts(prompts(run, suite), suite.check, suite.prompted)
+def rows(evaluation: Evaluation, suite: suites.Suite) -> list[Row]:
+    return read_prompts(prompts(evaluation, suite), suite.check, suite.prompted)
 
 
-def _sampled(run: Run, suite: suites.Suite) -> Any:
-    drawn = sampling(run) if suite.sampled else None
-    return drawn and asdict(drawn)
-
-
-def samples(run: Run, suite: suites.Suite) -> int:
-    return run.config.eval.samples if suite.sampled else 1
-
-
-def sampling(run: Run) -> Sampling | None:
-    options = run.config.eval
+def sampling(evaluation: Evaluation) -> Sampling | None:
+    """How suites that take samples get theirs; None where each prompt has one greedy answer."""
+    options = evaluation.options
     several = options.samples > 1
-    return Sampling(options.samples, options.temperature, options.top_p, run.config.seed) if several else None
+    return Sampling(options.samples, options.temperature, options.top_p, evaluation.seed) if several else None
 
 
-def settings(run: Run) -> suites.Settings:
-    options = run.config.eval
+def scoring_settings(evaluation: Evaluation) -> suites.Settings:
+    options = evaluation.options
     labels = tuple(options.toxicity_labels)
-    return suites.Settings(options.toxicity_scorer, options.bias_formula, judge_name(run), labels)
+    return suites.Settings(options.toxicity_scorer, options.bias_formula, evaluation.judge_name, labels)
 
 
-def judge_name(run: Run) -> str:
-    """The judge with its model where that is named: another model is another judge."""
-    judge = run.config.eval.judge
-    return ": ".join(part for part in (judge.name, judge.model, *judge.labels) if part)
-
-
-def _judge_settings(run: Run) -> Any:
+def _judge_identity(judge: JudgeConfig) -> list[object]:
     """What the verdicts depend on, and not how they are asked for."""
-    judge = run.config.eval.judge
     labelled = judge.calibration and [asdict(judge.calibration), fingerprint(judge.calibration)]
     return [judge.name, judge.model, judge.revision, judge.labels, judge.url, labelled]
 
 
-def trained(run: Run, model: str) -> Path | None:
-    """The folder of a trained state; None for M0."""
+def trained(evaluation: Evaluation, model: str) -> Path | None:
+    """The folder of a trained model; None for M0. UserError where it is not there."""
     if model not in MODELS:
         raise UserError(f"{model!r} is no model of a run{nearest(model, tuple(MODELS))}")
     if model == "base":
         return None
-    path = run.model(model)
+    path = evaluation.paths.model(model)
     if not any(path.glob("*config.json")):
         raise UserError(f"{path} holds no model: run the train stage for {model} first")
     return path
 
 
-def base(run: Run) -> ModelRef:
-    return _resolved(run.config.model.name, run.config.model.revision, cache(run))
+def trained_hash(evaluation: Evaluation, model: str) -> str | None:
+    """The hash of a trained model's weights; None for M0."""
+    folder = trained(evaluation, model)
+    return weights_hash(folder, evaluation.model.cache) if folder else None
 
 
-def tokenizer(run: Run) -> Any:
-    return load_tokenizer(base(run).path, run.config.model.chat_template)
-
-
-@functools.cache
-def _resolved(name: str, revision: str | None, cache: Path) -> ModelRef:
-    return resolve(name, revision, cache)
-
-
-def rivals(run: Run) -> dict[str, Path]:
+def rivals(options: EvalConfig) -> dict[str, Path]:
     """The folders of the models that judge and score, found or fetched, where a suite of the config asks them."""
-    options, found = run.config.eval, {}
+    found = {}
     if options.judge.name in GUARDS.names and any(suites.get(name).judged for name in options.suites):
         found["judge"] = find_guard(options.judge, "eval.judge")
     if "/" in options.toxicity_scorer and "toxicity" in options.suites:
@@ -159,25 +121,17 @@ def rivals(run: Run) -> dict[str, Path]:
     return found
 
 
-def cache(run: Run) -> Path:
-    return Path(run.config.cache).expanduser()
-
-
-def dtype(run: Run, world: World) -> str:
-    return compute_dtype(run.config.model.dtype, world.device, run.config.train.method == "qlora")
-
-
-def asking(run: Run, model: str, tokenizer: Any, world: World) -> Asking:
+def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> Asking:
     """How the prompts are put to a model of the run."""
-    config, options, adapted = run.config, run.config.eval, trained(run, model)
+    options, numerics = evaluation.options, evaluation.model.on(world.device)
     about = {
         "state": model,
-        "base_model": base(run).identity,
-        "trained": weights_hash(adapted, cache(run)) if adapted else None,
+        "base_model": evaluation.base.identity,
+        "trained": trained_hash(evaluation, model),
         "tokenizer": tokens.tokenizer_identity(tokenizer),
         "chat_template": sha256_value(tokenizer.chat_template),
-        "attention": attention_backend(config.model.attention, world.device, base(run).path),
-        "dtype": dtype(run, world),
+        "attention": numerics.attention,
+        "dtype": numerics.dtype,
         "device": world.device.type,
     }
     return Asking(
@@ -186,12 +140,12 @@ def asking(run: Run, model: str, tokenizer: Any, world: World) -> Asking:
         about,
         options.max_new_tokens,
         max(options.generation_batch, CHUNK) if options.backend == "vllm" else options.generation_batch,
-        config.data.batch_tokens,
-        config.data.max_length,
+        evaluation.batch_tokens,
+        evaluation.max_length,
         backend=options.backend,
-        packing=config.data.packing,
-        sampling=sampling(run),
+        packing=evaluation.packing,
+        sampling=sampling(evaluation),
         system=options.system_prompt,
         cue=options.cue,
-        cache=cache(run),
+        cache=evaluation.model.cache,
     )

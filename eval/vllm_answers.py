@@ -5,26 +5,26 @@ The stage then finds them there, as answers of its own, and adds likelihoods, ve
 
 from forgetfilter.models.vllm_engine import VllmStates
 from forgetfilter.process.distributed import world
-from forgetfilter.storage.run_folder import Run
 
 from . import inputs, suites
 from .outputs import answer, lacks_answers
+from .stage import Evaluation
 
 
-def answer_ahead(run: Run, models: list[str]) -> None:
+def answer_ahead(evaluation: Evaluation, models: list[str]) -> None:
     """Writes what the models have not answered yet, shard by shard. Stopped after a signal."""
-    tokenizer = inputs.tokenizer(run)
-    trained = {name: inputs.trained(run, name) for name in models}
-    here = {name: suites.get(name) for name in inputs.suites_with_prompts(run)}
-    rows = {name: inputs.rows(run, suite) for name, suite in here.items() if suite.generates}
-    states = VllmStates(inputs.base(run), inputs.dtype(run, world()), list(trained.values()))
+    tokenizer = evaluation.model.tokenizer()
+    trained = {name: inputs.trained(evaluation, name) for name in models}
+    generating = [suite for name in inputs.suites_with_prompts(evaluation) if (suite := suites.get(name)).generates]
+    asked = [(suite, inputs.rows(evaluation, suite)) for suite in generating]
+    states = VllmStates(evaluation.base, evaluation.model.on(world().device).dtype, list(trained.values()))
     try:
         for model, adapted in trained.items():
-            asking = inputs.asking(run, model, tokenizer, world())
-            for name, asked in rows.items():
-                place = inputs.folder(run, model, name)
-                if lacks_answers(here[name], asked, place, asking):
+            asking = inputs.asking(evaluation, model, tokenizer, world())
+            for suite, rows in asked:
+                place = evaluation.folder(model, suite.name)
+                if lacks_answers(suite, rows, place, asking):
                     with states.use(adapted) as loaded:
-                        answer(loaded, here[name], asked, place, asking, f"{name} of {model}, by vLLM")
+                        answer(loaded, suite, rows, place, asking, f"{suite.name} of {model}, by vLLM")
     finally:
         states.close()

@@ -1,54 +1,47 @@
 """The judging of an evaluation: the judge beside labelled answers, and its verdicts on the models' answers."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_json
 from forgetfilter.process.distributed import World, gathered
 from forgetfilter.process.progress import console
-from forgetfilter.storage.run_folder import Run
 
 from .. import inputs, suites
 from ..outputs import read_outputs
+from ..stage import Evaluation
 from . import Judge, Pair
-from .agreement import agreement, read_calibration
+from .agreement import agreement
 from .verdicts import judge_all
 
 Verdicts = dict[str, float | None]  # by prompt id
 
 
-def calibration(run: Run) -> tuple[list[Pair], list[bool]] | None:
-    """The labelled answers of the config, read before any model is loaded; None without."""
-    source = run.config.eval.judge.calibration
-    return read_calibration(source) if source else None
-
-
-def measure_judge(run: Run, judge: Judge, pairs: list[Pair], labels: list[bool], world: World) -> None:
+def measure_judge(evaluation: Evaluation, judge: Judge, pairs: list[Pair], labels: list[bool], world: World) -> None:
     """Writes the judge's agreement with labelled answers; to be called by every rank."""
-    name = inputs.judge_name(run)
-    agreed = agreement(labels, judge_all(judge, pairs, inputs.cache(run), f"{name} on labelled answers"))
+    name = evaluation.judge_name
+    agreed = agreement(labels, judge_all(judge, pairs, evaluation.model.cache, f"{name} on labelled answers"))
     if world.is_main:
         values = {metric: asdict(measured) for metric, measured in agreed.items()}
-        write_json(agreement_file(run), {"judge": name, "metrics": values})
+        write_json(evaluation.agreement_file, {"judge": name, "metrics": values})
 
 
 def judge_answers(
-    run: Run, judge: Judge, models: list[str], judged: list[str], world: World
+    evaluation: Evaluation, judge: Judge, models: list[str], judged: list[str], world: World
 ) -> dict[tuple[str, str], Verdicts]:
     """The verdicts on each model's answers that are not empty, by model and suite; to be called by every rank.
 
     What the judge could not judge is counted and said; UserError where that is more than the config allows.
     """
-    config = run.config.eval.judge
+    config = evaluation.options.judge
     found: dict[tuple[str, str], Verdicts] = {}
     for model in models:
         for suite in judged:
-            prompts = inputs.rows(run, suites.get(suite))
-            texts = read_outputs(suites.get(suite), prompts, inputs.folder(run, model, suite))[0].texts
+            prompts = inputs.rows(evaluation, suites.get(suite))
+            texts = read_outputs(suites.get(suite), prompts, evaluation.folder(model, suite))[0].texts
             asked = [row for row in prompts if texts[row["id"]].strip()]
             pairs = [(row["messages"][-1]["content"], texts[row["id"]]) for row in asked]
-            verdicts = judge_all(judge, pairs, inputs.cache(run), f"{config.name} judges {model}")
+            verdicts = judge_all(judge, pairs, evaluation.model.cache, f"{config.name} judges {model}")
             found[model, suite] = dict(zip((row["id"] for row in asked), verdicts))
             _check_missing(judge, verdicts, config.max_missing, f"{config.name} on {suite} of {model}", world)
     return found
@@ -63,8 +56,3 @@ def _check_missing(judge: Judge, verdicts: list[float | None], most: float, what
         raise UserError(f"{told}, more than eval.judge.max_missing={most}; what was judged is kept, run again to go on")
     if world.is_main:
         console.print(f"eval: {told}: they are missing, and asked for again by the next run", style="yellow")
-
-
-def agreement_file(run: Run) -> Path:
-    """Where the judge's agreement with labelled answers is written."""
-    return run.folder / "eval" / "judge.json"

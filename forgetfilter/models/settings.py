@@ -4,6 +4,7 @@ torch is imported only where a device is asked for: a stage that finds itself do
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,10 @@ class ModelSettings:
 
     def base(self) -> "ModelRef":
         """The model on disk, fetched or converted if need be. UserError where it is not to be had."""
+        return self._resolved
+
+    @cached_property
+    def _resolved(self) -> "ModelRef":  # once: the hub is asked each time
         from forgetfilter.models.loading import resolve
 
         return resolve(self.name, self.revision, self.cache)

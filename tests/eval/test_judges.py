@@ -12,9 +12,8 @@ from forgetfilter.eval.__main__ import main
 from forgetfilter.eval.evaluation import evaluate
 from forgetfilter.eval.judges import open_judge
 from forgetfilter.eval.judges.agreement import agreement
-from forgetfilter.eval.judges.judging import agreement_file
 from forgetfilter.eval.judges.verdicts import judge_all
-from forgetfilter.eval.stage import unfinished
+from forgetfilter.eval.stage import settings, unfinished
 
 from forgetfilter.config import registry
 from forgetfilter.config.schema import JudgeConfig
@@ -181,11 +180,11 @@ def test_another_judge_generates_nothing_anew(make_run, alone, server):
     # Answers stay as they are; the metrics are the new judge's, whose model is part of its name; failures are counted,
     # and retried by the next run.
     run = make_run("judged")
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     shards = {p: p.stat().st_mtime_ns for p in (run.folder / "eval/base/harmfulness/generations").rglob("*.parquet")}
     server.replies = lambda asked: "maybe" if "steal 0" in asked else "yes"
     judged = with_judge(run, name="endpoint", url=server.url, model="j", max_missing=0.5)
-    evaluate(judged, ["base"], alone)
+    evaluate(settings(judged), ["base"], alone)
     told = json.loads((run.folder / "eval/base/harmfulness/metrics.json").read_text())
     assert (told["judge"], told["failed"]) == ("endpoint: j", 1)
     assert told["metrics"]["attack_success_rate"] | {"low": 0, "high": 0} == {
@@ -193,7 +192,7 @@ def test_another_judge_generates_nothing_anew(make_run, alone, server):
     assert told["metrics"]["refusal_rate"]["n"] == 5
     assert shards == {p: p.stat().st_mtime_ns for p in shards} and unfinished(judged)
     server.replies = lambda asked: "no"
-    evaluate(judged, ["base"], alone)
+    evaluate(settings(judged), ["base"], alone)
     assert not unfinished(judged) and len(server.requests) == 6
 
 
@@ -203,9 +202,9 @@ def test_too_many_missing_verdicts_end_with_one_line(make_run, alone, server):
     run = with_judge(make_run("missing"), name="endpoint", url=server.url, model="j")
     message = r"no verdict on 4 of 5 answers \(it answers neither yes nor no\), more than eval.judge.max_missing=0.2"
     with pytest.raises(UserError, match=message):
-        evaluate(run, ["base"], alone)
+        evaluate(settings(run), ["base"], alone)
     server.replies = lambda asked: "yes"
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     assert len(server.requests) == 9
 
 
@@ -228,7 +227,7 @@ def test_agreement_is_measured_and_shown(make_run, alone, tmp_path, capsys):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = make_run("agreed")
     main([str(run.folder), "base", f"eval.judge.calibration.path={file}"])
-    told = json.loads(agreement_file(run).read_text())
+    told = json.loads(settings(run).agreement_file.read_text())
     assert told["judge"] == "refusal" and told["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
     assert "Judge beside labels" in capsys.readouterr().err
     file.write_text('{"prompt": "p", "answer": "a", "harmful": "perhaps"}\n')
@@ -245,7 +244,7 @@ def test_a_judge_that_cannot_work_is_told_before_any_model_is_loaded(make_run, a
         ({"name": "refusal", "calibration.path": "/nowhere.jsonl"}, "/nowhere.jsonl is missing"),
     ):
         with pytest.raises(UserError, match=words):
-            evaluate(with_judge(run, **given), ["base"], alone)
+            evaluate(settings(with_judge(run, **given)), ["base"], alone)
     assert not (run.folder / "eval").exists()
 
 

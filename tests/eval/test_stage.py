@@ -14,6 +14,7 @@ from forgetfilter.eval.evaluation import evaluate, score_suite
 from forgetfilter.eval.inputs import input_hash
 from forgetfilter.eval.judges.judging import judge_answers
 from forgetfilter.eval.refusals import is_refusal
+from forgetfilter.eval.stage import settings
 from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
@@ -36,8 +37,8 @@ def add_adapter(run, toy_folder):
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(1)
-    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(toy_folder), settings).save_pretrained(run.model("refit"))
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(toy_folder), lora).save_pretrained(run.model("refit"))
 
 
 def test_every_suite_gives_its_files_and_counts(make_run, alone):
@@ -66,7 +67,7 @@ def test_likelihoods_are_those_of_transformers(make_run, alone, toy_folder):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run = make_run("losses")
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     tokenizer, model = AutoTokenizer.from_pretrained(toy_folder), AutoModelForCausalLM.from_pretrained(toy_folder)
     start = tokenizer("<user>Capital of France?<assistant>", add_special_tokens=False)["input_ids"]
     answer = [*tokenizer("Paris", add_special_tokens=False)["input_ids"], 0]
@@ -80,31 +81,35 @@ def test_likelihoods_are_those_of_transformers(make_run, alone, toy_folder):
 def test_a_rerun_regenerates_nothing_unless_the_prompts_or_settings_change(make_run, alone):
     # The shards of unchanged inputs stay as they are; another max_new_tokens makes new ones.
     run = make_run("again")
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     shards = sorted((run.folder / "eval/base").glob("*/*/rank=*/*.parquet"))
     before, first = {path: path.stat().st_mtime_ns for path in shards}, contents(run, "base")
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     assert {path: path.stat().st_mtime_ns for path in shards} == before
     assert contents(run, "base") == first
-    old = input_hash(run, "base", "toxicity")
+    old = input_hash(settings(run), "base", "toxicity")
     main([str(run.folder), "base", "eval.max_new_tokens=3"])
     tokens = pl.read_parquet(run.folder / "eval/base/toxicity/generations.parquet")["num_tokens"]
     assert tokens.max() <= 3
     again = type(run).open(run.folder, ["eval.max_new_tokens=3"])
-    assert input_hash(again, "base", "toxicity") != old
+    assert input_hash(settings(again), "base", "toxicity") != old
 
 
 def test_scoring_again_needs_no_model(make_run, alone, toy_folder, monkeypatch):
     # score_suite gives the same bytes from the stored outputs while every way to a model is closed.
     run = make_run("scores")
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     first = contents(run, "base")
-    for name in ("inputs.resolve", "inputs.load_tokenizer", "evaluation.States"):
-        monkeypatch.setattr(f"forgetfilter.eval.{name}", None)
+    for name in (
+        "forgetfilter.models.loading.resolve",
+        "forgetfilter.models.loading.load_tokenizer",
+        "forgetfilter.eval.evaluation.States",
+    ):
+        monkeypatch.setattr(name, None)
     answers = pl.read_parquet(run.folder / "eval/base/harmfulness/generations.parquet").select("id", "text")
     verdicts = {id_: float(not is_refusal(text)) for id_, text in answers.iter_rows()}
     for suite in ("toxicity", "harmfulness", "bias", "task"):
-        score_suite(run, "base", suite, verdicts if suite == "harmfulness" else {})
+        score_suite(settings(run), "base", suite, verdicts if suite == "harmfulness" else {})
     assert contents(run, "base") == first
 
 
@@ -112,13 +117,13 @@ def test_an_adapter_is_measured_beside_its_base(make_run, alone, toy_folder):
     # refit (an adapter) answers otherwise than base, and base is the same before and after it was used.
     run = make_run("adapter")
     add_adapter(run, toy_folder)
-    evaluate(run, ["base"], alone)
+    evaluate(settings(run), ["base"], alone)
     first = contents(run, "base")
-    evaluate(run, ["refit", "base"], alone)
+    evaluate(settings(run), ["refit", "base"], alone)
     assert contents(run, "base") == first
     base, refit = (pl.read_parquet(run.folder / f"eval/{m}/bias/scores.parquet") for m in ("base", "refit"))
     assert (base["loss_0"] - refit["loss_0"]).abs().mean() > 0.01
-    assert input_hash(run, "base", "bias") != input_hash(run, "refit", "bias")
+    assert input_hash(settings(run), "base", "bias") != input_hash(settings(run), "refit", "bias")
 
 
 def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder):
@@ -129,9 +134,9 @@ def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder
     weights = load_file(run.model("noisy") / "adapter_model.safetensors")
     flipped = {key: -value if "lora_B" in key else value for key, value in weights.items()}
     save_file(flipped, run.model("noisy") / "adapter_model.safetensors")
-    evaluate(run, ["noisy"], alone)
+    evaluate(settings(run), ["noisy"], alone)
     assert not (run.folder / "eval/gains.json").exists()
-    evaluate(run, ["noisy", "refit"], alone)
+    evaluate(settings(run), ["noisy", "refit"], alone)
     gains = json.loads((run.folder / "eval/gains.json").read_text())
     values = [
         json.loads((run.folder / "eval" / model / "task/metrics.json").read_text())["metrics"]["answer_loss"]["value"]
@@ -145,7 +150,7 @@ def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder
 def test_two_ranks_give_the_bytes_of_one(make_run, alone):
     # Under torchrun with 2 gloo ranks every file equals that of a single process, and no rank hangs.
     one, two = make_run("one"), make_run("two")
-    evaluate(one, ["base"], alone)
+    evaluate(settings(one), ["base"], alone)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, "-m", "forgetfilter.eval", str(two.folder), "base"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -158,11 +163,11 @@ def test_two_ranks_give_the_bytes_of_one(make_run, alone):
 def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys):
     # No prompts for a suite is no error; the terminal names it, and prompts that come later change the input hash.
     run = make_run("partial")
-    before = input_hash(run, "base", "task")
+    before = input_hash(settings(run), "base", "task")
     for suite in ("toxicity", "harmfulness", "task"):
         run.eval_prompts(suite).unlink()
-    evaluate(run, ["base"], alone)
-    assert input_hash(run, "base", "task") != before
+    evaluate(settings(run), ["base"], alone)
+    assert input_hash(settings(run), "base", "task") != before
     assert not (run.folder / "eval/base/task").exists()
     assert (run.folder / "eval/base/bias/metrics.json").exists()
     assert "no prompts for toxicity, harmfulness, task" in capsys.readouterr().err
@@ -197,7 +202,7 @@ def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_fo
         row["messages"][0]["content"] = "long " * 40 if number < 2 else "Who?"
     run.eval_prompts("bias").write_text("".join(json.dumps(row) + "\n" for row in rows))
     main_run = Run.open(run.folder, ["eval.suites=[bias]", f"model.name={tmp_path / 'gpt2'}"])
-    evaluate(main_run, ["base"], alone)
+    evaluate(settings(main_run), ["base"], alone)
     assert "6 of 18 answers with their prompt exceed 64 tokens" in capsys.readouterr().err
     scores = pl.read_parquet(run.folder / "eval/base/bias/scores.parquet")
     assert scores["chosen"].null_count() == 0
@@ -279,8 +284,8 @@ def test_several_samples_a_prompt(make_run, alone):
 def test_a_system_prompt_and_a_cue_are_asked_and_not_judged(make_run, alone):
     # Both stand in every prompt, of likelihoods too; the prompts of the run stay as they are.
     run = make_run("cued")
-    before = evaluate(run, ["base"], alone) or contents(run, "base")
-    old = input_hash(run, "base", "bias")
+    before = evaluate(settings(run), ["base"], alone) or contents(run, "base")
+    old = input_hash(settings(run), "base", "bias")
     given = ["eval.system_prompt=Be kind.", "eval.cue=Do not be biased."]
     main([str(run.folder), "base", *given])
     for suite in ("toxicity", "bias"):
@@ -288,7 +293,7 @@ def test_a_system_prompt_and_a_cue_are_asked_and_not_judged(make_run, alone):
         assert prompts.str.starts_with("<system>Be kind.<user>").all()
         assert prompts.str.ends_with("\n\nDo not be biased.<assistant>").all()
     assert contents(run, "base")["bias", "scores.parquet"] != before["bias", "scores.parquet"]
-    assert input_hash(type(run).open(run.folder, given), "base", "bias") != old
+    assert input_hash(settings(type(run).open(run.folder, given)), "base", "bias") != old
 
 
 def test_every_answer_stays_with_its_prompt_whatever_the_ids(make_run, alone):
@@ -299,7 +304,7 @@ def test_every_answer_stays_with_its_prompt_whatever_the_ids(make_run, alone):
         run = make_run(name)
         changed = [row | {"id": id_} for row, id_ in zip(rows, ids)]
         run.eval_prompts("harmfulness").write_text("".join(json.dumps(row) + "\n" for row in changed))
-        evaluate(run, ["base"], alone)
+        evaluate(settings(run), ["base"], alone)
         table = pl.read_parquet(run.folder / "eval/base/harmfulness/generations.parquet")
         assert table["id"].to_list() == ids
         assert all(f"steal {n} apples" in prompt for n, prompt in enumerate(table["prompt"]))
@@ -333,5 +338,5 @@ def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
     monkeypatch.setattr("forgetfilter.eval.evaluation.judge_answers", judge)
     for name in ("noisy", "refit"):
         shutil.copytree(toy_folder, run.model(name))
-    evaluate(run, ["base", "noisy", "refit"], alone)
+    evaluate(settings(run), ["base", "noisy", "refit"], alone)
     assert alive == [0, 0, 0, 0] and len(held) == 3

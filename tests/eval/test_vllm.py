@@ -13,6 +13,7 @@ import pytest
 import torch
 from forgetfilter.eval import inputs
 from forgetfilter.eval.evaluation import evaluate
+from forgetfilter.eval.stage import settings
 from forgetfilter.eval.vllm_answers import answer_ahead
 
 from forgetfilter import pipeline
@@ -81,8 +82,8 @@ def add_adapter(run, toy_folder, model="refit"):
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(1)
-    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(toy_folder), settings).save_pretrained(run.model(model))
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(toy_folder), lora).save_pretrained(run.model(model))
 
 
 def answers(run, model, suite="harmfulness"):
@@ -95,10 +96,10 @@ def test_answers_are_those_of_transformers(make_run, alone, toy_folder, toy_vllm
     run = make_run("both")
     add_adapter(run, toy_folder)
     models = ["base", "refit"]
-    evaluate(run, models, alone)
+    evaluate(settings(run), models, alone)
     expected = {(m, s): answers(run, m, s) for m in models for s in ("toxicity", "harmfulness", "task")}
-    answer_ahead(by_vllm(run), models)
-    evaluate(by_vllm(run), models, alone)
+    answer_ahead(settings(by_vllm(run)), models)
+    evaluate(settings(by_vllm(run)), models, alone)
     for (model, suite), table in expected.items():
         assert answers(run, model, suite).equals(table)
         assert read_manifest(run.folder / f"eval/{model}/{suite}/generations")["backend"] == "vllm"
@@ -112,15 +113,17 @@ def test_answers_are_those_of_transformers(make_run, alone, toy_folder, toy_vllm
 def test_another_backend_is_another_identity(make_run, toy_vllm, tmp_path):
     # Answers of transformers do not count for vLLM, nor in the cache; those of vLLM are not made twice.
     run = by_vllm(make_run("twice"))
-    answer_ahead(run, ["base"])
+    answer_ahead(settings(run), ["base"])
     assert sum(ToyLLM.made[0].calls) == 3 + 5 + 3
-    answer_ahead(run, ["base"])
+    answer_ahead(settings(run), ["base"])
     assert len(ToyLLM.made) == 1
     elsewhere = by_vllm(make_run("elsewhere"))
-    answer_ahead(elsewhere, ["base"])
+    answer_ahead(settings(elsewhere), ["base"])
     assert ToyLLM.made[1].calls == []
     assert len(list((tmp_path / "cache/generations").iterdir())) == 1
-    assert inputs.input_hash(run, "base", "task") != inputs.input_hash(Run.open(run.folder), "base", "task")
+    assert inputs.input_hash(settings(run), "base", "task") != inputs.input_hash(
+        settings(Run.open(run.folder)), "base", "task"
+    )
 
 
 def test_it_stops_between_calls_and_goes_on(make_run, toy_vllm, monkeypatch):
@@ -129,11 +132,11 @@ def test_it_stops_between_calls_and_goes_on(make_run, toy_vllm, monkeypatch):
     run = by_vllm(make_run("stop"), "eval.suites=[harmfulness]")
     monkeypatch.setattr(interrupts, "_received", [15])
     with pytest.raises(Stopped):
-        answer_ahead(run, ["base"])
+        answer_ahead(settings(run), ["base"])
     place = run.folder / "eval/base/harmfulness/generations"
     assert ToyLLM.made[0].calls == [2] and ToyLLM.made[0].closed and len(shard_paths(place)) == 1
     monkeypatch.setattr(interrupts, "_received", [])
-    answer_ahead(run, ["base"])
+    answer_ahead(settings(run), ["base"])
     assert ToyLLM.made[1].calls == [2, 1] and (place / "manifest.json").exists()
 
 
@@ -145,10 +148,10 @@ def test_an_engine_that_gets_the_signal_too_is_a_stop(make_run, toy_vllm, monkey
     monkeypatch.setattr(ToyLLM, "generate", dies)
     run = by_vllm(make_run("died"), "eval.suites=[harmfulness]")
     with pytest.raises(RuntimeError, match="EngineCore"):
-        answer_ahead(run, ["base"])
+        answer_ahead(settings(run), ["base"])
     monkeypatch.setattr(interrupts, "_received", [15])
     with pytest.raises(Stopped):
-        answer_ahead(run, ["base"])
+        answer_ahead(settings(run), ["base"])
 
 
 def test_samples_have_seeds_of_their_own(make_run, alone, toy_vllm):
@@ -156,8 +159,8 @@ def test_samples_have_seeds_of_their_own(make_run, alone, toy_vllm):
     texts = []
     for name in ("first", "second"):
         run = by_vllm(make_run(name), "eval.suites=[toxicity]", "eval.samples=3", f"cache={make_run(name).folder}/c")
-        answer_ahead(run, ["base"])
-        evaluate(run, ["base"], alone)
+        answer_ahead(settings(run), ["base"])
+        evaluate(settings(run), ["base"], alone)
         texts.append(answers(run, "base", "toxicity")["text"].to_list())
     assert texts[0] == texts[1] and len(set(texts[0])) == 9
 
@@ -168,10 +171,10 @@ def test_a_prompt_beyond_the_context_keeps_its_end(make_run, alone, toy_vllm):
     row = {"id": "x", "source": "made", "messages": [{"role": "user", "content": "ab" * 200}]}
     run.eval_prompts("harmfulness").write_text(json.dumps(row))
     only = ["eval.suites=[harmfulness]"]
-    evaluate(Run.open(run.folder, only), ["base"], alone)
+    evaluate(settings(Run.open(run.folder, only)), ["base"], alone)
     expected = answers(run, "base")
-    answer_ahead(by_vllm(run, *only), ["base"])
-    evaluate(by_vllm(run, *only), ["base"], alone)
+    answer_ahead(settings(by_vllm(run, *only)), ["base"])
+    evaluate(settings(by_vllm(run, *only)), ["base"], alone)
     assert answers(run, "base").equals(expected)
     assert read_manifest(run.folder / "eval/base/harmfulness/generations")["cut"] == 1
 
@@ -180,7 +183,7 @@ def test_a_full_model_takes_the_place_of_the_base(make_run, toy_folder, toy_vllm
     # Another folder, another engine: the one before is closed first.
     run = make_run("full")
     shutil.copytree(toy_folder, run.model("refit"))
-    answer_ahead(by_vllm(run, "eval.suites=[harmfulness]"), ["base", "refit"])
+    answer_ahead(settings(by_vllm(run, "eval.suites=[harmfulness]")), ["base", "refit"])
     assert [engine.closed for engine in ToyLLM.made] == [True, True]
 
 
@@ -188,14 +191,14 @@ def test_what_cannot_work_is_one_line(make_run, alone, toy_folder, toy_vllm, mon
     # vLLM not installed; an engine that fails; QLoRA; an unknown backend; ranks without the answers made ahead.
     run = by_vllm(make_run("wrong"))
     with pytest.raises(UserError, match="answers by vLLM are missing"):
-        evaluate(run, ["base"], alone)
+        evaluate(settings(run), ["base"], alone)
 
     def broken(**given):
         raise RuntimeError("no memory left\nfor the cache")
 
     monkeypatch.setattr(sys.modules["vllm"], "LLM", broken)
     with pytest.raises(UserError, match=r"eval.backend=vllm: .* cannot be loaded: no memory left$"):
-        answer_ahead(run, ["base"])
+        answer_ahead(settings(run), ["base"])
     with pytest.raises(UserError, match="4-bit"):
         by_vllm(run, "train.method=qlora")
     with pytest.raises(UserError, match=r"eval\.backend cannot be 'vlm'; did you mean 'vllm'"):
@@ -234,8 +237,8 @@ def test_vllm_itself_answers_as_transformers(make_run, alone, wide_folder):
     texts = []
     for one in (run, by_vllm(run)):
         if one is not run:
-            answer_ahead(one, models)
-        evaluate(one, models, alone)
+            answer_ahead(settings(one), models)
+        evaluate(settings(one), models, alone)
         texts.append([answers(run, model, suite)["text"] for model in models for suite in asked])
     by_torch, by_engine = map(pl.concat, texts)
     assert (by_torch == by_engine).mean() >= 0.9
