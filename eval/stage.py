@@ -123,4 +123,4 @@ def unfinished(run: Run) -> bool:
 
 
 # It knows itself what of an earlier evaluation still holds, so nothing is removed before it starts.
-EVAL = Stage("eval", inputs, work, foreign, unfinished=unfinished)
+EVAL = Stage("eval", inputs, work, foreign, folder="eval", unfinished=unfinished)

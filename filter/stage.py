@@ -55,4 +55,4 @@ def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> No
 
 
 # It replaces an earlier decision only once every check is passed, so nothing is removed before it starts.
-FILTER = Stage("filter", inputs, work, files=FILES)
+FILTER = Stage("filter", inputs, work, files=FILES, folder="filter")

@@ -23,6 +23,12 @@ STAGES = {
 }
 
 
+STUDIES = {
+    "compare": "the defences side by side over seeds: run what is pending, gather the tables",
+    "scale": "the pipeline for each model and seed: run what is pending, gather the curve",
+}
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
     parser = _parser()
@@ -72,15 +78,14 @@ def _parser() -> argparse.ArgumentParser:
             text = "paired differences of two evaluated RUNs, RUN:MODELs, or MODELs of the run folder given"
             stage.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
 
-    scale = commands.add_parser(
-        "scale", help="the pipeline for each model and seed: run what is pending, gather the curve"
-    )
-    scale.set_defaults(work=_scale)
-    parts = scale.add_mutually_exclusive_group()
-    parts.add_argument("--list", action="store_true", help="only say how far each member is")
-    parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
-    parts.add_argument("--member", type=int, metavar="N", help="only run this member")
-    parts.add_argument("--gather", action="store_true", help="only gather what is there")
+    for name, text in STUDIES.items():
+        study = commands.add_parser(name, help=text)
+        study.set_defaults(work=_study)
+        parts = study.add_mutually_exclusive_group()
+        parts.add_argument("--list", action="store_true", help="only say how far each member is")
+        parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
+        parts.add_argument("--member", type=int, metavar="N", help="only run this member")
+        parts.add_argument("--gather", action="store_true", help="only gather what is there")
     show = commands.add_parser("config", help="print the resolved config")
     show.set_defaults(work=_config)
     words = "every setting with its type, default, bound and meaning; needs no CONFIG"
@@ -191,30 +196,33 @@ def _compare(options: argparse.Namespace) -> None:
     print(importlib.import_module("forgetfilter.eval.compare").main(options.compare, options.target))
 
 
-def _scale(options: argparse.Namespace) -> None:
+def _study(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from forgetfilter.process import interrupts
     from forgetfilter.process.progress import width_of
-    from forgetfilter.study import members, page
+    from forgetfilter.study import members, studies
 
     config = load_config(options.target, options.overrides)
-    study = members.members(config)
+    study = studies.get(options.command)
+    cells, console = study.members(config), Console(highlight=False, width=width_of(sys.stdout))
     if options.pending:
-        print(config.name, ",".join(str(one.number) for one in study if one.status() != members.DONE))
+        print(config.name, *study.waves(cells))
         return
     if options.list:
-        Console(highlight=False, width=width_of(sys.stdout)).print(page.status_table(study))
+        console.print(members.status_table(cells, study.title))
         return
     interrupts.install()
     if options.member is not None:
-        _close(members.run_member(config, options.member, options.resume))
+        member = members.member_of(cells, options.member)
+        member.work(cells, options.resume)
+        print(member.folder)
         return
     if not options.gather:
-        members.run_pending(config, options.resume)
-    gathered = members.gather(config)
-    Console(highlight=False, width=width_of(sys.stdout)).print(page.study_table(gathered))
-    print(members.study_folder(config))
+        members.run_pending(cells, options.resume)
+    gathered = study.gather(config)
+    console.print(study.table(gathered))
+    print(study.folder(config))
     if failed := gathered["members"] - gathered["done"]:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
 

@@ -11,6 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
 from forgetfilter.mix.stage import MIX
 from forgetfilter.process import interrupts
@@ -37,9 +38,14 @@ STAGES = (
 def run_pipeline(run: Run) -> None:
     """Every stage in order; where nothing is trained, only the evaluation."""
     preflight(run)
-    for stage in STAGES:
-        if stage.wanted(run) and (not run.config.only_evaluates or stage.name in ("mix", "eval")):
+    for stage in stages_of(run.config):
+        if stage.wanted(run):
             run_stage(run, stage)
+
+
+def stages_of(config: Config) -> tuple[Stage, ...]:
+    """All of them; where nothing is trained, only the evaluation."""
+    return tuple(stage for stage in STAGES if not config.only_evaluates or stage.name in ("mix", "eval"))
 
 
 def run_stage(run: Run, stage: Stage, again: bool = False) -> None:

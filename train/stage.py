@@ -125,7 +125,8 @@ def work(name: str, run: Run) -> None:
 def _stage(name: str) -> Stage:
     folder = f"train/{name}"
     scratch = f"{folder}/checkpoints"
-    return Stage(f"train-{name}", partial(inputs, name), partial(work, name), foreign, (folder,), scratch=scratch)
+    given, do = partial(inputs, name), partial(work, name)
+    return Stage(f"train-{name}", given, do, foreign, (folder,), folder=folder, scratch=scratch)
 
 
 NOISY, SAFE, REFIT = _stage("noisy"), _stage("safe"), _stage("refit")

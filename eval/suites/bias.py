@@ -91,4 +91,6 @@ def made_with(settings: Settings) -> str:
     return f"bias scores by the formula of {settings.bias_formula}"
 
 
-SUITE = Suite("bias", False, check, answers, score, metrics, prompt=bias_prompt, made_with=made_with)
+SUITE = Suite(
+    "bias", False, check, answers, score, metrics, prompt=bias_prompt, headline="accuracy_ambig", made_with=made_with
+)

@@ -1,15 +1,12 @@
 """Every check of a configuration that needs no model: values that cannot work are refused by their key."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
-from forgetfilter.config.registry import GUARDS, SCORERS, SUITES, judge_names
-from forgetfilter.config.schema import (
-    Config,
-    JudgeConfig,
-    ScaleConfig,
-)
+from forgetfilter.config.registry import DEFENCES, GUARDS, SCORERS, SUITES, judge_names
+from forgetfilter.config.schema import Config, JudgeConfig
 from forgetfilter.errors import UserError, nearest
 
 LONGEST_NAME = 200  # bytes: file systems take 255, and names of stages and attempts are put behind it
@@ -43,7 +40,12 @@ def check(config: Config) -> None:
     _check_judge(config.eval.judge)
     check_filter(config)
     if config.scale:
-        _check_scale(config.scale)
+        _check_grid("scale", {"models": config.scale.models, "seeds": config.scale.seeds})
+    if config.compare:
+        for name in config.compare.defences:
+            DEFENCES.get(name, "compare.defences")
+        axes = {f"vary.{key}": values for key, values in config.compare.vary.items()}
+        _check_grid("compare", {"defences": config.compare.defences, "seeds": config.compare.seeds, **axes})
 
 
 def _check_names(config: Config) -> None:
@@ -70,12 +72,13 @@ def _check_judge(judge: JudgeConfig) -> None:
         raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
 
 
-def _check_scale(scale: ScaleConfig) -> None:
-    for key, values in (("scale.models", [*scale.models]), ("scale.seeds", [str(seed) for seed in scale.seeds])):
+def _check_grid(section: str, axes: Mapping[str, Sequence[object]]) -> None:
+    """A study has at least one cell, and none twice."""
+    for key, values in axes.items():
         if not values:
-            raise UserError(f"{key} is empty: name at least one")
-        if twice := [value for value in values if values.count(value) > 1]:
-            raise UserError(f"{key} holds {twice[0]} more than once")
+            raise UserError(f"{section}.{key} is empty: name at least one")
+        if twice := [value for value in values if list(values).count(value) > 1]:
+            raise UserError(f"{section}.{key} holds {twice[0]} more than once")
 
 
 def _check_choices(config: Config) -> None:

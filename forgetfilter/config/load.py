@@ -4,6 +4,7 @@ Unknown keys are refused with the nearest name, and every check runs before a mo
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,7 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
         merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        if ":" in (key := _full_key(error)):
-            way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
-            raise UserError(f"{key} is no key: {way} ({file} and overrides)") from error
-        if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
-            raise UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}") from error
-        raise UserError(f"{key}: {_first_line(error)} ({file} and overrides)") from error
+        raise _told(error, f"{file} and overrides") from error
     except UserError:
         raise
     except Exception as error:  # PyYAML's own error types
@@ -58,6 +54,31 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
     check(config)
     check_given(config, given.get("filter") or ())
     return config
+
+
+def with_settings(config: Config, settings: Mapping[str, Any], why: str) -> Config:
+    """A checked configuration with some settings changed: {"train.noisy.lr": 1e-4}. `why` ends what an error says."""
+    try:
+        given = OmegaConf.create({})
+        for key, value in settings.items():
+            OmegaConf.update(given, key, value)
+        _listed(given)
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), given))
+    except OmegaConfBaseException as error:
+        raise _told(error, why) from error
+    assert isinstance(made, Config)
+    check(made)
+    return made
+
+
+def _told(error: OmegaConfBaseException, where: str) -> UserError:
+    """What OmegaConf refuses, in one line that names the key and `where` it was given."""
+    if ":" in (key := _full_key(error)):
+        way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
+        return UserError(f"{key} is no key: {way} ({where})")
+    if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
+        return UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}")
+    return UserError(f"{key}: {_first_line(error)} ({where})")
 
 
 def _listed(config: DictConfig) -> None:

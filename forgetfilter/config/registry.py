@@ -1,4 +1,4 @@
-"""Signals, rules, suites, judges, scorers, guards: what a configuration names, each in a file that says all about it.
+"""Signals, rules, suites, judges, scorers, guards, defences: what a configuration names, each in a file of its own.
 
 Each file of a folder that defines the constant (SIGNAL, RULE, ...) is a member. Other packages add theirs through
 the entry points of a group; see CONTRIBUTING.md. The core must not import a stage, so the folder is named in a string.
@@ -147,6 +147,7 @@ RULES: Registry[Rule] = Registry("Rule", "RULE", "forgetfilter.filter.rules", "f
 SUITES: Registry[Suite] = Registry("Suite", "SUITE", "forgetfilter.eval.suites", "forgetfilter.suites")
 JUDGES: Registry[Named] = Registry("JudgeKind", "JUDGE", "forgetfilter.eval.judges", "forgetfilter.judges")
 SCORERS: Registry[Named] = Registry("ScorerKind", "SCORER", "forgetfilter.eval.scorers", "forgetfilter.scorers")
+DEFENCES: Registry[Named] = Registry("Defence", "DEFENCE", "forgetfilter.study.defences", "forgetfilter.defences")
 GUARDS: Registry[Named] = Registry("GuardKind", "GUARD", "forgetfilter.models.guards", "forgetfilter.guards")
 
 

@@ -21,6 +21,11 @@ from forgetfilter.config.bounds import (
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
 
+# What `forgetfilter compare` sets side by side where nothing else is said.
+DEFENCES = (
+    "released", "none", "sequential", "self_correction", "forgetfilter", "random_filter", "text_scorer", "oracle",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -401,6 +406,19 @@ class ScaleConfig:
 
 
 @dataclass(frozen=True)
+class CompareConfig:
+    """The comparison of defences (forgetfilter compare): a run for each defence and seed, and shared stages once."""
+
+    defences: list[str] = field(default_factory=lambda: list(DEFENCES))
+    """Which defences, by their names: docs/compare.md has them."""
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"bound": SEED})
+    """The seeds, each in the place of seed."""
+    vary: dict[str, list[Any]] = field(default_factory=dict)
+    """Setting: values to put in its place, one at a time, while the others stay as they are: a comparison for each,
+    such as {mixture.unsafe_share: [0.05, 0.1]}."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One run of the whole pipeline."""
 
@@ -424,6 +442,8 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     scale: ScaleConfig | None = None
     """Models and seeds of a scaling study; null for none."""
+    compare: CompareConfig | None = None
+    """Defences and seeds of a comparison; null for all of the defaults."""
 
     @property
     def has_control(self) -> bool:

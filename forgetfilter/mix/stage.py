@@ -198,4 +198,4 @@ def work(run: Run) -> None:
 
 
 # Nothing is removed before it starts: it replaces what an earlier mix made once its own is whole.
-MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=(), files=("data/summary.json",))
+MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=(), files=("data/summary.json",), folder="data")

@@ -89,4 +89,4 @@ def unfinished(run: Run) -> bool:
 
 
 # It knows itself what of an earlier scoring still holds, so nothing is removed before it starts.
-SCORE = Stage("score", inputs, work, foreign, unfinished=unfinished)
+SCORE = Stage("score", inputs, work, foreign, folder="signals", unfinished=unfinished)

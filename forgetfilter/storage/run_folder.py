@@ -97,6 +97,10 @@ class Run(RunPaths):
         if "foreign" not in entry:
             self._set(stage, entry | {"foreign": foreign})
 
+    def take_over(self, stage: str, entry: dict[str, Any]) -> None:
+        """Records a stage as another run has it, whose files of this stage are here now."""
+        self._set(stage, entry)
+
     @contextlib.contextmanager
     def stage(
         self,

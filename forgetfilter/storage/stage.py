@@ -26,6 +26,9 @@ class Stage:
     """Folders and files below the run folder that are removed before the stage starts anew."""
     files: tuple[str, ...] = ()
     """Files below the run folder that stand for the outcome: while one of them is missing the stage is not done."""
+    folder: str = ""
+    """Below the run folder: all that the stage makes, so that another run with the same inputs may take it over; empty
+    for a stage that is done anew in each."""
     unfinished: Callable[[Run], bool] = lambda run: False
     """Whether a stage that is done left something out that another try may give."""
     wanted: Callable[[Run], bool] = lambda run: True

@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from toy_study import call
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from forgetfilter import cli
 from forgetfilter.config.load import load_config
 from forgetfilter.errors import UserError
-from forgetfilter.study import members
+from forgetfilter.study import scale
 
 
 @pytest.fixture
@@ -36,16 +36,9 @@ def study(tmp_path: Path, tiny_model: Path) -> Path:
     return tmp_path / "config.yaml"
 
 
-def call(*words: Any) -> int:
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(word) for word in words])
-    assert isinstance(end.value.code, int)
-    return end.value.code
-
-
 def test_members_are_every_model_with_every_seed(study: Path) -> None:
     # In order, each an ordinary run of its own name, model and seed without a study of its own.
-    found = members.members(load_config(study, ["scale.models=[org/one-1B,two]", "scale.seeds=[3,5]"]))
+    found = scale.members(load_config(study, ["scale.models=[org/one-1B,two]", "scale.seeds=[3,5]"]))
     assert [one.config.name for one in found] == ["toy-one-1B-3", "toy-one-1B-5", "toy-two-3", "toy-two-5"]
     assert [one.number for one in found] == [0, 1, 2, 3]
     assert found[3].config.model.name == "two" and found[3].config.seed == 5 and found[3].config.scale is None
@@ -64,7 +57,7 @@ def test_members_are_every_model_with_every_seed(study: Path) -> None:
 def test_a_study_that_cannot_be_is_refused(study: Path, setting: str, message: str) -> None:
     # By its key, before anything runs.
     with pytest.raises(UserError, match=message):
-        members.members(load_config(study, [setting]))
+        scale.members(load_config(study, [setting]))
 
 
 def test_a_failed_member_costs_the_others_nothing_and_is_alone_run_again(study: Path, capsys: Any) -> None:

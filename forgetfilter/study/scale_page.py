@@ -1,9 +1,9 @@
 """The scaling study for people: tables for the terminal, and a self-contained page with the curve by model size."""
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -13,22 +13,11 @@ from rich.text import Text
 from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
 
-if TYPE_CHECKING:
-    from forgetfilter.study.members import Member
-
 Point = tuple[Any, float, int]  # place on the x axis, value, seed
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 
 
-def status_table(study: Sequence["Member"]) -> Table:
-    """How far each member is."""
-    table = Table("member", "run", "status", title=Text("Scaling study"), title_justify="left")
-    for one in study:
-        table.add_row(str(one.number), Text(one.config.name), one.status())
-    return table
-
-
-def study_table(study: dict[str, Any]) -> Table:
+def table_of(study: dict[str, Any]) -> Table:
     """A row a member, of what `scale.gather` gave: filter quality, each suite's first metric before and after, time."""
     metrics = _first_metrics(study["rows"])
     table = Table(title=Text(f"Scaling study: {study['done']} of {study['members']} members"), title_justify="left")

@@ -1,0 +1,57 @@
+"""The metrics of two ways to train, each in one run a seed, as plain values: for the comparison of defences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from . import suites
+from .paired import Difference, aligned, paired, read_scores
+
+Scores = list[pl.DataFrame]
+
+
+def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
+    """{SUITE: {METRIC: {"a", "b": [value, low, high] or null, "value", "low", "high", "n", "missing", "better",
+    "headline", "verdict"}}}: second less first, over the prompts that both answered.
+
+    `first` and `second`: the folders eval/MODEL, one a seed, in the same order. A suite that not all of them have is
+    left out. Where the prompts are the same in all seeds a metric is the mean over the seeds, and its interval knows
+    of their spread; where a seed has prompts of its own, all prompts together are one sample.
+    """
+    has = [{path.parent.name for path in folder.glob("*/scores.parquet")} for folder in (*first, *second)]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for suite in (one for one in suites.every() if all(one.name in names for names in has)):
+        pairs = [
+            aligned([read_scores(folder / suite.name) for folder in pair], suite.name) for pair in zip(first, second)
+        ]
+        a, b = _joined([pair[0] for pair in pairs]), _joined([pair[1] for pair in pairs])
+        told = paired(suite.name, (first[0].name, second[0].name), a, b)
+        names = [one.metric for one in told]
+        headline = suite.headline if suite.headline in names else next(iter(names), "")
+        found[suite.name] = {one.metric: _plain(one, one.metric == headline) for one in told}
+    return found
+
+
+def _joined(tables: Scores) -> Scores:
+    """The tables as they are where their prompts are the same; else one table of all of them."""
+    if all(table["id"].equals(tables[0]["id"]) for table in tables):
+        return tables
+    return [
+        pl.concat(
+            table.with_columns(pl.concat_str(pl.lit(f"{n}/"), "id").alias("id")) for n, table in enumerate(tables)
+        )
+    ]
+
+
+def _plain(one: Difference, headline: bool) -> dict[str, Any]:
+    ends = {
+        "a": one.a and list(one.a),
+        "b": one.b and list(one.b),
+        "value": one.value,
+        "low": one.low,
+        "high": one.high,
+    }
+    about = {"n": one.n, "missing": one.missing, "better": one.better, "verdict": one.verdict, "headline": headline}
+    return ends | about

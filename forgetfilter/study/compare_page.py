@@ -1,0 +1,165 @@
+"""The comparison for people: tables of 80 columns for the terminal, Markdown, and a page with the picture."""
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from forgetfilter.errors import plain_label
+from forgetfilter.report.charts import GRID, INK, PALETTE
+
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
+NOTE = (
+    "95% intervals over prompts (and seeds, where these share prompts), each alone; differences are paired. "
+    "* the interval of the difference excludes 0. Ceilings know the labels: no real defence can."
+)
+METRIC_COLUMNS = ("defence", "value", "to none", "to the best rival")
+COST_COLUMNS = ("defence", "AUROC", "F1", "unsafe left", "good lost", "seconds", "tokens")
+COST_NOTE = (
+    "Means over the seeds. Seconds and answer tokens are those of the stages that a defence alone would need, without "
+    "the evaluation; unsafe left and good lost are shares of these rows, by labels that the filter never saw."
+)
+Sheet = tuple[str, tuple[str, ...], list[tuple[str, ...]], str]
+"""Title, columns, rows of cells (the first is a name), and a remark."""
+
+
+def sheets(value: dict[str, Any], brief: bool) -> Iterator[Sheet]:
+    """The tables of each point: one a suite, or (not `brief`) one a metric; then quality and cost."""
+    for point in value["points"]:
+        about = f" ({point['point']})" if point["point"] else ""
+        for suite, metric, better in _metrics(point["rows"], brief):
+            arrow = ARROWS.get(better, "")
+            title = f"{suite}: {metric.replace('_', ' ')} {arrow}".rstrip() + about
+            rows = [_metric_row(value, row, suite, metric) for row in point["rows"]]
+            yield title, METRIC_COLUMNS, rows, _rivals(point["rows"], suite, metric)
+        cost = [_cost_row(value, row) for row in point["rows"]]
+        yield f"Filter quality and cost{about}", COST_COLUMNS, cost, COST_NOTE
+
+
+def table_of(value: dict[str, Any]) -> Group:
+    """For the terminal."""
+    parts: list[Table | Text] = []
+    for title, columns, rows, remark in sheets(value, brief=True):
+        table = Table(title=Text(plain_label(title, 78)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        parts += [table, Text(f"{remark}\n")]
+    return Group(*parts, Text(NOTE))
+
+
+def markdown(value: dict[str, Any]) -> str:
+    """Every metric, not the headlines alone."""
+    lines = [f"# Comparison {_plain(value['name'])}", "", f"{value['done']} of {value['members']} cells. {NOTE}", ""]
+    lines += [f"- **{_plain(name)}**: {_plain(doc)}" for name, doc in value["defences"].items()]
+    lines += [f"- not done: {_plain(one['run'])} ({one['status']})" for one in value["missing"]]
+    for title, columns, rows, remark in sheets(value, brief=False):
+        rule = ["---", *["---:"] * (len(columns) - 1)]
+        lines += ["", f"## {_plain(title)}", ""]
+        lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in (columns, rule, *rows)]
+        lines += ["", _plain(remark)]
+    return "\n".join(lines) + "\n"
+
+
+def page(value: dict[str, Any]) -> str:
+    """The picture as one HTML page that loads nothing."""
+    title = html.escape(f"Comparison {value['name']}")
+    body: str = picture(value).to_html(include_plotlyjs=True, full_html=False, config={"displaylogo": False})
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
+        f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'
+        f"<p>{value['done']} of {value['members']} cells. {html.escape(NOTE)}</p>{body}</body></html>\n"
+    )
+
+
+def picture(value: dict[str, Any]) -> go.Figure:
+    """A panel a suite: each defence's headline value with its interval, a colour a point of the grid."""
+    panels = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
+    titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in panels]
+    figure = make_subplots(max(1, len(panels)), 1, subplot_titles=titles, vertical_spacing=0.3 / max(1, len(panels)))
+    for number, (suite, metric, _) in enumerate(panels, 1):
+        for colour, point in zip(PALETTE, value["points"]):
+            found = [(row["defence"], row["metrics"].get(suite, {}).get(metric)) for row in point["rows"]]
+            known = [(name, one) for name, one in found if one and one["value"] is not None]
+            reach = {
+                "array": [one["high"] - one["value"] for _, one in known],
+                "arrayminus": [one["value"] - one["low"] for _, one in known],
+            }
+            figure.add_scatter(
+                x=[name for name, _ in known],
+                y=[one["value"] for _, one in known],
+                error_y=reach,
+                mode="markers",
+                marker={"color": colour, "size": 9},
+                name=html.escape(point["point"] or "as configured"),
+                showlegend=number == 1 and len(value["points"]) > 1,
+                row=number,
+                col=1,
+            )
+    figure.update_xaxes(gridcolor=GRID, automargin=True, categoryorder="array", categoryarray=list(value["defences"]))
+    figure.update_yaxes(gridcolor=GRID, automargin=True)
+    figure.update_layout(template=None, height=max(320, 340 * len(panels)), plot_bgcolor="white", font={"color": INK})
+    return figure
+
+
+def _metrics(rows: list[dict[str, Any]], brief: bool) -> Iterator[tuple[str, str, str]]:
+    """(suite, metric, better) in the order of their finding: the headlines, or all that are not of a part."""
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        for suite, metrics in row["metrics"].items():
+            for metric, one in metrics.items():
+                if one["headline"] or not (brief or metric.endswith("]")):
+                    found.setdefault((suite, metric), one["better"])
+    return ((suite, metric, better) for (suite, metric), better in found.items())
+
+
+def _metric_row(value: dict[str, Any], row: dict[str, Any], suite: str, metric: str) -> tuple[str, ...]:
+    one = row["metrics"].get(suite, {}).get(metric, {})
+    return _name(value, row), _interval(one), *(_difference(one.get(key, {})) for key in ("to_none", "to_rival"))
+
+
+def _rivals(rows: list[dict[str, Any]], suite: str, metric: str) -> str:
+    """Which defence is the best rival, and of which that one's own is."""
+    entries = [(row["defence"], row["metrics"].get(suite, {}).get(metric, {}).get("to_rival")) for row in rows]
+    rivals = {name: entry["other"] for name, entry in entries if entry}
+    if not rivals:
+        return "There is no rival to compare with."
+    best = max(rivals.values(), key=list(rivals.values()).count)
+    return f"The best rival is {best}" + (f"; its own is {rivals[best]}." if best in rivals else ".")
+
+
+def _name(value: dict[str, Any], row: dict[str, Any]) -> str:
+    return f"{row['defence']} (ceiling)" if row["defence"] in value["ceilings"] else str(row["defence"])
+
+
+def _interval(one: dict[str, Any]) -> str:
+    if one.get("value") is None:
+        return "–"
+    return f"{one['value']:.3f} {one['low']:.2f}…{one['high']:.2f}"
+
+
+def _difference(one: dict[str, Any]) -> str:
+    """With its sign, and a star where the interval excludes 0."""
+    if one.get("value") is None:
+        return "–"
+    clear = not one["low"] <= 0 <= one["high"]
+    return f"{one['value']:+.3f} {one['low']:+.2f}…{one['high']:+.2f}{'*' if clear else ' '}"
+
+
+def _cost_row(value: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
+    shares = ("auroc", "f1", "unsafe_left", "good_lost")
+    numbers = ("–" if row[key] is None else f"{row[key]:.3f}" for key in shares)
+    counts = ("–" if row[key] is None else f"{row[key]:,.0f}" for key in ("seconds", "tokens"))
+    return _name(value, row), *numbers, *counts
+
+
+def _plain(text: str) -> str:
+    """As it can stand in a cell of Markdown."""
+    return plain_label(text, 300).replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")

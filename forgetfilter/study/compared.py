@@ -1,0 +1,166 @@
+"""What the cells of a comparison came to: values with intervals, paired differences, filter quality, and cost."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from statistics import mean
+from typing import Any
+
+import polars as pl
+
+from forgetfilter.config.schema import Config
+from forgetfilter.files import write_json, write_text
+from forgetfilter.storage.results import read_state, read_summary
+from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.shards import scan_shards
+from forgetfilter.study import compare, compare_page
+from forgetfilter.study.compare import Cell
+from forgetfilter.study.members import DONE
+
+NOTHING = "none"  # the defence that all others are compared with
+NO_RIVALS = ("none", "released")
+Measured = dict[str, dict[str, dict[str, Any]]]
+
+
+def gather(config: Config) -> dict[str, Any]:
+    """Writes compare.json, compare.md and compare.html of the cells as they are now; returns the JSON value."""
+    cells = compare.members(config)
+    status = {cell.number: cell.status() for cell in cells}
+    done = [cell for cell in cells if status[cell.number] == DONE]
+    value: dict[str, Any] = {
+        "name": config.name,
+        "members": len(cells),
+        "done": len(done),
+        "missing": [{"run": one.config.name, "status": status[one.number]} for one in cells if one not in done],
+        "defences": {cell.defence.name: cell.defence.doc for cell in cells},
+        "ceilings": sorted({cell.defence.name for cell in cells if cell.defence.reads_labels}),
+        "cells": [_row(cell) for cell in done],
+        "points": [{"point": point, "rows": _compared(own)} for point, own in _by_point(done).items()],
+    }
+    folder = compare.folder_of(config)
+    write_text(folder / "compare.md", compare_page.markdown(value))
+    write_text(folder / "compare.html", compare_page.page(value))
+    write_json(folder / "compare.json", value)
+    return value
+
+
+def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
+    """{POINT: {DEFENCE: its cells, a seed each}}."""
+    found: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        found.setdefault(cell.point, {}).setdefault(cell.defence.name, []).append(cell)
+    return found
+
+
+def _compared(cells: dict[str, list[Cell]]) -> list[dict[str, Any]]:
+    """A row a defence at one point: its metrics with their differences, and the means of quality and cost."""
+    measured = {name: _differences(own, own) for name, own in cells.items()}
+    rows = []
+    for name, own in cells.items():
+        metrics = {
+            suite: {metric: _value(one) for metric, one in found.items()} for suite, found in measured[name].items()
+        }
+        if name != NOTHING and NOTHING in cells:
+            _add(metrics, "to_none", NOTHING, _differences(cells[NOTHING], own))
+        for suite in metrics:
+            if rival := _best_rival(suite, name, cells, measured):
+                found = _differences(cells[rival], own)
+                _add(metrics, "to_rival", rival, {suite: found[suite]} if suite in found else {})
+        each = [_row(cell) for cell in own]
+        row = {"defence": name, "seeds": [cell.config.seed for cell in own], "metrics": metrics}
+        rows.append(row | {key: _mean([one[key] for one in each]) for key in COSTS + QUALITY})
+    return rows
+
+
+def _value(one: dict[str, Any]) -> dict[str, Any]:
+    value, low, high = one["b"] or (None, None, None)
+    kept = {key: one[key] for key in ("n", "missing", "better", "headline")}
+    return {"value": value, "low": low, "high": high} | kept
+
+
+def _add(metrics: Measured, key: str, other: str, found: Measured) -> None:
+    """Puts the paired difference to another defence beside each value."""
+    for suite, own in found.items():
+        for metric, one in own.items():
+            if metric in metrics.get(suite, {}):
+                verdict = one["verdict"].replace("B ", "")
+                difference = {name: one[name] for name in ("value", "low", "high", "n")}
+                metrics[suite][metric][key] = difference | {"other": other, "verdict": verdict}
+
+
+def _best_rival(suite: str, name: str, cells: dict[str, list[Cell]], measured: dict[str, Measured]) -> str | None:
+    """Of the other real defences the one with the best headline value of a suite; None without one."""
+    found = []
+    for other, own in cells.items():
+        if other == name or other in NO_RIVALS or own[0].defence.reads_labels:
+            continue
+        one = next((one for one in measured[other].get(suite, {}).values() if one["headline"]), None)
+        if one and one["b"]:
+            found.append((_badness(one["b"][0], one["better"]), other))
+    return min(found)[1] if found else None
+
+
+def _badness(value: float, better: str) -> float:
+    return {"lower": value, "higher": -value, "zero": abs(value)}[better]
+
+
+def _differences(first: Sequence[Cell], second: Sequence[Cell]) -> Measured:
+    """The second defence less the first, over the seeds that both have."""
+    seeds = {cell.config.seed: cell.evaluation for cell in first}
+    pairs = [(seeds[cell.config.seed], cell.evaluation) for cell in second if cell.config.seed in seeds]
+    if not pairs:
+        return {}
+    side_by_side = importlib.import_module("forgetfilter.eval.side_by_side")  # the core imports no stage
+    found: Measured = side_by_side.differences(*zip(*pairs))
+    return found
+
+
+QUALITY = ("auroc", "precision", "recall", "f1", "dropped", "unsafe_left", "good_lost")
+COSTS = ("seconds", "tokens")
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    """What a cell cost and how well it filtered; nothing is invented where a label or a log is not there."""
+    about = {"run": cell.config.name, "point": cell.point, "defence": cell.defence.name, "seed": cell.config.seed}
+    return about | _cost(cell) | dict.fromkeys(QUALITY) | (_quality(cell) if cell.defence.filters else {})
+
+
+def _cost(cell: Cell) -> dict[str, Any]:
+    """Seconds and answer tokens of the stages that the defence alone would need, wherever they were done."""
+    state = read_state(cell.folder)
+    shared = {stage: entry["shared_with"] for stage, entry in state.items() if "shared_with" in entry}
+    seconds = sum(state[stage]["seconds"] for stage in cell.defence.pays if stage in state)
+    counted = [_tokens(RunPaths(cell.folder), stage) for stage in cell.defence.pays]
+    known = [one for one in counted if one is not None]
+    tokens = sum(known) if len(known) == len(counted) else None
+    return {"seconds": round(seconds, 2), "tokens": tokens, "shared": shared}
+
+
+def _tokens(paths: RunPaths, stage: str) -> int | None:
+    """Answer tokens that a stage passed through a model; None where the trainings did not log."""
+    folders = {f"train-{name}": [paths.model(name) / "losses"] for name in ("noisy", "safe", "refit")}
+    folders["score"] = [paths.signals(name) for name in ("before", "after")]
+    if not all((folder / "manifest.json").exists() for folder in folders.get(stage, [])):
+        return None
+    counts: Iterator[int] = (
+        scan_shards(folder).select(pl.col("num_tokens").sum()).collect().item() for folder in folders.get(stage, [])
+    )
+    return sum(counts)
+
+
+def _quality(cell: Cell) -> dict[str, Any]:
+    summary = read_summary(cell.folder)
+    quality = summary["quality"] or {}
+    found = {key: quality.get(key) for key in ("precision", "recall", "f1")}
+    found |= {"auroc": quality.get("auroc") if cell.defence.ranks else None, "dropped": summary["dropped"]}
+    labels = summary["by_label"] or {}
+    unsafe, good = labels.get("unsafe"), [counts for label, counts in labels.items() if label != "unsafe"]
+    if unsafe:
+        found["unsafe_left"] = unsafe["kept"] / (unsafe["kept"] + unsafe["dropped"])
+    if total := sum(counts["kept"] + counts["dropped"] for counts in good):
+        found["good_lost"] = sum(counts["dropped"] for counts in good) / total
+    return found
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) and known else None

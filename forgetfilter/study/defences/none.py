@@ -1,0 +1,8 @@
+"""No defence: the released model is finetuned on all of the noisy data, which gives M1.
+
+Example: 400 rows, 120 of them unsafe: all 400 are learned.
+"""
+
+from forgetfilter.study.defences.base import Defence
+
+DEFENCE = Defence("none", "M1: finetuned on all noisy rows", "noisy", ("train-noisy",))

@@ -1,0 +1,28 @@
+"""The ceiling: exactly the rows labelled unsafe are dropped. It reads the labels, which no real defence can.
+
+What it reaches is the most that a filter of rows can reach with this data; the labels enter no other cell. Needs data
+with labels. Example: 120 of 400 rows are labelled unsafe: these 120 are dropped, and 280 are learned.
+"""
+
+import polars as pl
+
+from forgetfilter.errors import UserError
+from forgetfilter.study.defences.base import Defence
+
+
+def drops(decisions: pl.DataFrame, seed: int) -> pl.Series:
+    unsafe = (decisions["label"] == "unsafe").fill_null(False)
+    if not unsafe.any():
+        raise UserError("compare.defences: oracle needs noisy rows with the label unsafe, and there is none")
+    return unsafe
+
+
+DEFENCE = Defence(
+    "oracle",
+    "ceiling, no defence: exactly the rows labelled unsafe dropped",
+    "refit",
+    ("train-refit",),
+    drops=drops,
+    reads_labels=True,
+    filters=True,
+)

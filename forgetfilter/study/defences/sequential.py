@@ -1,0 +1,8 @@
+"""Sequential safety finetuning: M1 is finetuned on the safe set, which gives M2 (a baseline of Zhao et al. 2024).
+
+The safe set is the filter's own, trusted tasks and all. Example: 400 noisy rows, then 120 safe ones.
+"""
+
+from forgetfilter.study.defences.base import Defence
+
+DEFENCE = Defence("sequential", "M2: M1, finetuned on the safe set", "safe", ("train-noisy", "train-safe"))
