@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from forgetfilter.data.kept_turns import KEY, check_answer, check_turns, holds_system
 from forgetfilter.data.records import Message, Record, clean, read_records
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, write_json
@@ -22,7 +23,6 @@ SCHEMA = pa.schema(
         ("num_prompt", pa.int32()),  # leading tokens that are not learned
     ]
 )
-KEY = "model.chat_template"
 STAND_IN = "Answer4f2a"  # in the place of an answer, to see what a template writes after it
 FOLLOWING = "A"  # in the place of an answer's first word, to see which tokens are the prompt's
 CHUNK = 1024  # records tokenised and written together
@@ -53,16 +53,19 @@ def render(tokenizer: Any, messages: list[Message]) -> Rendered:
     prompt, answer = messages[:-1], messages[-1]["content"]
     if not prompt:
         return Rendered(answer, 0, ends=False, plain=True)
-    text = prompt_text(tokenizer, prompt)
     if not tokenizer.chat_template:
+        text = prompt_text(tokenizer, prompt)
         return Rendered(text + answer, len(text), ends=False, plain=True)
+    text = _apply(tokenizer, prompt, add_generation_prompt=True)
     after = _after_the_answer(tokenizer, prompt, text)
+    check_turns(text, prompt)
     whole = _apply(tokenizer, messages)
     if not whole.startswith(text):
         raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
     if not whole.endswith(after):
         raise UserError(f"{KEY}: what follows an answer depends on the answer, so where it ends cannot be told")
     body = whole[: len(whole) - len(after)]
+    check_answer(body[len(text) :], answer)
     if end := _first_special(tokenizer, after):
         return Rendered(body + after[: after.index(end) + len(end)], len(text), ends=True, plain=False)
     return Rendered(body + after.rstrip(), len(text), ends=False, plain=False)
@@ -106,17 +109,22 @@ def check_template(tokenizer: Any, system_prompt: str) -> None:
     chat: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     render(tokenizer, chat)
     if system_prompt:
+        asked: list[Message] = [{"role": "system", "content": system_prompt}, *chat[:1]]
         try:
-            prompt_text(tokenizer, [{"role": "system", "content": system_prompt}, *chat[:1]])
+            text = prompt_text(tokenizer, asked)
         except UserError as error:
             raise UserError(f"eval.system_prompt: the model's chat template does not take it ({error})") from error
+        if not holds_system(text, asked):
+            raise UserError("eval.system_prompt: the model's chat template leaves it out, so it would change nothing")
 
 
 def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
-    """What the model is given to answer."""
+    """What the model is given to answer. UserError where the template leaves out a turn that is no system turn."""
     if not tokenizer.chat_template:
         return "".join(message["content"] + "\n\n" for message in prompt)
-    return _apply(tokenizer, prompt, add_generation_prompt=True)
+    text = _apply(tokenizer, prompt, add_generation_prompt=True)
+    check_turns(text, prompt)
+    return text
 
 
 def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
@@ -277,7 +285,7 @@ def longest(tokenizer: Any, max_length: int) -> int:
 
 
 def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
-    summary = {"rows": 0, "cut": 0, "tokens": 0, "label_tokens": 0}
+    summary = {"rows": 0, "cut": 0, "tokens": 0, "label_tokens": 0, "system_left_out": 0}
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
         for chunk in _chunks(read_records(data)):
             try:
@@ -294,8 +302,14 @@ def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str,
             summary["rows"] += len(chunk)
             summary["cut"] += sum(cut for _, _, cut in encoded)
             summary["tokens"] += sum(len(ids) for ids, _, _ in encoded)
+            summary["system_left_out"] += sum(_leaves_out_system(tokenizer, record.prompt) for record in chunk)
             summary["label_tokens"] += sum(len(ids) - num_prompt for ids, num_prompt, _ in encoded)
     return summary
+
+
+def _leaves_out_system(tokenizer: Any, prompt: list[Message]) -> bool:
+    asked = any(message["role"] == "system" for message in prompt)
+    return asked and not holds_system(prompt_text(tokenizer, prompt), prompt)
 
 
 def _of_a_row(error: UserError, chunk: list[Record], tokenizer: Any, data: Path, before: int) -> UserError:

@@ -97,7 +97,8 @@ def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: 
     assert made.lengths().tolist() == [len(ids) for ids, _, _ in expected]
     assert made.num_labels().tolist() == [len(ids) - n for ids, n, _ in expected]
     total = sum(made.num_labels().tolist())
-    assert made.summary == {"rows": 3, "cut": 1, "tokens": int(made.lengths().sum()), "label_tokens": total}
+    counts = {"rows": 3, "cut": 1, "tokens": int(made.lengths().sum()), "label_tokens": total, "system_left_out": 0}
+    assert made.summary == counts
     monkeypatch.setattr(tokens, "encode", None)
     assert prepare(path, tokenizer, 40, tmp_path / "cache").path == made.path
 
@@ -146,4 +147,75 @@ def test_a_system_prompt_that_the_template_does_not_take_is_told_before_anything
     )
     check_template(tokenizer, "")
     with pytest.raises(UserError, match=r"^eval.system_prompt: .*no system role here"):
+        check_template(tokenizer, "Be kind.")
+
+
+TURNS = [
+    {"role": "user", "content": "one"},
+    {"role": "assistant", "content": "two"},
+    {"role": "user", "content": "three"},
+    {"role": "assistant", "content": "four five six seven"},
+]
+SYSTEM = [{"role": "system", "content": "Be kind."}, *CHAT]
+ONE_TURN = "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+OPEN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+EACH = "{% for m in messages %}"
+KEEPS_SOME = {
+    "the last question": (
+        "{% for m in (messages[-1:] if add_generation_prompt else messages[-2:]) %}" + ONE_TURN + "{% endfor %}" + OPEN,
+        "a turn of the user \\('one'\\)",
+    ),
+    "questions": (
+        EACH + "{% if m['role'] == 'user' or loop.last %}" + ONE_TURN + "{% endif %}{% endfor %}" + OPEN,
+        "a turn of the assistant \\('two'\\)",
+    ),
+    "answers": (
+        EACH + "{% if m['role'] == 'assistant' %}" + ONE_TURN + "{% endif %}{% endfor %}" + OPEN,
+        "a turn of the user \\('one'\\)",
+    ),
+    "the beginnings": (
+        EACH + ONE_TURN.replace("m['content']", "m['content'][:12]") + "{% endfor %}" + OPEN,
+        "a part of the answer \\('four five six seven'\\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEEPS_SOME)
+def test_a_template_that_leaves_out_a_turn_is_told_with_its_row(tokenizer: Any, tmp_path: Path, name: str) -> None:
+    # Before anything is trained, and by the evaluation's prompts too; a row that it keeps whole is no fault.
+    template, said = KEEPS_SOME[name]
+    tokenizer.chat_template = template
+    path = data(tmp_path, TURNS[-2:-1] + TURNS[1:2] if name != "answers" else TURNS, TURNS)
+    line = 1 if name == "answers" else 2
+    with pytest.raises(UserError, match=rf"d.jsonl line {line} \(source s\): model.chat_template: .*{said}"):
+        prepare(path, tokenizer, 512, tmp_path / "cache")
+    if "answer " not in said:
+        with pytest.raises(UserError, match=said):
+            prompt_text(tokenizer, TURNS[:3])
+
+
+def test_what_is_merely_trimmed_or_thought_is_kept(tokenizer: Any) -> None:
+    # Templates trim turns, and leave what was thought before an earlier answer out; the last answer's stays.
+    tokenizer.chat_template = (
+        EACH
+        + (
+            "{% set said = m['content'] if loop.last else m['content'].split('</think>')[-1] %}"
+            "<|im_start|>{{ m['role'] }}\n{{ said | trim }}<|im_end|>\n{% endfor %}"
+        )
+        + OPEN
+    )
+    thought = {"role": "assistant", "content": "<think>hm</think>\n two "}
+    chat = [TURNS[0], thought, TURNS[2], {"role": "assistant", "content": "<think>so</think> four\n"}]
+    one = render(tokenizer, chat)
+    assert "hm" not in one.text and one.text[one.start :] == "<think>so</think> four<|im_end|>"
+
+
+def test_a_system_turn_that_the_template_leaves_out_is_counted(tokenizer: Any, tmp_path: Path) -> None:
+    # The row is learned without it, and the run says of how many; one for the evaluation would change nothing.
+    path = data(tmp_path, CHAT, SYSTEM, SYSTEM)
+    assert prepare(path, tokenizer, 512, tmp_path / "cache").summary["system_left_out"] == 0
+    check_template(tokenizer, "Be kind.")
+    tokenizer.chat_template = EACH + "{% if m['role'] != 'system' %}" + ONE_TURN + "{% endif %}{% endfor %}" + OPEN
+    assert prepare(path, tokenizer, 512, tmp_path / "cache").summary["system_left_out"] == 2
+    with pytest.raises(UserError, match=r"^eval.system_prompt: the model's chat template leaves it out"):
         check_template(tokenizer, "Be kind.")
