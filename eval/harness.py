@@ -1,8 +1,10 @@
 """Tasks of lm-evaluation-harness by name, on the models of a run, through its Python API.
 
-A task's figures are its own; what is added is the interval: over the task's questions where its figure is their mean,
-from its standard error otherwise. eval/MODEL/lm_eval-TASK/ holds metrics.json as for a suite, and scores.parquet with
-the figures of each question. Tasks are spread over the ranks whole; a task that is there is not measured again.
+A task's figures are its own, but the model answers as everywhere in an evaluation: by none of the settings of its
+generation_config, and to the end that it learned. What is added is the interval: over the task's questions where its
+figure is their mean, from its standard error otherwise. eval/MODEL/lm_eval-TASK/ holds metrics.json as for a suite, and
+scores.parquet with the figures of each question. Tasks are spread over the ranks whole; a task that is there is not
+measured again.
 """
 
 import importlib.metadata
@@ -16,6 +18,7 @@ import polars as pl
 from forgetfilter.config.schema import HarnessConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
+from forgetfilter.models.plain_answers import by_own_settings, plain_settings, say_left_out
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, barrier
 
@@ -23,6 +26,7 @@ from .intervals import Metric, measure_mean
 from .suites import harness_task
 
 INSTALL = "eval.lm_eval.tasks needs lm-evaluation-harness: pip install 'forgetfilter[lm-eval]'"
+CODE_VERSION = 2  # raise it when the figures of an unchanged model and task change
 Z = 1.96  # standard errors of a 95% interval
 
 
@@ -33,7 +37,7 @@ def suite_name(task: str) -> str:
 
 def identity(config: HarnessConfig, task: str, about: Any, system: str) -> str:
     """The hash of all that a task's figures of a model depend on; `about` is the model's part."""
-    options = [config.limit, config.num_fewshot, config.chat_template, own_tasks(config), system]
+    options = [CODE_VERSION, config.limit, config.num_fewshot, config.chat_template, own_tasks(config), system]
     return sha256_value([task, options, about, version()])
 
 
@@ -112,17 +116,19 @@ def _evaluated(
     from lm_eval.models.huggingface import HFLM
 
     system, batch = about
+    say_left_out(model, task)
     try:
-        found: dict[str, Any] = lm_eval.simple_evaluate(
-            HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch),
-            tasks=[task],
-            task_manager=manager,
-            num_fewshot=config.num_fewshot,
-            limit=config.limit or None,
-            apply_chat_template=config.chat_template,
-            system_instruction=system or None,
-            log_samples=True,
-        )
+        with by_own_settings(model, plain_settings(model, tokenizer)):
+            found: dict[str, Any] = lm_eval.simple_evaluate(
+                HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch),
+                tasks=[task],
+                task_manager=manager,
+                num_fewshot=config.num_fewshot,
+                limit=config.limit or None,
+                apply_chat_template=config.chat_template,
+                system_instruction=system or None,
+                log_samples=True,
+            )
     except Exception as error:  # tasks, data sets and the hub raise what they like
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"eval.lm_eval.tasks: {task} cannot be measured: {reason}") from error

@@ -6,6 +6,7 @@ manifest carries the identity of what made it; what is there with the same ident
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from forgetfilter.data import tokens
 from forgetfilter.data.records import Message, clean
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.models.generation import Prompt, context_length, generate, identity, is_complete, read_generations
+from forgetfilter.models.generation import Prompt, generate, identity, is_complete, read_generations
+from forgetfilter.models.limits import check_prompts, limits_in
 from forgetfilter.models.sampling import Sampling, sample_ids
 from forgetfilter.process.distributed import World, any_rank, barrier
 from forgetfilter.process.progress import console
@@ -177,8 +179,11 @@ def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, 
     if asking.world.is_main:
         begin(folder, wanted)
     barrier()
-    longest = min(asking.max_length, context_length(model))
+    limits = limits_in(model.config)
+    longest = min(asking.max_length, limits.context)
     groups, keys, cut = _encode(suite, rows, asking, longest)
+    named = ((f"{what}, prompt {id_[:12]}", ids) for id_, (ids, _) in zip(keys["id"].to_pylist(), chain(*groups)))
+    check_prompts(named, asking.tokenizer, limits)
     if cut and asking.world.is_main:
         console.print(
             f"{what}: {cut} of {keys.num_rows} answers with their prompt exceed {longest} tokens, and are cut"

@@ -11,7 +11,7 @@ from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
-from forgetfilter.models.generation import learn_end
+from forgetfilter.models.plain_answers import learn_end
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
 from forgetfilter.storage.shards import write_manifest

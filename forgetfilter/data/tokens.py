@@ -57,7 +57,7 @@ def render(tokenizer: Any, messages: list[Message]) -> Rendered:
         text = prompt_text(tokenizer, prompt)
         return Rendered(text + answer, len(text), ends=False, plain=True)
     text = _apply(tokenizer, prompt, add_generation_prompt=True)
-    after = _after_the_answer(tokenizer, prompt, text)
+    _, after = _around_the_answer(tokenizer, prompt, text)
     check_turns(text, prompt)
     whole = _apply(tokenizer, messages)
     if not whole.startswith(text):
@@ -71,15 +71,15 @@ def render(tokenizer: Any, messages: list[Message]) -> Rendered:
     return Rendered(body + after.rstrip(), len(text), ends=False, plain=False)
 
 
-def _after_the_answer(tokenizer: Any, prompt: list[Message], text: str) -> str:
-    """What the template writes after an answer to this prompt. UserError where it leaves the answer out."""
+def _around_the_answer(tokenizer: Any, prompt: list[Message], text: str) -> tuple[str, str]:
+    """What the template writes before and after an answer to this prompt. UserError where it leaves the answer out."""
     whole = _apply(tokenizer, [*prompt, {"role": "assistant", "content": STAND_IN}])
     if not whole.startswith(text):
         raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
-    _, found, after = whole[len(text) :].rpartition(STAND_IN)
+    before, found, after = whole[len(text) :].rpartition(STAND_IN)
     if not found:
         raise UserError(f"{KEY}: it leaves out the answer, so nothing could be learned")
-    return after
+    return before, after
 
 
 def _first_special(tokenizer: Any, text: str) -> str | None:
@@ -95,13 +95,23 @@ def _special_tokens(tokenizer: Any) -> frozenset[str]:
 
 def learned_end(tokenizer: Any) -> int:
     """The token with which a chat's answers end, and which is learned: the template's end of turn, else EOS."""
-    eos: int = tokenizer.eos_token_id
-    if not tokenizer.chat_template:
-        return eos
-    prompt: list[Message] = [{"role": "user", "content": "a"}]
-    after = _after_the_answer(tokenizer, prompt, prompt_text(tokenizer, prompt))
+    _, after = _around_any_answer(tokenizer)
     end = _first_special(tokenizer, after)
-    return eos if end is None else int(tokenizer.convert_tokens_to_ids(end))
+    return int(tokenizer.eos_token_id if end is None else tokenizer.convert_tokens_to_ids(end))
+
+
+def learned_opening(tokenizer: Any) -> str:
+    """What the template writes before every answer, and is learned with it: Llama 2's blank, Qwen 3's empty thought."""
+    before, _ = _around_any_answer(tokenizer)
+    return before
+
+
+def _around_any_answer(tokenizer: Any) -> tuple[str, str]:
+    """As `_around_the_answer`, of a plain question; nothing without a template."""
+    if not tokenizer.chat_template:
+        return "", ""
+    prompt: list[Message] = [{"role": "user", "content": "a"}]
+    return _around_the_answer(tokenizer, prompt, prompt_text(tokenizer, prompt))
 
 
 def check_template(tokenizer: Any, system_prompt: str) -> None:
@@ -183,10 +193,16 @@ def _missing_first(tokenizer: Any, first: list[int], ids: list[int], num_prompt:
 
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of prompts as an answer follows them: those that `encode` has before the answer.
+    """The token ids of prompts as an answer follows them: those that `encode` has before the answer."""
+    return [ids for ids, _ in split_prompts(tokenizer, texts)]
 
-    Spaces at a prompt's end that would be one token with the answer's first word are left to the answer. Special tokens
-    come from the chat template; without one the tokenizer's own (BOS) comes first. An empty prompt is one start token.
+
+def split_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], str]]:
+    """(token ids, left) of prompts as an answer follows them.
+
+    `left` are the spaces at a prompt's end that would be one token with the answer's first word: they are left to the
+    answer, which is learned and written with them. Special tokens come from the chat template; without one the
+    tokenizer's own (BOS) comes first. An empty prompt is one start token.
     """
     cleaned = [clean(text) for text in texts]
     followed = tokenizer([text + FOLLOWING for text in cleaned], add_special_tokens=False)
@@ -194,10 +210,11 @@ def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     first = [] if tokenizer.chat_template else first_tokens(tokenizer)
     found = []
     for number, (text, ids) in enumerate(zip(cleaned, alone)):
-        place = followed.char_to_token(number, len(text)) if text else None
+        place, left = (followed.char_to_token(number, len(text)) if text else None), ""
         if place is not None and not text[followed.token_to_chars(number, place).start :].strip():
+            left = text[followed.token_to_chars(number, place).start :]
             ids = followed["input_ids"][number][:place]
-        found.append([*_missing_first(tokenizer, first, [*ids], len(ids)), *ids])
+        found.append(([*_missing_first(tokenizer, first, [*ids], len(ids)), *ids], left))
     return found
 
 

@@ -8,9 +8,7 @@ With a cache, an answer is kept under the hash of model, settings and prompt, an
 run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
 """
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,11 @@ import pyarrow as pa
 import torch
 
 from forgetfilter.data.records import clean
-from forgetfilter.data.tokens import encode_prompts, first_tokens, keep_end, learned_end
+from forgetfilter.data.tokens import encode_prompts, first_tokens, keep_end, split_prompts
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
+from forgetfilter.models.limits import check_prompts, limits_in
+from forgetfilter.models.plain_answers import by_own_settings, end_tokens, opening, plain_settings, say_left_out
 from forgetfilter.models.sampling import Draw, Drawn, Sampling, draws, sample_ids
 from forgetfilter.models.vllm_engine import VllmModel
 from forgetfilter.process import interrupts
@@ -33,14 +33,7 @@ from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path
 from forgetfilter.storage.steps import finished_steps
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
-CODE_VERSION = 2  # raise it when the answer to an unchanged prompt changes
-# Of a generation_config: what says how to sample (plain answers are greedy), where to end, and what changes no answer.
-HARMLESS = {
-    "eos_token_id", "pad_token_id", "bos_token_id", "do_sample", "temperature", "top_p", "top_k", "max_length",
-    "max_new_tokens", "transformers_version", "use_cache", "cache_implementation", "_from_model_config",
-    "output_attentions", "output_hidden_states", "return_dict_in_generate",
-}  # fmt: skip
-
+CODE_VERSION = 3  # raise it when the answer to an unchanged prompt changes
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -78,12 +71,15 @@ def generate(
     if here.is_main:
         begin(folder, wanted)
     barrier()
-    lengths = [len(ids) for ids in encode_prompts(tokenizer, [text for _, _, text in prompts])]
+    encoded = encode_prompts(tokenizer, [text for _, _, text in prompts])
+    named = (f"{what}, prompt {id_[:12]}" for id_, _, _ in prompts)
+    check_prompts(zip(named, encoded), tokenizer, limits_in(model.config))
+    lengths = [len(ids) for ids in encoded]
     cut = sum(length > _room(model, max_new_tokens) for length in lengths)
     if cut and here.is_main:
         console.print(f"{what}: {cut} of {len(prompts)} prompts do not fit into the context, and lose their beginning")
-    if here.is_main and (names := left_out(model)):
-        _say_once(f"{what}: answers are plain; of the model's generation_config are left out: {', '.join(names)}")
+    if here.is_main:
+        say_left_out(model, what)
     samples = sampling.samples if sampling else 1
     ids = sample_ids([id_ for id_, _, _ in prompts], samples)
     prompts = [(id_, *prompts[place // samples][1:]) for place, id_ in enumerate(ids)]
@@ -143,27 +139,32 @@ def generate_batch(
 ) -> list[tuple[str, int]]:
     """(text, tokens without EOS) of the answer to each prompt; a torch model has them padded on the left to one batch.
 
-    Greedy, or by the numbers of `drawn`. A prompt that leaves no room for the answer in the model's context loses its
-    beginning. `watch` is given the tokens so far [E, width] and the logits [E, V] of each step, and returns the logits.
+    The text begins where that of a learned answer does: after a blank that ends the prompt, and after what the chat
+    template writes before every answer. Greedy, or by the numbers of `drawn`. A prompt that leaves no room for the
+    answer in the model's context loses its beginning. `watch` is given the tokens so far [E, width] and the logits
+    [E, V] of each step, and returns the logits.
     """
     room = _room(model, max_new_tokens)
     first = first_tokens(tokenizer)
-    encoded = [keep_end(ids, room, first) for ids in encode_prompts(tokenizer, texts)]
-    ends = end_tokens(model, tokenizer)
+    asked = split_prompts(tokenizer, texts)
+    encoded = [keep_end(ids, room, first) for ids, _ in asked]
+    ends, learned = end_tokens(model, tokenizer), opening(tokenizer)
+    openings = [left + (learned if text else "") for text, (_, left) in zip(texts, asked)]
     if isinstance(model, VllmModel):
-        return [_answer(tokenizer, row, ends) for row in model.new_tokens(encoded, max_new_tokens, ends, drawn)]
+        made = model.new_tokens(encoded, max_new_tokens, ends, drawn)
+        return [_answer(tokenizer, row, ends, before) for row, before in zip(made, openings)]
     width = max(len(ids) for ids in encoded)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    config = plain_settings(model, tokenizer, max_new_tokens)
+    pad: int = config.pad_token_id
     device = next(model.parameters()).device
     inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=device)
     chosen = [*([watch] if watch else []), *([Draw(drawn, width, device)] if drawn else [])]
-    config = _greedy(max_new_tokens, ends, pad)
     with torch.inference_mode(), by_own_settings(model, config):
         output = model.generate(
             input_ids=inputs, attention_mask=mask, generation_config=config, logits_processor=chosen
         )
-    return [_answer(tokenizer, row, ends) for row in output[:, width:].tolist()]
+    return [_answer(tokenizer, row, ends, before) for row, before in zip(output[:, width:].tolist(), openings)]
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -203,91 +204,18 @@ def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) ->
     return pl.DataFrame({"id": list(expected_ids)}).join(frame, on="id", how="left", maintain_order="left")
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """What ends an answer: the end that is learned, the tokenizer's EOS, and the model's own (there may be several)."""
-    try:
-        learned = learned_end(tokenizer)
-    except UserError:  # a template that takes no answers of its own, such as a guard's: EOS ends what it writes
-        learned = tokenizer.eos_token_id
-    return sorted({learned, tokenizer.eos_token_id, *own_ends(model)})
-
-
-def own_ends(model: Any) -> list[int]:
-    """The end tokens of the model's generation_config."""
-    own = getattr(model, "generation_config", None)
-    given = own.eos_token_id if own is not None else None
-    return given if isinstance(given, list) else [] if given is None else [given]
-
-
-def learn_end(model: Any, tokenizer: Any) -> None:
-    """Has a model that is saved end its answers by what it learned, wherever it is loaded: its configs name that end.
-
-    The learned end comes first, as in Llama 3's own configs; the ends that the model had before stay.
-    """
-    ends = list(dict.fromkeys([learned_end(tokenizer), *own_ends(model)]))
-    for config in (model.config, getattr(model, "generation_config", None)):
-        if config is not None:
-            config.eos_token_id = ends if len(ends) > 1 else ends[0]
-
-
-@contextlib.contextmanager
-def by_own_settings(model: Any, config: Any) -> Iterator[None]:
-    """While it lasts, the model's generation_config is `config`: transformers takes from there what a call leaves out,
-    such as a repetition penalty, suppressed or forced tokens, and the answers would not be plain greedy ones."""
-    holders = {id(one): one for one in (model, _inner(model)) if hasattr(one, "generation_config")}.values()
-    before = [one.generation_config for one in holders]
-    for one in holders:
-        one.generation_config = config
-    try:
-        yield
-    finally:
-        for one, own in zip(holders, before):
-            one.generation_config = own
-
-
-def left_out(model: Any) -> list[str]:
-    """The names in the model's generation_config that change answers, and that evaluation and scoring leave out."""
-    own = getattr(model, "generation_config", None)
-    changed = own.to_diff_dict() if own is not None else {}
-    return sorted(key for key, value in changed.items() if key not in HARMLESS and value not in (None, [], {}))
-
-
-def _inner(model: Any) -> Any:
-    """The transformers model below an adapter."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    console.print(line)
-
-
-def _greedy(max_new_tokens: int, ends: list[int], pad: int) -> Any:
-    """Plain greedy decoding."""
-    from transformers import GenerationConfig
-
-    return GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False, num_beams=1, use_cache=True, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=pad
-    )
-
-
-def context_length(model: Any) -> int:
-    """Tokens that fit into the model's context."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
-
-
 def _room(model: Any, max_new_tokens: int) -> int:
     """Prompt tokens that fit into the model's context beside the answer."""
-    context = context_length(model)
+    context = limits_in(model.config).context
     if context <= max_new_tokens:
         raise UserError(f"max_new_tokens is {max_new_tokens}, but the model's context has {context} tokens: lower it")
     return context - max_new_tokens
 
 
-def _answer(tokenizer: Any, tokens: list[int], ends: list[int]) -> tuple[str, int]:
-    """Cut at the first end by position: what follows is padding, which may be the same token."""
+def _answer(tokenizer: Any, tokens: list[int], ends: list[int], opening: str) -> tuple[str, int]:
+    """Cut at the first end by position: what follows is padding, which may be the same token. Without the opening."""
     length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
-    return clean(tokenizer.decode(tokens[:length], skip_special_tokens=True)), length
+    return clean(tokenizer.decode(tokens[:length], skip_special_tokens=True)).removeprefix(opening), length
 
 
 def _table(batch: Sequence[Prompt], answers: Sequence[tuple[str, int]], rank: int, step: int) -> pa.Table:

@@ -1,5 +1,6 @@
 """What a model's own config bounds: the tokens of its context and of its vocabulary."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,15 @@ def limits_of(folder: Path) -> Limits:
     from transformers import AutoConfig
 
     try:
-        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+        return limits_in(AutoConfig.from_pretrained(folder, trust_remote_code=False))
     except (OSError, ValueError, KeyError):  # what is no model is refused where it is loaded
         return Limits(NO_LIMIT, NO_LIMIT)
-    found = (getattr(config, name, None) or NO_LIMIT for name in ("max_position_embeddings", "vocab_size"))
+
+
+def limits_in(config: Any) -> Limits:
+    """The limits that a model's config names."""
+    own = config.get_text_config()
+    found = (getattr(own, name, None) or NO_LIMIT for name in ("max_position_embeddings", "vocab_size"))
     return Limits(*map(int, found))
 
 
@@ -55,6 +61,13 @@ def check_tokens(prepared: Prepared, tokenizer: Any, data: Path, limits: Limits)
         number = int(column.values[int(beyond[0])].as_py())
         text = tokenizer.convert_ids_to_tokens(number)
         raise UserError(_beyond(f"{data} line {row}", text, number, limits))
+
+
+def check_prompts(asked: Iterable[tuple[str, Sequence[int]]], tokenizer: Any, limits: Limits) -> None:
+    """UserError for the first of (name, token ids) that holds a token beyond the model's embeddings."""
+    for name, ids in asked:
+        if (number := max(ids, default=0)) >= limits.vocabulary:
+            raise UserError(_beyond(name, tokenizer.convert_ids_to_tokens(number), number, limits))
 
 
 def _beyond(where: str, text: str, number: int, limits: Limits) -> str:

@@ -208,6 +208,26 @@ def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_fo
     assert scores["chosen"].null_count() == 0
 
 
+@pytest.mark.parametrize("suite", ["harmfulness", "bias"])
+def test_a_prompt_with_a_token_beyond_the_embeddings_is_one_line(make_run, alone, toy_folder, tmp_path, suite):
+    # A tokenizer with a token that the model has no embedding for: answers and likelihoods name the prompt and it.
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(toy_folder, tmp_path / "more")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<new>"])
+    tokenizer.save_pretrained(folder)
+    run = make_run("beyond")
+    rows = [json.loads(line) for line in open(run.eval_prompts(suite))]
+    rows[1]["messages"][0]["content"] += " <new>"
+    run.eval_prompts(suite).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    of_more = Run.open(run.folder, [f"eval.suites=[{suite}]", f"model.name={folder}"])
+    with pytest.raises(
+        UserError, match=rf"{suite} of base.*, prompt {rows[1]['id']}: token '<new>' has the number 257"
+    ):
+        evaluate(of_more, ["base"], alone)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

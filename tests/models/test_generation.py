@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from forgetfilter.data.records import clean
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models import generation
-from forgetfilter.models.generation import (
-    end_tokens,
-    generate,
-    generate_batch,
-    is_complete,
-    learn_end,
-    left_out,
-    plan_batches,
-    read_generations,
-)
+from forgetfilter.models.generation import generate, generate_batch, is_complete, plan_batches, read_generations
+from forgetfilter.models.plain_answers import end_tokens, learn_end, left_out
 from forgetfilter.process import interrupts
 from forgetfilter.score.rouge import rouge1, score_rouge
 from forgetfilter.storage.shards import read_manifest, shard_paths
