@@ -17,6 +17,7 @@ GREY, INK, GRID = "#8A8F98", "#1F2933", "#E4E7EB"
 MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", "#0072B2")))
 LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": "#0072B2"}
 MAP_POINTS = 20_000
+KEPT_SHARE = 0.25  # of the points that kept rows have at the least: a map of the dropped alone shows no boundary
 SVG_POINTS = 3_000  # above this the browser draws on WebGL, which SVG would make slow
 FLOOR_NATS = 1e-4  # log axes have no 0
 BINS = 30
@@ -26,27 +27,29 @@ OTHER = "other sources"
 def forgetting_map(decisions: pl.DataFrame, threshold: dict[str, list[float]] | None, seed: int) -> go.Figure:
     """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision.
 
+    decisions: all of them, for a source's colour is that of every chart of the page; at most MAP_POINTS are drawn.
     threshold: {"before", "after"} of points of its line, as summary.json has them; None for no line.
     """
-    rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed))
+    colours = source_colours(decisions)
+    rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed), colours)
     figure = go.Figure(layout=_layout(560))
     low, high = _limits(rows)
     for name, x, y, dash in _guides(threshold, low, high):
         line = {"color": INK, "dash": dash, "width": 1.3}
         figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
     draw = go.Scatter if len(rows) <= SVG_POINTS else go.Scattergl
-    colours = source_colours(rows["source"])
     for dropped in (False, True):  # the dropped ones lie on top
         for source, colour in colours.items():
             points = rows.filter((pl.col("source") == source) & (pl.col("drop") == dropped))
             if len(points):
                 figure.add_trace(draw(**_points(points, source, colour, dropped)))
     for source, colour in colours.items():
-        figure.add_trace(_legend_entry(safe_name(source), colour, "circle"))
+        if source in rows["source"]:
+            figure.add_trace(_legend_entry(safe_name(source), colour, "circle"))
     figure.add_trace(_legend_entry("kept", GREY, "circle-open"))
     figure.add_trace(_legend_entry("dropped", GREY, "x"))
     edges = [math.log10(low), math.log10(high)]
-    axis = {"type": "log", "range": edges, "dtick": 1} | _axis()
+    axis = {"type": "log", "range": edges, "tickformat": ".3~g"} | _axis()  # plotly itself writes 0.2 as a small 2
     figure.update_xaxes(title="loss before (nats a token)", **axis)
     figure.update_yaxes(title="loss after (nats a token)", **axis)
     return figure
@@ -60,25 +63,25 @@ def drawable(decisions: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
-    """At most `size` rows: the dropped ones first, then a seeded sample of the kept."""
+    """At most `size` rows: a seeded sample of the dropped and one of the kept, who have KEPT_SHARE of it or more."""
     if len(rows) <= size:
         return rows
     dropped, kept = rows.filter(pl.col("drop")), rows.filter(~pl.col("drop"))
-    if len(dropped) >= size:
-        return dropped.sample(size, seed=seed)
-    return pl.concat([dropped, kept.sample(size - len(dropped), seed=seed)])
+    num_kept = min(len(kept), max(size - len(dropped), math.ceil(KEPT_SHARE * size)))
+    return pl.concat([dropped.sample(size - num_kept, seed=seed), kept.sample(num_kept, seed=seed)])
 
 
 def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | None) -> go.Figure:
     """How the score is spread within each value of `column` (source or label): shares of its rows in equal bins.
 
-    The bins span the central 99% of all scores; what lies outside is counted in the outermost bins.
+    rows: all of them, as for the map. The bins span the central 99% of all scores; what lies outside is counted in the
+    outermost bins.
     """
+    colours = source_colours(rows) if column == "source" else LABEL_COLOURS
     rows = rows.filter(pl.col("score").is_finite().fill_null(False)).drop_nulls(column)
-    rows = _grouped_sources(rows) if column == "source" else rows
+    rows = _grouped_sources(rows, colours) if column == "source" else rows
     figure = go.Figure(layout=_layout(360))
     edges = bin_edges(rows["score"])
-    colours = source_colours(rows["source"]) if column == "source" else LABEL_COLOURS
     for name, colour in colours.items():
         scores = rows.filter(pl.col(column) == name)["score"].to_numpy()
         if not len(scores):
@@ -146,12 +149,11 @@ def metric_label(metric: str, space: str = " ") -> str:
     return space.join(html.escape(part, quote=False) for part in plain_label(metric, 60).split("_"))
 
 
-def source_colours(sources: pl.Series) -> dict[str, str]:
-    """A colour a source, the most frequent first; the collected small ones are grey and last."""
-    counts = sources.value_counts(sort=False).sort(["count", sources.name], descending=[True, False])
-    named = [name for name in counts[sources.name] if name != OTHER]
-    colours = dict(zip(named, PALETTE))
-    return colours | ({OTHER: GREY} if len(named) < len(counts) else {})
+def source_colours(decisions: pl.DataFrame) -> dict[str, str]:
+    """A colour a source, the most frequent first; those beyond the palette are OTHER, grey and last."""
+    counts = decisions["source"].value_counts(sort=False).sort(["count", "source"], descending=[True, False])
+    colours = dict(zip(counts["source"], PALETTE))
+    return colours | ({OTHER: GREY} if len(colours) < len(counts) else {})
 
 
 def safe_name(name: str) -> str:
@@ -159,13 +161,10 @@ def safe_name(name: str) -> str:
     return html.escape(plain_label(name, 28), quote=False)  # plotly decodes no quotes
 
 
-def _grouped_sources(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sources beyond the palette's size become one."""
-    counts = rows["source"].value_counts(sort=False).sort(["count", "source"], descending=[True, False])
-    if len(counts) <= len(PALETTE):
-        return rows
-    named = counts["source"].head(len(PALETTE)).implode()
-    return rows.with_columns(source=pl.when(pl.col("source").is_in(named)).then("source").otherwise(pl.lit(OTHER)))
+def _grouped_sources(rows: pl.DataFrame, colours: dict[str, str]) -> pl.DataFrame:
+    """Sources without a colour of their own become one."""
+    named = pl.col("source").is_in(list(colours))
+    return rows.with_columns(source=pl.when(named).then("source").otherwise(pl.lit(OTHER)))
 
 
 def _limits(rows: pl.DataFrame) -> tuple[float, float]:

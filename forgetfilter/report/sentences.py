@@ -40,16 +40,17 @@ def headline(card: dict[str, Any]) -> list[str]:
 
 def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
     """What a reader must know of the charts: what is not drawn, and why."""
-    drawable = len(charts.drawable(decisions))
+    drawable = charts.drawable(decisions)
     notes = ["Above the dotted line the loss rose: that part of the row was forgotten."]
-    if drawable > charts.MAP_POINTS:
-        dropped = min(int(decisions["drop"].sum()), charts.MAP_POINTS)
+    if len(drawable) > charts.MAP_POINTS:
+        seed = card["config"]["seed"]
+        dropped, drawn = drawable["drop"], charts.sample(drawable, charts.MAP_POINTS, seed)["drop"]
         notes.append(
-            f"{charts.MAP_POINTS:,} of {drawable:,} rows are drawn: {dropped:,} dropped ones and a random sample "
-            f"(seed {card['config']['seed']}) of the kept."
+            f"{len(drawn):,} of {len(drawable):,} rows are drawn: {drawn.sum():,} of the {dropped.sum():,} dropped and "
+            f"{(~drawn).sum():,} of the {(~dropped).sum():,} kept ones, each a random sample (seed {seed})."
         )
-    if drawable < len(decisions):
-        notes.append(f"{len(decisions) - drawable:,} rows without a loss are not drawn.")
+    if len(drawable) < len(decisions):
+        notes.append(f"{len(decisions) - len(drawable):,} rows without a loss are not drawn.")
     notes.append(f"Losses below {charts.FLOOR_NATS:g} nats are drawn there.")
     notes.append(_threshold_note(card, decisions))
     return {

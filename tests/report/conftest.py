@@ -1,4 +1,9 @@
-"""The made-up run of tests/toy_run.py, made once a module."""
+"""The made-up run of tests/toy_run.py, made once a module, and a browser."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from toy_run import make_toy_run
@@ -16,3 +21,18 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def page(toy_run: Run) -> str:
     return write_report(settings(toy_run)).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Callable[[Path], str]:
+    """What a real browser makes of a page: its document once the scripts have run."""
+    if shutil.which("chromium") is None:
+        pytest.skip("needs chromium")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=10000", "--dump-dom"]
+
+    def dump(page: Path) -> str:
+        return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
+
+    return dump

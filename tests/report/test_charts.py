@@ -18,13 +18,32 @@ def test_the_line_of_the_threshold_is_drawn_where_there_is_one() -> None:
     assert "threshold: dropped above" not in {trace.name for trace in charts.forgetting_map(rows, None, 0).data}
 
 
-def test_sample_keeps_the_dropped_rows_first() -> None:
-    # 27 of 90 are dropped: a sample of 40 holds all of them, one of 10 only such; the seed fixes it.
+def test_a_sample_of_many_rows_shows_both_decisions() -> None:
+    # 27 of 90 are dropped: a sample of 40 holds all of them, one of 10 holds 3 kept ones; the seed fixes it.
     rows = toy_decisions(90, True)
     assert charts.sample(rows, 40, seed=0)["drop"].sum() == 27
-    assert charts.sample(rows, 10, seed=0)["drop"].to_list() == [True] * 10
+    assert charts.sample(rows, 10, seed=0)["drop"].sum() == 7 and len(charts.sample(rows, 10, seed=0)) == 10
     assert charts.sample(rows, 40, seed=1).equals(charts.sample(rows, 40, seed=1))
     assert len(charts.sample(rows, 90, seed=0)) == 90
+    all_dropped = rows.with_columns(drop=pl.lit(True))
+    assert len(charts.sample(all_dropped, 10, seed=0)) == 10
+
+
+def test_a_source_has_one_colour_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Though it is the most frequent of all rows and the rarest of those that are drawn, or that have a score.
+    monkeypatch.setattr(charts, "MAP_POINTS", 12)
+    kept = [number >= 8 for number in range(40)]
+    rows = toy_decisions(40, False).with_columns(
+        source=pl.Series(["few"] * 8 + ["many"] * 30 + ["two"] * 2),
+        drop=~pl.Series(kept),
+        score=pl.when(pl.int_range(40) < 37).then(None).otherwise("score"),
+    )
+    drawn = {trace.name: trace.marker.color for trace in charts.forgetting_map(rows, None, 0).data if trace.name}
+    spread = {
+        trace.name.split(" (")[0]: trace.line.color for trace in charts.distribution(rows, "source", "", None).data
+    }
+    assert drawn["many"] == spread["many"] == charts.PALETTE[0]
+    assert spread.keys() == {"many", "two"} and spread["two"] == charts.PALETTE[2]
 
 
 def test_more_sources_than_colours_become_one_grey_group() -> None:

@@ -12,6 +12,7 @@ from toy_run import make_toy_run, toy_decisions
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_json
+from forgetfilter.report import charts
 from forgetfilter.report.card import make_card
 from forgetfilter.report.page import script_json
 from forgetfilter.report.sentences import captions, headline, number, visible
@@ -56,6 +57,14 @@ def test_what_a_row_at_the_threshold_came_to(given: dict[str, Any], said: str) -
     line = {"before": [0.1], "after": [1.1]}
     card = {"signal": "loss_rise", "threshold": 1.0, "threshold_line": line, "config": {"seed": 0}} | given
     assert said in captions(card, decisions)["map"]
+
+
+def test_the_map_says_how_many_of_each_decision_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of 90 rows, 27 dropped, 10 points: a quarter is left for the kept.
+    monkeypatch.setattr(charts, "MAP_POINTS", 10)
+    card = {"signal": "loss_rise", "threshold": None, "config": {"seed": 5}}
+    told = "10 of 90 rows are drawn: 7 of the 27 dropped and 3 of the 63 kept ones, each a random sample (seed 5)."
+    assert told in captions(card, toy_decisions(90, False))["map"]
 
 
 def test_words_for_numbers_and_names() -> None:
