@@ -34,6 +34,7 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
     with told(f"model.name: a model as {model_folder / 'config.json'} describes it does not work"):
         model = random_model(config, attention, dtype, device)
         check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
+        model.train()(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=device), use_cache=False)  # its dropout
 
 
 def random_model(config: Any, attention: str, dtype: str, device: torch.device) -> torch.nn.Module:

@@ -12,6 +12,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # unpickling them may run an
 WEIGHTS = ("pytorch_model", "adapter_model", "model", "consolidated")  # how a file of weights begins
 OBJECTS = ("generation_config.json", "tokenizer_config.json", "tokenizer.json")  # that libraries read where they are
 INDEX = "model.safetensors.index.json"
+MOST_TOKENS = 2**24  # of a vocabulary; known ones have 2**18
 CONVERT = "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)"
 
 
@@ -24,7 +25,9 @@ def check_folder(folder: Path, key: str) -> None:
             f"{key}: {folder} brings code of its own ({code}), which is never run: take another model, or delete "
             "auto_map from its config.json and tokenizer_config.json where transformers knows the model itself"
         )
-    check_weights(folder, "model", key)
+    _check_ends(folder, others.get("generation_config.json", {}), key)
+    _check_vocabulary(folder, others.get("tokenizer.json", {}), key)
+    _check_quantised(folder, settings, check_weights(folder, "model", key), key)
 
 
 def check_adapter_folder(folder: Path, key: str) -> None:
@@ -33,20 +36,19 @@ def check_adapter_folder(folder: Path, key: str) -> None:
     check_weights(folder, "adapter_model", key)
 
 
-def check_weights(folder: Path, stem: str, key: str) -> None:
-    """UserError where weights are missing, pickled or cut short."""
+def check_weights(folder: Path, stem: str, key: str) -> set[str]:
+    """The names of the weights; UserError where they are missing, pickled or cut short."""
     whole, index = folder / f"{stem}.safetensors", folder / INDEX
     if whole.is_file():
-        tensor_names(whole, key)
-    elif stem == "model" and index.is_file():
-        _check_index(folder, read_object(index, key), key)
-    elif pickles := sorted(path.name for path in folder.iterdir() if _is_pickle(path)):
+        return tensor_names(whole, key)
+    if stem == "model" and index.is_file():
+        return _check_index(folder, read_object(index, key), key)
+    if pickles := sorted(path.name for path in folder.iterdir() if _is_pickle(path)):
         raise UserError(
             f"{key}: {folder} has its weights in {pickles[0]}, a pickle, which may run code: if you trust it, convert "
             f"it to safetensors by transformers' {CONVERT}"
         )
-    else:
-        raise UserError(f"{key}: {folder} holds no weights: there is neither {whole.name} nor its index")
+    raise UserError(f"{key}: {folder} holds no weights: there is neither {whole.name} nor its index")
 
 
 def tensor_names(file: Path, key: str) -> set[str]:
@@ -77,7 +79,34 @@ def read_object(file: Path, key: str) -> dict[str, Any]:
     return found
 
 
-def _check_index(folder: Path, index: dict[str, Any], key: str) -> None:
+def _check_ends(folder: Path, generation: dict[str, Any], key: str) -> None:
+    ends = generation.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+        if not isinstance(end, int | None) or isinstance(end, bool):
+            raise UserError(f"{key}: {folder}/generation_config.json: eos_token_id must be numbers, got {end!r}")
+
+
+def _check_vocabulary(folder: Path, tokenizer: dict[str, Any], key: str) -> None:
+    """Libraries go through all numbers up to the largest."""
+    model = tokenizer.get("model")
+    known = model.get("vocab") if isinstance(model, dict) else None
+    numbers = [number for number in known.values() if isinstance(number, int)] if isinstance(known, dict) else []
+    if (largest := max(numbers, default=0)) >= MOST_TOKENS:
+        raise UserError(f"{key}: {folder}/tokenizer.json gives a token the number {largest}: fetch it again")
+
+
+def _check_quantised(folder: Path, settings: dict[str, Any], names: set[str], key: str) -> None:
+    """bitsandbytes takes plain weights for stored ones, and fails where they are used."""
+    options = settings.get("quantization_config")
+    by_bitsandbytes = isinstance(options, dict) and options.get("quant_method") == "bitsandbytes"
+    if by_bitsandbytes and not any(".quant_state." in name or name.endswith(".SCB") for name in names):
+        raise UserError(
+            f"{key}: {folder} has plain weights, but its config.json says that bitsandbytes stored them: delete "
+            "quantization_config there, and set train.method=qlora for 4 bits"
+        )
+
+
+def _check_index(folder: Path, index: dict[str, Any], key: str) -> set[str]:
     places = index.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise UserError(f"{key}: {folder / INDEX} names no files: fetch it again")
@@ -86,6 +115,7 @@ def _check_index(folder: Path, index: dict[str, Any], key: str) -> None:
             raise UserError(f"{key}: {folder} lacks {name}, which its index names: fetch it again")
         if lost := {tensor for tensor, file in places.items() if file == name} - tensor_names(folder / name, key):
             raise UserError(f"{key}: {folder / name} lacks {listed(lost)}, which its index names: fetch it again")
+    return set(places)
 
 
 def _is_pickle(path: Path) -> bool:

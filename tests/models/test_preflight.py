@@ -1,5 +1,7 @@
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -40,3 +42,18 @@ def test_answers_longer_than_the_context_are_refused(tiny_model: Path) -> None:
     check_answers_fit(tiny_model, {"eval.max_new_tokens": 511})
     with pytest.raises(UserError, match=r"eval\.max_new_tokens is 512, but the model's context has 512 tokens"):
         check_answers_fit(tiny_model, {"eval.max_new_tokens": 512})
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ({"attention_dropout": 5}, "dropout"), ({"hidden_size": 0}, "negative power"), ({"num_key_value_heads": 3}, "size"),
+    ({"vocab_size": 0}, "positive"), ({"hidden_act": "nosuch"}, "nosuch"),
+])  # fmt: skip
+def test_a_config_that_describes_no_working_model_is_one_line(
+    tiny_model: Path, tmp_path: Path, settings: dict[str, Any], told: str
+) -> None:
+    # Whatever a layer says of it, and what only training would find.
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(UserError, match=rf"^model\.name: [^\n]*{told}[^\n]*$"):
+        check_model(folder, "sdpa", True, None)

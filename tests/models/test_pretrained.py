@@ -17,6 +17,8 @@ from forgetfilter.models.pretrained import load_adapter, load_model
 from forgetfilter.models.sentence_encoder import HEADS
 
 CPU = torch.device("cpu")
+GENERATION = "generation_config.json"
+FOUR_BIT = {"quant_method": "bitsandbytes", "load_in_4bit": True}
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 Change = Callable[[Path], Any]
 
@@ -67,13 +69,29 @@ def with_tokenizer_code(folder: Path) -> None:
     (folder / "theirs.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
 
 
+def with_large_number(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["cat"] = 2**31
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
 BROKEN: dict[str, tuple[Change, str]] = {
     "an empty config": (with_file("config.json", b""), "config.json is not valid JSON"),
     "a config of garbage": (with_file("config.json", b"\xff{"), "config.json is not valid JSON"),
     "a config that is a list": (with_file("config.json", b"[]"), "config.json holds no JSON object"),
     "an empty tokenizer": (with_file("tokenizer.json", b""), "tokenizer.json is not valid JSON"),
     "a tokenizer without a vocabulary": (with_file("tokenizer.json", b"{}"), "no usable tokenizer"),
-    "generation settings that are a list": (with_file("generation_config.json", b"[]"), "holds no JSON object"),
+    "generation settings that are a list": (with_file(GENERATION, b"[]"), "holds no JSON object"),
+    "an end that is no number": (
+        with_file("generation_config.json", b'{"eos_token_id": [1, "</s>"]}'),
+        "numbers, got '</s>'",
+    ),
+    "an end that is an object": (with_file("generation_config.json", b'{"eos_token_id": {}}'), "numbers, got {}"),
+    "a token of a huge number": (with_large_number, "gives a token the number 2147483648"),
+    "plain weights told to be stored in 4 bits": (
+        with_config(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "has plain weights, but",
+    ),
     "an unknown kind": (with_config(model_type="nosuch"), "model type `nosuch`"),
     "a wrong type": (with_config(hidden_size="wide"), "'hidden_size': TypeError"),
     "other sizes": (with_config(intermediate_size=32), "other sizes than its config says: model.layers.0.mlp.down_pr"),
