@@ -47,11 +47,12 @@ def work(run: Run) -> None:
         tracker.log({"kept": summary["kept"], "dropped": summary["dropped"]} | numbers)
 
 
-def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None) -> None:
-    """What `forgetfilter filter RUN` answers beside deciding: --sweep, --why ID and --review N."""
+def answer(run: Run, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+    """What `forgetfilter filter RUN` answers beside deciding: --sweep, --why ID and --review N, the texts masked unless
+    --reveal."""
     from .inspecting import people
 
-    people.answer(settings(run), swept, asked, reviewed)
+    people.answer(settings(run), swept, asked, reviewed, reveal)
 
 
 # It replaces an earlier decision only once every check is passed, so nothing is removed before it starts.

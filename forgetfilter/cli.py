@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--why", metavar="ID", help="why this example was dropped or kept")
             words = "write review.csv with the N most forgotten (1000)"
             stage.add_argument("--review", nargs="?", type=_count, const=1000, metavar="N", help=words)
+            stage.add_argument("--reveal", action="store_true", help="with --why or --review: the texts unmasked")
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
         if name == "eval":
@@ -162,7 +163,7 @@ def _stage(options: argparse.Namespace) -> None:
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
         stage = importlib.import_module("forgetfilter.filter.stage")
-        stage.answer(run, options.sweep, options.why, options.review)
+        stage.answer(run, options.sweep, options.why, options.review, options.reveal)
         return
     if command not in ("filter", "report"):
         interrupts.install()
@@ -180,10 +181,12 @@ def _stage(options: argparse.Namespace) -> None:
 
 
 def _check_question(options: argparse.Namespace) -> None:
-    """UserError where --why or --review would pass over settings."""
+    """UserError where --why or --review would pass over settings, or --reveal has nothing to show."""
     asked = next((name for name in ("why", "review") if getattr(options, name) is not None), None)
     if asked and (given := [word for word in options.overrides if word.startswith("filter.")]):
         raise UserError(f"--{asked} reads the decision that is there: give {given[0]} without it first")
+    if options.reveal and not asked:
+        raise UserError("--reveal shows the texts of --why and --review: give one of them")
 
 
 def _compare(options: argparse.Namespace) -> None:

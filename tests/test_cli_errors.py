@@ -180,6 +180,11 @@ def test_a_question_about_the_decision_takes_no_settings(refused: Any, place: Pl
     assert "reads the decision that is there: give filter.rule=otsu without it first" in said
 
 
+def test_reveal_without_a_question(refused: Any, place: Place) -> None:
+    # A decision shows no text.
+    assert "--reveal shows the texts of --why and --review" in refused("filter", place.run, "--reveal")
+
+
 @pytest.mark.parametrize("number", ["-3", "0", "few", "1.5"])
 def test_a_review_of_no_rows(refused: Any, place: Place, number: str) -> None:
     # Found while the words are parsed.

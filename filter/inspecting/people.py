@@ -12,19 +12,24 @@ from forgetfilter.storage.results import read_summary
 
 from .. import rules
 from ..stage import FilterTask
-from . import review, sweep, why
+from . import review, sweep, texts, why
 
 
-def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None) -> None:
-    """Prints and writes what was asked for; decides nothing. UserError where it cannot be had."""
+def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+    """Prints and writes what was asked for; decides nothing. UserError where it cannot be had.
+
+    The texts of examples are masked unless `reveal`.
+    """
     console, paths = Console(highlight=False), task.paths
     if swept:
         console.print(sweep.shown(sweep.sweep(task), task))
         _say(console, paths.folder / "filter" / "sweep.html")
     if asked is not None:
-        console.print(why.shown(why.why(paths, asked)))
+        console.print(why.shown(why.why(paths, asked), reveal))
     if reviewed is not None:
-        _say(console, review.write(paths, reviewed))
+        _say(console, review.write(paths, reviewed, reveal))
+        if not reveal:
+            console.print(texts.HINT)
         console.print("Write yes (keep) or no (drop) into its column keep, then decide again:")
         _say(console, " ".join(["forgetfilter filter", shlex.quote(str(paths.folder)), *_settings(task)]))
 

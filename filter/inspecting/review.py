@@ -1,7 +1,8 @@
 """A person's word on single examples: RUN/review.csv, which no stage deletes and every decision honours.
 
 `forgetfilter filter RUN --review` writes it, most forgotten first, with an empty column `keep`. Write yes to keep an
-example after all, no to drop it; then `filter` or `run` again. What was said stays when the rule changes.
+example after all, no to drop it; then `filter` or `run` again. What was said stays when the rule changes. The texts
+in it are masked unless --reveal asks for them.
 """
 
 import csv
@@ -22,10 +23,11 @@ from forgetfilter.storage.shards import scan
 
 from ..decisions import records_of, stored
 from ..table.table import Table
+from . import texts
 
-FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "text")
+FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "prompt", "text")
 WORDS = {"yes": 1, "no": -1, "": 0}
-SHOWN_CHARACTERS = 300  # of the answer
+SHOWN_CHARACTERS = 300  # of the prompt, and of the answer
 
 
 def path(paths: RunPaths) -> Path:
@@ -62,20 +64,24 @@ def rows(table: Table, said: dict[str, int], paths: RunPaths) -> NDArray[np.int8
     return reviewed
 
 
-def write(paths: RunPaths, limit: int) -> Path:
+def write(paths: RunPaths, limit: int, reveal: bool = False) -> Path:
     """Writes review.csv: the `limit` most forgotten, the dropped first, and all that were reviewed before.
 
-    Columns that a person added stay. UserError where the file that is there cannot be read, or nothing was decided yet.
+    The texts are masked unless `reveal`. Columns that a person added stay. UserError where the file that is there
+    cannot be read, or nothing was decided yet.
     """
     said, earlier = read(paths), {row["id"]: row for row in _table(path(paths))} if path(paths).exists() else {}
     chosen = _chosen(paths, limit, list(said))
-    texts, words = _texts(paths, chosen), {value: word for word, value in WORDS.items()}
+    records, words = _records(paths, chosen), {value: word for word, value in WORDS.items()}
     added = [name for name in next(iter(earlier.values()), {}) if name and name not in FIELDS]
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, (*FIELDS, *added), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in chosen.sort("rank", nulls_last=True).iter_rows(named=True):
-        own = {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"]), "text": _plain(texts[row["id"]])}
+        messages = records[row["id"]]["messages"]
+        own = {"keep": words[said.get(row["id"], 0)], "source": _plain(row["source"])}
+        for name, text in (("prompt", texts.prompt_of(messages)), ("text", messages[-1]["content"])):
+            own[name] = _plain(texts.shown(text, SHOWN_CHARACTERS, reveal))
         writer.writerow(earlier.get(row["id"], {}) | row | own)
     write_text(path(paths), out.getvalue())
     return path(paths)
@@ -91,16 +97,15 @@ def _chosen(paths: RunPaths, limit: int, said: list[str]) -> pl.DataFrame:
     return both.select("row", "drop", *(name for name in FIELDS if name in names)).collect(engine="streaming")
 
 
-def _texts(paths: RunPaths, chosen: pl.DataFrame) -> dict[str, str]:
-    """The answers of some rows by their ids: of the dropped from the head of their file, of others from the data."""
+def _records(paths: RunPaths, chosen: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """The records of some rows by their ids: of the dropped from the head of their file, of others from the data."""
     found: dict[str, Any] = {}
     dropped = paths.folder / "filter" / "dropped.jsonl"
     with open(dropped, encoding="utf-8") if dropped.exists() else io.StringIO() as head:
         for line in itertools.islice(head, int(chosen["drop"].sum())):
             record = json.loads(line)
             found[record["id"]] = record
-    found |= records_of(paths, chosen.filter(~pl.col("id").is_in(list(found))))
-    return {name: " ".join(row["messages"][-1]["content"].split())[:SHOWN_CHARACTERS] for name, row in found.items()}
+    return found | records_of(paths, chosen.filter(~pl.col("id").is_in(list(found))))
 
 
 def _table(file: Path) -> list[dict[str, Any]]:

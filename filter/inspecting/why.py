@@ -14,6 +14,7 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards, shard_paths
 
 from ..decisions import records_of, stored
+from . import texts
 
 NEIGHBOURS = 5
 SHOWN_CHARACTERS = 160
@@ -23,8 +24,9 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
     """What is known of the example whose id begins with `given`. UserError where there is none, or several.
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
-    percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `text`, and `neighbours` among
-    the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the words of all their messages.
+    percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `prompt`, `text` (the
+    answer), and `neighbours` among the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the
+    words of all their messages.
     """
     summary, decisions = read_summary(paths.folder), stored(paths)
     found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
@@ -36,14 +38,15 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
     known = row.row(0, named=True)
     scored = decisions.select(pl.col("rank").max()).collect().item()
     percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
-    messages = [str(message["content"]) for message in records_of(paths, row)[known["id"]]["messages"]]
+    messages = records_of(paths, row)[known["id"]]["messages"]
     return known | {
         "signal": summary["signal"],
         "rule": summary["rule"],
         "percentile": percentile,
         "losses": losses(paths, known),
-        "text": messages[-1],
-        "neighbours": neighbours(paths, known["id"], " ".join(messages)),
+        "prompt": texts.prompt_of(messages),
+        "text": str(messages[-1]["content"]),
+        "neighbours": neighbours(paths, known["id"], " ".join(str(message["content"]) for message in messages)),
     }
 
 
@@ -85,8 +88,8 @@ def neighbours(paths: RunPaths, name: str, text: str) -> list[dict[str, Any]]:
     )
 
 
-def shown(found: dict[str, Any]) -> Group:
-    """The answer for the terminal."""
+def shown(found: dict[str, Any], reveal: bool) -> Group:
+    """The answer for the terminal; the texts unless `reveal` masked."""
     decision = "dropped" if found["drop"] else "kept"
     facts = {
         "decision": found["reason"] if found["reason"].startswith(decision) else f"{decision}: {found['reason']}",
@@ -94,7 +97,8 @@ def shown(found: dict[str, Any]) -> Group:
         "signal": f"{found['signal']} {_number(found['score'])}",
         "forgotten more than": "-" if found["percentile"] is None else f"{found['percentile']:.1f}% of the examples",
         "p-value": _number(found.get("p_value")),
-        "answer": found["text"],
+        "prompt": texts.shown(found["prompt"], SHOWN_CHARACTERS, reveal),
+        "answer": texts.shown(found["text"], SHOWN_CHARACTERS, reveal),
     }
     table = Shown(show_header=False)
     for name, value in facts.items():
@@ -107,12 +111,14 @@ def shown(found: dict[str, Any]) -> Group:
     for name in ("similarity", "id", "answer", "score"):
         near.add_column(name)
     for row in found["neighbours"]:
-        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(row["text"]), _number(row["score"]))
-    return Group(Text(found["id"], no_wrap=True), table, times, *([near] if found["neighbours"] else []))
+        text = texts.shown(row["text"], SHOWN_CHARACTERS, reveal)
+        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(text), _number(row["score"]))
+    more = [near] * bool(found["neighbours"]) + [Text(texts.HINT)] * (not reveal)
+    return Group(Text(found["id"], no_wrap=True), table, times, *more)
 
 
 def _plain(text: str) -> Text:
-    return Text(plain_label(" ".join(text.split()), SHOWN_CHARACTERS))
+    return Text(plain_label(text, SHOWN_CHARACTERS))
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from forgetfilter.filter.decide import decide
-from forgetfilter.filter.inspecting import review
+from forgetfilter.filter.inspecting import review, texts
 from forgetfilter.filter.inspecting.sweep import sweep
 from forgetfilter.filter.inspecting.why import why
 from forgetfilter.filter.stage import settings
@@ -67,6 +67,38 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
     assert [(row["id"], row["similarity"]) for row in found["neighbours"]] == [(toy.ids[2], 0.5)]  # 2 of 4 words
     with pytest.raises(UserError, match=r"--why nobody: .* has no such example"):
         why(run, "nobody")
+
+
+def test_texts_are_masked_until_asked_for(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    # --why and --review tell how long prompt and answer are; with --reveal both stand there, and asked again without
+    # it they are masked again
+    toy = make_toy(
+        [("SECRET is out", *four_rows[0][1:]), four_rows[1], ("SECRET too", *four_rows[2][1:]), four_rows[3]]
+    )
+    data = toy.folder / "data" / "noisy.jsonl"
+    data.write_text(data.read_text().replace('"messages": [', '"messages": [{"role": "user", "content": "PROMPT"}, '))
+    run = toy.run(signal="loss_rise", quantile=0.5)
+    run.write_config()
+    decide(settings(run))
+    for question in (["--why", toy.ids[0]], ["--review", "4"]):
+        for reveal in ([], ["--reveal"], []):
+            with pytest.raises(SystemExit) as end:
+                main(["filter", str(toy.folder), *question, *reveal])
+            told = capsys.readouterr().out
+            file = toy.folder / "review.csv"
+            told += file.read_text() if file.exists() else ""
+            assert end.value.code == 0
+            assert ("SECRET" in told) == bool(reveal) == ("--reveal shows them" not in told)
+            assert ("PROMPT" in told) == bool(reveal)
+            assert ("masked (3 words)" in told) == (not reveal)
+
+
+def test_a_prompt_of_several_turns_names_their_roles() -> None:
+    # the question of a chat needs what was said before it; a single turn and none stand as they are
+    turns = [{"role": role, "content": word} for role, word in (("system", "a"), ("user", "b"), ("assistant", "c"))]
+    assert [texts.prompt_of(turns[first:]) for first in range(3)] == ["system: a user: b", "b", ""]
+    assert [texts.shown(text, 5, False) for text in ("a\nb", "a", "")] == ["masked (2 words)", "masked (1 word)", ""]
+    assert texts.shown("a\nb cde", 5, True) == "a b c"
 
 
 def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_text_is_no_formula(make_toy: Any) -> None:
     # spreadsheets would run a cell that begins with =; such a text gets an apostrophe
     toy = make_toy([("=1+1", "a", None, 1, 0.0, 9.0), ("b", "a", None, 1, 0.0, 0.0)])
     decide(toy.task(signal="loss_rise", quantile=0.5))
-    review.write(toy.run(), 10)
+    review.write(toy.run(), 10, reveal=True)
     assert rows(toy.folder)[0]["text"] == "'=1+1"
 
 
@@ -114,7 +114,7 @@ def test_where_nothing_is_dropped_the_most_forgotten_are_shown(make_toy: Any, fo
     # loss rises 1, 0, 0.25, -1: those of the kept come after the dropped, with their texts from the data
     toy = make_toy(four_rows)
     decide(toy.task(signal="loss_rise", rule="phi", phi=9.0))
-    review.write(toy.run(), 2)
+    review.write(toy.run(), 2, reveal=True)
     shown = rows(toy.folder)
     assert [(row["id"], row["text"]) for row in shown] == [(toy.ids[0], "größte Kränkung"), (toy.ids[2], "an insult")]
     decide(toy.task(signal="loss_rise", rule="source_budget", source_budget={"mail": 1.0}))
