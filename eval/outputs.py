@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from forgetfilter.data import tokens
+from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, clean
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
@@ -91,6 +92,8 @@ def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking,
         answer(model, suite, rows, folder, asking, what)
     if any(suite.answers(row) for row in rows):
         _drop_scores(folder, asking)
+        if not suite.generates:
+            _tell_left_out(rows, asking, what)
         _write_likelihoods(model, suite, rows, folder / "likelihoods", asking, f"{what}, likelihoods")
     barrier()
 
@@ -98,6 +101,7 @@ def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking,
 def answer(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
     """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
     _drop_scores(folder, asking)
+    _tell_left_out(rows, asking, what)
     options = (asking.max_new_tokens, asking.generation_batch, what, _answering(asking))
     sampling = asking.sampling if suite.sampled else None
     generate(model, asking.tokenizer, _prompts(rows, asking), folder / "generations", *options, sampling, asking.cache)
@@ -157,10 +161,22 @@ def _turns(row: Row, asking: Asking) -> list[Message]:
 
 def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
     """A row without turns has an empty prompt: its answers are texts that stand alone."""
-    asked = [(row, _turns(row, asking)) for row in rows]
-    return [
-        (row["id"], row["source"], tokens.prompt_text(asking.tokenizer, turns) if turns else "") for row, turns in asked
-    ]
+    return [(row["id"], row["source"], _prompt_text(row, asking)) for row in rows]
+
+
+def _prompt_text(row: Row, asking: Asking) -> str:
+    turns = _turns(row, asking)
+    try:
+        return tokens.prompt_text(asking.tokenizer, turns) if turns else ""
+    except UserError as error:
+        raise UserError(f"prompt {row['id'][:12]} (source {row['source']}): {error}") from error
+
+
+def _tell_left_out(rows: list[Row], asking: Asking, what: str) -> None:
+    """How many prompts the chat template gives the model without their system turn."""
+    lost = sum(not holds_system(_prompt_text(row, asking), _turns(row, asking)) for row in rows)
+    if lost and asking.world.is_main:
+        console.print(f"{what}: the chat template leaves out the system turn of {lost} prompts: they are asked without")
 
 
 def _generation_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:

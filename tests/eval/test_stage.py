@@ -209,6 +209,29 @@ def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_fo
 
 
 @pytest.mark.parametrize("suite", ["harmfulness", "bias"])
+def test_what_a_template_leaves_out_of_a_prompt_is_told(make_run, alone, tmp_path, suite, capsys):
+    # A system turn is counted, once a suite; a turn of the user's is refused with its prompt.
+    run = make_run("left")
+    file = tmp_path / "users.jinja"
+    rows = [json.loads(line) for line in open(run.eval_prompts(suite))]
+    rows[1]["messages"] = [{"role": "system", "content": "Be kind."}, *rows[1]["messages"]]
+    run.eval_prompts(suite).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keeps = "{{% for m in {} %}}<{{{{ m['role'] }}}}>{{{{ m['content'] }}}}</s>{{% endfor %}}"
+    file.write_text(keeps.format("messages if m['role'] != 'system'"))
+    asked = Run.open(run.folder, [f"eval.suites=[{suite}]", f"model.chat_template={file}"])
+    evaluate(settings(asked), ["base"], alone)
+    said = capsys.readouterr().err
+    assert said.count(f"{suite} of base: the chat template leaves out the system turn of 1 prompts") == 1
+    rows[2]["messages"] = [*rows[3]["messages"], {"role": "assistant", "content": "No."}, *rows[2]["messages"]]
+    run.eval_prompts(suite).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text(keeps.format("messages[-2:] if m['role'] != 'system'"))
+    with pytest.raises(
+        UserError, match=rf"^prompt {rows[2]['id']} \(source made\): model.chat_template: .* of the user"
+    ):
+        evaluate(settings(asked), ["base"], alone)
+
+
+@pytest.mark.parametrize("suite", ["harmfulness", "bias"])
 def test_a_prompt_with_a_token_beyond_the_embeddings_is_one_line(make_run, alone, toy_folder, tmp_path, suite):
     # A tokenizer with a token that the model has no embedding for: answers and likelihoods name the prompt and it.
     from transformers import AutoTokenizer
@@ -225,7 +248,7 @@ def test_a_prompt_with_a_token_beyond_the_embeddings_is_one_line(make_run, alone
     with pytest.raises(
         UserError, match=rf"{suite} of base.*, prompt {rows[1]['id']}: token '<new>' has the number 257"
     ):
-        evaluate(of_more, ["base"], alone)
+        evaluate(settings(of_more), ["base"], alone)
 
 
 @pytest.mark.parametrize(
