@@ -116,7 +116,7 @@ def filtered(folder: Path, make: Callable[[int], dict[str, Any]]) -> Path:
     data = DataConfig({"noisy": SourceConfig(path=str(noisy))}, {"safe": SourceConfig(path=str(safe))})
     options = FilterConfig(signal="loss_rise", rule="quantile", quantile=0.3)
     run = Run(folder / "run", Config(name="run", output=str(folder), data=data, filter=options))
-    mix(run)
+    mix(run, run.config)
     ids = [record.id for record in read_records(run.noisy_data)]
     for state, nats in (("before", 0), ("after", 1)):
         rows = [

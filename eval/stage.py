@@ -1,20 +1,20 @@
 """The eval stage: toxicity, bias, harmfulness and task of each model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forgetfilter.config.load import to_dict
-from forgetfilter.config.schema import EvalConfig
+from forgetfilter.config.schema import EvalConfig, LaunchConfig
 from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.tracking import Tracker, tracked
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Stage
+from forgetfilter.storage.stage import Comparison, Stage, Task
 
 if TYPE_CHECKING:
     from forgetfilter.models.loading import ModelRef
@@ -24,8 +24,8 @@ MODELS = {"base": (), "noisy": ("train-noisy",), "safe": ("train-safe",), "refit
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All that an evaluation needs to know of its run."""
+class Evaluation(Task):
+    """An evaluation, with all that it needs to know of its run."""
 
     name: str
     """The run's."""
@@ -39,6 +39,7 @@ class Evaluation:
     """Tokens of a prompt with its answer at most."""
     packing: bool
     """Whether several examples may share a row of such a pass."""
+    ranks: LaunchConfig
     track: Callable[[], AbstractContextManager[Tracker]]
     """Opens the tracker of the stage."""
 
@@ -62,6 +63,40 @@ class Evaluation:
         judge = self.options.judge
         return ": ".join(part for part in (judge.name, judge.model, *judge.labels) if part)
 
+    def inputs(self) -> object:
+        from . import harness
+        from .inputs import input_hash
+
+        models, suites, tasks = self.options.models, self.options.suites, self.options.lm_eval
+        self.paths.require("mix", *(stage for model in models for stage in MODELS[model]))
+        hashes = [[model, suite, input_hash(self, model, suite)] for model in models for suite in suites]
+        return [hashes, asdict(tasks), harness.own_tasks(tasks)] if tasks.tasks else hashes
+
+    def foreign(self) -> dict[str, str | None]:
+        from forgetfilter.models.identity import folder_hash
+
+        from .inputs import rivals
+
+        folders = {"model": self.base.path} | rivals(self.options)
+        return {key: folder_hash(folder, self.model.cache) for key, folder in folders.items()}
+
+    def work(self) -> None:
+        from forgetfilter.process.launch import launch
+
+        models, ranks = [str(model) for model in self.options.models], self.ranks
+        if self.options.backend == "vllm":
+            from .vllm_answers import answer_ahead
+
+            answer_ahead(self, models)
+        args = [str(self.paths.folder), *models]
+        launch("forgetfilter.eval.__main__", args, ranks.processes, ranks.threads, nodes=ranks.nodes)
+
+    def unfinished(self) -> bool:
+        """Whether an evaluation that is done lacks verdicts that another try may give."""
+        folders = (self.folder(model, suite) for model in MODELS for suite in self.options.suites)
+        paths = (folder / "metrics.json" for folder in folders)
+        return any(read_json(path).get("failed") for path in paths if path.exists())
+
 
 def settings(run: Run) -> Evaluation:
     config = run.config
@@ -74,53 +109,23 @@ def settings(run: Run) -> Evaluation:
         config.data.batch_tokens,
         config.data.max_length,
         config.data.packing,
+        config.launch,
         partial(tracked, config.tracking, run.folder, "eval", to_dict(config)),
     )
 
 
-def inputs(run: Run) -> object:
-    from . import harness
-    from .inputs import input_hash
+def _compare(given: tuple[str, str], within: str | None) -> Path:
+    from .compare import main
 
-    evaluation, options = settings(run), run.config.eval
-    run.require("mix", *(stage for model in options.models for stage in MODELS[model]))
-    hashes = [
-        [model, suite, input_hash(evaluation, model, suite)] for model in options.models for suite in options.suites
-    ]
-    if not options.lm_eval.tasks:
-        return hashes
-    return [hashes, asdict(options.lm_eval), harness.own_tasks(options.lm_eval)]
+    return main(given, within)
 
 
-def foreign(run: Run) -> dict[str, str | None]:
-    from forgetfilter.models.identity import folder_hash
+def _differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
+    from .side_by_side import differences
 
-    from .inputs import rivals
-
-    evaluation = settings(run)
-    folders = {"model": evaluation.base.path} | rivals(evaluation.options)
-    return {key: folder_hash(folder, evaluation.model.cache) for key, folder in folders.items()}
-
-
-def work(run: Run) -> None:
-    from forgetfilter.process.launch import launch
-
-    options = run.config.launch
-    if run.config.eval.backend == "vllm":
-        from .vllm_answers import answer_ahead
-
-        answer_ahead(settings(run), list(run.config.eval.models))
-    args = [str(run.folder), *run.config.eval.models]
-    launch("forgetfilter.eval.__main__", args, options.processes, options.threads, nodes=options.nodes)
-
-
-def unfinished(run: Run) -> bool:
-    """Whether an evaluation that is done lacks verdicts that another try may give."""
-    evaluation = settings(run)
-    folders = (evaluation.folder(model, suite) for model in MODELS for suite in evaluation.options.suites)
-    paths = (folder / "metrics.json" for folder in folders)
-    return any(read_json(path).get("failed") for path in paths if path.exists())
+    return differences(first, second)
 
 
 # It knows itself what of an earlier evaluation still holds, so nothing is removed before it starts.
-EVAL = Stage("eval", inputs, work, foreign, folder="eval", unfinished=unfinished)
+EVAL = Stage("eval", settings, folder="eval")
+COMPARISON = Comparison(_compare, _differences)

@@ -1,7 +1,6 @@
 """forgetfilter COMMAND CONFIG [key=value ...]"""
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +11,7 @@ from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
 from forgetfilter.process.exit_codes import guard
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.stage import Answering, Comparison, load
 
 STAGES = {
     "mix": "read or mix the noisy and safe sets into the run folder",
@@ -162,12 +162,13 @@ def _stage(options: argparse.Namespace) -> None:
         print(write_report(settings(run, pipeline.has_stale_refit(run)), reveal=True))
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
-        stage = importlib.import_module("forgetfilter.filter.stage")
-        stage.answer(run, options.sweep, options.why, options.review, options.reveal)
+        task = by_name["filter"].task(run)
+        assert isinstance(task, Answering)
+        task.answer(options.sweep, options.why, options.review, options.reveal)
         return
     if command not in ("filter", "report"):
         interrupts.install()
-        pipeline.preflight(run, models=command != "mix")
+        pipeline.preflight(run.config, models=command != "mix")
     if run.config.only_evaluates and command == "eval":
         names = ["mix", "eval"]
     for name in names:
@@ -190,13 +191,11 @@ def _check_question(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    import importlib
-
     if options.overrides:
         raise UserError(f"--compare takes no settings, got {options.overrides[0]!r}: it reads what eval has stored")
     if options.target and not Path(options.target).is_dir():
         raise UserError(f"--compare: {options.target} is no run folder")
-    print(importlib.import_module("forgetfilter.eval.compare").main(options.compare, options.target))
+    print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
 
 
 def _study(options: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ A stage that is done, and whose inputs are unchanged, is skipped. One that was s
 inputs changed starts anew.
 """
 
-import importlib
 import os
 import shutil
 import time
@@ -20,26 +19,26 @@ from forgetfilter.report.stage import report_stage
 from forgetfilter.score.stage import SCORE
 from forgetfilter.storage.results import refit_metrics
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.storage.stage import Stage, load_stage
+from forgetfilter.storage.stage import Stage, load
 
 STAGES = (
     MIX,  # the sources become records with ids: noisy, safe, and perhaps probes and a control set
-    load_stage("forgetfilter.train.stage:NOISY"),  # M0 learns the noisy set, good and bad alike: M1
-    load_stage("forgetfilter.train.stage:SAFE"),  # M1 learns the safe set, and forgets what is unlike it: M2
-    load_stage("forgetfilter.train.stage:CONTROL"),  # M1 learns a harmless set: forgetting that is no sign of harm
+    load("forgetfilter.train.stage:NOISY", Stage),  # M0 learns the noisy set, good and bad alike: M1
+    load("forgetfilter.train.stage:SAFE", Stage),  # M1 learns the safe set, and forgets what is unlike it: M2
+    load("forgetfilter.train.stage:CONTROL", Stage),  # M1 learns a harmless set: forgetting that is no sign of harm
     SCORE,  # each noisy example's loss under M1 and M2, and the other signals that the config asks for
-    load_stage("forgetfilter.filter.stage:FILTER"),  # a rule over one signal decides what is dropped, and says why
-    load_stage("forgetfilter.train.stage:REFIT"),  # M0 learns what was kept: M*
-    load_stage("forgetfilter.eval.stage:EVAL"),  # the models answer prompts: which is the safer, and is it as able?
+    load("forgetfilter.filter.stage:FILTER", Stage),  # a rule over one signal decides what is dropped, and says why
+    load("forgetfilter.train.stage:REFIT", Stage),  # M0 learns what was kept: M*
+    load("forgetfilter.eval.stage:EVAL", Stage),  # the models answer prompts: which is the safer, and is it as able?
     report_stage(lambda run: has_stale_refit(run)),  # report.html and card.json tell all of this to a reviewer
 )
 
 
 def run_pipeline(run: Run) -> None:
     """Every stage in order; where nothing is trained, only the evaluation."""
-    preflight(run)
+    preflight(run.config)
     for stage in stages_of(run.config):
-        if stage.wanted(run):
+        if stage.wanted(run.config):
             run_stage(run, stage)
 
 
@@ -50,12 +49,13 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
 def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     """One stage, unless it is done with the same inputs and not asked for `again`."""
-    if not stage.wanted(run):
+    if not stage.wanted(run.config):
         console.print(f"{stage.name}: nothing to do, the config does not ask for it")
         return
-    input_hash, foreign = stage.input_hash(run), stage.foreign(run)
+    task = stage.task(run)
+    input_hash, foreign = task.input_hash(), task.foreign()
     done = run.is_done(stage.name, input_hash, foreign) and not _lost(run.folder, stage)
-    if done and not again and not stage.unfinished(run):
+    if done and not again and not task.unfinished():
         console.print(f"{stage.name}: done already")
         if foreign is not None:
             run.note_foreign(stage.name, foreign)
@@ -73,7 +73,7 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     ranks = options.nodes * options.processes
     stands = partial(_stands, run.folder, stage)
     with run.stage(stage.name, input_hash, ranks, stands, foreign):
-        stage.work(run)
+        task.work()
     _remove_scratch(run.folder, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
 
@@ -83,7 +83,7 @@ def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | No
     for earlier in STAGES[: STAGES.index(stage)] if foreign else ():
         entry = run.state().get(earlier.name, {})
         model = (entry.get("foreign") or {}).get("model")
-        if model and foreign and model != foreign["model"] and entry["status"] == "done" and earlier.wanted(run):
+        if model and foreign and model != foreign["model"] and entry["status"] == "done" and earlier.wanted(run.config):
             raise UserError(
                 f"model.name: the model's files are not those that {earlier.name} was done with: put them back, or do "
                 f"all stages anew with forgetfilter run ({run.folder})"
@@ -121,12 +121,12 @@ def has_stale_refit(run: Run) -> bool:
         return True
     refit = next(stage for stage in STAGES if stage.name == "train-refit")
     try:
-        return not run.is_done(refit.name, refit.input_hash(run))
+        return not run.is_done(refit.name, refit.task(run).input_hash())
     except UserError:  # an input is not here any more, such as a chat template: nobody can tell
         return False
 
 
-def preflight(run: Run, models: bool = True) -> None:
+def preflight(config: Config, models: bool = True) -> None:
     """Refuses what cannot work before any model is loaded: model name, tokenizer, template, attention, DeepSpeed.
 
     `models`: whether the command loads any; one that does not may run where there is no GPU.
@@ -140,7 +140,7 @@ def preflight(run: Run, models: bool = True) -> None:
     from forgetfilter.models.settings import ModelSettings
     from forgetfilter.process.launch import LAUNCHER
 
-    config, model = run.config, ModelSettings.of(run.config)
+    model = ModelSettings.of(config)
     if config.launch.nodes > 1 and not os.environ.get(LAUNCHER):
         raise UserError(f"launch.nodes is {config.launch.nodes}: submit with sbatch slurm/run_forgetfilter.sh")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -148,10 +148,9 @@ def preflight(run: Run, models: bool = True) -> None:
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
         )
-    if config.train.deepspeed and not config.only_evaluates:
-        zero = importlib.import_module("forgetfilter.train.zero")
-        for name in ("noisy", "safe", "refit", *(["control"] if config.has_control else [])):
-            zero.settings(config.train.deepspeed, config.train.method, name, config.train.schedule(name))
+    for stage in STAGES if not config.only_evaluates else ():
+        if stage.wanted(config):
+            stage.check(config)
     if config.eval.backend == "vllm":
         vllm_engine.require()
     prepare_rivals(config.score)

@@ -59,7 +59,7 @@ def test_its_stages_are_done_with_the_same_inputs(old_run: Path) -> None:
     # So nothing is trained, scored or measured again, because two settings moved to another section.
     run = Run.open(old_run)
     stages = {stage.name: stage for stage in STAGES}
-    assert {name: stages[name].input_hash(run) for name in HASHES} == HASHES
+    assert {name: stages[name].task(run).input_hash() for name in HASHES} == HASHES
 
 
 def test_it_is_reopened_by_the_new_names(old_run: Path) -> None:

@@ -30,7 +30,7 @@ from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, own
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Stage
+from forgetfilter.storage.stage import Stage, Task
 
 VERSION = 2  # of what is written: a mix by earlier code is done again
 
@@ -48,7 +48,7 @@ class Sets:
     """Content keys of the safe rows that become probes."""
 
 
-def mix(run: Run) -> dict[str, Any]:
+def mix(paths: RunPaths, config: Config) -> dict[str, Any]:
     """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
 
     The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
@@ -56,12 +56,12 @@ def mix(run: Run) -> dict[str, Any]:
     "set_aside": safe rows that became probes,
     "taken_out": {TRUSTED SET: noisy rows that are in it} and "fields": {CONFIG KEY: see Told.counts}.
     """
-    scratch = RunPaths(run.folder / ".mix")
+    scratch = RunPaths(paths.folder / ".mix")
     shutil.rmtree(scratch.folder, ignore_errors=True)
     try:
-        summary = _write(run.config, scratch)
+        summary = _write(config, scratch)
         write_json(scratch.folder / "data" / "summary.json", summary)
-        _replace(run, scratch)
+        _replace(paths, scratch)
     finally:
         shutil.rmtree(scratch.folder, ignore_errors=True)
     return summary
@@ -193,9 +193,23 @@ def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: b
     return counts
 
 
-def work(run: Run) -> None:
-    mix(run)
+@dataclass(frozen=True)
+class Mixing(Task):
+    """The mix of a run: the whole of its settings say what is mixed."""
+
+    paths: RunPaths
+    config: Config
+
+    def inputs(self) -> object:
+        return input_hash(self.config)
+
+    def work(self) -> None:
+        mix(self.paths, self.config)
+
+
+def settings(run: Run) -> Mixing:
+    return Mixing(RunPaths(run.folder), run.config)
 
 
 # Nothing is removed before it starts: it replaces what an earlier mix made once its own is whole.
-MIX = Stage("mix", lambda run: input_hash(run.config), work, outputs=(), files=("data/summary.json",), folder="data")
+MIX = Stage("mix", settings, files=("data/summary.json",), folder="data")

@@ -1,16 +1,9 @@
 """The user's chat template, and what work with the model depends on. No torch here: every command asks for hashes."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-from forgetfilter.config.schema import ModelConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file
-
-
-def model_inputs(model: ModelConfig) -> dict[str, object]:
-    """The settings of the model as a stage's inputs."""
-    return asdict(model) | {"chat_template": template_hash(model.chat_template)}
 
 
 def template_hash(chat_template: str | None) -> str | None:

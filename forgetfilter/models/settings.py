@@ -3,12 +3,13 @@
 torch is imported only where a device is asked for: a stage that finds itself done starts without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgetfilter.config.schema import Config
+from forgetfilter.config.schema import Config, ModelConfig
+from forgetfilter.models.chat_template import template_hash
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,11 @@ class ModelSettings:
         model, cache = config.model, Path(config.cache).expanduser()
         four_bit = config.train.method == "qlora"
         return cls(model.name, model.revision, model.chat_template, model.dtype, model.attention, four_bit, cache)
+
+    def inputs(self) -> dict[str, object]:
+        """The section `model` as an input of a stage: the chat template by what it says, not by where it lies."""
+        section = {field.name: getattr(self, field.name) for field in fields(ModelConfig)}
+        return section | {"chat_template": template_hash(self.chat_template)}
 
     def base(self) -> "ModelRef":
         """The model on disk, fetched or converted if need be. UserError where it is not to be had."""

@@ -7,11 +7,11 @@ from typing import Any
 from forgetfilter.config.load import to_dict
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Stage
+from forgetfilter.storage.stage import Stage, Task
 
 
 @dataclass(frozen=True)
-class Reported:
+class Reported(Task):
     """What a report tells of: a run's files, its settings, and the one fact that they do not say."""
 
     paths: RunPaths
@@ -20,23 +20,21 @@ class Reported:
     stale_refit: bool = False
     """Whether the evaluation of refit is not of today's decision; it is then left out."""
 
+    def inputs(self) -> object:
+        self.paths.require("filter")
+        told = {name: entry for name, entry in self.paths.state().items() if name != "report"}
+        return {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
+
+    def work(self) -> None:
+        from forgetfilter.report.page import write_report
+
+        write_report(self)
+
 
 def settings(run: Run, stale_refit: bool = False) -> Reported:
     return Reported(RunPaths(run.folder), to_dict(run.config), stale_refit)
 
 
-def inputs(run: Run) -> object:
-    run.require("filter")
-    told = {name: entry for name, entry in run.state().items() if name != "report"}
-    return {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
-
-
 def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:
     """The stage; `has_stale_refit` says what only the pipeline knows."""
-
-    def work(run: Run) -> None:
-        from forgetfilter.report.page import write_report
-
-        write_report(settings(run, has_stale_refit(run)))
-
-    return Stage("report", inputs, work, files=("report.html", "card.json"))
+    return Stage("report", lambda run: settings(run, has_stale_refit(run)), files=("report.html", "card.json"))

@@ -65,21 +65,8 @@ class Run(RunPaths):
 
     # -- stages ---------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        return read_state(self.folder)
-
     def is_done(self, stage: str, input_hash: str, foreign: object = None) -> bool:
         return self.started_with(stage, input_hash, foreign) and self.state()[stage].get("status") == "done"
-
-    def require(self, *stages: str) -> None:
-        """UserError where an earlier stage has not been done."""
-        state = self.state()
-        for name in stages:
-            if state.get(name, {}).get("status") != "done":
-                command = name.replace("train-", "train ")
-                raise UserError(
-                    f"{self.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all"
-                )
 
     def started_with(self, stage: str, input_hash: str, foreign: object = None) -> bool:
         """Whether unfinished work of this stage was begun with the same inputs, so that it can go on.

@@ -1,12 +1,16 @@
-"""Where the files of a run lie below its folder."""
+"""Where the files of a run lie below its folder, and how far its stages are."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from forgetfilter.errors import UserError
+from forgetfilter.storage.results import read_state
 
 
 @dataclass(frozen=True, eq=False)
 class RunPaths:
-    """The paths of a run folder."""
+    """The paths of a run folder, and the record of its stages."""
 
     folder: Path
 
@@ -58,3 +62,16 @@ class RunPaths:
     def signals(self, state: str) -> Path:
         """The shards of a scoring: `before` (M1), `after` (M2), or another one of the score stage."""
         return self.folder / "signals" / state
+
+    def state(self) -> dict[str, Any]:
+        return read_state(self.folder)
+
+    def require(self, *stages: str) -> None:
+        """UserError where an earlier stage has not been done."""
+        state = self.state()
+        for name in stages:
+            if state.get(name, {}).get("status") != "done":
+                command = name.replace("train-", "train ")
+                raise UserError(
+                    f"{self.folder}: stage {name} is not done; run forgetfilter {command} first, or run for all"
+                )

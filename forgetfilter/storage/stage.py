@@ -1,11 +1,43 @@
-"""A stage of the pipeline as one value, and the loader by which the pipeline reaches it."""
+"""A stage of the pipeline as one value, the task that it makes of a run, and the loader that reaches it."""
 
 import importlib
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from forgetfilter.config.schema import Config
 from forgetfilter.files import sha256_value
 from forgetfilter.storage.run_folder import Run
+
+T = TypeVar("T")
+
+
+class Task(ABC):
+    """The work of a stage on one run. A subclass is a frozen dataclass that holds all that the stage needs to know of
+    the run, as plain values and paths: behind this door nothing sees the `Run`."""
+
+    @abstractmethod
+    def inputs(self) -> object:
+        """What the outcome depends on, as a JSON value; its hash decides whether the stage is done again. UserError
+        where an earlier stage is not done."""
+
+    @abstractmethod
+    def work(self) -> None:
+        """Does the work, or goes on with it. Raises Stopped after a signal, with everything saved."""
+
+    def foreign(self) -> dict[str, str | None] | None:
+        """What is read of files from outside, such as `model`, by content: these may be exchanged in place. None where
+        there are none."""
+        return None
+
+    def unfinished(self) -> bool:
+        """Whether a stage that is done left something out that another try may give."""
+        return False
+
+    def input_hash(self) -> str:
+        return sha256_value(self.inputs())
 
 
 @dataclass(frozen=True)
@@ -14,14 +46,8 @@ class Stage:
 
     name: str
     """Its name in state.json and on the command line."""
-    inputs: Callable[[Run], object]
-    """What the outcome depends on, as a JSON value; its hash decides whether the stage is done again. UserError where
-    an earlier stage is not done."""
-    work: Callable[[Run], None]
-    """Does the stage, or goes on with it. Raises Stopped after a signal, with everything saved."""
-    foreign: Callable[[Run], dict[str, str | None] | None] = lambda run: None
-    """What it reads of files from outside, such as `model`, by content: these may be exchanged in place. None where
-    there are none."""
+    task: Callable[[Run], Task]
+    """Resolves what the stage needs of a run. Reads no model and no data."""
     outputs: tuple[str, ...] = ()
     """Folders and files below the run folder that are removed before the stage starts anew."""
     files: tuple[str, ...] = ()
@@ -29,21 +55,37 @@ class Stage:
     folder: str = ""
     """Below the run folder: all that the stage makes, so that another run with the same inputs may take it over; empty
     for a stage that is done anew in each."""
-    unfinished: Callable[[Run], bool] = lambda run: False
-    """Whether a stage that is done left something out that another try may give."""
-    wanted: Callable[[Run], bool] = lambda run: True
+    wanted: Callable[[Config], bool] = lambda config: True
     """Whether the config asks for the stage at all."""
+    check: Callable[[Config], None] = lambda config: None
+    """Refuses, with a UserError, settings that cannot work, before any stage is started."""
     scratch: str | None = None
     """The folder from which a stopped stage goes on: removed once the stage is recorded as done, never before."""
 
-    def input_hash(self, run: Run) -> str:
-        return sha256_value(self.inputs(run))
+
+@runtime_checkable
+class Answering(Protocol):
+    """A task of which `forgetfilter filter RUN` asks something beside deciding."""
+
+    def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+        """Prints or writes what --sweep, --why ID and --review N ask for, the texts masked unless `reveal`."""
 
 
-def load_stage(where: str) -> Stage:
-    """The stage that `MODULE:NAME` names. The folders train, filter and eval are reached in this way alone: the core
+@dataclass(frozen=True)
+class Comparison:
+    """How evaluations are compared."""
+
+    work: Callable[[tuple[str, str], str | None], Path]
+    """`forgetfilter eval --compare A B`: from A and B, and the run folder in which both are models, if one is given, to
+    the folder of what it wrote."""
+    differences: Callable[[Sequence[Path], Sequence[Path]], dict[str, dict[str, dict[str, Any]]]]
+    """Of two ways to train, each in one run a seed, as eval/side_by_side.py says."""
+
+
+def load(where: str, kind: type[T]) -> T:
+    """The value that `MODULE:NAME` names. The folders train, filter and eval are reached in this way alone: the core
     must import none of them by a statement."""
     module, _, name = where.partition(":")
     found = getattr(importlib.import_module(module), name)
-    assert isinstance(found, Stage), f"{where} is no stage"
+    assert isinstance(found, kind), f"{where} is no {kind.__name__}"
     return found

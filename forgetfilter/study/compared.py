@@ -1,6 +1,5 @@
 """What the cells of a comparison came to: values with intervals, paired differences, filter quality, and cost."""
 
-import importlib
 from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import Any
@@ -12,6 +11,7 @@ from forgetfilter.files import write_json, write_text
 from forgetfilter.storage.results import read_state, read_summary
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.stage import Comparison, load
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.compare import Cell
 from forgetfilter.study.members import DONE
@@ -109,9 +109,8 @@ def _differences(first: Sequence[Cell], second: Sequence[Cell]) -> Measured:
     pairs = [(seeds[cell.config.seed], cell.evaluation) for cell in second if cell.config.seed in seeds]
     if not pairs:
         return {}
-    side_by_side = importlib.import_module("forgetfilter.eval.side_by_side")  # the core imports no stage
-    found: Measured = side_by_side.differences(*zip(*pairs))
-    return found
+    comparison = load("forgetfilter.eval.stage:COMPARISON", Comparison)
+    return comparison.differences([one for one, _ in pairs], [other for _, other in pairs])
 
 
 QUALITY = ("auroc", "precision", "recall", "f1", "dropped", "unsafe_left", "good_lost")

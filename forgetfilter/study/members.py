@@ -51,16 +51,16 @@ class Member:
             return "made with other settings"
         state = run.state()
         for stage in self.stages:
-            if stage.wanted(run) and (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
+            if stage.wanted(run.config) and (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
                 return f"{status} at {stage.name}"
         return DONE
 
     def work(self, peers: Sequence["Member"] = (), resume: bool = False, until: str = "") -> None:
         """Does what is still to be done, or takes it over from a peer; `until` names the stage to stop after."""
         run = Run.create(self.config, resume)
-        pipeline.preflight(run)
+        pipeline.preflight(run.config)
         folders = [peer.folder for peer in peers if peer.number != self.number]
-        for stage in (one for one in self.stages if one.wanted(run)):
+        for stage in (one for one in self.stages if one.wanted(run.config)):
             self._take_over(stage, folders)
             if stage.name == "filter" and self.drops:
                 self._review(stage, self.drops)
@@ -71,7 +71,8 @@ class Member:
     def _take_over(self, stage: Stage, peers: Sequence[Path]) -> None:
         """The stage as a peer has made it from the same inputs, unless it is done here."""
         run = Run(self.folder, self.config)
-        input_hash, foreign = stage.input_hash(run), stage.foreign(run)
+        task = stage.task(run)
+        input_hash, foreign = task.input_hash(), task.foreign()
         if run.is_done(stage.name, input_hash, foreign):
             return
         if found := shared.find(stage, input_hash, foreign, peers):
@@ -83,7 +84,7 @@ class Member:
     def _review(self, stage: Stage, drops: Callable[[pl.DataFrame, int], pl.Series]) -> None:
         """Writes review.csv: what is to be dropped, by the rule's own decision, in the place of that decision."""
         run, file = Run(self.folder, self.config), self.folder / "review.csv"
-        if file.exists() and run.is_done(stage.name, stage.input_hash(run)):
+        if file.exists() and run.is_done(stage.name, stage.task(run).input_hash()):
             return
         file.unlink(missing_ok=True)  # of other scores, perhaps
         pipeline.run_stage(run, stage)

@@ -13,7 +13,7 @@ from forgetfilter.eval.evaluation import evaluate
 from forgetfilter.eval.judges import open_judge
 from forgetfilter.eval.judges.agreement import agreement
 from forgetfilter.eval.judges.verdicts import judge_all
-from forgetfilter.eval.stage import settings, unfinished
+from forgetfilter.eval.stage import settings
 
 from forgetfilter.config import registry
 from forgetfilter.config.schema import JudgeConfig
@@ -190,10 +190,10 @@ def test_another_judge_generates_nothing_anew(make_run, alone, server):
     assert told["metrics"]["attack_success_rate"] | {"low": 0, "high": 0} == {
         "value": 1.0, "low": 0, "high": 0, "n": 4, "missing": 1, "better": "lower"}  # fmt: skip
     assert told["metrics"]["refusal_rate"]["n"] == 5
-    assert shards == {p: p.stat().st_mtime_ns for p in shards} and unfinished(judged)
+    assert shards == {p: p.stat().st_mtime_ns for p in shards} and settings(judged).unfinished()
     server.replies = lambda asked: "no"
     evaluate(settings(judged), ["base"], alone)
-    assert not unfinished(judged) and len(server.requests) == 6
+    assert not settings(judged).unfinished() and len(server.requests) == 6
 
 
 def test_too_many_missing_verdicts_end_with_one_line(make_run, alone, server):

@@ -205,7 +205,7 @@ def test_what_cannot_work_is_one_line(make_run, alone, toy_folder, toy_vllm, mon
         load_config(run.folder / "config.yaml", ["eval.backend=vlm"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'forgetfilter\[vllm\]'"):
-        pipeline.preflight(run)
+        pipeline.preflight(run.config)
 
 
 def test_heads_are_split_evenly():

@@ -35,7 +35,7 @@ def scored(make_toy: Any, folder: Path, sources: dict[str, SourceConfig], **more
     data = DataConfig(sources, {"ok": SourceConfig(path=str(safe))}, **more)
     options = FilterConfig(signal="loss_rise", rule="quantile", quantile=0.5)
     run = Run(folder / "run", Config(name="run", output=str(folder), data=data, filter=options))
-    mix(run)
+    mix(run, run.config)
     toy = make_toy([])
     toy.folder = run.folder
     ids = [record.id for record in read_records(run.noisy_data)]

@@ -19,6 +19,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.mix.stage import input_hash, mix
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> SourceConfig:
@@ -39,7 +40,7 @@ def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> No
     # A label that is none of ours (here a class number) is not taken.
     noisy = [pair("1", label="unsafe", source="bias"), pair("2", label="safe", source="bias"), pair("3", label="7")]
     run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("4")]))
-    summary = mix(run)
+    summary = mix(run, run.config)
     assert [(r.source, r.label) for r in read_records(run.noisy_data)] == [
         ("bias", "unsafe"),
         ("bias", "safe"),
@@ -58,7 +59,7 @@ def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> No
 def test_what_rows_claim_can_be_left_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # A stranger's source cannot evade a budget, nor his label enter the quality; where they count, they are told.
     made = config(tmp_path, [pair("1", label="safe", source="ours")], [pair("2")])
-    mix(Run(tmp_path / "told", made))
+    mix(RunPaths(tmp_path / "told"), made)
     said = " ".join(capsys.readouterr().err.split())
     assert (
         "data.noisy.mine: taken from the rows themselves, unless claims: false is set (rows): label (1), source (1)"
@@ -66,14 +67,14 @@ def test_what_rows_claim_can_be_left_aside(tmp_path: Path, capsys: pytest.Captur
     )
     source = dataclasses.replace(made.data.noisy["mine"], claims=False)
     made = dataclasses.replace(made, data=dataclasses.replace(made.data, noisy={"mine": source}))
-    summary = mix(Run(tmp_path / "aside", made))
+    summary = mix(RunPaths(tmp_path / "aside"), made)
     assert summary["noisy"]["by_source"] == {"mine": {"unlabelled": 1}} and "fields" not in summary
 
 
 def test_duplicates_are_numbered(tmp_path: Path) -> None:
     # Exact duplicates stay apart by their ordinal.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("1")], [pair("2")]))
-    mix(run)
+    mix(run, run.config)
     first, second = read_records(run.noisy_data)
     assert second.id == f"{first.id}-1"
 
@@ -84,7 +85,7 @@ def test_noisy_rows_that_are_trusted_too_are_left_out_and_counted(
     # In whatever shape they are; so nobody can stop a run by a row that he plants, and the trusted sets stay whole.
     noisy = [{"instruction": "3", "input": "", "output": "a"}, pair("1", label="unsafe"), pair("3"), pair("2")]
     run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("3"), pair("2"), pair("4")]))
-    summary = mix(run)
+    summary = mix(run, run.config)
     assert summary["noisy"] == {"rows": 1, "by_source": {"mine": {"unsafe": 1}}}
     assert (summary["safe"]["rows"], summary["taken_out"]) == (3, {"safe": 3})
     said = "".join(capsys.readouterr().err.split())  # a long path is broken anywhere
@@ -95,18 +96,18 @@ def test_a_noisy_set_of_trusted_rows_alone_is_refused(tmp_path: Path) -> None:
     # One file given as both, say.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("1")]))
     with pytest.raises(UserError, match=r"all rows of the noisy set are in trusted sets too \(.*line 1\)"):
-        mix(run)
+        mix(run, run.config)
     assert not run.noisy_data.exists()
 
 
 def test_a_refused_mix_leaves_what_the_one_before_made(tmp_path: Path) -> None:
     # A file that is gone, say: the run's data stay as they were, and nothing half-written is left.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")]))
-    mix(run)
+    mix(run, run.config)
     before = {path.name: path.read_bytes() for path in (run.folder / "data").rglob("*") if path.is_file()}
     (tmp_path / "safe.jsonl").unlink()
     with pytest.raises(UserError, match=r"safe.jsonl is missing \(data.safe.ok.path\)"):
-        mix(run)
+        mix(run, run.config)
     assert {path.name: path.read_bytes() for path in (run.folder / "data").rglob("*") if path.is_file()} == before
     assert [path.name for path in run.folder.iterdir()] == ["data"]
 
@@ -117,7 +118,7 @@ def test_what_is_not_learned_is_counted_and_said(tmp_path: Path, capsys: pytest.
     made = config(tmp_path, noisy, [pair("9")])
     source = dataclasses.replace(made.data.noisy["mine"], columns={"prompt": "q"})
     made = dataclasses.replace(made, data=dataclasses.replace(made.data, noisy={"mine": source}))
-    summary = mix(Run(tmp_path / "run", made))
+    summary = mix(RunPaths(tmp_path / "run"), made)
     assert summary["fields"] == {"data.noisy.mine": {"left_out": {"score": 2}, "rewritten": {"completion": 1}}}
     said = " ".join(capsys.readouterr().err.split())
     assert "data.noisy.mine: learned as text (rows): completion (1)" in said
@@ -128,17 +129,17 @@ def test_what_is_not_learned_is_counted_and_said(tmp_path: Path, capsys: pytest.
 def test_a_source_that_a_row_names_can_stand_in_any_line(tmp_path: Path, own: str, source: str) -> None:
     # Line ends, NUL and half characters would break tables and files that are made of it.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1", source=own)], [pair("2")]))
-    assert list(mix(run)["noisy"]["by_source"]) == [source]
+    assert list(mix(run, run.config)["noisy"]["by_source"]) == [source]
 
 
 def test_a_source_that_a_row_names_is_short(tmp_path: Path) -> None:
     # It is in every file of the run; a name in the config has no control characters either.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1", source="s" * 10_000_000)], [pair("2")]))
     with pytest.raises(UserError, match=r"line 1: its source has 10000000 characters"):
-        mix(run)
+        mix(run, run.config)
     data = dataclasses.replace(run.config.data, noisy={"a\rb": SourceConfig(path="x")})
     with pytest.raises(UserError, match=r"data.noisy: the name 'a\ufffdb' has control characters"):
-        mix(Run(tmp_path / "run", Config(data=data)))
+        mix(RunPaths(tmp_path / "run"), Config(data=data))
 
 
 def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str, Any]]) -> Config:
@@ -152,10 +153,10 @@ def test_probes_are_trained_along(tmp_path: Path) -> None:
     # They are the last noisy rows, without a label, and named in a file that goes when they go.
     probes = [pair("p", label="safe"), pair("q")]
     run = Run(tmp_path / "run", with_probes(tmp_path, probes, [pair("1", label="safe")]))
-    assert mix(run)["noisy"]["by_source"] == {"mine": {"safe": 1}, "held": {"unlabelled": 2}}
+    assert mix(run, run.config)["noisy"]["by_source"] == {"mine": {"safe": 1}, "held": {"unlabelled": 2}}
     assert [r.id for r in read_records(run.probes)] == [r.id for r in read_records(run.noisy_data)][1:]
     assert input_hash(run.config) != input_hash(config(tmp_path, [pair("1", label="safe")], [pair("9")]))
-    mix(Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("9")])))
+    mix(RunPaths(tmp_path / "run"), config(tmp_path, [pair("1")], [pair("9")]))
     assert not run.probes.exists()
 
 
@@ -164,29 +165,31 @@ def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_pat
     config = with_probes(tmp_path, [pair(f"p{n}") for n in range(19)], [pair("1")])
     calibrated = dataclasses.replace(config, filter=FilterConfig(rule="conformal"))
     with pytest.raises(UserError, match=r"data.probes: 19 rows, filter.rule=conformal needs at least 20"):
-        mix(Run(tmp_path / "run", calibrated))
+        mix(RunPaths(tmp_path / "run"), calibrated)
     with pytest.raises(UserError, match=r"filter.rule=auto, with probes conformal, needs at least 20"):
-        mix(Run(tmp_path / "run", dataclasses.replace(config, filter=FilterConfig())))
+        mix(RunPaths(tmp_path / "run"), dataclasses.replace(config, filter=FilterConfig()))
     assert not (tmp_path / "run" / "data" / "noisy.jsonl").exists()
-    mix(Run(tmp_path / "run", config))
+    mix(RunPaths(tmp_path / "run"), config)
 
 
 def test_probes_are_set_aside_from_the_safe_set_unless_some_are_given(tmp_path: Path) -> None:
     # A quarter of each source, the copies of a row together, the same whatever the order; the safe set keeps the rest.
     safe = [pair(f"s{n}", source=("a", "b")[n % 4 == 0]) for n in range(160)]
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [*safe, safe[0]]))
-    summary = mix(run)
+    summary = mix(run, run.config)
     probes = {record.id: record.source for record in read_records(run.probes)}
     assert summary["set_aside"] == len(probes) in (40, 41)
     assert sum(source == "b" for source in probes.values()) in (10, 11)
     assert [record.id for record in read_records(run.noisy_data)][1:] == list(probes)
     left = [record.id for record in read_records(run.safe_data)]
     assert len(left) + len(probes) == 161 and not {i[:64] for i in left} & {i[:64] for i in probes}
-    mix(again := Run(tmp_path / "again", config(tmp_path, [pair("1")], [safe[0], *safe[::-1]])))
+    again = Run(tmp_path / "again", config(tmp_path, [pair("1")], [safe[0], *safe[::-1]]))
+    mix(again, again.config)
     assert {record.id for record in read_records(again.probes)} == set(probes)
     source = {"held": write(tmp_path / "probes.jsonl", [pair("p")])}
     given = dataclasses.replace(run.config.data, probes=source)
-    mix(named := Run(tmp_path / "named", Config(data=given, filter=FilterConfig(rule="quantile"))))
+    named = Run(tmp_path / "named", Config(data=given, filter=FilterConfig(rule="quantile")))
+    mix(named, named.config)
     assert len(list(read_records(named.probes))) == 1 and len(list(read_records(named.safe_data))) == 161
 
 
@@ -194,11 +197,15 @@ def test_a_small_safe_set_keeps_its_rows(tmp_path: Path) -> None:
     # Fewer than 36 probes bound nothing by a tenth; who asks for what needs probes hears it before anything is trained.
     small = config(tmp_path, [pair("1")], [pair(f"s{n}") for n in range(140)])
     run = Run(tmp_path / "run", small)
-    assert "set_aside" not in mix(run) and not run.probes.exists() and len(list(read_records(run.safe_data))) == 140
+    assert (
+        "set_aside" not in mix(run, run.config)
+        and not run.probes.exists()
+        and len(list(read_records(run.safe_data))) == 140
+    )
     assert (run.filtering.signal, run.filtering.rule) == ("relative_loss_rise", "otsu")
     asked = dataclasses.replace(small, filter=FilterConfig(rule="conformal"))
     with pytest.raises(UserError, match=r"filter.rule=conformal needs probes, and data.probe_share=0.25 .* is 35 rows"):
-        mix(Run(tmp_path / "asked", asked))
+        mix(RunPaths(tmp_path / "asked"), asked)
 
 
 def test_the_default_share_leaves_the_input_hash_as_it_was(tmp_path: Path) -> None:
@@ -218,7 +225,7 @@ def test_a_probe_that_is_in_the_noisy_set_too_stays_a_probe(tmp_path: Path) -> N
     # The noisy row goes, with its label; the probe is held out, as before.
     noisy = [pair("1", label="unsafe"), pair("2")]
     run = Run(tmp_path / "run", with_probes(tmp_path, [pair("1")], noisy))
-    summary = mix(run)
+    summary = mix(run, run.config)
     assert summary["noisy"]["by_source"] == {"mine": {"unlabelled": 1}, "held": {"unlabelled": 1}}
     assert summary["taken_out"] == {"probe": 1}
 
@@ -226,7 +233,7 @@ def test_a_probe_that_is_in_the_noisy_set_too_stays_a_probe(tmp_path: Path) -> N
 def test_a_probe_that_is_in_the_safe_set_is_refused(tmp_path: Path) -> None:
     # Both are trusted by the same person: it is a mistake, and both sets are named.
     with pytest.raises(UserError, match=r"1 rows of the safe set are in the probe set too \(.*safe.jsonl line 1\)"):
-        mix(Run(tmp_path / "run", with_probes(tmp_path, [pair("9")], [pair("1")])))
+        mix(RunPaths(tmp_path / "run"), with_probes(tmp_path, [pair("9")], [pair("1")]))
 
 
 def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
@@ -238,11 +245,11 @@ def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
 def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
     # It goes when it is not asked for any more.
     run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("d")]))
-    assert mix(run)["control"] == {"rows": 2, "by_source": {"other": {"unlabelled": 2}}}
+    assert mix(run, run.config)["control"] == {"rows": 2, "by_source": {"other": {"unlabelled": 2}}}
     assert len(list(read_records(run.control_data))) == 2
     plain = config(tmp_path, [pair("1")], [pair("9")])
     assert input_hash(run.config) != input_hash(plain)
-    mix(Run(tmp_path / "run", plain))
+    mix(RunPaths(tmp_path / "run"), plain)
     assert not run.control_data.exists()
 
 
@@ -250,11 +257,11 @@ def test_a_control_set_shares_no_row(tmp_path: Path) -> None:
     # Rows of the safe set would take out what they are to show; a noisy row that is in it too is left out of the noisy.
     run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("9")]))
     with pytest.raises(UserError, match=r"1 rows of the control set are in the safe set too \(.*line 2\)"):
-        mix(run)
+        mix(run, run.config)
     assert not run.control_data.exists()
     data = dataclasses.replace(with_control(tmp_path, [pair("c")]).data)
     write(tmp_path / "noisy.jsonl", [pair("1"), pair("c")])
-    assert mix(Run(tmp_path / "run", Config(data=data)))["taken_out"] == {"control": 1}
+    assert mix(RunPaths(tmp_path / "run"), Config(data=data))["taken_out"] == {"control": 1}
 
 
 def test_without_a_control_set_the_input_hash_is_that_of_before(tmp_path: Path) -> None:
@@ -272,7 +279,7 @@ def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"task": source})))
     run.eval_prompts("bias").parent.mkdir(parents=True)
     run.eval_prompts("bias").write_text("of an earlier mix\n")
-    assert mix(run)["eval"] == {"task": 1}
+    assert mix(run, run.config)["eval"] == {"task": 1}
     (row,) = [json.loads(line) for line in run.eval_prompts("task").read_text().splitlines()]
     assert (row["source"], row["reference"], row["metric"]) == ("task", "4", "exact")
     assert not run.eval_prompts("bias").exists()
@@ -283,7 +290,7 @@ def test_an_unknown_suite_names_the_nearest(tmp_path: Path) -> None:
     source = write(tmp_path / "p.jsonl", [{"prompt": "q"}])
     made = config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"toxcity": source}))
     with pytest.raises(UserError, match=r"eval.data.toxcity is no suite; did you mean 'toxicity'"):
-        mix(Run(tmp_path / "run", made))
+        mix(RunPaths(tmp_path / "run"), made)
 
 
 def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
@@ -292,10 +299,10 @@ def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
     pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", rows), {"score": "s"})
     drawn = MixtureConfig(kind="toxicity", size=10, safe_size=3, eval_size=4, pools={"t": pool})
     run = Run(tmp_path / "run", Config(mixture=drawn))
-    assert mix(run)["noisy"] == {"rows": 10, "by_source": {"toxicity": {"unsafe": 3, "safe": 7}}}
+    assert mix(run, run.config)["noisy"] == {"rows": 10, "by_source": {"toxicity": {"unsafe": 3, "safe": 7}}}
     clash = dataclasses.replace(run.config, eval=EvalConfig(data={"toxicity": pool.source}))
     with pytest.raises(UserError, match=r"eval\.data\.toxicity is set, but the mixture makes the prompts of toxicity"):
-        mix(Run(tmp_path / "run", clash))
+        mix(RunPaths(tmp_path / "run"), clash)
 
 
 def test_the_input_hash_follows_the_files_and_the_settings_in_use(tmp_path: Path) -> None:
@@ -322,12 +329,12 @@ def test_bbq_rows_without_a_target_are_counted_and_the_metadata_helps(tmp_path: 
     table = tmp_path / "metadata.csv"
     table.write_text("category,example_id,target_loc\nMade,1,0\n")
     told = EvalConfig(models=["base"], data={"bias": source}, bbq_metadata=SourceConfig(path=str(table)))
-    summary = mix(Run(tmp_path / "run", Config(eval=told)))
+    summary = mix(RunPaths(tmp_path / "run"), Config(eval=told))
     assert summary["eval"] == {"bias": 1}
     assert summary["skipped"] == {"eval.data.bias": {"Made: not exactly one answer of a stereotyped group": 1}}
     untold = EvalConfig(models=["base"], data={"bias": source})
     with pytest.raises(UserError, match=r"eval\.data\.bias gives no prompt \(Made: not exactly one .*: 2\)"):
-        mix(Run(tmp_path / "run", Config(eval=untold)))
+        mix(RunPaths(tmp_path / "run"), Config(eval=untold))
 
 
 def stereotyped(folder: Path, rows: list[dict[str, Any]], table: str | None) -> list[int]:
@@ -336,7 +343,7 @@ def stereotyped(folder: Path, rows: list[dict[str, Any]], table: str | None) -> 
     metadata.write_text(f"category,example_id,target_loc\n{table}")
     given = SourceConfig(path=str(metadata)) if table else None
     run = Run(folder / "run", Config(eval=EvalConfig(models=["base"], data={"bias": source}, bbq_metadata=given)))
-    mix(run)
+    mix(run, run.config)
     return [json.loads(line)["stereotyped"] for line in run.eval_prompts("bias").read_text().splitlines()]
 
 
@@ -363,5 +370,5 @@ def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) ->
     source = write(tmp_path / "p.jsonl", [{"goal": "q"}])
     run = Run(tmp_path / "run", Config(eval=EvalConfig(models=["base"], data={"harmfulness": source})))
     assert run.config.only_evaluates
-    assert mix(run)["eval"] == {"harmfulness": 1}
+    assert mix(run, run.config)["eval"] == {"harmfulness": 1}
     assert run.eval_prompts("harmfulness").exists() and not run.noisy_data.exists()

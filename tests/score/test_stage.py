@@ -171,7 +171,7 @@ def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path,
     run = Run.open(again().parent)
     for stage in pipeline.STAGES:
         if stage.name in ("train-noisy", "train-safe", "score"):
-            assert "control" not in json.dumps(stage.inputs(run))
+            assert "control" not in json.dumps(stage.task(run).inputs())
     assert call("train", trained, f"output={run.folder.parent}", "control") == 0
     assert "train-control: nothing to do" in "".join(capsys.readouterr())
     with_signal = ("train", trained, "filter.signal=contrastive_rise", "name=other")

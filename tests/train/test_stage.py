@@ -140,9 +140,9 @@ def test_a_refit_stays_as_long_as_what_it_learned_does(make_run: Any) -> None:
 
     assert done() and done("train.refit.trusted_epochs=2")
     assert not done("train.refit.data=kept_and_trusted") and not done("train.refit.epochs=3")
-    plain = REFIT.inputs(run)
+    plain = REFIT.task(run).inputs()
     run.probes.unlink()
-    alone = REFIT.inputs(run)
+    alone = REFIT.task(run).inputs()
     assert isinstance(plain, list) and isinstance(alone, list)
     assert alone == plain[:7]  # as it was before there was a choice
 
@@ -276,7 +276,7 @@ def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -
 
     def inputs(template: Path) -> Any:
         config = load_config(run.folder / "config.yaml", [f"model.chat_template={template}"])
-        return stage.inputs(Run(run.folder, config))
+        return stage.task(Run(run.folder, config)).inputs()
 
     place.write_text("{{ messages }}")
     first, moved = inputs(place), inputs(shutil.copy(place, tmp_path / "two.jinja"))
