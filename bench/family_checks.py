@@ -12,6 +12,7 @@ from family_run import NEW_TOKENS
 
 from forgetfilter.data import tokens
 from forgetfilter.data.records import read_records
+from forgetfilter.data.rendering import learned_end, learned_opening, prompt_text
 from forgetfilter.models.exactness import check_exact
 from forgetfilter.models.loading import load_tokenizer
 from forgetfilter.storage.run_folder import Run
@@ -77,7 +78,7 @@ class Saved:
             options = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
             asked = self.tokenizer.apply_chat_template(prompt, **options)
         else:
-            asked = self.tokenizer(tokens.prompt_text(self.tokenizer, prompt), return_tensors="pt")
+            asked = self.tokenizer(prompt_text(self.tokenizer, prompt), return_tensors="pt")
         inputs = {key: asked[key] for key in ("input_ids", "attention_mask")}
         given = {} if self.whole else {"eos_token_id": list(ends)}
         made = self.model.generate(**inputs, **given, do_sample=False, max_new_tokens=NEW_TOKENS, use_cache=True)
@@ -97,7 +98,7 @@ def check_tokens(family: Family, tokenizer: Any, chats: list[Chat]) -> None:
             assert ids == whole[: len(ids)], "tokens are not those of the whole text"
             assert ids[-1] == end, "the end of turn is not the last token that is learned"
         assert not family.bos or (ids[0], ids.count(ids[0])) == (plain.bos_token_id, 1), "not one BOS, first"
-        asked = tokens.encode_prompts(tokenizer, [tokens.prompt_text(tokenizer, chat[:1])])[0]
+        asked = tokens.encode_prompts(tokenizer, [prompt_text(tokenizer, chat[:1])])[0]
         assert asked == ids[:num_prompt], "generation starts from other tokens than training"
 
 
@@ -139,8 +140,8 @@ def check_answers(saved: Saved, tokenizer: Any, run: Run, state: str) -> None:
     """transformers' own generate() writes what the evaluation did, and what was learned in full ends by itself."""
     asked = {record["id"]: record["messages"] for record in _prompts(run, "harmfulness")}
     table = pl.read_parquet(run.folder / "eval" / state / "harmfulness" / "generations.parquet")
-    ends = sorted({tokens.learned_end(tokenizer), tokenizer.eos_token_id})
-    opening = tokens.learned_opening(tokenizer)
+    ends = sorted({learned_end(tokenizer), tokenizer.eos_token_id})
+    opening = learned_opening(tokenizer)
     for id_, text, length in table.select("id", "text", "num_tokens").iter_rows():
         written = saved.answer(asked[id_], ends).removeprefix(opening)
         assert written == text, f"{state}: transformers writes {written!r}, the evaluation {text!r}"

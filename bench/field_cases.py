@@ -253,11 +253,11 @@ def tokens_of(field: Field, model: str, name: str, base: Path, *words: str) -> d
 import json, sys
 from pathlib import Path
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.data import tokens
+from forgetfilter.data.token_files import prepare
 from forgetfilter.models.loading import load_tokenizer
 run = Run.open(Path("runs") / sys.argv[1])
 tokenizer = load_tokenizer(Path(run.config.model.name), run.config.model.chat_template)
-prepared = tokens.prepare(run.noisy_data, tokenizer, run.config.data.max_length, Path(run.config.cache))
+prepared = prepare(run.noisy_data, tokenizer, run.config.data.max_length, Path(run.config.cache))
 rows = [[int(token) for token in row] for row in prepared.table["input_ids"].to_pylist()]
 texts = [tokenizer.decode(row) for row in rows]
 from forgetfilter.data.records import read_records

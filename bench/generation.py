@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from forgetfilter.data import tokens
+from forgetfilter.data.rendering import prompt_text
 from forgetfilter.models.generation import generate_batch
 from forgetfilter.models.loading import load_base, load_tokenizer, resolve
 from forgetfilter.models.numerics import attention_backend
@@ -36,7 +36,7 @@ def main() -> None:
     tokenizer = load_tokenizer(base.path, None)
     model: Any = load_base(base.path, "bfloat16", attention_backend("auto", device, base.path), device).eval()
     asked = [f"Write {n + 3} sentences about {THINGS[n % len(THINGS)]}." for n in range(options.prompts)]
-    texts = [tokens.prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in asked]
+    texts = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in asked]
     sizes = {"batched": len(texts), "one by one": 1}
     rates: dict[str, list[float]] = {name: [] for name in sizes}
     answers: dict[str, list[str]] = {}

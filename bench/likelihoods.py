@@ -23,6 +23,7 @@ from forgetfilter.eval.answer_likelihoods import score_batch
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data import tokens
 from forgetfilter.data.batches import Row, plan_scoring
+from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.sources import read_rows
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, load_tokenizer, resolve
@@ -99,7 +100,7 @@ def harness(model: Any, tokenizer: Any, questions: list[Question], batch_size: i
     lm: Any = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=1024)
     requests = []
     for question, answers in questions:
-        context = tokens.prompt_text(tokenizer, [{"role": "user", "content": question}])
+        context = prompt_text(tokenizer, [{"role": "user", "content": question}])
         for number, answer in enumerate(answers):
             pair = (context, answer + tokenizer.eos_token)
             requests.append(Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=number))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from forgetfilter.data import tokens
+from forgetfilter.data.rendering import prompt_text
 from forgetfilter.models import vllm_engine
 from forgetfilter.models.generation import generate_batch
 from forgetfilter.models.loading import load_base, load_tokenizer, resolve
@@ -40,7 +40,7 @@ def main() -> None:
     base = resolve(options.model, None, Path("~/.cache/forgetfilter").expanduser())
     tokenizer = load_tokenizer(base.path, None)
     questions = [asked.format(topic) for asked in ASKED for topic in TOPICS][: options.prompts]
-    texts = [tokens.prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in questions]
+    texts = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in questions]
     plain = load_base(base.path, options.dtype, attention_backend("auto", device, base.path), device).eval()
     states = VllmStates(base, options.dtype, [])
     rates: dict[str, list[float]] = {"transformers": [], "vllm": []}

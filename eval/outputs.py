@@ -16,6 +16,7 @@ import pyarrow as pa
 from forgetfilter.data import tokens
 from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, clean
+from forgetfilter.data.rendering import prompt_text
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models.generation import Prompt, generate, identity, is_complete, read_generations
@@ -167,7 +168,7 @@ def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
 def _prompt_text(row: Row, asking: Asking) -> str:
     turns = _turns(row, asking)
     try:
-        return tokens.prompt_text(asking.tokenizer, turns) if turns else ""
+        return prompt_text(asking.tokenizer, turns) if turns else ""
     except UserError as error:
         raise UserError(f"prompt {row['id'][:12]} (source {row['source']}): {error}") from error
 

@@ -133,7 +133,7 @@ def preflight(config: Config, models: bool = True) -> None:
     """
     import torch
 
-    from forgetfilter.data import tokens
+    from forgetfilter.data.rendering import check_template
     from forgetfilter.models import vllm_engine
     from forgetfilter.models.preflight import check_answers_fit, check_model
     from forgetfilter.models.prepare import prepare_rivals
@@ -164,4 +164,4 @@ def preflight(config: Config, models: bool = True) -> None:
         answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
         answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
         check_answers_fit(base, answers)
-    tokens.check_template(model.tokenizer(), config.eval.system_prompt)
+    check_template(model.tokenizer(), config.eval.system_prompt)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 import transformers
 
-from forgetfilter.data import tokens
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
+from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
@@ -27,7 +27,7 @@ def train(task: Finetuning, world: World) -> None:
     """Trains as one rank of the world; goes on from the last checkpoint where there is one. Stopped after a signal."""
     options, folder = task.options, task.folder
     base, tokenizer, numerics = task.model.base(), task.model.tokenizer(), task.model.on(world.device)
-    prepared = tokens.prepare(task.data, tokenizer, task.max_length, task.model.cache)
+    prepared = prepare(task.data, tokenizer, task.max_length, task.model.cache)
     verify_losses(base.path, numerics.attention, numerics.dtype, world.device, task.packing)
     plan = make_plan(task, prepared, world)
     checkpoint = resumable(folder / "checkpoints", world, options.deepspeed is not None)
@@ -68,7 +68,7 @@ def _run(
     return trainer
 
 
-def make_plan(task: Finetuning, prepared: tokens.Prepared, world: World) -> TrainingPlan:
+def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPlan:
     """UserError where a step has fewer examples than there are ranks."""
     schedule = task.schedule
     if schedule.batch_size < world.size:
@@ -93,7 +93,7 @@ def _arguments(task: Finetuning, plan: TrainingPlan, dtype: str, world: World) -
     return arguments(task, plan.accumulation, plan.num_steps, dtype, world)
 
 
-def _finish(task: Finetuning, prepared: tokens.Prepared, tokenizer: Any, epochs: int, world: World) -> None:
+def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, epochs: int, world: World) -> None:
     """The marker of the loss log, and the tokenizer beside a full model.
 
     The checkpoints stay until the stage is recorded as done: a rank that is killed before that must not cost all of it.

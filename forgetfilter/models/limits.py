@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetfilter.data.tokens import Prepared
+from forgetfilter.data.token_files import Prepared
 from forgetfilter.errors import UserError
 
 NO_LIMIT = 2**31

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from forgetfilter.data.batches import Row, collate, layout_for, plan_scoring
-from forgetfilter.data.tokens import Prepared
+from forgetfilter.data.token_files import Prepared
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from forgetfilter.data.tokens import learned_end, learned_opening
+from forgetfilter.data.rendering import learned_end, learned_opening
 from forgetfilter.errors import UserError
 from forgetfilter.process.progress import console
 

@@ -8,7 +8,7 @@ others find it done. On a shared cache that is one process a cluster, on node-lo
 from pathlib import Path
 
 from forgetfilter.config.schema import ScoreConfig
-from forgetfilter.data import tokens
+from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.files import sha256_file
 from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import folder_hash
@@ -18,10 +18,10 @@ from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.progress import console
 
 
-def prepare_tokens(model: ModelSettings, data: Path, max_length: int) -> tokens.Prepared:
+def prepare_tokens(model: ModelSettings, data: Path, max_length: int) -> Prepared:
     """The tokens of a file of records, and so the model too. UserError for a row that the model cannot read."""
     tokenizer = model.tokenizer()
-    prepared = tokens.prepare(data, tokenizer, max_length, model.cache)
+    prepared = prepare(data, tokenizer, max_length, model.cache)
     check_tokens(prepared, tokenizer, data, limits_of(model.base().path))
     return prepared
 

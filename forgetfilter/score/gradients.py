@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from forgetfilter.data.batches import Row, collate, plan_scoring
-from forgetfilter.data.tokens import Prepared
+from forgetfilter.data.token_files import Prepared
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.score.distances import Side
 

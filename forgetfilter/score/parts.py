@@ -15,6 +15,8 @@ import torch
 
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data import tokens
+from forgetfilter.data.rendering import prompt_text
+from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.identity import folder_hash, weights_hash
@@ -90,8 +92,8 @@ class Scorer:
         self.numerics = scoring.model.on(world.device)
         self.states = States(self.base, self.numerics)
 
-    def tokens(self, data: Path) -> tokens.Prepared:
-        return tokens.prepare(data, self.tokenizer, self.scoring.max_length, self.cache)
+    def tokens(self, data: Path) -> Prepared:
+        return prepare(data, self.tokenizer, self.scoring.max_length, self.cache)
 
     def verify(self) -> None:
         own = self.numerics
@@ -153,7 +155,7 @@ class Scorer:
 
         options, data = self.options, self.paths.noisy_data
         records = read_records(data)
-        prompts = [(r.id, r.source, tokens.prompt_text(self.tokenizer, r.prompt) if r.prompt else "") for r in records]
+        prompts = [(r.id, r.source, prompt_text(self.tokenizer, r.prompt) if r.prompt else "") for r in records]
         folder = self.paths.signals("rouge1") / f"{state}-generations"
         length, batch, what = options.max_new_tokens, options.generation_batch, f"generate {state}"
         generate(model, self.tokenizer, prompts, folder, length, batch, what, about)

@@ -1,4 +1,4 @@
-"""data/tokens.py on small tokenizers of each kind: one text, one BOS, the template's own end, the prompt's tokens."""
+"""Rendering and tokens on small tokenizers of each kind: one text, one BOS, the own end, the prompt's tokens."""
 
 import string
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from forgetfilter.data.tokens import encode, encode_prompts, first_tokens, learned_end, prompt_text, render
+from forgetfilter.data.rendering import learned_end, prompt_text, render
+from forgetfilter.data.tokens import encode, encode_prompts, first_tokens
 from forgetfilter.errors import UserError
 
 SENTENCES = ["the cat sat on the mat", "Most birds are quite nice: A yes", "[INST] how many [/INST] Most", "USER: A b"]

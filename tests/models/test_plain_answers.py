@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from forgetfilter.data.tokens import encode, prompt_text, split_prompts
+from forgetfilter.data.rendering import prompt_text
+from forgetfilter.data.tokens import encode, split_prompts
 from forgetfilter.models.generation import generate_batch
 from forgetfilter.models.plain_answers import by_own_settings, opening, plain_settings
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forgetfilter.config.load import load_config
-from forgetfilter.data import tokens
+from forgetfilter.data import token_files
 from forgetfilter.data.records import make_records, write_records
 from forgetfilter.models.prepare import prepare_tokens
 from forgetfilter.models.settings import ModelSettings
@@ -55,7 +55,7 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
 
 def _tokenise(folder: str, notes: str) -> None:
     """A rank: says so where it is the one that tokenises."""
-    write = tokens._write
+    write = token_files._write
 
     def noted(*args: Any) -> Any:
         with open(notes, "a") as file:
@@ -63,7 +63,7 @@ def _tokenise(folder: str, notes: str) -> None:
         return write(*args)
 
     run = Run.open(Path(folder))
-    tokens._write = noted  # type: ignore[assignment]
+    token_files._write = noted  # type: ignore[assignment]
     assert len(prepare_tokens(ModelSettings.of(run.config), run.noisy_data, run.config.data.max_length)) == 3
 
 

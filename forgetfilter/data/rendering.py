@@ -1,0 +1,126 @@
+"""Messages to one text, as the model reads it: what the chat template makes of them, and what of it is learned."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from forgetfilter.data.kept_turns import KEY, check_answer, check_turns, holds_system
+from forgetfilter.data.records import Message
+from forgetfilter.errors import UserError
+
+STAND_IN = "Answer4f2a"  # in the place of an answer, to see what a template writes after it
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An example as one text, as the model reads it."""
+
+    text: str
+    start: int
+    """The first character that is learned; all before it is the prompt."""
+    ends: bool
+    """Whether the text ends with its end token; otherwise the tokenizer's EOS follows it."""
+    plain: bool
+    """Whether no chat template made it, so that the tokenizer puts its own first token (BOS) before it."""
+
+
+def render(tokenizer: Any, messages: list[Message]) -> Rendered:
+    """The whole example up to where the model has to stop. What is learned begins where the answer does.
+
+    The end of an answer is where the template's own text after it begins, never where the answer mentions an end
+    token: what follows a stand-in for the answer is what follows every answer. Its first special token (`<|im_end|>`,
+    `<|eot_id|>`, `</s>`, ...) ends the turn, and is learned; without one EOS is. Plain text (one assistant message) has
+    no prompt and no template. Without a chat template the turns are joined by blank lines.
+    """
+    prompt, answer = messages[:-1], messages[-1]["content"]
+    if not prompt:
+        return Rendered(answer, 0, ends=False, plain=True)
+    if not tokenizer.chat_template:
+        text = prompt_text(tokenizer, prompt)
+        return Rendered(text + answer, len(text), ends=False, plain=True)
+    text = _apply(tokenizer, prompt, add_generation_prompt=True)
+    _, after = _around_the_answer(tokenizer, prompt, text)
+    check_turns(text, prompt)
+    whole = _apply(tokenizer, messages)
+    if not whole.startswith(text):
+        raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
+    if not whole.endswith(after):
+        raise UserError(f"{KEY}: what follows an answer depends on the answer, so where it ends cannot be told")
+    body = whole[: len(whole) - len(after)]
+    check_answer(body[len(text) :], answer)
+    if end := _first_special(tokenizer, after):
+        return Rendered(body + after[: after.index(end) + len(end)], len(text), ends=True, plain=False)
+    return Rendered(body + after.rstrip(), len(text), ends=False, plain=False)
+
+
+def _around_the_answer(tokenizer: Any, prompt: list[Message], text: str) -> tuple[str, str]:
+    """What the template writes before and after an answer to this prompt. UserError where it leaves the answer out."""
+    whole = _apply(tokenizer, [*prompt, {"role": "assistant", "content": STAND_IN}])
+    if not whole.startswith(text):
+        raise UserError(f"{KEY}: it renders the prompt otherwise once the answer follows")
+    before, found, after = whole[len(text) :].rpartition(STAND_IN)
+    if not found:
+        raise UserError(f"{KEY}: it leaves out the answer, so nothing could be learned")
+    return before, after
+
+
+def _first_special(tokenizer: Any, text: str) -> str | None:
+    """The special token that comes first in a text."""
+    found = [(text.index(token), -len(token), token) for token in _special_tokens(tokenizer) if token in text]
+    return min(found)[-1] if found else None
+
+
+@functools.lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> frozenset[str]:
+    return frozenset(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special and str(token))
+
+
+def learned_end(tokenizer: Any) -> int:
+    """The token with which a chat's answers end, and which is learned: the template's end of turn, else EOS."""
+    _, after = _around_any_answer(tokenizer)
+    end = _first_special(tokenizer, after)
+    return int(tokenizer.eos_token_id if end is None else tokenizer.convert_tokens_to_ids(end))
+
+
+def learned_opening(tokenizer: Any) -> str:
+    """What the template writes before every answer, and is learned with it: Llama 2's blank, Qwen 3's empty thought."""
+    before, _ = _around_any_answer(tokenizer)
+    return before
+
+
+def _around_any_answer(tokenizer: Any) -> tuple[str, str]:
+    """As `_around_the_answer`, of a plain question; nothing without a template."""
+    if not tokenizer.chat_template:
+        return "", ""
+    prompt: list[Message] = [{"role": "user", "content": "a"}]
+    return _around_the_answer(tokenizer, prompt, prompt_text(tokenizer, prompt))
+
+
+def check_template(tokenizer: Any, system_prompt: str) -> None:
+    """UserError where the template takes no question with its answer, or not the system prompt of the evaluation."""
+    chat: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    render(tokenizer, chat)
+    if system_prompt:
+        asked: list[Message] = [{"role": "system", "content": system_prompt}, *chat[:1]]
+        try:
+            text = prompt_text(tokenizer, asked)
+        except UserError as error:
+            raise UserError(f"eval.system_prompt: the model's chat template does not take it ({error})") from error
+        if not holds_system(text, asked):
+            raise UserError("eval.system_prompt: the model's chat template leaves it out, so it would change nothing")
+
+
+def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
+    """What the model is given to answer. UserError where the template leaves out a turn that is no system turn."""
+    if not tokenizer.chat_template:
+        return "".join(message["content"] + "\n\n" for message in prompt)
+    text = _apply(tokenizer, prompt, add_generation_prompt=True)
+    check_turns(text, prompt)
+    return text
+
+
+def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except Exception as error:  # whatever a Jinja template raises
+        raise UserError(f"{KEY}: it fails ({(str(error) or type(error).__name__).splitlines()[0]})") from error
