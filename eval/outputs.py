@@ -19,7 +19,7 @@ from forgetfilter.data.records import Message, clean
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.models.generation import Prompt, generate, identity, is_complete, read_generations
+from forgetfilter.models.generation import Answering, Prompt, generate, is_complete, read_generations
 from forgetfilter.models.limits import check_prompts, limits_in
 from forgetfilter.models.sampling import Sampling, sample_ids
 from forgetfilter.process.distributed import World, any_rank, barrier
@@ -84,7 +84,9 @@ def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> b
 
 def lacks_answers(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
     """Whether a generated answer is not there yet."""
-    return suite.generates and not is_complete(folder / "generations", _generation_identity(suite, rows, asking))
+    if not suite.generates:
+        return False
+    return not is_complete(folder / "generations", _answering(suite, asking).identity(_prompts(rows, asking)))
 
 
 def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
@@ -103,9 +105,8 @@ def answer(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Aski
     """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
     _drop_scores(folder, asking)
     _tell_left_out(rows, asking, what)
-    options = (asking.max_new_tokens, asking.generation_batch, what, _answering(asking))
-    sampling = asking.sampling if suite.sampled else None
-    generate(model, asking.tokenizer, _prompts(rows, asking), folder / "generations", *options, sampling, asking.cache)
+    how = _answering(suite, asking)
+    generate(model, asking.tokenizer, _prompts(rows, asking), folder / "generations", how, what)
 
 
 def _drop_scores(folder: Path, asking: Asking) -> None:
@@ -115,9 +116,10 @@ def _drop_scores(folder: Path, asking: Asking) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _answering(asking: Asking) -> dict[str, Any]:
-    """What makes the answers, for their manifest."""
-    return asking.model if asking.backend == "transformers" else {**asking.model, "backend": asking.backend}
+def _answering(suite: Suite, asking: Asking) -> Answering:
+    made_by = asking.model if asking.backend == "transformers" else {**asking.model, "backend": asking.backend}
+    sampling = asking.sampling if suite.sampled else None
+    return Answering(asking.max_new_tokens, asking.generation_batch, sampling, made_by, asking.cache)
 
 
 def read_outputs(suite: Suite, rows: list[Row], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:
@@ -178,11 +180,6 @@ def _tell_left_out(rows: list[Row], asking: Asking, what: str) -> None:
     lost = sum(not holds_system(_prompt_text(row, asking), _turns(row, asking)) for row in rows)
     if lost and asking.world.is_main:
         console.print(f"{what}: the chat template leaves out the system turn of {lost} prompts: they are asked without")
-
-
-def _generation_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
-    options = (asking.max_new_tokens, asking.generation_batch, _answering(asking))
-    return identity(_prompts(rows, asking), *options, asking.sampling if suite.sampled else None)
 
 
 def _likelihood_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:

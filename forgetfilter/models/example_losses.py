@@ -103,60 +103,79 @@ def attach(
     layer = model.get_output_embeddings()  # type: ignore[operator]
     if layer is None:
         raise UserError("model.name: the model has no output layer, so it is no causal language model")
-    changes = LogitChanges(model)
-    head = _Head(layer, changes)
-    unread = () if _takes_more(model) else SPANS
-    current: dict[str, Any] = {}
-
-    def before(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if "loss_positions" not in kwargs:
-            return args, kwargs
-        current.update({key: kwargs.pop(key) for key in EXTRAS if key in kwargs})
-        for key in ("labels", *unread):
-            kwargs.pop(key, None)
-        current["items"] = kwargs.pop("num_items_in_batch", None)
-        head.targets = (current["loss_positions"], current["loss_targets"])
-        head.choices = [] if tokenwise else None
-        changes.turn_off()
-        return args, kwargs | {"use_cache": False}
-
-    def after(module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        if head.targets is None:
-            return output
-        extras = dict(current)
-        head.targets = None
-        changes.turn_on()
-        current.clear()
-        # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
-        # the backward pass on the head's output.
-        losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
-        assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
-        examples = _by_example(losses.detach(), extras)
-        if head.choices is not None:
-            _check_untouched(head.made, losses)
-            examples.tokens = losses.detach()
-            examples.correct = torch.cat([*head.choices, losses.new_zeros(0, dtype=torch.bool)])
-        if sink is not None:
-            sink(examples)
-        total = losses.sum()
-        if extras["items"] is not None:
-            loss = total / extras["items"]
-        else:
-            loss = total / (extras["norm"] if "norm" in extras else max(1, len(losses)))
-        return {"loss": loss, "example_losses": examples}
-
+    attached = _Attachment(model, layer, sink, tokenwise)
     handles = [
-        model.register_forward_pre_hook(before, with_kwargs=True),
-        model.register_forward_hook(after, with_kwargs=True),
+        model.register_forward_pre_hook(attached.before, with_kwargs=True),
+        model.register_forward_hook(attached.after, with_kwargs=True),
     ]
 
     def detach() -> None:
         for handle in handles:
             handle.remove()
-        changes.turn_on()  # where a forward pass did not end
+        attached.changes.turn_on()  # where a forward pass did not end
         layer.__dict__.pop("forward", None)
 
     return detach
+
+
+class _Attachment:
+    """What happens before and after a forward pass of a model; between the two its head returns losses."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layer: torch.nn.Module,
+        sink: Callable[[ExampleLosses], None] | None,
+        tokenwise: bool,
+    ):
+        self.changes = LogitChanges(model)
+        self.head = _Head(layer, self.changes)
+        self.sink, self.tokenwise = sink, tokenwise
+        self.unread = ("labels",) if _takes_more(model) else ("labels", *SPANS)
+        self.extras: dict[str, Any] = {}  # of the batch that passes
+
+    def before(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Takes from a batch what the model must not see, and has the head return losses."""
+        if "loss_positions" not in kwargs:
+            return args, kwargs
+        self.extras = {key: kwargs.pop(key) for key in EXTRAS if key in kwargs}
+        for key in self.unread:
+            kwargs.pop(key, None)
+        self.extras["items"] = kwargs.pop("num_items_in_batch", None)
+        self.head.targets = (self.extras["loss_positions"], self.extras["loss_targets"])
+        self.head.choices = [] if self.tokenwise else None
+        self.changes.turn_off()
+        return args, kwargs | {"use_cache": False}
+
+    def after(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+        """Gives the losses of the batch's examples in the place of the model's output."""
+        if self.head.targets is None:
+            return output
+        extras, self.extras, self.head.targets = self.extras, {}, None
+        self.changes.turn_on()
+        # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
+        # the backward pass on the head's output.
+        losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
+        assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
+        examples = self._examples(losses.detach(), extras)
+        if self.sink is not None:
+            self.sink(examples)
+        return {"loss": losses.sum() / _divisor(extras, len(losses)), "example_losses": examples}
+
+    def _examples(self, losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
+        examples = _by_example(losses, extras)
+        if self.head.choices is not None:
+            _check_untouched(self.head.made, losses)
+            examples.tokens = losses
+            examples.correct = torch.cat([*self.head.choices, losses.new_zeros(0, dtype=torch.bool)])
+        return examples
+
+
+def _divisor(extras: dict[str, Any], num_tokens: int) -> Any:
+    """What the sum of the losses is divided by: the label tokens of the whole step, where the batch or caller says."""
+    if extras["items"] is not None:
+        return extras["items"]
+    return extras.get("norm", max(1, num_tokens))
 
 
 def _check_untouched(made: torch.Tensor | None, returned: torch.Tensor) -> None:

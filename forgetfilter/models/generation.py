@@ -9,7 +9,7 @@ run makes it again; it then is what its first batch gave, which in low precision
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,46 +48,60 @@ SCHEMA = pa.schema(
 )
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    folder: Path,
-    max_new_tokens: int,
-    batch_size: int,
-    what: str,
-    manifest: dict[str, Any] | None = None,
-    sampling: Sampling | None = None,
-    cache: Path | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Answering:
+    """How prompts are answered."""
+
+    max_new_tokens: int
+    batch_size: int
+    sampling: Sampling | None = None
+    """Greedy without one; with one a prompt has as many answers, whose ids are those of `sample_ids`."""
+    manifest: dict[str, Any] = field(default_factory=dict)
+    """What the answers depend on besides: model, adapter, template, ..."""
+    cache: Path | None = None
+    """Where answers are kept for other runs, and found."""
+
+    @property
+    def samples(self) -> int:
+        return self.sampling.samples if self.sampling else 1
+
+    def identity(self, prompts: Sequence[Prompt]) -> str:
+        """The hash of all that the answers depend on."""
+        cleaned = [[id_, source, clean(text)] for id_, source, text in prompts]
+        drawn = [asdict(self.sampling)] if self.sampling else []
+        return sha256_value([CODE_VERSION, cleaned, self.max_new_tokens, self.batch_size, self.manifest, *drawn])
+
+    def kept(self) -> Path | None:
+        """Where answers of this model and these settings are kept, for any batch and whatever a run calls the model."""
+        if self.cache is None:
+            return None
+        about = {key: value for key, value in self.manifest.items() if key != "state"}
+        drawn = (
+            {key: value for key, value in asdict(self.sampling).items() if key != "samples"} if self.sampling else None
+        )
+        return self.cache / "generations" / sha256_value([CODE_VERSION, self.max_new_tokens, about, drawn])[:32]
+
+
+def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path, how: Answering, what: str) -> None:
     """Writes the answers to all prompts to shards below `folder`; to be called by every rank.
 
-    Greedy, or by `sampling`, whose ids are those of `sample_ids`. `manifest` names what the answers depend on beside
-    the arguments (model, adapter, template, ...). Batches that whole shards already hold are left out, whatever world
-    size wrote them, and so are answers in the `cache`. Raises Stopped after a signal, with every finished batch saved.
+    Batches that whole shards already hold are left out, whatever world size wrote them, and so are answers in the
+    cache. Raises Stopped after a signal, with every finished batch saved.
     """
     here = world()
-    wanted = identity(prompts, max_new_tokens, batch_size, manifest, sampling)
+    wanted = how.identity(prompts)
     if here.is_main:
         begin(folder, wanted)
+        say_left_out(model, what)
     barrier()
-    encoded = encode_prompts(tokenizer, [text for _, _, text in prompts])
-    named = (f"{what}, prompt {id_[:12]}" for id_, _, _ in prompts)
-    check_prompts(zip(named, encoded), tokenizer, limits_in(model.config))
-    lengths = [len(ids) for ids in encoded]
-    cut = sum(length > _room(model, max_new_tokens) for length in lengths)
+    lengths = _lengths(model, tokenizer, prompts, what)
+    cut = sum(length > _room(model, how.max_new_tokens) for length in lengths)
     if cut and here.is_main:
         console.print(f"{what}: {cut} of {len(prompts)} prompts do not fit into the context, and lose their beginning")
-    if here.is_main:
-        say_left_out(model, what)
-    samples = sampling.samples if sampling else 1
-    ids = sample_ids([id_ for id_, _, _ in prompts], samples)
-    prompts = [(id_, *prompts[place // samples][1:]) for place, id_ in enumerate(ids)]
-    numbers = draws([text for _, _, text in prompts], sampling, max_new_tokens) if sampling else torch.empty(0)
-    plan = plan_batches([length for length in lengths for _ in range(samples)], batch_size)
-    place = _kept_folder(cache, max_new_tokens, manifest, sampling)
-    keys = [sha256_value([clean(text), number % samples]) for number, (_, _, text) in enumerate(prompts)]
-    known = shared(read_kept(place, set(keys)) if place and here.is_main else {})
+    ids = sample_ids([id_ for id_, _, _ in prompts], how.samples)
+    asked = [(id_, *prompts[place // how.samples][1:]) for place, id_ in enumerate(ids)]
+    plan = plan_batches([length for length in lengths for _ in range(how.samples)], how.batch_size)
+    work = _Work(model, tokenizer, asked, how)
     done = finished_steps(folder)
     barrier()  # nobody writes before everybody has read
     todo = [step for step in range(len(plan)) if step not in done]
@@ -95,38 +109,52 @@ def generate(
         for first in range(0, len(todo), here.size):  # the same number of rounds on every rank
             if first + here.rank < len(todo):
                 step = todo[first + here.rank]
-                new = [row for row in plan[step] if keys[row] not in known]
-                texts = [prompts[row][2] for row in new]
-                drawn = (numbers[new], sampling.temperature, sampling.top_p) if sampling else None
-                made = dict(zip(new, generate_batch(model, tokenizer, texts, max_new_tokens, drawn))) if new else {}
-                answers = [made[row] if row in made else known[keys[row]] for row in plan[step]]
-                batch = [prompts[row] for row in plan[step]]
-                write_shard(shard_path(folder, here.rank, step), _table(batch, answers, here.rank, step))
+                write_shard(shard_path(folder, here.rank, step), _table(*work.answers(plan[step]), here.rank, step))
             meter.advance(min(here.size, len(todo) - first))
             interrupts.stop_if_requested(what)
     barrier()
     if here.is_main:
-        frame = read_generations(folder, ids)
-        if place:
-            rows = {key: answer for key, *answer in zip(keys, frame["text"], frame["num_tokens"]) if key not in known}
-            keep(
-                place, {key: tuple(answer) for key, answer in rows.items()}, {"text": pl.String, "num_tokens": pl.Int32}
-            )
-        about = {"identity": wanted, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "cut": cut}
-        about |= {"sampling": asdict(sampling)} if sampling else {}
-        write_manifest(folder, {**(manifest or {}), **about, "rows": len(prompts), "world_size": here.size})
+        work.keep(read_generations(folder, ids))
+        about = {"identity": wanted, "max_new_tokens": how.max_new_tokens, "batch_size": how.batch_size, "cut": cut}
+        about |= {"sampling": asdict(how.sampling)} if how.sampling else {}
+        write_manifest(folder, {**how.manifest, **about, "rows": len(asked), "world_size": here.size})
     barrier()
 
 
-def _kept_folder(
-    cache: Path | None, max_new_tokens: int, manifest: dict[str, Any] | None, sampling: Sampling | None
-) -> Path | None:
-    """Where answers of this model and these settings are kept: whatever the run calls the model, and for any batch."""
-    if cache is None:
-        return None
-    about = {key: value for key, value in (manifest or {}).items() if key != "state"}
-    drawn = {key: value for key, value in asdict(sampling).items() if key != "samples"} if sampling else None
-    return cache / "generations" / sha256_value([CODE_VERSION, max_new_tokens, about, drawn])[:32]
+class _Work:
+    """The prompts, once a sample, and what earlier runs answered to them. To be made by every rank."""
+
+    def __init__(self, model: Any, tokenizer: Any, prompts: list[Prompt], how: Answering):
+        self.model, self.tokenizer, self.prompts, self.how = model, tokenizer, prompts, how
+        texts = [text for _, _, text in prompts]
+        self.numbers = draws(texts, how.sampling, how.max_new_tokens) if how.sampling else torch.empty(0)
+        self.keys = [sha256_value([clean(text), number % how.samples]) for number, text in enumerate(texts)]
+        place = how.kept()
+        self.known = shared(read_kept(place, set(self.keys)) if place and world().is_main else {})
+
+    def answers(self, rows: list[int]) -> tuple[list[Prompt], list[tuple[str, int]]]:
+        """The prompts and the answers of a batch: those that are kept, and the others made now."""
+        sampling, new = self.how.sampling, [row for row in rows if self.keys[row] not in self.known]
+        drawn = (self.numbers[new], sampling.temperature, sampling.top_p) if sampling else None
+        texts, length = [self.prompts[row][2] for row in new], self.how.max_new_tokens
+        made = dict(zip(new, generate_batch(self.model, self.tokenizer, texts, length, drawn))) if new else {}
+        found = [made[row] if row in made else self.known[self.keys[row]] for row in rows]
+        return [self.prompts[row] for row in rows], found
+
+    def keep(self, frame: pl.DataFrame) -> None:
+        """Puts the answers that were made now into the cache, from the table of all."""
+        if place := self.how.kept():
+            pairs = zip(self.keys, zip(frame["text"], frame["num_tokens"]))
+            new = {key: answer for key, answer in pairs if key not in self.known}
+            keep(place, new, {"text": pl.String, "num_tokens": pl.Int32})
+
+
+def _lengths(model: Any, tokenizer: Any, prompts: Sequence[Prompt], what: str) -> list[int]:
+    """Tokens of each prompt. UserError for one that the model cannot read."""
+    encoded = encode_prompts(tokenizer, [text for _, _, text in prompts])
+    named = (f"{what}, prompt {id_[:12]}" for id_, _, _ in prompts)
+    check_prompts(zip(named, encoded), tokenizer, limits_in(model.config))
+    return [len(ids) for ids in encoded]
 
 
 def generate_batch(
@@ -171,19 +199,6 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Row numbers by batch: sorted by tokens, equal lengths in the order of the data."""
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def identity(
-    prompts: Sequence[Prompt],
-    max_new_tokens: int,
-    batch_size: int,
-    manifest: dict[str, Any] | None = None,
-    sampling: Sampling | None = None,
-) -> str:
-    """The hash of all that the answers depend on."""
-    cleaned = [[id_, source, clean(text)] for id_, source, text in prompts]
-    drawn = [asdict(sampling)] if sampling else []
-    return sha256_value([CODE_VERSION, cleaned, max_new_tokens, batch_size, manifest or {}, *drawn])
 
 
 def is_complete(folder: Path, wanted: str) -> bool:
