@@ -5,6 +5,7 @@ import json
 
 import polars as pl
 import pytest
+import torch
 from forgetfilter.eval import harness
 from forgetfilter.eval.__main__ import main
 
@@ -139,3 +140,30 @@ def test_tasks_alone_need_no_prompts(tmp_path, toy_folder, own_tasks):
         cli.main(["eval", str(file)])
     assert (tmp_path / "run/eval/base/lm_eval-toy_choice/metrics.json").exists()
     assert load_config(file).only_evaluates
+
+
+@needs_it
+def test_a_task_is_answered_by_none_of_the_models_own_settings(toy_folder, tmp_path):
+    # Four questions to answer freely: suppressed tokens that come with the model change no answer, and stay its own.
+    from forgetfilter.models.loading import load_base, load_tokenizer
+
+    rows = [{"question": f"Q{n}? aaaa", "answer": "a"} for n in range(4)]
+    (tmp_path / "free.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "free.yaml").write_text(
+        "task: toy_free\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path}/free.jsonl}}}}\n"
+        "test_split: test\noutput_type: generate_until\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
+        "generation_kwargs: {max_gen_toks: 8, until: ['never']}\n"
+        "metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]\n"
+    )
+    config = HarnessConfig(tasks=["toy_free"], include_path=str(tmp_path))
+    model, tokenizer = load_base(toy_folder, "float32", "sdpa", torch.device("cpu")), load_tokenizer(toy_folder, None)
+
+    def answers():
+        found = harness._evaluated(model, tokenizer, "toy_free", harness.task_manager(config), config, ("", 2))
+        return [sample["resps"] for sample in found["samples"]["toy_free"]]
+
+    plain = answers()
+    said = {token for sample in plain for token in tokenizer(sample[0][0])["input_ids"]}
+    model.generation_config.suppress_tokens = sorted(said)
+    assert answers() == plain and model.generation_config.suppress_tokens == sorted(said)
