@@ -19,7 +19,7 @@ from forgetfilter.data.records import Message, clean
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
-from forgetfilter.models.generation import Answering, Prompt, generate, is_complete, read_generations
+from forgetfilter.models.generation import Decoding, Prompt, generate, is_complete, read_generations
 from forgetfilter.models.limits import check_prompts, limits_in
 from forgetfilter.models.sampling import Sampling, sample_ids
 from forgetfilter.process.distributed import World, any_rank, barrier
@@ -86,7 +86,7 @@ def lacks_answers(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -
     """Whether a generated answer is not there yet."""
     if not suite.generates:
         return False
-    return not is_complete(folder / "generations", _answering(suite, asking).identity(_prompts(rows, asking)))
+    return not is_complete(folder / "generations", _decoding(suite, asking).identity(_prompts(rows, asking)))
 
 
 def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
@@ -105,7 +105,7 @@ def answer(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Aski
     """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
     _drop_scores(folder, asking)
     _tell_left_out(rows, asking, what)
-    how = _answering(suite, asking)
+    how = _decoding(suite, asking)
     generate(model, asking.tokenizer, _prompts(rows, asking), folder / "generations", how, what)
 
 
@@ -116,10 +116,10 @@ def _drop_scores(folder: Path, asking: Asking) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _answering(suite: Suite, asking: Asking) -> Answering:
+def _decoding(suite: Suite, asking: Asking) -> Decoding:
     made_by = asking.model if asking.backend == "transformers" else {**asking.model, "backend": asking.backend}
     sampling = asking.sampling if suite.sampled else None
-    return Answering(asking.max_new_tokens, asking.generation_batch, sampling, made_by, asking.cache)
+    return Decoding(asking.max_new_tokens, asking.generation_batch, sampling, made_by, asking.cache)
 
 
 def read_outputs(suite: Suite, rows: list[Row], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:

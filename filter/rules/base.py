@@ -112,6 +112,8 @@ class Rule:
     """Values of the first setting that make a curve; None where it has no number to vary."""
     replaces: Mapping[str, str] = field(default_factory=dict)
     """A setting: the one whose place it takes where it is not null."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """A setting that must not be empty: what the user is asked to put into it."""
     fewest_probes: int = 0
     """Probes without which it cannot decide; 0 where it needs none."""
     automatic: bool = False

@@ -29,4 +29,10 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
     return Verdict(drop, reason)
 
 
-RULE = Rule(name="source_budget", settings=("source_budget",), apply=apply, doc="a share of each named source")
+RULE = Rule(
+    name="source_budget",
+    settings=("source_budget",),
+    apply=apply,
+    doc="a share of each named source",
+    needs={"source_budget": "name at least one source and its share to drop"},
+)

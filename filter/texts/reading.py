@@ -27,6 +27,7 @@ from forgetfilter.process.exit_codes import guard
 from forgetfilter.process.launch import launch
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.process.progress import progress
+from forgetfilter.score.distances import distance
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
 
@@ -120,16 +121,7 @@ def _work(column: str, paths: RunPaths) -> Callable[[list[Record]], NDArray[Any]
         return lambda records: space.cluster(space.embed(_texts(records)))
     safe = paths.safe_data
     trusted = space.embed(_texts(islice(read_records(safe), SAMPLE)) if safe.exists() else [])
-    return lambda records: _distance(space.embed(_texts(records)), trusted)
-
-
-def _distance(points: NDArray[np.float64], trusted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 less the largest cosine to a trusted row, [n]; NaN without any."""
-    if not len(trusted):
-        return np.full(len(points), np.nan)
-    step = max(1, 20_000_000 // len(trusted))  # 160 MB of cosines at a time
-    largest = [(points[start : start + step] @ trusted.T).max(1) for start in range(0, len(points), step)]
-    return 1 - np.concatenate(largest)
+    return lambda records: distance(space.embed(_texts(records)), trusted)
 
 
 def _profanity(records: list[Record]) -> NDArray[np.float64]:

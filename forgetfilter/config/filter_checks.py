@@ -62,9 +62,9 @@ def _check_rule(config: Config) -> None:
         enough = config.has_probes and not given_few
         if not enough:
             raise UserError(f"{asked} needs at least {fewest} probes: set {probes_key(config)}, and run again")
-    for key in RULES.get(config.filtering.rule, "filter.rule").settings:
-        if getattr(given, key) == {}:
-            raise UserError(f"filter.{key} is empty: name at least one source and its share to drop")
+    for key, way in RULES.get(config.filtering.rule, "filter.rule").needs.items():
+        if not getattr(given, key):
+            raise UserError(f"filter.{key} is empty: {way}")
 
 
 def _owner(key: str) -> Rule | None:

@@ -53,6 +53,10 @@ class Rule(Named, Protocol):
         """A setting: the one whose place it takes where it is not null."""
 
     @property
+    def needs(self) -> Mapping[str, str]:
+        """A setting that must not be empty: what the user is asked to put into it."""
+
+    @property
     def fewest_probes(self) -> int:
         """Probes without which it cannot decide; 0 where it needs none."""
 

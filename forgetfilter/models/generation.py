@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Answering:
+class Decoding:
     """How prompts are answered."""
 
     max_new_tokens: int
@@ -82,7 +82,7 @@ class Answering:
         return self.cache / "generations" / sha256_value([CODE_VERSION, self.max_new_tokens, about, drawn])[:32]
 
 
-def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path, how: Answering, what: str) -> None:
+def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path, how: Decoding, what: str) -> None:
     """Writes the answers to all prompts to shards below `folder`; to be called by every rank.
 
     Batches that whole shards already hold are left out, whatever world size wrote them, and so are answers in the
@@ -124,7 +124,7 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path
 class _Work:
     """The prompts, once a sample, and what earlier runs answered to them. To be made by every rank."""
 
-    def __init__(self, model: Any, tokenizer: Any, prompts: list[Prompt], how: Answering):
+    def __init__(self, model: Any, tokenizer: Any, prompts: list[Prompt], how: Decoding):
         self.model, self.tokenizer, self.prompts, self.how = model, tokenizer, prompts, how
         texts = [text for _, _, text in prompts]
         self.numbers = draws(texts, how.sampling, how.max_new_tokens) if how.sampling else torch.empty(0)

@@ -7,18 +7,21 @@ go on from whole shards. The safe set's vectors are in memory, of the noisy data
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
+from numpy.typing import NDArray
 
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.storage.shards import scan_shards
 from forgetfilter.storage.steps import write_steps
 
+if TYPE_CHECKING:
+    import torch  # the filter, which has vectors of its own, measures their distance without it
+
 _STEP = pa.field("step", pa.int32())
-SAFE_ROWS = 65_536  # compared at a time
+COSINES = 20_000_000  # in memory at a time
 VECTORS = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32())), _STEP])
 
 
@@ -28,7 +31,7 @@ class Side:
 
     steps: int
     """Parts in which it is gone through, the same for any world size."""
-    unit: Callable[[int], tuple[Any, torch.Tensor]]
+    unit: Callable[[int], tuple[Any, "torch.Tensor"]]
     """(ids [E], unit vectors [E, dimensions]) of a step's rows, float32; NaN for a row that has none."""
 
 
@@ -41,34 +44,35 @@ def write_distances(
     """
     schema = pa.schema([("id", pa.string()), (column, pa.float64()), _STEP])
 
-    def walk(side: Side, to: Path, schema: pa.Schema, values: Callable[[torch.Tensor], pa.Array], name: str) -> None:
+    def walk(side: Side, to: Path, schema: pa.Schema, values: Callable[[NDArray[Any]], pa.Array], name: str) -> None:
         def compute(step: int) -> pa.Table:
             ids, unit = side.unit(step)
-            return pa.table([ids, values(unit), np.full(len(ids), step)], names=schema.names).cast(schema)
+            vectors = unit.float().cpu().numpy()
+            return pa.table([ids, values(vectors), np.full(len(ids), step)], names=schema.names).cast(schema)
 
         write_steps(side.steps, compute, to, schema, shard_rows, world, f"{what} {name}")
         barrier()
 
-    walk(safe, folder / "safe", VECTORS, lambda unit: pa.array(list(unit.float().cpu().numpy())), "safe")
-    trusted = _trusted(folder / "safe").to(world.device)
+    walk(safe, folder / "safe", VECTORS, lambda unit: pa.array(list(unit)), "safe")
+    trusted = _trusted(folder / "safe")
     walk(noisy, folder, schema, lambda unit: pa.array(distance(unit, trusted)), "noisy")
 
 
-def distance(unit: torch.Tensor, trusted: torch.Tensor) -> np.ndarray[Any, Any]:
-    """[E] of unit vectors [E, dimensions] to the nearest of [S, dimensions]; NaN where S is 0.
+def distance(unit: NDArray[Any], trusted: NDArray[Any]) -> NDArray[np.float64]:
+    """[E] of unit vectors [E, dimensions]: 1 less the largest cosine to one of [S, dimensions]; NaN where S is 0.
 
     Example: cosines 0.1, 0.7 and -0.2 give 0.3.
     """
     if not len(trusted):
         return np.full(len(unit), np.nan)
-    parts = [(unit @ part.T).max(dim=1).values for part in torch.split(trusted, SAFE_ROWS)]
-    nearest = torch.stack(parts).max(dim=0).values
-    found: np.ndarray[Any, Any] = (1 - nearest.double()).cpu().numpy()
-    return found
+    step = max(1, COSINES // len(trusted))
+    nearest = [(unit[start : start + step] @ trusted.T).max(1) for start in range(0, len(unit), step)]
+    return 1 - np.concatenate(nearest).astype(np.float64)
 
 
-def _trusted(folder: Path) -> torch.Tensor:
+def _trusted(folder: Path) -> NDArray[Any]:
     """The safe rows' vectors, of those that have one, in the order of their ids."""
     found = scan_shards(folder).sort("id").select("vector").collect()["vector"]
-    values = torch.from_numpy(found.explode().to_numpy(writable=True).reshape(len(found), -1))
-    return values[~values.isnan().any(dim=1)]
+    values: NDArray[Any] = found.explode().to_numpy().reshape(len(found), -1)
+    whole: NDArray[Any] = values[~np.isnan(values).any(1)]
+    return whole

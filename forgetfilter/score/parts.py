@@ -150,14 +150,14 @@ class Scorer:
     def write_rouge(self, state: str, model: torch.nn.Module, about: dict[str, Any]) -> None:
         """The answers of one state, and what ROUGE-1 says of them."""
         from forgetfilter.data.records import read_records
-        from forgetfilter.models.generation import Answering, generate
+        from forgetfilter.models.generation import Decoding, generate
         from forgetfilter.score.rouge import score_rouge
 
         options, data = self.options, self.paths.noisy_data
         records = read_records(data)
         prompts = [(r.id, r.source, prompt_text(self.tokenizer, r.prompt) if r.prompt else "") for r in records]
         folder = self.paths.signals("rouge1") / f"{state}-generations"
-        how = Answering(options.max_new_tokens, options.generation_batch, manifest=about)
+        how = Decoding(options.max_new_tokens, options.generation_batch, manifest=about)
         generate(model, self.tokenizer, prompts, folder, how, f"generate {state}")
         barrier()
         if self.world.is_main:

@@ -14,7 +14,7 @@ from forgetfilter.data.records import clean
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models import generation
 from forgetfilter.models.generation import (
-    Answering,
+    Decoding,
     generate,
     generate_batch,
     is_complete,
@@ -159,7 +159,7 @@ def test_empty_and_too_long_prompts(toy):
 def test_every_prompt_once_with_a_manifest_last(toy, tmp_path):
     # 7 prompts in batches of 3: three shards, each id once, the answers of generate_batch.
     model, tokenizer = toy
-    generate(model, tokenizer, PROMPTS, tmp_path / "g", Answering(6, 3, manifest={"model": "toy"}), "test")
+    generate(model, tokenizer, PROMPTS, tmp_path / "g", Decoding(6, 3, manifest={"model": "toy"}), "test")
     frame = read_generations(tmp_path / "g", [id_ for id_, _, _ in PROMPTS])
     assert frame["id"].to_list() == [f"p{i}" for i in range(7)]
     assert list(zip(frame["text"], frame["num_tokens"])) == generate_batch(model, tokenizer, [p[2] for p in PROMPTS], 6)
@@ -175,7 +175,7 @@ def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, mon
     folder = tmp_path / "g"
     monkeypatch.setattr(interrupts, "_received", [15])
     with pytest.raises(Stopped):
-        generate(model, tokenizer, PROMPTS, folder, Answering(6, 3), "test")
+        generate(model, tokenizer, PROMPTS, folder, Decoding(6, 3), "test")
     assert len(shard_paths(folder)) == 1 and not (folder / "manifest.json").exists()
     monkeypatch.setattr(interrupts, "_received", [])
     (folder / "rank=00000").rename(folder / "rank=00003")
@@ -183,9 +183,9 @@ def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, mon
     monkeypatch.setattr(
         generation, "generate_batch", lambda m, t, texts, *n: done.append(len(texts)) or generate_batch(m, t, texts, *n)
     )
-    generate(model, tokenizer, PROMPTS, folder, Answering(6, 3), "test")
+    generate(model, tokenizer, PROMPTS, folder, Decoding(6, 3), "test")
     assert done == [3, 1]
-    generate(model, tokenizer, PROMPTS, tmp_path / "whole", Answering(6, 3), "test")
+    generate(model, tokenizer, PROMPTS, tmp_path / "whole", Decoding(6, 3), "test")
     assert read_generations(folder).equals(read_generations(tmp_path / "whole"))
 
 
@@ -193,11 +193,11 @@ def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, mon
 def test_answers_of_another_identity_are_made_anew(toy, tmp_path, change):
     # Another prompt, length or model: nothing of the old folder is left.
     model, tokenizer = toy
-    generate(model, tokenizer, PROMPTS, tmp_path, Answering(6, 3, manifest={"model": "a"}), "test")
+    generate(model, tokenizer, PROMPTS, tmp_path, Decoding(6, 3, manifest={"model": "a"}), "test")
     prompts = [(*PROMPTS[0][:2], "other"), *PROMPTS[1:]] if change == "prompt" else PROMPTS
     length, name = (2 if change == "tokens" else 6), ("b" if change == "model" else "a")
     os.utime(shard_paths(tmp_path)[0], ns=(1, 1))
-    generate(model, tokenizer, prompts, tmp_path, Answering(length, 3, manifest={"model": name}), "test")
+    generate(model, tokenizer, prompts, tmp_path, Decoding(length, 3, manifest={"model": name}), "test")
     assert shard_paths(tmp_path)[0].stat().st_mtime_ns != 1
     assert read_generations(tmp_path)["text"].to_list() == [
         text for text, _ in generate_batch(model, tokenizer, [p[2] for p in prompts], length)
@@ -228,7 +228,7 @@ def test_rouge_by_hand():
 def test_rouge_of_generations_is_one_row_an_example(toy, tmp_path):
     # Every reference gets its answer's score, in the references' order; a missing answer is an error.
     model, tokenizer = toy
-    generate(model, tokenizer, PROMPTS, tmp_path / "g", Answering(6, 3), "test")
+    generate(model, tokenizer, PROMPTS, tmp_path / "g", Decoding(6, 3), "test")
     texts = dict(read_generations(tmp_path / "g").select("id", "text").iter_rows())
     references = [(id_, source, f"{texts[id_]} extra") for id_, source, _ in PROMPTS]
     score_rouge(tmp_path / "g", references, tmp_path / "r", {"state": "noisy"})

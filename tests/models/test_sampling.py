@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetfilter.models import generation
-from forgetfilter.models.generation import Answering, generate, read_generations
+from forgetfilter.models.generation import Decoding, generate, read_generations
 from forgetfilter.models.loading import load_base, load_tokenizer
 from forgetfilter.models.sampling import Draw, Sampling, draws, sample_ids
 from forgetfilter.storage.shards import read_manifest
@@ -62,7 +62,7 @@ def test_samples_do_not_depend_on_the_batch(toy: Any, tmp_path: Path) -> None:
     # Three samples of five prompts in batches of 2 and of 15 are the same texts, and not all the same ones.
     sampling = Sampling(3, 1.0, 0.9, seed=0)
     for name, size in (("small", 2), ("large", 15)):
-        generate(*toy, PROMPTS, tmp_path / name, Answering(8, size, sampling), "test")
+        generate(*toy, PROMPTS, tmp_path / name, Decoding(8, size, sampling), "test")
     found = answers(tmp_path / "small", 3)
     asked = read_generations(tmp_path / "small", sample_ids([id_ for id_, _, _ in PROMPTS], 3))["prompt"].to_list()
     assert asked == [text for _, _, text in PROMPTS for _ in range(3)]
@@ -81,7 +81,7 @@ def test_nothing_is_generated_twice(toy: Any, tmp_path: Path, monkeypatch: pytes
 
     def count(prompts: Any, name: str, length: int = 6, sampling: Sampling | None = None, **about: str) -> int:
         asked.clear()
-        how = Answering(length, 2, sampling, {"weights": "w"} | about, tmp_path / "cache")
+        how = Decoding(length, 2, sampling, {"weights": "w"} | about, tmp_path / "cache")
         generate(*toy, prompts, tmp_path / name, how, "test")
         return sum(asked)
 
@@ -99,8 +99,6 @@ def test_nothing_is_generated_twice(toy: Any, tmp_path: Path, monkeypatch: pytes
 
 def test_prompts_that_do_not_fit_are_counted_and_said(toy: Any, tmp_path: Path, capsys: Any) -> None:
     # One of two is longer than the context: it is answered after losing its beginning, and the manifest says so.
-    generate(
-        *toy, [PROMPTS[0], ("long", "made", "the mat " * 600)], tmp_path / "g", Answering(4, 2), "toxicity of base"
-    )
+    generate(*toy, [PROMPTS[0], ("long", "made", "the mat " * 600)], tmp_path / "g", Decoding(4, 2), "toxicity of base")
     assert read_manifest(tmp_path / "g")["cut"] == 1
     assert "toxicity of base: 1 of 2 prompts do not fit into the context" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_distances_are_those_of_all_texts_at_once(tiny_model: Path, tmp_path: Pa
     noisy, safe = (side(encoder, path, 3) for path in paths)
     write_distances(noisy, safe, tmp_path / "found", "far", 5, World(0, 1, 0), "test")
     found = scan_shards(tmp_path / "found").collect()
-    expected = distance(*(torch.cat([encoder.unit([text]) for text in own]) for own in texts))
+    expected = distance(*(torch.cat([encoder.unit([text]) for text in own]).numpy() for own in texts))
     by_id = dict(zip((record.id for record in records), expected))
     assert len(found) == 11 and [by_id[name] for name in found["id"]] == pytest.approx(found["far"].to_list(), abs=1e-5)
 

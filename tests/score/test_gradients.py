@@ -71,6 +71,6 @@ def test_a_sketch_keeps_cosines(adapted: Any) -> None:
 
 def test_distance_is_to_the_nearest_safe_row() -> None:
     # The worked example: cosines 0.1, 0.7, -0.2; without a safe row there is no distance.
-    trusted = torch.tensor([[0.1, 0.0], [0.7, 0.0], [-0.2, 0.0]])
-    assert distance(torch.tensor([[1.0, 0.0]]), trusted).tolist() == pytest.approx([0.3])
-    assert np.isnan(distance(torch.tensor([[1.0, 0.0]]), trusted[:0])).all()
+    trusted = np.array([[0.1, 0.0], [0.7, 0.0], [-0.2, 0.0]])
+    assert distance(np.array([[1.0, 0.0]]), trusted).tolist() == pytest.approx([0.3])
+    assert np.isnan(distance(np.array([[1.0, 0.0]]), trusted[:0])).all()
