@@ -8,7 +8,7 @@ from forgetfilter.config.registry import GUARDS, SUITES
 from forgetfilter.config.schema import EvalConfig, JudgeConfig
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, nearest, without_user
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
 from forgetfilter.models.guard_models import find_guard
@@ -90,7 +90,7 @@ def scoring_settings(evaluation: Evaluation) -> suites.Settings:
 def _judge_identity(judge: JudgeConfig) -> list[object]:
     """What the verdicts depend on, and not how they are asked for."""
     labelled = judge.calibration and [asdict(judge.calibration), fingerprint(judge.calibration)]
-    return [judge.name, judge.model, judge.revision, judge.labels, judge.url, labelled]
+    return [judge.name, judge.model, judge.revision, judge.labels, without_user(judge.url), labelled]
 
 
 def trained(evaluation: Evaluation, model: str) -> Path | None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgetfilter.config.load import to_dict
+from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import EvalConfig, LaunchConfig
 from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
@@ -110,7 +110,7 @@ def settings(run: Run) -> Evaluation:
         config.data.max_length,
         config.data.packing,
         config.launch,
-        partial(tracked, config.tracking, run.folder, "eval", to_dict(config)),
+        partial(tracked, config.tracking, run.folder, "eval", to_written(config)),
     )
 
 

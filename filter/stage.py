@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from forgetfilter.config.load import to_dict
+from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import FilterConfig
 from forgetfilter.process.tracking import Tracker, tracked
 from forgetfilter.storage.run_folder import Run
@@ -52,7 +52,7 @@ class FilterTask(Task, Answering):
 
 def settings(run: Run) -> FilterTask:
     config = run.config
-    track = partial(tracked, config.tracking, run.folder, "filter", to_dict(config))
+    track = partial(tracked, config.tracking, run.folder, "filter", to_written(config))
     return FilterTask(RunPaths(run.folder), run.filtering, config.filter.rule == "auto", config.launch.nodes, track)
 
 

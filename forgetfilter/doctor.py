@@ -8,6 +8,7 @@ import shutil
 import socket
 from dataclasses import dataclass
 
+from forgetfilter.errors import masked
 from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE
 from forgetfilter.models.numerics import compute_dtype
 from forgetfilter.process.tracking import mode
@@ -129,9 +130,10 @@ def _hub_over_http(needed_for: str) -> Fact:
     import urllib.request
 
     address = os.environ.get("HF_ENDPOINT", f"https://{HUB[0]}").rstrip("/")
+    shown = masked(address)
     try:
         request = urllib.request.Request(f"{address}/api/models?limit=1", method="HEAD")
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):
-            return Fact("hub", True, address, needed_for)
+            return Fact("hub", True, shown, needed_for)
     except (OSError, ValueError) as error:  # ValueError: an address that is none
-        return Fact("hub", False, f"{address} is not reachable ({error})", needed_for)
+        return Fact("hub", False, f"{shown} is not reachable ({masked(str(error))})", needed_for)

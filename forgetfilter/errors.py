@@ -1,8 +1,13 @@
 """The exceptions that become exit codes: 2 for the user's mistake, 75 for a stop with everything saved."""
 
+import re
+
 EXIT_USER = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again to go on
 EXIT_LOST = 76  # of a rank alone: another one went away, which is no fault of its own
+
+
+_USER_PART = re.compile(r"(?<=://)[^/?#\s]*@")  # of a URL: a name and a password, or a token
 
 
 class UserError(Exception):
@@ -24,6 +29,16 @@ def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
 def printable(text: str) -> str:
     """Text as it can stand in any line: control, escape and direction characters as U+FFFD, so that none is obeyed."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def without_user(text: str, instead: str = "") -> str:
+    """Text whose URLs have `instead` in the place of a user and a password: `https://me:secret@host` has them."""
+    return _USER_PART.sub(instead, text)
+
+
+def masked(text: str) -> str:
+    """Text as it may be shown and logged: `https://***@host` in the place of a user and a password."""
+    return without_user(text, "***@")
 
 
 def reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, shard_paths
 
 GOLDEN = Path(__file__).parent / "golden" / "pipeline.json"
+SECRETS = {  # where people have them
+    "JUDGE_PASSWORD": "planted-password", "OPENAI_API_KEY": "planted-judge-key", "HF_TOKEN": "hf_planted",
+    "WANDB_API_KEY": "planted-of-wandb-0123456789abcdef0123456", "HTTPS_PROXY": "http://me:planted-proxy@127.0.0.1:9",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def secrets() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SECRETS.items():
+            environment.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +71,7 @@ def write_inputs(folder: Path, model: Path) -> None:
         "filter: {signal: relative_loss_rise, rule: quantile}\n"
         "score: {shard_rows: 6, base: true, tokens: true, noise: true}\n"
         f"eval: {{data: {{harmfulness: {{path: {folder}/harm.jsonl}}, task: {{path: {folder}/task.jsonl}}}}, "
-        "max_new_tokens: 4}\n"
+        "max_new_tokens: 4, judge: {url: 'https://me:${oc.env:JUDGE_PASSWORD}@127.0.0.1/v1'}}\n"
         "tracking: {mode: offline}\n"
     )
 
@@ -113,6 +126,14 @@ def test_every_file_of_the_layout_is_there(finished: Path) -> None:
     assert list((finished / "wandb").rglob("metrics_*.table.json"))
 
 
+def test_no_secret_is_in_the_run_folder(finished: Path) -> None:
+    # Not in config.yaml, the report, the card or W&B's files: each says where the password comes from.
+    held = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    for kind in ("config.yaml", "report.html", "card.json", ".wandb"):
+        assert [path for path in held if path.name.endswith(kind) and b"{oc.env:JUDGE_PASSWORD}" in held[path]], kind
+    assert not [path for path, content in held.items() if b"planted" in content]
+
+
 def test_what_the_scoring_stores_when_asked(finished: Path) -> None:
     # M0's losses, M1's in other batches, and the tokens' rises become signals; float16 keeps the sums to 1%; the same
     # model scored twice differs by float32's rounding only.
@@ -128,8 +149,11 @@ def test_what_the_scoring_stores_when_asked(finished: Path) -> None:
     assert total.to_list() == pytest.approx(before["loss_sum"].to_list(), rel=0.01, abs=0.01)
 
 
-def test_the_same_command_again_does_nothing_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Every stage is skipped; the last line of stdout is the run folder.
+def test_the_same_command_again_does_nothing_again(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every stage is skipped; the last line of stdout is the run folder. A password of today is no other run.
+    monkeypatch.setenv("JUDGE_PASSWORD", "of-today")
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
     with pytest.raises(SystemExit) as end:
         cli.main(["run", str(finished.parent.parent / "config.yaml")])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config.load import to_dict
+from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import Config, LaunchConfig, ScheduleConfig, TrainConfig
 from forgetfilter.files import read_json, sha256_file
 from forgetfilter.models.settings import ModelSettings
@@ -128,7 +128,7 @@ def settings(run: Run, name: str) -> Finetuning:
         config.data.packing,
         config.train,
         config.launch,
-        partial(tracked, config.tracking, run.folder, f"train-{name}", to_dict(config)),
+        partial(tracked, config.tracking, run.folder, f"train-{name}", to_written(config)),
     )
 
 

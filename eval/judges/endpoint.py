@@ -2,7 +2,8 @@
 
 Asked at temperature 0. Too many requests, a server's own error and a time-out are tried again after 1, 2, 4, ...
 seconds or when the server says so; what still fails is missing. A refused key or an unknown model ends the stage. The
-key is read from the environment alone, sent to that server alone (redirects are not followed) and never logged.
+key is read from the environment alone, sent to that server alone (redirects are not followed) and never logged. Without
+a key the user and the password of the URL, if it has them, are sent as basic authentication.
 """
 
 import http.client
@@ -12,13 +13,15 @@ import re
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from forgetfilter.config.schema import JudgeConfig
-from forgetfilter.errors import UserError, plain_label
+from forgetfilter.errors import UserError, plain_label, without_user
 from forgetfilter.files import sha256_value
 from forgetfilter.models.guards.base import Pair, Verdict
 
@@ -53,8 +56,10 @@ class Endpoint:
         if not config.model:
             raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
         self.config = config
-        self.url = config.url.rstrip("/") + "/chat/completions"
-        self.identity = sha256_value(["endpoint", config.url, config.model, INSTRUCTION, MAX_TOKENS])
+        address = without_user(config.url)
+        self.url = address.rstrip("/") + "/chat/completions"
+        self._user = _user_part(config.url)
+        self.identity = sha256_value(["endpoint", address, config.model, INSTRUCTION, MAX_TOKENS])
         self.at_once = 4 * config.parallel
         self.trouble = ""
         self._requests = -(-config.budget // ranks)  # each rank has its share of the budget
@@ -107,6 +112,8 @@ class Endpoint:
         request = urllib.request.Request(self.url, json.dumps(asked).encode(), {"Content-Type": "application/json"})
         if key := os.environ.get(self.config.key_variable):
             request.add_unredirected_header("Authorization", f"Bearer {key}")
+        elif self._user:
+            request.add_unredirected_header("Authorization", f"Basic {b64encode(self._user).decode()}")
         with self._opener.open(request, timeout=self.config.timeout) as reply:
             return bytes(reply.read())
 
@@ -138,6 +145,11 @@ class Endpoint:
             f"eval.judge: {self.url} {FINAL[code]} (HTTP {code}); the key comes from the variable {variable} ({key}), "
             f"the model is {self.config.model!r}"
         )
+
+
+def _user_part(url: str) -> bytes:
+    """`USER:PASSWORD` of a URL that names them, which urllib would take for a part of the host."""
+    return urllib.parse.unquote_to_bytes(urllib.parse.urlsplit(url).netloc.rpartition("@")[0])
 
 
 def _retry_after(error: urllib.error.HTTPError, wait: float) -> float:

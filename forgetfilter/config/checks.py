@@ -1,5 +1,6 @@
 """Every check of a configuration that needs no model: values that cannot work are refused by their key."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,8 @@ def _check_names(config: Config) -> None:
 
 def _check_judge(judge: JudgeConfig) -> None:
     """What the evaluation would find out after the trainings."""
+    if not re.fullmatch(r"\w+", judge.key_variable):  # not shown: it may be the key itself
+        raise UserError("eval.judge.key_variable must be the name of a variable, such as OPENAI_API_KEY")
     if judge.name != "endpoint":
         return
     if not judge.url.startswith(("http://", "https://")):

@@ -25,7 +25,7 @@ def describe() -> str:
 def settings(kind: type, prefix: str) -> Iterator[tuple[str, str, str]]:
     """(key, `type = default; bound`, meaning) of every setting below a section; NAME stands for a name of yours."""
     meanings, hints = _meanings(kind), get_type_hints(kind)
-    for one in fields(kind):
+    for one in (one for one in fields(kind) if "omegaconf_ignore" not in one.metadata):
         key, hint = f"{prefix}{one.name}", hints[one.name]
         section, place = _section(hint)
         if section is None:

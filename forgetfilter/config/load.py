@@ -5,6 +5,7 @@ Unknown keys are refused with the nearest name, and every check runs before a mo
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from forgetfilter.config.checks import check
 from forgetfilter.config.filter_checks import check_given
+from forgetfilter.config.references import check_passwords, find_references, put, value_at
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError, nearest
 
@@ -44,6 +46,7 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
             _listed(part)
         merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
+        written, resolved = (OmegaConf.to_container(merged, resolve=resolve) for resolve in (False, True))
     except OmegaConfBaseException as error:
         raise _told(error, f"{file} and overrides") from error
     except UserError:
@@ -51,6 +54,9 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
     except Exception as error:  # PyYAML's own error types
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     assert isinstance(config, Config)
+    if not own:
+        check_passwords(written)
+    config = replace(config, references=dict(find_references(written, resolved)))
     check(config)
     check_given(config, given.get("filter") or ())
     return config
@@ -68,7 +74,7 @@ def with_settings(config: Config, settings: Mapping[str, Any], why: str) -> Conf
         raise _told(error, why) from error
     assert isinstance(made, Config)
     check(made)
-    return made
+    return replace(made, references=config.references)
 
 
 def _told(error: OmegaConfBaseException, where: str) -> UserError:
@@ -78,6 +84,8 @@ def _told(error: OmegaConfBaseException, where: str) -> UserError:
         return UserError(f"{key} is no key: {way} ({where})")
     if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
         return UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}")
+    if found := re.search(r"Environment variable '(\w+)' not found", str(error)):
+        return UserError(f"{key}: the environment variable {found[1]} is not set; set it and run again")
     return UserError(f"{key}: {_first_line(error)} ({where})")
 
 
@@ -103,14 +111,23 @@ def _rename(config: DictConfig) -> None:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values."""
+    """The configuration as plain JSON values, for work and hashes: never to be written, for it may hold secrets."""
     container = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
+def to_written(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values, with references in the place of what the environment holds."""
+    values = to_dict(config)
+    # a value that was replaced since, as a study replaces model.name, is no reference any more
+    known = {place: one.text for place, one in config.references.items() if value_at(values, place) == one.value}
+    written: dict[str, Any] = put(values, known)
+    return written
+
+
 def to_yaml(config: Config) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(to_written(config)))
 
 
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from forgetfilter.config.bounds import (
     positive,
     share,
 )
+from forgetfilter.config.references import Place, Reference
 
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
@@ -444,6 +445,10 @@ class Config:
     """Models and seeds of a scaling study; null for none."""
     compare: CompareConfig | None = None
     """Defences and seeds of a comparison; null for all of the defaults."""
+    references: dict[Place, Reference] = field(
+        default_factory=dict, compare=False, repr=False, metadata={"omegaconf_ignore": True}
+    )
+    """No setting: what of the others was taken from elsewhere, such as the environment (config/references.py)."""
 
     @property
     def has_control(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, printable
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked, printable
 from forgetfilter.files import disk_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
@@ -30,7 +30,7 @@ def guard(work: Callable[[], Any]) -> int:
         work()
     except UserError as error:
         if str(error):  # else a rank has said it
-            print(f"forgetfilter: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"forgetfilter: {printable(masked(' '.join(str(error).split())))}", file=sys.stderr)
         return _leave(EXIT_USER)
     except Stopped as stopped:
         print(f"forgetfilter: {stopped}", file=sys.stderr)

@@ -11,17 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from forgetfilter.errors import printable
+from forgetfilter.errors import masked, printable
 from forgetfilter.process.distributed import world
 
 WIDE = 160  # columns of a log, which has no edge
 
 
 class PlainConsole(Console):
-    """To which a text is a text: brackets are no markup, and no character of a data row steers the terminal."""
+    """To which a text is a text: brackets are no markup, and no character of a data row steers the terminal. The user
+    part of a URL is masked."""
 
     def render_str(self, text: str, **style: Any) -> Text:
-        return super().render_str("\n".join(map(printable, text.split("\n"))), **style)
+        return super().render_str("\n".join(map(printable, masked(text).split("\n"))), **style)
 
 
 def width_of(stream: TextIO) -> int | None:

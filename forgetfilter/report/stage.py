@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from forgetfilter.config.load import to_dict
+from forgetfilter.config.load import to_written
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task
@@ -16,7 +16,7 @@ class Reported(Task):
 
     paths: RunPaths
     config: dict[str, Any]
-    """The resolved configuration as a JSON value."""
+    """The configuration as a JSON value, with references in the place of what the environment holds."""
     stale_refit: bool = False
     """Whether the evaluation of refit is not of today's decision; it is then left out."""
 
@@ -32,7 +32,7 @@ class Reported(Task):
 
 
 def settings(run: Run, stale_refit: bool = False) -> Reported:
-    return Reported(RunPaths(run.folder), to_dict(run.config), stale_refit)
+    return Reported(RunPaths(run.folder), to_written(run.config), stale_refit)
 
 
 def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:

@@ -13,13 +13,16 @@ from typing import Any
 
 from forgetfilter import __version__
 from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
+from forgetfilter.config.references import dotted, fingerprint, put, value_at
 from forgetfilter.config.schema import Config, FilterConfig
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.files import write_json, write_text
+from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.peak_memory import peak_gb, start_peak
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
+FREE = ("output", "cache", "launch", "tracking")  # where a run lies, how many ranks it uses, and who watches
+NOTED = "environment.json"  # hashes of the settings that config.yaml has by reference
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
 
@@ -38,7 +41,7 @@ class Run(RunPaths):
         """
         folder = Path(config.output).expanduser() / config.name
         reopened = (folder / "config.yaml").exists() and not resume and _holds_work(folder)
-        if reopened and (changes := changed_settings(cls.open(folder).config, config)):
+        if reopened and (changes := cls.open(folder).changed_settings(config)):
             raise UserError(
                 f"{folder} was made with other settings ({'; '.join(changes)}): "
                 "give name=NEW for a new run, or --resume to redo what changed"
@@ -55,8 +58,24 @@ class Run(RunPaths):
         return cls(folder, load_config(folder / "config.yaml", overrides, own=True))
 
     def write_config(self) -> None:
+        noted = {dotted(place): fingerprint(one.value) for place, one in self.config.references.items()}
+        if noted:
+            write_json(self.folder / NOTED, noted)
+        else:
+            (self.folder / NOTED).unlink(missing_ok=True)
         header = "".join(f"# {key}: {value}\n" for key, value in versions().items())
         write_text(self.folder / "config.yaml", header + to_yaml(self.config))
+
+    def changed_settings(self, new: Config) -> list[str]:
+        """`key: old -> new` of the settings that make this run and one of another configuration two."""
+        old_values, new_values = to_dict(self.config), to_dict(new)
+        taken = {place for one in (self.config, new) for place in one.references if place[0] not in FREE}
+        old, plain = (_identity(put(values, dict.fromkeys(taken))) for values in (old_values, new_values))
+        noted = read_json(self.folder / NOTED) if (self.folder / NOTED).exists() else {}
+        before = {place: noted.get(dotted(place)) or fingerprint(value_at(old_values, place)) for place in taken}
+        after = {place: fingerprint(value_at(new_values, place)) for place in taken}
+        other = sorted(dotted(place) for place in taken if before[place] != after[place])
+        return differing_keys(old, plain) + [f"{key}: another value than it was made with" for key in other]
 
     @property
     def filtering(self) -> FilterConfig:
@@ -157,11 +176,6 @@ def _holds_work(folder: Path) -> bool:
     return any(entry.get("status") != "failed" for entry in read_state(folder).values())
 
 
-def changed_settings(old: Config, new: Config) -> list[str]:
-    """`key: old -> new` of the settings that make them two different runs."""
-    return differing_keys(_identity(to_dict(old)), _identity(to_dict(new)))
-
-
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run the run it is: not where it lies, how many ranks it uses, or who watches."""
-    return {key: value for key, value in config.items() if key not in ("output", "cache", "launch", "tracking")}
+    """What makes a run the run it is."""
+    return {key: value for key, value in config.items() if key not in FREE}

@@ -19,7 +19,7 @@ from forgetfilter.files import write_text
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.storage.results import read_decisions
-from forgetfilter.storage.run_folder import Run, changed_settings
+from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Stage
 from forgetfilter.study import shared
 
@@ -47,7 +47,7 @@ class Member:
         if not (self.folder / "config.yaml").exists() or not (self.folder / "state.json").exists():
             return PENDING
         run = Run.open(self.folder)
-        if changed_settings(run.config, self.config):
+        if run.changed_settings(self.config):
             return "made with other settings"
         state = run.state()
         for stage in self.stages:

@@ -91,6 +91,23 @@ def test_an_endpoint_is_asked_once_a_pair_and_its_words_are_read(server, monkeyp
     assert {(asked["model"], asked["temperature"]) for asked in server.requests} == {("judge-1", 0)}
 
 
+def test_the_password_of_a_url_is_sent_and_shown_nowhere(server, monkeypatch):
+    # As basic authentication, since urllib takes it for a part of the host; a key goes before it. Verdicts are kept
+    # for the server, whoever asks it.
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    plain, url = endpoint(server), server.url.replace("://", "://me:p%40ss@")
+    server.replies, server.url = lambda asked: 401, url
+    judge = endpoint(server)
+    with pytest.raises(UserError) as caught:
+        judge.judge(PAIRS[:1])
+    assert server.keys == ["Basic bWU6cEBzcw=="] and judge.identity == plain.identity  # me:p@ss
+    assert "p%40ss" not in str(caught.value) and "p@ss" not in f"{caught.value} {judge.trouble}"
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    with pytest.raises(UserError):
+        endpoint(server).judge(PAIRS[:1])
+    assert server.keys[1:] == ["Bearer key"]
+
+
 def test_a_server_in_trouble_is_asked_again_a_few_times(server):
     # 429 and 503 are tried again; a redirect is not followed, and the key goes nowhere else.
     first: set[str] = set()
