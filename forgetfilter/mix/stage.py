@@ -46,6 +46,8 @@ class Sets:
     control: Iterable[Example]
     aside: set[bytes]
     """Content keys of the safe rows that become probes."""
+    safe_tasks: bool
+    """Whether the safe set keeps its tasks."""
 
 
 def mix(paths: RunPaths, config: Config) -> dict[str, Any]:
@@ -82,6 +84,8 @@ def _write(config: Config, paths: RunPaths) -> dict[str, Any]:
             prompts |= mixture.prompts
             skipped |= mixture.skipped
         summary |= write_sets(paths, sets, originals, config.has_control)
+        if not summary["safe"]["rows"]:
+            raise UserError("data.safe_tasks: every row of the safe set is labelled task: nothing is left without them")
         originals.finish(paths.noisy_data)
         for line in [*remarks, *(line for key, source in told.items() for line in source.lines(key))]:
             console.print(line, markup=False, soft_wrap=True)  # once nothing can be refused any more
@@ -124,6 +128,8 @@ def input_hash(config: Config) -> str:
     share = config.data.probe_share
     if not config.gives_probes and share != DataConfig.probe_share:  # runs of before it was there stay as they are
         parts["probe_share"] = share
+    if not config.data.safe_tasks:
+        parts["safe_tasks"] = False
     return sha256_value(parts)
 
 
@@ -137,13 +143,14 @@ def _of_sources(config: Config, originals: Originals, told: dict[str, Told], rem
     aside = set_aside(safe, config, remarks)
     again = partial(examples, data.safe, "data.safe", {})  # read anew rather than kept in memory, and told of once
     noisy, control = examples(data.noisy, "data.noisy", told, originals), examples(data.control, "data.control", told)
-    return Sets(noisy, again, probes, control, aside)
+    return Sets(noisy, again, probes, control, aside, data.safe_tasks)
 
 
 def _of_mixture(mixture: Mixture, config: Config, remarks: list[str]) -> Sets:
     safe = partial(of_records, mixture.safe)
     aside = set_aside(((row[2], content_key(row)) for row in safe()), config, remarks)
-    return Sets(of_records(mixture.noisy), safe, [*of_records(mixture.probes)], of_records(mixture.control), aside)
+    noisy, control = of_records(mixture.noisy), of_records(mixture.control)
+    return Sets(noisy, safe, [*of_records(mixture.probes)], control, aside, config.data.safe_tasks)
 
 
 def examples(
@@ -179,7 +186,8 @@ def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: b
     if probes:
         write_records(paths.probes, records(probes))
     safe = (row for row in sets.safe() if content_key(row) not in sets.aside)
-    counts: dict[str, Any] = {"safe": write_set(paths.safe_data, trusted.apart(safe, "safe"))}
+    learned = (row for row in trusted.apart(safe, "safe") if sets.safe_tasks or row[3] != "task")
+    counts: dict[str, Any] = {"safe": write_set(paths.safe_data, learned)}
     if has_control:
         counts["control"] = write_set(paths.control_data, trusted.apart(sets.control, "control"))
     noisy = trusted.others(sets.noisy, originals.leave_out)

@@ -1,25 +1,28 @@
 """The comparison of defences: a cell for each defence, seed and varied setting, and what is gathered of the cells.
 
-A cell is an ordinary run, NAME-DEFENCE-SEED or NAME-SETTING=VALUE-DEFENCE-SEED. The gathered tables, picture and JSON
+A cell is an ordinary run, NAME-DEFENCE-SEED or NAME-POINT-DEFENCE-SEED. The gathered tables, picture and JSON
 lie in OUTPUT/NAME-compare; they hold what is there, and name what is not.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from forgetfilter import pipeline
-from forgetfilter.config.load import with_settings
+from forgetfilter.config.load import to_dict, with_settings
 from forgetfilter.config.schema import CompareConfig, Config
 from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_value
 from forgetfilter.storage.stage import Stage
 from forgetfilter.study import defences
 from forgetfilter.study.defences import Defence
-from forgetfilter.study.members import Member
+from forgetfilter.study.members import DONE, OUTCOME, Member
 
 UNTIL = {"base": "mix", "noisy": "train-noisy", "safe": "train-safe", "refit": "train-refit"}
+SAME_M2 = ("name", "filter", "eval", "train.refit")  # what of the settings M2 and the scores do not depend on
+SAME_M1 = (*SAME_M2, "score", "train.safe", "train.control", "data.safe_tasks")
 FIXED = ("name", "output", "cache", "seed", "scale", "compare", "launch", "tracking")  # a cell's own, or no outcome's
 
 
@@ -28,8 +31,9 @@ class Cell(Member):
     """One defence with one seed, at one point of the grid."""
 
     defence: Defence
+    round: int
     point: str
-    """KEY=VALUE of the setting that is varied; empty for the configuration as it is."""
+    """The round from the second on, and KEY=VALUE of the setting that is varied; empty for the configuration itself."""
 
     @property
     def evaluation(self) -> Path:
@@ -42,22 +46,50 @@ def members(config: Config) -> list[Cell]:
     if config.only_evaluates:
         raise UserError("compare needs data to train on: set data.noisy and data.safe, or a mixture")
     grid = config.compare or CompareConfig()
-    points = dict(_points(replace(config, compare=None, scale=None), grid))
+    points = list(_points(replace(config, compare=None, scale=None), grid))
     chosen = [defences.get(name) for name in grid.defences]
-    found: list[Cell] = []
-    for seed in grid.seeds:
-        for point, base in points.items():
-            for defence in chosen:
-                cell = Cell(
-                    number=len(found),
-                    config=_config(base, point, defence, seed),
-                    stages=_stages(defence),
-                    drops=defence.drops,
-                    defence=defence,
-                    point=point,
-                )
-                found.append(cell)
-    return found
+    for defence in chosen if grid.rounds > 1 else ():
+        if defence.model != "base" and (defence.follows or defence.name) not in grid.defences:
+            raise UserError(f"compare.defences: with several rounds {defence.name} needs {defence.follows} beside it")
+    found = [
+        cell
+        for seed in grid.seeds
+        for point, base in points
+        for cell in _rounds(base, point, chosen, seed, grid.rounds)
+    ]
+    return [replace(cell, number=number) for number, cell in enumerate(found)]
+
+
+def _rounds(base: Config, point: str, chosen: list[Defence], seed: int, rounds: int) -> Iterator[Cell]:
+    """The cells of one point and seed; what trains nothing has no round but the first."""
+    earlier: dict[str, Cell] = {}
+    for number in range(1, rounds + 1):
+        again = [defence for defence in chosen if number == 1 or defence.model != "base"]
+        earlier = {defence.name: _cell(base, (number, point), defence, seed, earlier) for defence in again}
+        yield from earlier.values()
+
+
+def _cell(base: Config, place: tuple[int, str], defence: Defence, seed: int, earlier: Mapping[str, Cell]) -> Cell:
+    """`place`: the round and the point. `earlier`: the cells of the round before by their defences."""
+    number, varied = place
+    point = ", ".join(part for part in (f"round {number}" if number > 1 else "", varied) if part)
+    slug = re.sub(r"[^\w.=+-]+", "-", point)
+    name = "-".join(part for part in (base.name, slug, defence.name, str(seed)) if part)
+    changes: dict[str, Any] = {**defence.settings(base), "eval.models": [defence.model], "name": name, "seed": seed}
+    before = earlier.get(defence.follows or defence.name)
+    if before:
+        changes |= {"model.name": str(before.folder / OUTCOME), "model.revision": None}
+    return Cell(
+        number=0,
+        config=with_settings(base, changes, f"compare.defences: {defence.name}"),
+        stages=_stages(defence),
+        drops=defence.drops,
+        check=defence.check,
+        start=(before, before.defence.model) if before else None,
+        defence=defence,
+        round=number,
+        point=point,
+    )
 
 
 def folder_of(config: Config) -> Path:
@@ -78,13 +110,6 @@ def _points(config: Config, grid: CompareConfig) -> Iterator[tuple[str, Config]]
                 yield f"{key}={value}", changed
 
 
-def _config(base: Config, point: str, defence: Defence, seed: int) -> Config:
-    slug = re.sub(r"[^\w.=+-]+", "-", point)
-    name = "-".join(part for part in (base.name, slug, defence.name, str(seed)) if part)
-    changes: dict[str, Any] = {**defence.settings(base), "eval.models": [defence.model], "name": name, "seed": seed}
-    return with_settings(base, changes, f"compare.defences: {defence.name}")
-
-
 def _stages(defence: Defence) -> tuple[Stage, ...]:
     """What is to be done for the defence's model, and to measure it; a report where there is a decision to tell of."""
     names = [stage.name for stage in pipeline.STAGES]
@@ -94,3 +119,33 @@ def _stages(defence: Defence) -> tuple[Stage, ...]:
         *(["report"] if defence.model == "refit" else []),
     }
     return tuple(stage for stage in pipeline.STAGES if stage.name in needed)
+
+
+def waves(study: Sequence[Member]) -> list[str]:
+    """The pending cells in waves: what trains M1 for others first, then what trains M2 and scores, then the rest."""
+    pending = [cell for cell in study if isinstance(cell, Cell) and cell.status() != DONE]
+    found: dict[int, list[int]] = {}
+    for number in sorted({cell.round for cell in pending}):
+        left = sorted((cell for cell in pending if cell.round == number), key=lambda cell: -len(cell.stages))
+        covered: list[Cell] = []
+        for wave, shared in enumerate((SAME_M1, SAME_M2)):
+            known = {_shared(cell, shared) for cell in covered}
+            first = {key: cell for cell in reversed(left) if (key := _shared(cell, shared)) not in known}
+            found[3 * number + wave] = [cell.number for cell in first.values()]
+            covered += first.values()
+            left = [cell for cell in left if cell not in covered]
+        found[3 * number + 2] = [cell.number for cell in left]
+    return [",".join(map(str, sorted(numbers))) for numbers in found.values() if numbers] or [""]
+
+
+def _shared(cell: Cell, without: tuple[str, ...]) -> str:
+    """What a model of the cell depends on: its settings without those that come later. Cells that train less are apart
+    from none: they find there what they need."""
+    plain = to_dict(cell.config)
+    for key in without:
+        section, _, name = key.partition(".")
+        if name:
+            plain[section].pop(name)
+        else:
+            plain.pop(section)
+    return sha256_value(plain)

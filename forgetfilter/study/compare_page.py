@@ -13,6 +13,7 @@ from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
+from forgetfilter.study.loss_curves import figure_of
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 NOTE = (
@@ -71,7 +72,11 @@ def markdown(value: dict[str, Any]) -> str:
 def page(value: dict[str, Any]) -> str:
     """The picture as one HTML page that loads nothing."""
     title = html.escape(f"Comparison {value['name']}")
-    body: str = picture(value).to_html(include_plotlyjs=True, full_html=False, config={"displaylogo": False})
+    shown = {"full_html": False, "config": {"displaylogo": False}}
+    body: str = picture(value).to_html(include_plotlyjs=True, **shown)
+    if curves := value.get("curves"):
+        body += f"<h2>Losses of {html.escape(curves['run'])}</h2>"
+        body += figure_of(curves["stages"]).to_html(include_plotlyjs=False, **shown)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'

@@ -14,6 +14,7 @@ from forgetfilter.storage.shards import scan_shards
 from forgetfilter.storage.stage import Comparison, load
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.compare import Cell
+from forgetfilter.study.loss_curves import loss_curves
 from forgetfilter.study.members import DONE
 
 NOTHING = "none"  # the defence that all others are compared with
@@ -36,11 +37,20 @@ def gather(config: Config) -> dict[str, Any]:
         "cells": [_row(cell) for cell in done],
         "points": [{"point": point, "rows": _compared(own)} for point, own in _by_point(done).items()],
     }
+    if curves := _curves(done):
+        value["curves"] = curves
     folder = compare.folder_of(config)
     write_text(folder / "compare.md", compare_page.markdown(value))
     write_text(folder / "compare.html", compare_page.page(value))
     write_json(folder / "compare.json", value)
     return value
+
+
+def _curves(done: Sequence[Cell]) -> dict[str, Any] | None:
+    """Of the first cell that went through both finetunings, or else through the noisy one; None without any."""
+    found = ((cell.config.name, loss_curves(cell.folder)) for cell in done)
+    most = max(found, key=lambda one: len(one[1]), default=None)
+    return {"run": most[0], "stages": most[1]} if most and most[1] else None
 
 
 def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:

@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -16,14 +17,17 @@ from forgetfilter import pipeline
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import write_text
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.storage.results import read_decisions
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 from forgetfilter.study import shared
 
 DONE, PENDING = "done", "pending"
+OUTCOME = "outcome"  # the folder of a model that the next round begins at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,10 @@ class Member:
     """What is to be done of the pipeline."""
     drops: Callable[[pl.DataFrame, int], pl.Series] | None = None
     """What takes the place of the filter's rule: see Defence.drops."""
+    check: Callable[[RunPaths], None] | None = None
+    """Looks at its data before anything is trained; UserError where it cannot work with them."""
+    start: tuple["Member", str] | None = None
+    """The member whose model, and which of its models, this one begins at: its `model.name` is that one's OUTCOME."""
 
     @property
     def folder(self) -> Path:
@@ -55,18 +63,36 @@ class Member:
                 return f"{status} at {stage.name}"
         return DONE
 
-    def work(self, peers: Sequence["Member"] = (), resume: bool = False, until: str = "") -> None:
-        """Does what is still to be done, or takes it over from a peer; `until` names the stage to stop after."""
+    def prepare(self, peers: Sequence["Member"] = (), resume: bool = False) -> Run:
+        """Makes its run folder and its data, and refuses what cannot work, before anything is trained."""
         run = Run.create(self.config, resume)
         pipeline.preflight(run.config)
-        folders = [peer.folder for peer in peers if peer.number != self.number]
+        self._do(self.stages[0], peers)
+        if self.check:
+            self.check(RunPaths(run.folder))
+        return run
+
+    def work(self, peers: Sequence["Member"] = (), resume: bool = False, prepared: bool = False) -> None:
+        """Does what is still to be done, or takes it over from a peer."""
+        if self.start:
+            self.start[0]._write_outcome(self.start[1])
+        run = Run.create(self.config, resume) if prepared else self.prepare(peers, resume)
         for stage in (one for one in self.stages if one.wanted(run.config)):
-            self._take_over(stage, folders)
-            if stage.name == "filter" and self.drops:
-                self._review(stage, self.drops)
-            pipeline.run_stage(run, stage)
-            if stage.name == until:
-                return
+            self._do(stage, peers)
+
+    def _do(self, stage: Stage, peers: Sequence["Member"]) -> None:
+        self._take_over(stage, [peer.folder for peer in peers if peer.number != self.number])
+        if stage.name == "filter" and self.drops:
+            self._review(stage, self.drops)
+        pipeline.run_stage(Run(self.folder, self.config), stage)
+
+    def _write_outcome(self, name: str) -> None:
+        """One of its models as a folder that another member can start from."""
+        from forgetfilter.models.merged import write_merged
+
+        if (status := self.status()) != DONE:
+            raise UserError(f"{self.config.name} is {status}: the next round begins at its model, so it comes first")
+        write_merged(ModelSettings.of(self.config), RunPaths(self.folder).model(name), self.folder / OUTCOME)
 
     def _take_over(self, stage: Stage, peers: Sequence[Path]) -> None:
         """The stage as a peer has made it from the same inputs, unless it is done here."""
@@ -105,20 +131,31 @@ def member_of(study: Sequence[Member], number: int) -> Member:
 
 
 def run_pending(study: Sequence[Member], resume: bool = False) -> None:
-    """Every member that is not done, one after the other. One that fails is told and costs the others nothing."""
-    for member in study:
-        if member.status() == DONE:
-            continue
+    """Every member that is not done, one after the other. One that fails is told and costs the others nothing.
+
+    What can be known of any of them before the first training is told before it.
+    """
+    pending = [member for member in study if member.status() != DONE]
+    ready = [member for member in pending if member.start or _tried(member, member.prepare, study, resume)]
+    for member in ready:
         console.rule(member.config.name)
-        try:
-            member.work(study, resume)
-        except Stopped:
-            raise
-        except UserError as error:
-            print(f"forgetfilter: {member.config.name}: {error}", file=sys.stderr)
-        except Exception:  # a bug or a full GPU; the member stays pending
-            traceback.print_exc()
+        _tried(member, partial(member.work, prepared=member.start is None), study, resume)
         interrupts.stop_if_requested("between two members: the study")
+
+
+def _tried(member: Member, work: Callable[..., object], study: Sequence[Member], resume: bool) -> bool:
+    """Whether the work succeeded; if not, why not is told."""
+    try:
+        work(study, resume)
+    except Stopped:
+        raise
+    except UserError as error:
+        print(f"forgetfilter: {member.config.name}: {error}", file=sys.stderr)
+        return False
+    except Exception:  # a bug or a full GPU; the member stays pending
+        traceback.print_exc()
+        return False
+    return True
 
 
 def status_table(study: Sequence[Member], title: str) -> Table:

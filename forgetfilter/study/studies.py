@@ -35,7 +35,12 @@ def at_once(study: Sequence[Member]) -> list[str]:
 STUDIES = {
     "scale": Study("Scaling study", scale.members, scale.gather, scale_page.table_of, scale.folder_of, at_once),
     "compare": Study(
-        "Comparison of defences", compare.members, compared.gather, compare_page.table_of, compare.folder_of, at_once
+        "Comparison of defences",
+        compare.members,
+        compared.gather,
+        compare_page.table_of,
+        compare.folder_of,
+        compare.waves,
     ),
 }
 

@@ -13,6 +13,8 @@ from forgetfilter.files import read_json
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.defences import random_filter
 
+SEQUENTIAL = ("sequential", "sequential_no_tasks")
+
 
 def trainings(runs: Path) -> list[str]:
     """The stages that were trained, and not taken over from another cell."""
@@ -22,13 +24,13 @@ def trainings(runs: Path) -> list[str]:
 
 
 def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: Path, capsys: Any) -> None:
-    # M1 and M2 are trained once for eight defences, the rest is a refit each. The table fits into 80 columns, and the
+    # M1 and M2 are trained once for nine defences, the rest is a refit each. The table fits into 80 columns, and the
     # same command again does nothing. A cell that lost its evaluation is alone done again.
     assert call("compare", comparison) == 0
     runs = comparison.parent / "runs"
-    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 4 + ["train-safe"]
+    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 5 + ["train-safe"]
     told = read_json(runs / "toy-compare" / "compare.json")
-    assert (told["members"], told["done"], told["missing"]) == (8, 8, [])
+    assert (told["members"], told["done"], told["missing"]) == (9, 9, [])
     rows = {row["defence"]: row for row in told["points"][0]["rows"]}
     assert set(rows["none"]["metrics"]) == {"harmfulness", "task"} and rows["none"]["auroc"] is None
     attack = rows["forgetfilter"]["metrics"]["harmfulness"]["attack_success_rate"]
@@ -49,21 +51,23 @@ def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: P
     before = {path: path.read_bytes() for path in runs.glob("*/state.json") if "oracle" not in str(path)}
     capsys.readouterr()
     assert call("compare", comparison, "--pending") == 0
-    assert capsys.readouterr().out == "toy 7\n"
+    assert capsys.readouterr().out == "toy 8\n"
     assert call("compare", comparison) == 0
     assert before == {path: path.read_bytes() for path in before}
-    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 4 + ["train-safe"]
+    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 5 + ["train-safe"]
     assert capsys.readouterr().out.splitlines()[-1] == str(runs / "toy-compare")
 
 
-def test_the_labels_reach_the_oracle_alone(comparison: Path) -> None:
-    # Without labels every decision but the oracle's is the same to the byte, and the oracle is refused in one line.
+def test_the_labels_reach_the_oracle_alone(comparison: Path, capsys: Any) -> None:
+    # Without labels every decision but the oracle's is the same to the byte, and the oracle is refused in one line,
+    # before anything is trained.
     names = "compare.defences=[forgetfilter,random_filter,text_scorer,oracle]"
     noisy = comparison.parent / "noisy.jsonl"
     lines = [json.loads(line) for line in noisy.read_text().splitlines()]
     decided = {}
     for name in ("known", "unknown"):
         noisy.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        capsys.readouterr()
         assert call("compare", comparison, names, f"name={name}") == (0 if name == "known" else 2)
         runs = comparison.parent / "runs"
         cells = [runs / f"{name}-{defence}-0" for defence in ("forgetfilter", "random_filter", "text_scorer")]
@@ -72,6 +76,8 @@ def test_the_labels_reach_the_oracle_alone(comparison: Path) -> None:
             line.pop("label", None)
     assert decided["known"] == decided["unknown"]
     assert read_json(runs / "unknown-compare" / "compare.json")["missing"][0]["run"] == "unknown-oracle-0"
+    said = capsys.readouterr().err
+    assert said.index("unknown-oracle-0: compare.defences: oracle needs noisy rows") < said.index("train-noisy: ")
 
 
 def test_a_random_filter_spares_probes(comparison: Path) -> None:
@@ -112,3 +118,61 @@ def test_a_comparison_that_cannot_be_is_refused(comparison: Path, setting: str, 
     # By its key, before anything is trained.
     with pytest.raises(UserError, match=message):
         compare.members(load_config(comparison, [setting]))
+
+
+def test_waves_train_first_what_others_take_over(comparison: Path) -> None:
+    # A seed's M1 comes from the cell that goes furthest; then one more that trains M2 by itself; then all the rest.
+    words = ["compare.defences=[none,sequential,sequential_no_tasks,forgetfilter,oracle]", "compare.seeds=[0,1]"]
+    assert compare.waves(compare.members(load_config(comparison, words))) == ["3,8", "2,7", "0,1,4,5,6,9"]
+
+
+def test_rounds_begin_where_the_one_before_ended(comparison: Path) -> None:
+    # Each defence goes on from its own model, and the relapse from sequential's M2: its M1 is that of sequential's
+    # second round, which is trained once. Curves are there for both finetunings.
+    words = ["compare.defences=[none,sequential,relapse]", "compare.rounds=2"]
+    assert call("compare", comparison, *words) == 0
+    runs = comparison.parent / "runs"
+    assert trainings(runs) == ["train-noisy"] * 3 + ["train-safe"] * 2  # round 1, none and sequential in round 2
+    second = load_config(runs / "toy-round-2-relapse-0" / "config.yaml")
+    assert second.model.name == str(runs / "toy-sequential-0" / "outcome")
+    told = read_json(runs / "toy-compare" / "compare.json")
+    assert [point["point"] for point in told["points"]] == ["", "round 2"]
+    losses = {row["defence"]: row["metrics"]["task"]["answer_loss"]["value"] for row in told["points"][0]["rows"]}
+    assert losses["relapse"] == losses["none"] != losses["sequential"]
+    curves = told["curves"]["stages"]
+    assert set(curves["noisy"]) == {"web (unsafe)", "web (safe)", "web (task)"}
+    assert set(curves["safe"]) == {"ours (safe)", "ours (task)"}
+    assert [step for step, _ in curves["noisy"]["web (unsafe)"]][-1] == 12  # 23 rows by 4, twice
+
+
+def test_a_round_cannot_begin_without_the_one_before(comparison: Path, capsys: Any) -> None:
+    # By a job array, say: one line; and a defence that follows another needs it beside itself.
+    words = [comparison, "compare.defences=[none]", "compare.rounds=2"]
+    assert call("compare", *words, "--member", 1) == 2
+    assert "toy-none-0 is pending: the next round begins at its model" in capsys.readouterr().err
+    with pytest.raises(UserError, match="with several rounds relapse needs sequential"):
+        compare.members(load_config(comparison, ["compare.defences=[none,relapse]", "compare.rounds=2"]))
+
+
+def test_the_paper_s_filter_and_the_safe_set_without_tasks(comparison: Path) -> None:
+    # ROUGE is generated for the paper's cell alone; without tasks M2 learns seven rows instead of ten from the same M1.
+    # Replay learns all noisy rows and the safe set.
+    assert (
+        call("compare", comparison, "compare.defences=[sequential,sequential_no_tasks,forgetfilter_paper,replay]") == 0
+    )
+    runs = comparison.parent / "runs"
+    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 2 + ["train-safe"] * 2
+    safe = [len((runs / f"toy-{name}-0" / "data" / "safe.jsonl").read_text().splitlines()) for name in SEQUENTIAL]
+    assert safe == [10, 7]
+    assert read_json(runs / "toy-forgetfilter_paper-0" / "filter" / "summary.json")["signal"] == "rouge1_drop"
+    assert [run.name for run in runs.glob("*") if (run / "signals" / "rouge1").exists()] == ["toy-forgetfilter_paper-0"]
+    counts = read_json(runs / "toy-replay-0" / "train" / "refit" / "data.json")
+    assert (counts["kept"], counts["trusted"]) == (23, 10)
+
+
+def test_a_safe_set_of_tasks_alone_is_nothing_without_them(comparison: Path, capsys: Any) -> None:
+    # One line with the key, before anything is trained.
+    safe = comparison.parent / "safe.jsonl"
+    safe.write_text("".join(line + "\n" for line in safe.read_text().splitlines() if '"task"' in line))
+    assert call("compare", comparison, "compare.defences=[sequential_no_tasks]") == 2
+    assert "data.safe_tasks: every row of the safe set is labelled task" in capsys.readouterr().err

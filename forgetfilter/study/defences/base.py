@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from forgetfilter.config.schema import Config
+from forgetfilter.storage.run_paths import RunPaths
 
 TRAININGS = ("train-noisy", "train-safe", "train-refit")
 
@@ -35,6 +36,10 @@ class Defence:
     drops: Callable[[pl.DataFrame, int], pl.Series] | None = None
     """[n] whether a row is dropped, from the filter's own decisions (filter/decisions.parquet) and the seed: takes the
     place of the rule, through a review. None leaves the rule to decide."""
+    check: Callable[[RunPaths], None] | None = None
+    """Looks at the data of the run before anything is trained; UserError where it cannot work with them."""
+    follows: str = ""
+    """With several rounds: the defence at whose model the next round begins; empty for its own."""
     reads_labels: bool = False
     """Whether it knows the labels, which no real defence can: a ceiling, never a rival."""
     filters: bool = False

@@ -12,7 +12,8 @@ from forgetfilter.study.defences.base import TRAININGS, Defence
 
 
 def settings(config: Config) -> dict[str, Any]:
-    return {"score.rouge": True, "filter.signal": "rouge1_drop", "filter.combine": [], "filter.rule": "phi"}
+    own = {"filter.signal": "rouge1_drop", "filter.combine": [], "filter.rule": "phi"}
+    return own | {"score.rouge": True, "train.refit.data": "kept"}
 
 
 DEFENCE = Defence(

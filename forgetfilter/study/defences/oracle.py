@@ -7,14 +7,19 @@ with labels. Example: 120 of 400 rows are labelled unsafe: these 120 are dropped
 import polars as pl
 
 from forgetfilter.errors import UserError
+from forgetfilter.files import read_json
+from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.study.defences.base import Defence
 
 
 def drops(decisions: pl.DataFrame, seed: int) -> pl.Series:
-    unsafe = (decisions["label"] == "unsafe").fill_null(False)
-    if not unsafe.any():
+    return (decisions["label"] == "unsafe").fill_null(False)
+
+
+def check(paths: RunPaths) -> None:
+    counts = read_json(paths.folder / "data" / "summary.json")["noisy"]["by_source"].values()
+    if not any(labels.get("unsafe") for labels in counts):
         raise UserError("compare.defences: oracle needs noisy rows with the label unsafe, and there is none")
-    return unsafe
 
 
 DEFENCE = Defence(
@@ -23,6 +28,7 @@ DEFENCE = Defence(
     "refit",
     ("train-refit",),
     drops=drops,
+    check=check,
     reads_labels=True,
     filters=True,
 )

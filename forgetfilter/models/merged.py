@@ -1,0 +1,39 @@
+"""A finetuned model as one that another run can start from: the adapter merged into its base, as a model folder."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forgetfilter.files import locked
+from forgetfilter.models.loading import is_adapter, load_base
+from forgetfilter.models.pretrained import load_adapter
+from forgetfilter.models.settings import ModelSettings
+
+
+def write_merged(model: ModelSettings, trained: Path, target: Path) -> None:
+    """Writes `trained` (an adapter of the model, or a whole model) with the model's tokenizer to `target`, whole or not
+    at all; what is there stays.
+
+    Merged in float32, into the base as it is published: an adapter of QLoRA was trained on the 4-bit base, and its
+    merged model answers a little otherwise.
+    """
+    with locked(target):
+        if (target / "config.json").exists():
+            return
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        _merged(model, trained).save_pretrained(temporary)
+        model.tokenizer().save_pretrained(temporary)
+        os.replace(temporary, target)
+
+
+def _merged(model: ModelSettings, trained: Path) -> Any:
+    cpu = torch.device("cpu")
+    attention = model.on(cpu).attention
+    if not is_adapter(trained):
+        return load_base(trained, "float32", attention, cpu)
+    base = load_base(model.base().path, "float32", attention, cpu)
+    return load_adapter(base, trained, "model.name").merge_and_unload()

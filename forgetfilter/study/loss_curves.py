@@ -1,0 +1,60 @@
+"""Each source's loss over the steps of the two finetunings, from the hook's logs alone: no model, no forward pass.
+
+Sources are parted by label where the run's data has labels, so that unsafe rows are seen apart from good ones of the
+same source.
+"""
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from forgetfilter.report.charts import GRID, INK, PALETTE, safe_name
+from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.shards import scan_shards
+
+POINTS = 40  # of a curve at most
+Curves = dict[str, list[tuple[float, float]]]
+
+
+def loss_curves(folder: Path) -> dict[str, Curves]:
+    """{"noisy" and "safe", where they were logged: {SOURCE or SOURCE (LABEL): [(step, nats an answer token)]}}."""
+    paths = RunPaths(folder)
+    data = {"noisy": paths.noisy_data, "safe": paths.safe_data}
+    logged = {name: paths.model(name) / "losses" for name in data}
+    return {name: _curves(log, data[name]) for name, log in logged.items() if (log / "manifest.json").exists()}
+
+
+def _curves(log: Path, data: Path) -> Curves:
+    """The mean loss of a source's tokens in each of POINTS equal parts of the steps, at the mean step of the part."""
+    known = pl.scan_ndjson(data, schema={"id": pl.String, "label": pl.String})
+    label = pl.when(pl.col("label").is_null()).then(pl.lit("")).otherwise(pl.format(" ({})", "label"))
+    rows = scan_shards(log).join(known, on="id", how="left")
+    width = pl.max_horizontal(pl.lit(1.0), pl.col("step").max() / POINTS)
+    rows = rows.with_columns(name=pl.concat_str("source", label), part=((pl.col("step") - 1) / width).floor())
+    sums = rows.group_by("name", "part").agg(pl.col("step").mean(), pl.col("loss_sum", "num_tokens").sum())
+    found: Curves = {}
+    for name, _, step, loss, tokens in sums.filter(pl.col("num_tokens") > 0).sort("name", "part").collect().iter_rows():
+        found.setdefault(name, []).append((step, loss / tokens))
+    return found
+
+
+def figure_of(curves: dict[str, Curves]) -> go.Figure:
+    """A panel a finetuning, a line a source."""
+    titles = [f"loss while training {name}, nats an answer token" for name in curves]
+    figure = make_subplots(len(curves), 1, subplot_titles=titles)
+    names = sorted({name for own in curves.values() for name in own})
+    colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+    shown: set[str] = set()
+    for panel, own in enumerate(curves.values(), 1):
+        for name, points in own.items():
+            line = {"color": colours[name], "width": 2}
+            about = {"name": safe_name(name), "legendgroup": name, "showlegend": name not in shown, "line": line}
+            x, y = zip(*points)
+            figure.add_scatter(x=x, y=y, mode="lines", row=panel, col=1, **about)
+            shown.add(name)
+    figure.update_xaxes(title="optimizer step", gridcolor=GRID, automargin=True)
+    figure.update_yaxes(rangemode="tozero", gridcolor=GRID, automargin=True)
+    figure.update_layout(template=None, height=360 * len(curves), plot_bgcolor="white", font={"color": INK})
+    return figure
