@@ -21,7 +21,7 @@ from .judges import Judge, open_judge
 from .judges.agreement import read_calibration
 from .judges.judging import Verdicts, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
-from .paired import gains
+from .paired import write_differences
 from .prompts import Row
 from .scorers import open_scorer
 from .stage import Evaluation
@@ -52,9 +52,7 @@ def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
         for name in models:
             for suite in here:
                 score_suite(evaluation, name, suite, verdicts.get((name, suite), {}))
-        if {"noisy", "refit"} <= set(models):
-            folder = evaluation.paths.folder
-            write_json(folder / "eval" / "gains.json", gains(folder, here, "noisy", "refit"))
+        write_differences(evaluation.paths.folder, here, models)
     barrier()
 
 
@@ -149,6 +147,8 @@ def score_suite(evaluation: Evaluation, model: str, suite: str, verdicts: Verdic
     told: dict[str, Any] = {"suite": suite, "model": model, "metrics": values}
     if made_with := measured.made_with(settings):
         told["made_with"] = made_with
+    if measured.headline:
+        told["headline"] = measured.headline
     if measured.judged:
         told |= {"judge": settings.judge, "failed": sum(verdict is None for verdict in verdicts.values())}
     if measured.error:

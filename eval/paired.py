@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError
+from forgetfilter.files import write_json
 from forgetfilter.process.progress import console
 
 from . import suites
 from .intervals import Metric, difference, over_seeds
 
 SETTINGS = ("scorer", "judge", "formula", "refusal_rules")  # columns of scores that say how they were made
+PAIRS = (("refit", "noisy"), ("refit", "base"), ("noisy", "base"))  # that the report compares
 ORDINAL = "_ordinal"  # of the rows of one prompt: a suite may take several samples of it
 
 
@@ -48,15 +50,24 @@ class Difference:
         return "B better" if (self.value < 0) == (self.better == "lower") else "B worse"
 
 
-def gains(run: Path, suites_here: list[str], first: str, second: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """{SUITE: {METRIC: {"value", "low", "high", "n"}}}: the second model minus the first one, over the same prompts."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for suite in suites_here:
-        a, b = aligned([read_scores(run / "eval" / model / suite) for model in (first, second)], suite)
-        for one in paired(suite, (first, second), [a], [b]):
-            entry = {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
-            found.setdefault(suite, {})[one.metric] = entry
-    return found
+def write_differences(run: Path, suites_here: list[str], models: list[str]) -> None:
+    """eval/differences.json: {MODEL: {OTHER: {SUITE: {METRIC: {"value", "low", "high", "n"}}}}}, MODEL minus OTHER over
+    the same prompts, of those of PAIRS that were measured."""
+    found: dict[str, dict[str, Any]] = {}
+    for model, other in PAIRS:
+        if {model, other} <= {*models}:
+            found.setdefault(model, {})[other] = {suite: _compared(run, suite, model, other) for suite in suites_here}
+    path = run / "eval" / "differences.json"
+    if found:
+        write_json(path, found)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _compared(run: Path, suite: str, model: str, other: str) -> dict[str, dict[str, Any]]:
+    a, b = aligned([read_scores(run / "eval" / name / suite) for name in (other, model)], suite)
+    found = paired(suite, (other, model), [a], [b])
+    return {one.metric: {"value": one.value, "low": one.low, "high": one.high, "n": one.n} for one in found}
 
 
 def paired(

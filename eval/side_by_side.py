@@ -29,7 +29,7 @@ def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict
         a, b = _joined([pair[0] for pair in pairs]), _joined([pair[1] for pair in pairs])
         told = paired(suite.name, (first[0].name, second[0].name), a, b)
         names = [one.metric for one in told]
-        headline = suite.headline if suite.headline in names else next(iter(names), "")
+        headline = next((name for name in (*suite.headline, *names) if name in names), "")
         found[suite.name] = {one.metric: _plain(one, one.metric == headline) for one in told}
     return found
 

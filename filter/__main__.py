@@ -1,4 +1,6 @@
-"""`python -m forgetfilter.filter RUN [filter.x=...]`: decide again on a run's stored signals, without a model."""
+"""`python -m forgetfilter.filter RUN [filter.x=...]`: decide again on a run's stored signals, without a model.
+
+It decides and no more: `forgetfilter filter RUN` keeps the report up with the decision too."""
 
 import sys
 from pathlib import Path

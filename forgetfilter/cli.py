@@ -159,7 +159,7 @@ def _stage(options: argparse.Namespace) -> None:
         from forgetfilter.report.page import write_report
         from forgetfilter.report.stage import settings
 
-        print(write_report(settings(run, pipeline.has_stale_refit(run)), reveal=True))
+        print(write_report(settings(run, pipeline.stale(run)), reveal=True))
         return
     if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
         task = by_name["filter"].task(run)
@@ -175,6 +175,8 @@ def _stage(options: argparse.Namespace) -> None:
         # a report takes seconds, and may show texts; of what is gone only what is named is made anew: it may take days
         again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
         pipeline.run_stage(run, by_name[name], again)
+    if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
+        pipeline.run_stage(Run.open(run.folder), by_name["report"])  # else it would tell of what was there before
     if command in ("filter", "eval"):  # an evaluation from before is not of this decision
         _close(run, decided=command == "filter")
     else:
@@ -235,14 +237,16 @@ def _close(run: Run, decided: bool = False) -> None:
 
     from forgetfilter import pipeline
     from forgetfilter.process.progress import width_of
+    from forgetfilter.report.card import outdated
     from forgetfilter.report.terminal import closing_table, filter_table
     from forgetfilter.storage.results import read_summary
 
-    if decided:
-        shown = filter_table(read_summary(run.folder))
-    else:
-        shown = closing_table(run.folder, run.config.only_evaluates, pipeline.has_stale_refit(run))
-    Console(highlight=False, width=width_of(sys.stdout)).print(shown)
+    console, stale = Console(highlight=False, width=width_of(sys.stdout)), pipeline.stale(run)
+    summary = read_summary(run.folder) if decided else None
+    console.print(filter_table(summary) if summary else closing_table(run.folder, run.config.only_evaluates, stale))
+    if told := outdated(run.folder, stale):
+        console.print(told["what"], style="bold", markup=False)
+        console.print(told["mend"], soft_wrap=True, markup=False)
     print(run.folder)
 
 

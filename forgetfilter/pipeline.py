@@ -30,7 +30,7 @@ STAGES = (
     load("forgetfilter.filter.stage:FILTER", Stage),  # a rule over one signal decides what is dropped, and says why
     load("forgetfilter.train.stage:REFIT", Stage),  # M0 learns what was kept: M*
     load("forgetfilter.eval.stage:EVAL", Stage),  # the models answer prompts: which is the safer, and is it as able?
-    report_stage(lambda run: has_stale_refit(run)),  # report.html and card.json tell all of this to a reviewer
+    report_stage(lambda run: stale(run)),  # report.html and card.json tell all of this to a reviewer
 )
 
 
@@ -111,19 +111,23 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def has_stale_refit(run: Run) -> bool:
-    """Whether the evaluation of refit is of another one than today's decision makes: the pipeline would train it anew,
-    or it was measured before it was trained."""
-    state = run.state()
-    if "train-refit" not in state or not refit_metrics(run.folder):
-        return False
-    if (measured := state.get("eval", {}).get("start")) and measured < state["train-refit"]["start"]:
-        return True
-    refit = next(stage for stage in STAGES if stage.name == "train-refit")
+def stale(run: Run) -> tuple[str, ...]:
+    """What there is that is not of today's decision and settings: `refit` where the pipeline would train it anew, and
+    `evaluation` where it is of such a refit, or of one from before the last training."""
+    state, refit = run.state(), next(stage for stage in STAGES if stage.name == "train-refit")
+    if refit.name not in state:
+        return ()
     try:
-        return not run.is_done(refit.name, refit.task(run).input_hash())
+        input_hash = refit.task(run).input_hash()
     except UserError:  # an input is not here any more, such as a chat template: nobody can tell
-        return False
+        input_hash = state[refit.name]["input_hash"]
+    measured = state.get("eval", {}).get("start")
+    early = bool(measured) and measured < state[refit.name]["start"]
+    found = {
+        "refit": not run.started_with(refit.name, input_hash),
+        "evaluation": bool(refit_metrics(run.folder)) and (early or not run.is_done(refit.name, input_hash)),
+    }
+    return tuple(name for name, holds in found.items() if holds)
 
 
 def preflight(config: Config, models: bool = True) -> None:

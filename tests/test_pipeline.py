@@ -87,6 +87,22 @@ def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
     assert (scored.folder / lost).exists()
 
 
+def test_the_report_keeps_up_with_the_decision(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    # Another decision rewrites page and card where they are, and makes none where they are not; a refit of the earlier
+    # decision is named in both and in the terminal, with the command that mends it.
+    assert call("filter", scored.folder) == 0
+    assert not (scored.folder / "report.html").exists()
+    with scored.stage("train-refit", "of the earlier decision"):
+        pass
+    assert call("report", scored.folder) == 0
+    assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=2") == 0
+    card = json.loads((scored.folder / "card.json").read_text())
+    assert card["dropped"] == dropped(scored) == 2 and card["config"]["filter"]["rule"] == "top_k"
+    mend = f"forgetfilter train {scored.folder} refit"
+    assert capsys.readouterr().out.splitlines()[-2:] == [mend, str(scored.folder)]
+    assert card["stale"]["mend"] == mend and f"<code>{mend}</code>" in (scored.folder / "report.html").read_text()
+
+
 def test_the_command_report_always_writes_the_page(scored: Run) -> None:
     # Texts that --reveal showed are masked again; within the pipeline the page may stay.
     page = scored.folder / "report.html"

@@ -173,30 +173,33 @@ def test_another_rule_needs_no_model(finished: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_refit_on_another_decision_has_no_say(finished: Path, tmp_path: Path) -> None:
-    # The card shows the refit until another decision is made, then names the commands that measure it anew, and they
-    # do; likewise where it was measured before it was trained.
-    def told(run: Run) -> tuple[bool, bool]:
-        card = make_card(settings(run, pipeline.has_stale_refit(run)))
-        models = {model for measured in card["metrics"]["task"].values() for model in measured}
-        mend = f"forgetfilter train {run.folder} refit and then forgetfilter eval {run.folder}"
-        assert not any("not run on" in sentence and "refit" in sentence for sentence in card["missing"])
-        return "refit" in models, any(mend in sentence for sentence in card["missing"])
-
+    # The card shows the refit until another decision is made, then names the commands that bring it up to date, and
+    # they do, with page and card rewritten by each; likewise where it was measured before it was trained.
     run = Run.open(shutil.copytree(finished, tmp_path / "copy"))
-    assert told(run) == (True, False)
+    train, evaluate = f"forgetfilter train {run.folder} refit", f"forgetfilter eval {run.folder}"
+
+    def told(run: Run, card: Any = None) -> tuple[bool, list[str]]:
+        card = card or make_card(settings(run, pipeline.stale(run)))
+        models = {model for measured in card["metrics"]["task"].values() for model in measured}
+        assert not any("not run on" in sentence and "refit" in sentence for sentence in card["missing"])
+        return "refit" in models, [card["stale"]["mend"]] if card["stale"] else []
+
+    assert told(run) == (True, [])
     state = run.state()
     earlier = state["eval"] | {"start": "2000-01-01T00:00:00+00:00"}
     write_json(run.folder / "state.json", state | {"eval": earlier})
-    assert told(run) == (False, True)
+    assert told(run) == (False, [evaluate])
     write_json(run.folder / "state.json", state)
     for words, found in {
-        ("filter", "filter.rule=top_k", "filter.top_k=3"): (False, True),
-        ("train", "refit"): (False, True),
-        ("eval",): (True, False),
+        ("filter", "filter.rule=top_k", "filter.top_k=3"): (False, [f"{train} && {evaluate}"]),
+        ("train", "refit"): (False, [evaluate]),
+        ("eval",): (True, []),
     }.items():
         with pytest.raises(SystemExit) as end:
             cli.main([words[0], str(run.folder), *words[1:]])
-        assert end.value.code == 0 and told(run) == found
+        card, page = json.loads((run.folder / "card.json").read_text()), (run.folder / "report.html").read_text()
+        assert end.value.code == 0 and told(run) == told(run, card) == found
+        assert card["dropped"] == 3 and ('class="stamp"' in page) == bool(found[1])
 
 
 def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(finished: Path, tmp_path: Path) -> None:

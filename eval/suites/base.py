@@ -66,8 +66,9 @@ class Suite:
     prompt: Callable[[Row, str], Row] = plain_prompt
     """Makes a prompt (messages, and what the suite needs) of a row of eval.data; the second argument names file and
     row. UserError for a row that gives none."""
-    headline: str = ""
-    """The metric that stands for the suite where there is room for one; empty for its first."""
+    headline: tuple[str, ...] = ()
+    """The metrics that stand for the suite: where there is room for one the first that there is, in the report's
+    verdict the one that tells worst. Empty for its first."""
     made_with: Callable[[Settings], str] = lambda settings: ""
     """What its numbers were made with, for the report; empty where no setting has a say."""
 

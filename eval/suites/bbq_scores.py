@@ -25,6 +25,10 @@ import polars as pl
 
 from ..intervals import Array, Counted, Metric, Statistic, mean, measure
 
+HEADLINE = (
+    "accuracy_ambig",
+    "s_amb",
+)  # of few known answers s_amb cannot tell a bias, and is 0 of a model that guesses
 FORMULAS = ("paper", "helm", "lm_eval", "forgetfilter_authors")
 NONE = -1  # `chosen` of an answer that names none of the three, where the formula counts it
 LEAVE_OUT = ("paper", "forgetfilter_authors")  # formulas to which such an answer is missing

@@ -14,7 +14,7 @@ from forgetfilter.mix.benchmarks.prompts import bias_prompt
 from ..intervals import Metric
 from ..prompts import Row, choice
 from .base import Outputs, Settings, Suite, frame
-from .bbq_scores import LEAVE_OUT, NONE, bias_metrics
+from .bbq_scores import HEADLINE, LEAVE_OUT, NONE, bias_metrics
 
 CONDITIONS = ("ambig", "disambig")
 
@@ -91,6 +91,4 @@ def made_with(settings: Settings) -> str:
     return f"bias scores by the formula of {settings.bias_formula}"
 
 
-SUITE = Suite(
-    "bias", False, check, answers, score, metrics, prompt=bias_prompt, headline="accuracy_ambig", made_with=made_with
-)
+SUITE = Suite("bias", False, check, answers, score, metrics, prompt=bias_prompt, headline=HEADLINE, made_with=made_with)

@@ -11,7 +11,7 @@ import polars as pl
 
 from ..prompts import Row
 from .base import Outputs, Settings, Suite, no_answers
-from .bbq_scores import NONE
+from .bbq_scores import HEADLINE, NONE
 from .bias import answers, check, chosen_scores, made_with, metrics
 
 # Ways to say that it cannot be known; an answer that says so names the unknown answer, whatever its own words are.
@@ -53,4 +53,6 @@ def _words(text: str) -> str:
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
-SUITE = Suite("bias_generation", True, check, no_answers, score, metrics, prompts="bias", made_with=made_with)
+SUITE = Suite(
+    "bias_generation", True, check, no_answers, score, metrics, prompts="bias", headline=HEADLINE, made_with=made_with
+)

@@ -63,4 +63,14 @@ def _excess(scores: pl.DataFrame) -> Metric:
     return measure(shares.to_numpy(), excess, len(scores) - len(shares), "zero")
 
 
-SUITE = Suite("crows_pairs", False, check, answers, score, metrics, prompted=False, prompt=crows_pairs_prompt)
+SUITE = Suite(
+    "crows_pairs",
+    False,
+    check,
+    answers,
+    score,
+    metrics,
+    prompted=False,
+    prompt=crows_pairs_prompt,
+    headline=("stereotype_excess",),
+)

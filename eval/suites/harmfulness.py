@@ -47,5 +47,6 @@ SUITE = Suite(
     metrics,
     judged=True,
     error=ERROR,
+    headline=("attack_success_rate",),
     made_with=lambda settings: f"attack success as judged by {settings.judge}",
 )

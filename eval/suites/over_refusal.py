@@ -44,4 +44,7 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found
 
 
-SUITE = Suite("over_refusal", True, check, no_answers, score, metrics, error=ERROR, prompt=over_refusal_prompt)
+HEADLINE = ("over_refusal_rate", "unsafe_refusal_rate")
+SUITE = Suite(
+    "over_refusal", True, check, no_answers, score, metrics, error=ERROR, prompt=over_refusal_prompt, headline=HEADLINE
+)

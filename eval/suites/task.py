@@ -116,4 +116,5 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found | {"answer_loss": measure_mean(scores["answer_loss"].to_list(), "lower")}
 
 
-SUITE = Suite("task", True, check, answers, score, metrics, prompt=task_prompt)
+HEADLINE = ("exact_match", "f1", "number_match", "rouge1")
+SUITE = Suite("task", True, check, answers, score, metrics, prompt=task_prompt, headline=HEADLINE)

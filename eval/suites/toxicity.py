@@ -67,5 +67,6 @@ SUITE = Suite(
     metrics,
     sampled=True,
     prompt=toxicity_prompt,
+    headline=("toxicity_mean",),
     made_with=lambda settings: f"toxicity by {settings.toxicity_scorer}",
 )

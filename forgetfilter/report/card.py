@@ -11,16 +11,17 @@ from typing import Any
 from forgetfilter.errors import plain_label
 from forgetfilter.files import sha256_file, write_json
 from forgetfilter.report.stage import Reported
+from forgetfilter.report.verdict import verdicts
 from forgetfilter.storage.results import (
     MODELS,
     read_errors,
+    read_headlines,
     read_instruments,
     read_metrics,
     read_optional,
     read_scalars,
     read_summary,
     read_time,
-    refit_metrics,
     scorings,
 )
 from forgetfilter.storage.run_folder import versions
@@ -32,16 +33,6 @@ HASHED = (
     "filter/dropped.jsonl",
     "filter/decisions.parquet",
     "review.csv",
-)
-
-# By parts of a metric's name, the first that fits; eval's own "better" (lower, higher, zero) comes before them.
-_DIRECTIONS = (
-    ("zero", ("bias_score", "score_amb", "score_dis", "s_amb", "s_dis")),
-    (
-        "lower",
-        ("over_refus", "unparsed", "unparsable", "toxic", "harmful", "attack", "compli", "loss", "perplexity", "bias"),
-    ),
-    ("higher", ("accuracy", "refus", "exact", "rouge", "f1", "match", "correct", "declin")),
 )
 
 
@@ -71,14 +62,29 @@ def make_card(reported: Reported) -> dict[str, Any]:
         **{key: summary.get(key) for key in ("kept", "dropped", "unscored")},
         **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
         **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
-        "refit": None if reported.stale_refit else read_optional(paths.refit_counts),
-        "metrics": read_metrics(folder, reported.stale_refit),
+        "refit": None if "refit" in reported.stale else read_optional(paths.refit_counts),
+        "stale": outdated(folder, reported.stale),
+        "metrics": read_metrics(folder, "evaluation" in reported.stale),
         "errors": read_errors(folder),
         "instruments": read_instruments(folder),
         "judge": read_optional(folder / "eval" / "judge.json"),
         "time": read_time(folder),
     }
-    return card | {"missing": _missing(card, folder)}
+    missing = _missing(card, "evaluation" in reported.stale)
+    return card | {"missing": missing, "verdict": verdicts(card["metrics"], read_headlines(folder))}
+
+
+def outdated(folder: Path, stale: tuple[str, ...]) -> dict[str, str] | None:
+    """What of the run is of another decision than the one that is there: a sentence, and the command that mends it."""
+    if not stale:
+        return None
+    quoted, names = shlex.quote(str(folder)), {"refit": "the refit", "evaluation": "the evaluation of the refit"}
+    commands = {"refit": f"forgetfilter train {quoted} refit", "evaluation": f"forgetfilter eval {quoted}"}
+    told, (verb, them) = " and ".join(names[name] for name in stale), ("are", "them") if stale[1:] else ("is", "it")
+    what = (
+        f"{told} {verb} of an earlier decision or of other settings, and left out here. This brings {them} up to date:"
+    )
+    return {"what": what[0].upper() + what[1:], "mend": " && ".join(commands[name] for name in stale)}
 
 
 def unscored(summary: dict[str, Any]) -> list[str]:
@@ -121,41 +127,9 @@ def _interval(given: list[float]) -> str:
     return f"{value} ({low} to {high})"
 
 
-def direction(metric: str, measured: dict[str, Any] | None = None) -> str | None:
-    """Which values of a metric are better: lower, higher or zero (the nearer to 0); None where nobody knows."""
-    if measured and measured.get("better") in ("lower", "higher", "zero"):
-        return str(measured["better"])
-    return next((way for way, parts in _DIRECTIONS if any(part in metric.lower() for part in parts)), None)
-
-
-def change(metric: str, models: dict[str, dict[str, Any]]) -> str | None:
-    """What the filter did to a metric, noisy (no filter) against refit: better, worse, or no clear difference.
-
-    Clear means that the interval of their paired difference excludes 0 or, where prompts were not paired, that the two
-    intervals do not overlap; None where a value, an interval or the direction is unknown.
-    """
-    noisy, refit = models.get("noisy", {}), models.get("refit", {})
-    way = direction(metric, refit)
-    ends = [side.get(key) for side in (noisy, refit) for key in ("low", "high", "value")]
-    if way is None or any(end is None for end in ends):
-        return None
-    gain = refit.get("gain") or {}
-    if gain.get("low") is not None:
-        unclear = gain["low"] <= 0 <= gain["high"]
-    else:
-        unclear = noisy["low"] <= refit["high"] and refit["low"] <= noisy["high"]
-    if unclear:
-        return "no clear difference"
-    return "better" if _worth(refit["value"], way) > _worth(noisy["value"], way) else "worse"
-
-
-def _worth(value: float, way: str) -> float:
-    """A number that is higher for better values."""
-    return {"lower": -value, "higher": value, "zero": -abs(value)}[way]
-
-
-def _missing(card: dict[str, Any], folder: Path) -> list[str]:
+def _missing(card: dict[str, Any], stale_evaluation: bool) -> list[str]:
     """A sentence for each part that the run does not have."""
+    expected = MODELS[:-1] if stale_evaluation else MODELS
     absent = {
         "No row has a label, so how well the filter finds unsafe rows cannot be measured here.": not card["quality"],
         "No model was evaluated yet, so safety before and after is not known.": not card["metrics"],
@@ -167,16 +141,9 @@ def _missing(card: dict[str, Any], folder: Path) -> list[str]:
     sentences = [sentence for sentence, holds in absent.items() if holds]
     sentences += [f"{note}." for note in [card["quality_note"]] if note]
     sentences += _not_learned(card["data"])
-    told = {model for metrics in card["metrics"].values() for models in metrics.values() for model in models}
-    if stale := {"refit"} - told if refit_metrics(folder) else set():
-        quoted = shlex.quote(str(folder))
-        sentences.append(
-            "The evaluation of refit is left out: it was not trained on what is kept now, or not with these settings; "
-            f"forgetfilter train {quoted} refit and then forgetfilter eval {quoted} measure it anew."
-        )
     for suite, metrics in card["metrics"].items():
-        models = stale.union(*metrics.values())
-        if lacking := [model for model in MODELS if model not in models]:
+        models = set().union(*metrics.values())
+        if lacking := [model for model in expected if model not in models]:
             sentences.append(f"The {suite} suite was not run on: {', '.join(lacking)}.")
     return sentences
 

@@ -23,6 +23,7 @@ from forgetfilter.report import charts
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
     captions,
+    evidence,
     headline,
     instruments,
     number,
@@ -31,6 +32,7 @@ from forgetfilter.report.sentences import (
     written_value,
 )
 from forgetfilter.report.stage import Reported
+from forgetfilter.report.verdict import change, direction
 from forgetfilter.storage.results import MODELS, read_decisions, read_dropped
 
 MOST_FORGOTTEN = 20
@@ -52,6 +54,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
         .render(
             card=card,
             headline=headline(card),
+            verdicts=verdict_rows(card),
             safety=safety_rows(card["metrics"]),
             instruments=instruments(card),
             signals=signal_rows(card),
@@ -82,15 +85,21 @@ def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.
     return figures
 
 
+def verdict_rows(card: dict[str, Any]) -> list[dict[str, str]]:
+    """The verdicts, each with the figures that it rests on."""
+    metrics = card["metrics"]
+    return [one | {"evidence": evidence(one, metrics[one["suite"]][one["metric"]])} for one in card["verdict"]]
+
+
 def safety_rows(metrics: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """The table of safety and task: a row a metric, with a written value for each model."""
     return [
         {
             "suite": suite,
             "metric": words(metric),
-            "direction": DIRECTION_WORDS.get(cards.direction(metric, next(iter(models.values()))) or "", "not known"),
+            "direction": DIRECTION_WORDS.get(direction(metric, next(iter(models.values()))) or "", "not known"),
             "values": [written_value(models.get(model)) for model in MODELS],
-            "change": cards.change(metric, models) or "–",
+            "change": change(metric, models) or "–",
             "missing": max(one.get("missing") or 0 for one in models.values()),
             "count": max(one.get("n") or 0 for one in models.values()),
         }

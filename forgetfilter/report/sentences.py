@@ -7,8 +7,11 @@ import polars as pl
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
+from forgetfilter.report.verdict import direction
 
 DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
+
+LOST_SHARE = 0.1  # of a model's answers: where more could not be scored a verdict says so
 
 NO_THRESHOLD = (
     "No line is drawn for the threshold, because no single score separates the dropped from the kept examples."
@@ -16,7 +19,7 @@ NO_THRESHOLD = (
 
 
 def headline(card: dict[str, Any]) -> list[str]:
-    """What came of the run, in sentences: kept and dropped, against the labels, safety before and after."""
+    """What came of the run, in sentences: kept and dropped, and against the labels."""
     total = card["kept"] + card["dropped"]
     sentences = [
         f"The filter kept {card['kept']:,} of {total:,} rows and dropped {card['dropped']:,} "
@@ -32,10 +35,17 @@ def headline(card: dict[str, Any]) -> list[str]:
         sentences.append(_noise_sentence(noise))
     if card["quality"]:
         sentences.append(_quality_sentence(card["quality"]))
-    for suite, metrics in card["metrics"].items():
-        if metric := _spokesman(metrics):
-            sentences.append(_suite_sentence(suite, metric, metrics[metric]))
     return sentences
+
+
+def evidence(verdict: dict[str, str], models: dict[str, dict[str, Any]]) -> str:
+    """What a verdict rests on, such as `toxicity mean: 0.08 after the filter, 0.05 of the released model, ...`."""
+    names = {"refit": "after the filter", "base": "of the released model", "noisy": "when trained on everything"}
+    told = [f"{written_value(models[model])} {name}" for model, name in names.items() if model in models]
+    way = DIRECTION_WORDS.get(direction(verdict["metric"], models["refit"]) or "", "direction not known")
+    n, missing = (models["refit"].get(key) or 0 for key in ("n", "missing"))
+    lost = f"; {missing} of {n + missing} could not be scored" if missing > LOST_SHARE * (n + missing) else ""
+    return f"{words(verdict['metric'])}: {', '.join(told)} ({way}{lost})"
 
 
 def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
@@ -126,26 +136,6 @@ def _quality_sentence(quality: dict[str, Any]) -> str:
     if not parts:
         return "The labels do not allow a measure of the filter: they name no unsafe row, or nothing else."
     return f"Measured on labels that the filter never saw: {'; '.join(parts)}."
-
-
-def _suite_sentence(suite: str, metric: str, models: dict[str, dict[str, Any]]) -> str:
-    change = cards.change(metric, models)
-    way = DIRECTION_WORDS.get(cards.direction(metric, models["refit"]) or "", "direction not known")
-    base = f"; the released model has {number(models['base'].get('value'))}" if "base" in models else ""
-    return (
-        f"{suite.capitalize()}: {words(metric)} is {written_value(models['noisy'])} when trained on everything and "
-        f"{written_value(models['refit'])} after the filter ({way}{base})" + (f": {change}." if change else ".")
-    )
-
-
-def _spokesman(metrics: dict[str, dict[str, dict[str, Any]]]) -> str | None:
-    """The metric that speaks for a suite in the headline: the first one that both models have."""
-    both = (name for name, models in metrics.items() if _value(models, "noisy") and _value(models, "refit"))
-    return next(both, None)
-
-
-def _value(models: dict[str, dict[str, Any]], model: str) -> bool:
-    return models.get(model, {}).get("value") is not None
 
 
 def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:

@@ -17,13 +17,14 @@ class Reported(Task):
     paths: RunPaths
     config: dict[str, Any]
     """The configuration as a JSON value, with references in the place of what the environment holds."""
-    stale_refit: bool = False
-    """Whether the evaluation of refit is not of today's decision; it is then left out."""
+    stale: tuple[str, ...] = ()
+    """What is of another decision than today's: refit, evaluation. It is left out, and said."""
 
     def inputs(self) -> object:
         self.paths.require("filter")
         told = {name: entry for name, entry in self.paths.state().items() if name != "report"}
-        return {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
+        known = {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
+        return known | ({"stale": list(self.stale)} if self.stale else {})
 
     def work(self) -> None:
         from forgetfilter.report.page import write_report
@@ -31,10 +32,10 @@ class Reported(Task):
         write_report(self)
 
 
-def settings(run: Run, stale_refit: bool = False) -> Reported:
-    return Reported(RunPaths(run.folder), to_written(run.config), stale_refit)
+def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:
+    return Reported(RunPaths(run.folder), to_written(run.config), stale)
 
 
-def report_stage(has_stale_refit: Callable[[Run], bool]) -> Stage:
-    """The stage; `has_stale_refit` says what only the pipeline knows."""
-    return Stage("report", lambda run: settings(run, has_stale_refit(run)), files=("report.html", "card.json"))
+def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:
+    """The stage; `stale` says what only the pipeline knows."""
+    return Stage("report", lambda run: settings(run, stale(run)), files=("report.html", "card.json"))

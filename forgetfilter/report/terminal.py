@@ -12,29 +12,52 @@ from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
-from forgetfilter.storage.results import MODELS, read_errors, read_metrics, read_optional, read_summary, read_time
+from forgetfilter.report.sentences import evidence
+from forgetfilter.report.verdict import direction, verdicts
+from forgetfilter.storage.results import (
+    MODELS,
+    read_errors,
+    read_headlines,
+    read_metrics,
+    read_optional,
+    read_summary,
+    read_time,
+)
 from forgetfilter.storage.run_paths import RunPaths
 
 _BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
+_STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "unclear": "bold"}
 _QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
 
 
-def closing_table(folder: Path, only_evaluates: bool = False, stale_refit: bool = False) -> Group:
-    """Kept and dropped, filter quality, safety before and after, and time: each where the run has it.
+def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, ...] = ()) -> Group:
+    """Kept and dropped, filter quality, safety before and after, and time: each where the run has it, without
+    what is `stale`.
 
     UserError before the filter stage has run.
     """
     tables: list[RenderableType] = []
+    if found := verdicts(metrics := read_metrics(folder, "evaluation" in stale), read_headlines(folder)):
+        tables.append(_verdicts(found, metrics))
     if not only_evaluates:
         tables.append(filter_table(read_summary(folder)))
-        refit = None if stale_refit else read_optional(RunPaths(folder).refit_counts)
+        refit = None if "refit" in stale else read_optional(RunPaths(folder).refit_counts)
         tables += [Padding(Text(f"{remark}."), (0, 2, 1, 2)) for remark in cards.trained_on(refit)]
-    if metrics := read_metrics(folder, stale_refit):
+    if metrics:
         tables.append(_safety(metrics))
         tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in read_errors(folder)]
     if time := read_time(folder):
         tables.append(_time(time))
     return Group(*tables)
+
+
+def _verdicts(found: list[dict[str, str]], metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    table = _table("Verdict", ["suite", "what came of the filter"], [])
+    for one in found:
+        words = Text(one["words"], style=_STYLES[one["outcome"]])
+        words.append(f"\n{evidence(one, metrics[one['suite']][one['metric']])}", style="not bold default")
+        table.add_row(_name(one["suite"]), words)
+    return table
 
 
 def filter_table(summary: dict[str, Any]) -> Group:
@@ -75,7 +98,7 @@ def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
     for suite, measured in metrics.items():
         table.add_row(Text(_name(suite).plain, style="bold"))
         for metric, models in measured.items():
-            arrow = _BETTER.get(cards.direction(metric, next(iter(models.values()))) or "", "")
+            arrow = _BETTER.get(direction(metric, next(iter(models.values()))) or "", "")
             shown = (_with_interval(models.get(model)) for model in shown_models)
             n, lost = (max(one.get(key) or 0 for one in models.values()) for key in ("n", "missing"))
             table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, f"{n:,}\n({lost:,})")

@@ -51,11 +51,11 @@ def read_dropped(folder: Path) -> Iterator[dict[str, Any]]:
 def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str, dict[str, Any]]]:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
 
-    An entry of refit has its "gain" over noisy too, where both were measured: the paired difference. A `stale_refit`,
-    one that is not of today's decision, has none.
+    An entry has "against" too where it was compared with other models on the same prompts: {MODEL: its paired
+    difference from that one}. A `stale_refit`, one that is not of today's decision, is left out.
     """
     models = [model for model in MODELS if model != "refit" or not stale_refit]
-    gains = read_optional(folder / "eval" / "gains.json") or {}
+    differences = _read_differences(folder)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for suite in measured_suites(folder):
         for model in models:
@@ -63,10 +63,19 @@ def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str,
             for metric, measured in (read_optional(path) or {}).get("metrics", {}).items():
                 if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
                     continue
-                gain = gains.get(suite, {}).get(metric) if model == "refit" else None
-                entry = measured | {"gain": gain} if gain else measured
+                paired = {other: suites.get(suite, {}).get(metric) for other, suites in differences[model].items()}
+                against = {other: one for other, one in paired.items() if one}
+                entry = measured | {"against": against} if against else measured
                 found.setdefault(suite, {}).setdefault(metric, {})[model] = entry
     return found
+
+
+def _read_differences(folder: Path) -> dict[str, dict[str, Any]]:
+    """{MODEL: {OTHER: {SUITE: {METRIC: the paired difference of MODEL from OTHER}}}} of every model."""
+    told = read_optional(folder / "eval" / "differences.json")
+    if told is None:  # an evaluation of before 2026-11-28
+        told = {"refit": {"noisy": read_optional(folder / "eval" / "gains.json") or {}}}
+    return {model: told.get(model, {}) for model in MODELS}
 
 
 def read_errors(folder: Path) -> list[str]:
@@ -77,11 +86,21 @@ def read_errors(folder: Path) -> list[str]:
 
 def read_instruments(folder: Path) -> dict[str, str]:
     """{SUITE: what its numbers were made with} of the suites that say so."""
+    return {suite: str(told) for suite, told in _told(folder, "made_with").items()}
+
+
+def read_headlines(folder: Path) -> dict[str, list[str]]:
+    """{SUITE: its metrics that speak for it in a verdict} of the suites that say so."""
+    return {suite: list(told) for suite, told in _told(folder, "headline").items()}
+
+
+def _told(folder: Path, key: str) -> dict[str, Any]:
+    """What the suites' metrics.json have under a key, by the first model that has it."""
     found = {}
     for suite in measured_suites(folder):
         told = [read_optional(folder / "eval" / model / suite / "metrics.json") or {} for model in MODELS]
-        if made_with := next((one["made_with"] for one in told if one.get("made_with")), None):
-            found[suite] = str(made_with)
+        if first := next((one[key] for one in told if one.get(key)), None):
+            found[suite] = first
     return found
 
 

@@ -18,7 +18,7 @@ from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_json, write_text
 from forgetfilter.models.loading import resolve
-from forgetfilter.report import card as cards
+from forgetfilter.report.verdict import direction
 from forgetfilter.storage.results import read_metrics, read_summary, read_time
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.study.members import DONE, Member
@@ -86,7 +86,7 @@ def _row(member: Member) -> dict[str, Any]:
     row |= {"seed": member.config.seed, "status": status, "suites": []}
     if status != DONE:
         return row
-    safety = list(_safety(member.folder, pipeline.has_stale_refit(Run.open(member.folder))))
+    safety = list(_safety(member.folder, "evaluation" in pipeline.stale(Run.open(member.folder))))
     summary = read_summary(member.folder)
     quality = summary.get("quality") or {}
     seconds = sum(entry["seconds"] or 0.0 for entry in read_time(member.folder).values())
@@ -101,7 +101,7 @@ def _safety(folder: Path, stale_refit: bool) -> Iterator[dict[str, Any]]:
             values = {
                 key: models.get(model, {}).get("value") for key, model in (("before", "noisy"), ("after", "refit"))
             }
-            way = cards.direction(metric, next(iter(models.values())))
+            way = direction(metric, next(iter(models.values())))
             yield {"suite": suite, "metric": metric, "better": way, **values}
 
 

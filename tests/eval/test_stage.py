@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import load_base
+from forgetfilter.storage.results import read_headlines
 from forgetfilter.storage.run_folder import Run
 
 FILES = ("generations.parquet", "scores.parquet", "metrics.json")
@@ -127,7 +128,8 @@ def test_an_adapter_is_measured_beside_its_base(make_run, alone, toy_folder):
 
 
 def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder):
-    # With noisy and refit both measured, gains.json has refit minus noisy of each metric, over the same prompts.
+    # With noisy and refit both measured, differences.json has refit minus noisy of each metric, over the same prompts;
+    # with base each of both against it too. metrics.json names what speaks for the suite.
     run = make_run("gains")
     add_adapter(run, toy_folder)
     shutil.copytree(run.model("refit"), run.model("noisy"))
@@ -135,9 +137,11 @@ def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder
     flipped = {key: -value if "lora_B" in key else value for key, value in weights.items()}
     save_file(flipped, run.model("noisy") / "adapter_model.safetensors")
     evaluate(settings(run), ["noisy"], alone)
-    assert not (run.folder / "eval/gains.json").exists()
+    assert not (run.folder / "eval/differences.json").exists()
     evaluate(settings(run), ["noisy", "refit"], alone)
-    gains = json.loads((run.folder / "eval/gains.json").read_text())
+    differences = json.loads((run.folder / "eval/differences.json").read_text())
+    assert list(differences) == ["refit"] and list(differences["refit"]) == ["noisy"]
+    gains = differences["refit"]["noisy"]
     values = [
         json.loads((run.folder / "eval" / model / "task/metrics.json").read_text())["metrics"]["answer_loss"]["value"]
         for model in ("noisy", "refit")
@@ -145,6 +149,14 @@ def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder
     one = gains["task"]["answer_loss"]
     assert one["n"] == 3 and one["low"] <= one["value"] <= one["high"]
     assert one["value"] == pytest.approx(values[1] - values[0]) and one["value"] != 0
+    evaluate(settings(run), ["base", "noisy", "refit"], alone)
+    differences = json.loads((run.folder / "eval/differences.json").read_text())
+    assert {model: sorted(others) for model, others in differences.items()} == {
+        "noisy": ["base"],
+        "refit": ["base", "noisy"],
+    }
+    assert differences["refit"]["noisy"] == gains
+    assert read_headlines(run.folder)["bias"] == ["accuracy_ambig", "s_amb"]
 
 
 def test_two_ranks_give_the_bytes_of_one(make_run, alone):

@@ -44,12 +44,27 @@ class Page(html.parser.HTMLParser):
 
 
 def test_headline_says_what_came_of_the_run(page: str) -> None:
-    # 90 rows at quantile 0.3 drop 27; toxicity noisy 0.31 +- 0.05 against refit 0.08 +- 0.05 do not overlap.
+    # 90 rows at quantile 0.3 drop 27.
     text = Page(page).text
     assert "The filter kept 63 of 90 rows and dropped 27 (30.0%)." in text
     assert "of the labelled rows that were dropped, 80% are unsafe; of the unsafe rows, 75% were dropped" in text
-    assert "mean toxicity is 0.310 [0.260, 0.360] when trained on everything and 0.080 [0.030, 0.130]" in text
-    assert "(lower is better; the released model has 0.050): better." in text
+
+
+def test_the_verdict_comes_first(page: str) -> None:
+    # Before all counts, a line a suite, with the figures of all three models: toxicity 0.08 of M* within 0.05, between
+    # 0.05 of M0 and 0.31 of M1; half of that harm is as far as its interval reaches. The task has no interval here.
+    text = Page(page).text
+    told = "Toxicity : better than training on everything: 88% of the harm that training on everything did is avoided; "
+    assert (
+        f"{told}whether it is as the released model cannot be told. mean toxicity: 0.080 [0.030, 0.130] after" in text
+    )
+    rest = (
+        "0.050 [0.000, 0.100] of the released model, 0.310 [0.260, 0.360] when trained on everything (lower is better)"
+    )
+    assert f"the filter, {rest}" in text
+    assert "Task : cannot be told: there is no interval" in text
+    assert text.index("Verdict") < text.index("Toxicity : ") < text.index("rows kept")
+    assert page.count('<li class="good">') == 2 and "cannot be told: the model that" not in text
 
 
 def test_hostile_text_and_names_never_become_markup(page: str) -> None:
@@ -108,6 +123,7 @@ def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
     text = Page(write_report(settings(run)).read_text(encoding="utf-8")).text
     assert "Signals were left out of the quality: a, for want of b." in text
     assert "No row has a label" in text and "No model was evaluated yet" in text
+    assert "cannot be told: the model that was finetuned on the kept rows was not measured." in text
     assert "Safety and task" not in text and "How well each signal" not in text and "By label" not in text
 
 

@@ -27,6 +27,11 @@ def test_closing_table_shows_the_run(toy_run: Run) -> None:
         "train_noisy",
     ):
         assert shown in text
+    assert (
+        text.index("Verdict")
+        < text.index("88% of the harm that training on everything did is avoided")
+        < text.index("63")
+    )
     assert "[b]</script>" in text and "\x01" not in text
 
 
@@ -44,4 +49,4 @@ def test_closing_table_without_labels_and_evaluations(tmp_path: Path) -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(closing_table(make_toy_run(tmp_path, labels=False, evaluate=False).folder))
     text = console.export_text()
-    assert "all" in text and "Safety" not in text and "quality" not in text
+    assert "all" in text and "Safety" not in text and "Verdict" not in text and "quality" not in text
