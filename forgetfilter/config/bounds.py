@@ -1,7 +1,7 @@
 """What a number or a path in a setting may be, said beside the setting: `lr: float = positive(2e-4)`.
 
-`check_bounds` walks through a configuration and refuses the first value outside of its bound, by the key as the user
-wrote it. A bound on a list or a mapping is one on each of its values; None is always allowed.
+`check_bounds` walks through a configuration and refuses the first value that is outside of its bound, and names the
+key as the user wrote it. A bound on a list or a mapping holds for each of its values. None is always allowed.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 
 from forgetfilter.errors import UserError, plain_label
 
-LONGEST_PART, LONGEST_PATH = 255, 4095  # bytes of one name of a path, and of all: more no file system takes
+LONGEST_PART, LONGEST_PATH = 255, 4095  # bytes of one name in a path, and of the whole path: no file system takes more
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ def can_be_path(text: str) -> bool:
     """Whether some file may have this path."""
     try:
         encoded = os.fsencode(Path(text).expanduser())
-    except (RuntimeError, UnicodeEncodeError):  # ~NAME of nobody; a lone surrogate that stands for no byte
+    # ~NAME of an unknown user, or a lone surrogate, which stands for no byte
+    except (RuntimeError, UnicodeEncodeError):
         return False
     return b"\0" not in encoded and len(encoded) <= LONGEST_PATH and max(map(len, encoded.split(b"/"))) <= LONGEST_PART
 
@@ -56,7 +57,7 @@ def bounded(default: Any, bound: Bound) -> Any:
 
 
 def pathname(default: str | None) -> Any:
-    """A file or folder, or what may be one."""
+    """A setting that is a path: a file or a folder may have this name."""
     return bounded(default, PATH)
 
 
@@ -73,7 +74,7 @@ def share(default: float | None) -> Any:
 
 
 def check_bounds(config: Any, prefix: str = "") -> None:
-    """UserError for the first value of a configuration, or of a section of it, that is outside of its bound."""
+    """Raises UserError for the first value of a configuration, or of one of its sections, outside of its bound."""
     for one in fields(config):
         key, value = f"{prefix}{one.name}", getattr(config, one.name)
         for place, part in _parts(key, value):

@@ -10,7 +10,7 @@ from forgetfilter.config.registry import DEFENCES, GUARDS, SCORERS, SUITES, judg
 from forgetfilter.config.schema import Config, JudgeConfig
 from forgetfilter.errors import UserError, nearest
 
-LONGEST_NAME = 200  # bytes: file systems take 255, and names of stages and attempts are put behind it
+LONGEST_NAME = 200  # bytes: file systems take 255, and the names of stages and attempts are appended
 
 
 def check(config: Config) -> None:
@@ -64,8 +64,8 @@ def _check_names(config: Config) -> None:
 
 
 def _check_judge(judge: JudgeConfig) -> None:
-    """What the evaluation would find out after the trainings."""
-    if not re.fullmatch(r"\w+", judge.key_variable):  # not shown: it may be the key itself
+    """Refuses what the evaluation would refuse only after the models are trained."""
+    if not re.fullmatch(r"\w+", judge.key_variable):  # the value is not shown, since it may be the key itself
         raise UserError("eval.judge.key_variable must be the name of a variable, such as OPENAI_API_KEY")
     if judge.name != "endpoint":
         return
@@ -88,7 +88,7 @@ def _check_choices(config: Config) -> None:
     choices: dict[str, tuple[Any, tuple[str, ...]]] = {
         "eval.judge.name": (config.eval.judge.name, judge_names()),
     }
-    if "/" not in config.eval.toxicity_scorer:  # else a model by folder or hub id
+    if "/" not in config.eval.toxicity_scorer:  # with a slash it names a model by folder or hub id
         choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS.names)
     if config.score.guard.name:
         choices["score.guard.name"] = (config.score.guard.name, GUARDS.names)

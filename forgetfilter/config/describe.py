@@ -18,12 +18,13 @@ WIDTH = 80
 
 
 def describe() -> str:
-    """A paragraph a setting, in the order of the schema, at most 80 columns wide."""
+    """One paragraph for each setting, in the order of the schema, at most 80 columns wide."""
     return "\n\n".join(_paragraph(*one) for one in settings(Config, "")) + "\n"
 
 
 def settings(kind: type, prefix: str) -> Iterator[tuple[str, str, str]]:
-    """(key, `type = default; bound`, meaning) of every setting below a section; NAME stands for a name of yours."""
+    """(key, `type = default; bound`, meaning) of every setting below a section; NAME stands for a name that the user
+    chooses."""
     meanings, hints = _meanings(kind), get_type_hints(kind)
     for one in (one for one in fields(kind) if "omegaconf_ignore" not in one.metadata):
         key, hint = f"{prefix}{one.name}", hints[one.name]
@@ -46,7 +47,7 @@ def _paragraph(key: str, value: str, meaning: str) -> str:
 
 
 def _section(hint: Any) -> tuple[type | None, str]:
-    """The dataclass that a field holds, and where: itself, or by name in a mapping."""
+    """The dataclass that a field holds, and its place: the field itself, or a name in a mapping."""
     for part in (hint, *get_args(hint)):
         if isinstance(part, type) and is_dataclass(part):
             return part, ".NAME" if get_origin(hint) is dict else ""
@@ -77,7 +78,7 @@ def _kind(hint: Any) -> str:
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """Field: its docstring, of a class and of those that it extends; the later wins."""
+    """The docstring of each field of a class and of its base classes; that of the class itself wins."""
     found: dict[str, str] = {}
     tree = ast.parse(inspect.getsource(schema))
     bodies = {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}

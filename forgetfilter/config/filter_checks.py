@@ -1,6 +1,6 @@
 """Checks of the section `filter`: the names of signals and rules, and what these need of the rest of a configuration.
 
-What a signal or a rule needs, its own file says (config/registry.py); nothing here knows any of them by name.
+The file of a signal or a rule says what it needs (config/registry.py). Nothing here knows any of them by name.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,8 @@ from forgetfilter.errors import UserError, nearest
 
 
 def check_filter(config: Config) -> None:
-    """UserError for an unknown signal or rule, or one that cannot work with the rest of the configuration."""
+    """Raises UserError for an unknown signal or rule, or for one that cannot work with the rest of the
+    configuration."""
     given = config.filter
     for key, name, known in (
         ("filter.signal", given.signal, SIGNALS.names),
@@ -31,7 +32,7 @@ def check_filter(config: Config) -> None:
 
 
 def check_given(config: Config, keys: Iterable[str]) -> None:
-    """UserError where a key of the section `filter` that was given by itself is not one that the rule reads."""
+    """Raises UserError where the user gave a key of the section `filter` that the rule does not read."""
     rule = RULES.get(config.filtering.rule, "filter.rule")
     for key in keys:
         if (owner := _owner(key)) and owner.name != rule.name:
@@ -42,7 +43,7 @@ def check_given(config: Config, keys: Iterable[str]) -> None:
 
 
 def probes_needed(config: Config) -> tuple[int, str]:
-    """(the fewest probes with which the rule can decide, 0 for none; the rule as the user asked for it)."""
+    """(fewest, asked): the number of probes that the rule needs, 0 for none; and the rule as the user asked for it."""
     rule = RULES.get(config.filtering.rule, "filter.rule")
     asked = f"auto, with probes {rule.name}," if config.filter.rule == "auto" else rule.name
     return rule.fewest_probes, f"filter.rule={asked}"
@@ -57,7 +58,7 @@ def _check_rule(config: Config) -> None:
                 if getattr(given, key) != getattr(defaults, key):
                     raise UserError(_foreign(config, key, rule))
     fewest, asked = probes_needed(config)
-    if fewest and not config.only_evaluates:  # how many rows data.probes has, the mix stage finds
+    if fewest and not config.only_evaluates:  # the mix stage counts the rows of data.probes
         given_few = bool(config.mixture and 0 < config.mixture.probes < fewest)
         enough = config.has_probes and not given_few
         if not enough:
@@ -83,7 +84,7 @@ def _foreign(config: Config, key: str, owner: Rule) -> str:
 
 
 def cannot_without_probes(config: Config) -> str:
-    """What of the filter was asked for by name and needs probes, as the user wrote it; empty for nothing."""
+    """The rule or signal that the user named and that needs probes, as `filter.KEY=NAME`; empty where there is none."""
     given = config.filter
     if given.rule != "auto" and RULES.get(given.rule, "filter.rule").fewest_probes:
         return f"filter.rule={given.rule}"
@@ -98,7 +99,7 @@ def probes_key(config: Config) -> str:
 
 
 def _way(config: Config, setting: str) -> str:
-    """What is to be set so that an attribute of the configuration is there."""
+    """The setting that the user must give so that an attribute of the configuration is there."""
     if setting == "has_probes":
         return f"probes: set {probes_key(config)}"
     if setting == "has_control":

@@ -20,13 +20,13 @@ from forgetfilter.errors import UserError, nearest
 
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
-"""A setting's old name: its name today. Users are told of it, and run folders of before are read by it."""
+"""{old name: new name} of settings. Users are told the new name; older run folders are read by it."""
 
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), own: bool = False) -> Config:
     """The checked configuration of a YAML file and `key=value` overrides; the later wins.
 
-    `own`: the file is what a run folder keeps of its settings, perhaps by their old names.
+    `own` says that the file is a run folder's own config.yaml, which may have settings by their old names.
     """
     file = Path(path)
     if not file.is_file():
@@ -96,7 +96,7 @@ def _listed(config: DictConfig) -> None:
 
 
 def _check_renamed(config: DictConfig) -> None:
-    """UserError for a setting by its old name."""
+    """Raises UserError for a setting that is given by its old name."""
     for old, new in RENAMED.items():
         if OmegaConf.select(config, old) is not None:
             raise UserError(f"{old} is called {new} now: write the new name")
@@ -111,16 +111,17 @@ def _rename(config: DictConfig) -> None:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values, for work and hashes: never to be written, for it may hold secrets."""
+    """The configuration as plain JSON values, for work and for hashes. It may hold secrets, so it must not be
+    written."""
     container = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def to_written(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values, with references in the place of what the environment holds."""
+    """The configuration as plain JSON values, with references in the place of values from the environment."""
     values = to_dict(config)
-    # a value that was replaced since, as a study replaces model.name, is no reference any more
+    # a study replaces values such as model.name, and then the reference no longer holds
     known = {place: one.text for place, one in config.references.items() if value_at(values, place) == one.value}
     written: dict[str, Any] = put(values, known)
     return written

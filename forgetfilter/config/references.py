@@ -1,9 +1,9 @@
-"""Settings that are taken from elsewhere, such as `${oc.env:NAME}`: what is written of them is the reference.
+"""Settings whose values come from elsewhere, such as `${oc.env:NAME}`, are written as references.
 
 Nobody can tell a secret from another text, so no text that comes from the environment is written into a run folder's
-settings, a report or W&B. Numbers are written as they are. Where a text decides about results, a hash of it is kept in
-the run folder, so that another value is noticed. The user part of a URL (`https://USER:PASSWORD@HOST`) decides about
-nothing, and may change.
+settings, a report or W&B. Numbers are written as they are. The run folder keeps a hash of each such text, so that
+a later run notices another value. The user part of a URL (`https://USER:PASSWORD@HOST`) changes no result and is not
+part of the hash.
 """
 
 import re
@@ -29,14 +29,15 @@ class Reference(NamedTuple):
 def find_references(
     written: Any, resolved: Any, top: Any = None, place: Place = ()
 ) -> Iterator[tuple[Place, Reference]]:
-    """The texts that a configuration takes from elsewhere. UserError for a whole section from the environment.
+    """The texts that a configuration takes from elsewhere. Raises UserError for a section from the environment.
 
-    `written` is the configuration, or a part of it, before anything is replaced by its value, `resolved` after that,
-    and `top` is the whole of the former. The run's name is left out: its folder shows it.
+    `written` is the configuration, or a part of it, with its references, `resolved` is the same part with their values,
+    and `top` is the whole configuration with its references. The run's name is left out, since its folder shows it.
     """
     top = written if top is None else top
     if isinstance(resolved, dict | list) and isinstance(written, str):
-        written = value_at(top, tuple(written.strip("${}").split(".")))  # ${train.noisy} is what train.noisy is
+        # ${train.noisy} stands for the section train.noisy
+        written = value_at(top, tuple(written.strip("${}").split(".")))
         if written is None:
             raise UserError(f"{dotted(place)}: a whole section cannot be taken from elsewhere; write its settings")
     if isinstance(resolved, dict):
@@ -50,7 +51,7 @@ def find_references(
 
 
 def put(values: Any, others: Mapping[Place, Any], place: Place = ()) -> Any:
-    """Plain values with others in their places."""
+    """Plain values, with those at the given places replaced by others."""
     if place in others:
         return others[place]
     if isinstance(values, dict):
@@ -76,12 +77,12 @@ def dotted(place: Place) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """By which a later run knows that a value is the same, whoever is the user that its URL names."""
+    """A hash by which a later run recognises the value; it ignores the user part of a URL."""
     return sha256_value(without_user(value) if isinstance(value, str) else value)
 
 
 def check_passwords(written: Any, place: Place = ()) -> None:
-    """UserError for a URL that is written with its password: every file that tells the settings would have it."""
+    """Raises UserError for a URL with a literal user or password, which every file with the settings would show."""
     if isinstance(written, dict | list):
         for key, part in written.items() if isinstance(written, dict) else enumerate(written):
             check_passwords(part, (*place, key))
@@ -93,5 +94,5 @@ def check_passwords(written: Any, place: Place = ()) -> None:
 
 
 def _literal(written: str) -> str:
-    """A text without what it takes from elsewhere."""
+    """A text without its references."""
     return re.sub(r"\$\{[^}]*\}", "", written)

@@ -1,7 +1,8 @@
 """Signals, rules, suites, judges, scorers, guards, defences: what a configuration names, each in a file of its own.
 
 Each file of a folder that defines the constant (SIGNAL, RULE, ...) is a member. Other packages add theirs through
-the entry points of a group; see CONTRIBUTING.md. The core must not import a stage, so the folder is named in a string.
+the entry points of a group; see CONTRIBUTING.md. The core must not import a stage, so a string
+names the folder.
 """
 
 import importlib
@@ -18,11 +19,11 @@ from forgetfilter.errors import UserError, nearest
 
 
 class Named(Protocol):
-    """What every member has."""
+    """The attribute that every member has."""
 
     @property
     def name(self) -> str:
-        """As the configuration calls it."""
+        """Its name in the configuration."""
 
 
 class StoredColumns(Protocol):
@@ -50,15 +51,15 @@ class Rule(Named, Protocol):
 
     @property
     def replaces(self) -> Mapping[str, str]:
-        """A setting: the one whose place it takes where it is not null."""
+        """{setting: another setting whose place it takes where it is not null}."""
 
     @property
     def needs(self) -> Mapping[str, str]:
-        """A setting that must not be empty: what the user is asked to put into it."""
+        """{setting that must not be empty: what the user is asked to put into it}."""
 
     @property
     def fewest_probes(self) -> int:
-        """Probes without which it cannot decide; 0 where it needs none."""
+        """The number of probes that it needs to decide; 0 where it needs none."""
 
 
 class Suite(Named, Protocol):
@@ -91,7 +92,8 @@ class Registry(Generic[Member]):
 
     @cached_property
     def members(self) -> dict[str, Member]:
-        """By name. UserError in one line for an installed package that gives none, or one of a name that is taken."""
+        """The members by name. Raises UserError for a package whose entry point is no member, or has a name that is
+        taken."""
         found = {member.name: member for member in self._own()}
         for point in entry_points(group=self.group):
             member = self._load(point)
@@ -102,29 +104,31 @@ class Registry(Generic[Member]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all members, in the order of the alphabet."""
+        """The names of all members in alphabetical order."""
         return tuple(sorted(self.members))
 
     def get(self, name: str, key: str) -> Member:
-        """The member of that name; UserError by the key with the nearest name where there is none."""
+        """The member of that name. Raises UserError with the key and the nearest name where there is none."""
         if name not in self.members:
             raise UserError(f"{key} cannot be {name!r}{nearest(name, self.names)}")
         return self.members[name]
 
     def packages(self, names: set[str]) -> dict[str, str]:
-        """{NAME: package and version} of those of the names that another package added: with it their code changes."""
+        """{NAME: package and version} of the named members that come from other packages, whose code changes with
+        them."""
         added = {self._load(point).name: point.dist for point in entry_points(group=self.group)}
         return {name: f"{dist.name} {dist.version}" for name, dist in added.items() if dist and name in names}
 
     def _own(self) -> Iterator[Member]:
         package = importlib.import_module(self.package)
         for file in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-            if self._defines(file.name):  # others may load torch, which the check of a configuration does without
+            # other files may import torch, which the check of a configuration does not need
+            if self._defines(file.name):
                 member: Member = getattr(importlib.import_module(file.name), self.constant)
                 yield member
 
     def _defines(self, module: str) -> bool:
-        """Whether a module has the constant, by its source."""
+        """Whether the source of a module defines the constant."""
         spec = importlib.util.find_spec(module)
         assert spec is not None and isinstance(spec.loader, InspectLoader)
         return f"\n{self.constant} = " in (spec.loader.get_source(module) or "")
@@ -133,7 +137,7 @@ class Registry(Generic[Member]):
         kind: type[Any] = getattr(importlib.import_module(self.package), self.kind)
         try:
             member: Member = point.load()
-        except Exception as error:  # whatever a module of someone else's raises while it is imported
+        except Exception as error:  # a foreign module may raise anything while it is imported
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{_said(point)} cannot be loaded ({reason}): repair or uninstall it") from error
         if not isinstance(member, kind):
@@ -156,7 +160,7 @@ GUARDS: Registry[Named] = Registry("GuardKind", "GUARD", "forgetfilter.models.gu
 
 
 def judge_names() -> tuple[str, ...]:
-    """What `eval.judge.name` can be: a judge, or a guard model."""
+    """The names that `eval.judge.name` may have: those of the judges and of the guard models."""
     return tuple(sorted({*JUDGES.names, *GUARDS.names}))
 
 

