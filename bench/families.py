@@ -80,11 +80,12 @@ a new family is one line in bench/family_models.py.
   turn (or EOS) last. Generation starts from the tokens that training has before an answer.
 - The first losses that training logs, packed, are those of M0, each example alone. The scores before and after are
   those of the saved M1 and M2, and the likelihoods of answers that share a prompt those of each answer alone: all to
-  one part in 10,000 (in 1,000 for QLoRA's training, where bitsandbytes has other kernels than for inference).
+  one part in 10,000.
 - Packed and padded examples have the losses that they have alone, on the trained weights too, and no token's loss
   depends on later tokens. Where packing cannot be exact it is refused, and the family runs with `data.packing=false`.
 - transformers' own `generate()` writes what the evaluation wrote. After full finetuning it does so by the saved
-  folder alone, and the answers end by themselves.
+  folder alone, and the answers end by themselves. (For QLoRA without bitsandbytes' packing of 4-bit weights for
+  inference on the CPU, which rounds, and which the pipeline turns off.)
 
 Made with torch {torch}, transformers {transformers}, peft {peft}.
 

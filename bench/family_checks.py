@@ -14,13 +14,12 @@ from forgetfilter.data import tokens
 from forgetfilter.data.records import read_records
 from forgetfilter.data.rendering import learned_end, learned_opening, prompt_text
 from forgetfilter.models.exactness import check_exact
-from forgetfilter.models.loading import load_tokenizer
+from forgetfilter.models.loading import keep_as_stored, load_tokenizer
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import scan_shards
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4  # of a loss, in float32
-TRAINED_IN_FOUR_BITS = 1e-3  # bitsandbytes has other kernels for training than for inference
 MAX_LENGTH = 128
 Chat = list[dict[str, str]]
 
@@ -33,16 +32,14 @@ def check_run(family: Family, method: str, run: Run) -> None:
     check_tokens(family, tokenizer, list(chats.values()))
     check_files(run, len(chats))
     released = Saved(base, None, method)
-    first = read_losses(run.model("noisy") / "losses")
-    tolerance = TRAINED_IN_FOUR_BITS if method == "qlora" else TOLERANCE
-    check_losses(released, tokenizer, chats, first, "the first losses of the training", tolerance)
+    check_losses(released, tokenizer, chats, run.model("noisy") / "losses", "the first losses of the training")
     check_likelihoods(released, tokenizer, run, "base")
     for state, signals in (("noisy", "before"), ("safe", "after"), ("refit", None)):
         saved = Saved(base, run.model(state), method)
         for layout in ("rows", "padded") if family.packing else ("padded",):
             check_exact(saved.model, CPU, TOLERANCE, layout)
         if signals:
-            check_losses(saved, tokenizer, chats, read_losses(run.signals(signals)), f"the scores {signals}")
+            check_losses(saved, tokenizer, chats, run.signals(signals), f"the scores {signals}")
         if state != "safe":
             check_likelihoods(saved, tokenizer, run, state)
             check_answers(saved, tokenizer, run, state)
@@ -60,6 +57,7 @@ class Saved:
         options = {"quantization_config": _four_bit()} if method == "qlora" else {}
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+        keep_as_stored(self.model)
         if trained and method != "full":
             self.model = PeftModel.from_pretrained(self.model, trained)
         self.model.eval()
@@ -111,18 +109,12 @@ def check_files(run: Run, rows: int) -> None:
     assert (run.folder / "report.html").is_file() and (run.folder / "card.json").is_file(), "there is no report"
 
 
-def read_losses(folder: Path) -> dict[str, float]:
-    """The loss of each row in the first pass that a folder of shards holds, by id."""
-    return dict(scan_shards(folder).filter(pl.col("epoch") == 0).select("id", "loss_sum").collect().iter_rows())
-
-
-def check_losses(
-    saved: Saved, tokenizer: Any, chats: dict[str, Chat], stored: dict[str, float], what: str, most: float = TOLERANCE
-) -> None:
-    """Stored losses are those of the saved model, each row alone."""
+def check_losses(saved: Saved, tokenizer: Any, chats: dict[str, Chat], folder: Path, what: str) -> None:
+    """The losses of the first pass that a folder of shards holds are those of the saved model, each row alone."""
+    stored = dict(scan_shards(folder).filter(pl.col("epoch") == 0).select("id", "loss_sum").collect().iter_rows())
     assert set(stored) == set(chats), f"{what}: not every row is there once"
     rows = tokens.encode(tokenizer, [chats[id_] for id_ in stored], MAX_LENGTH)
-    _agree(list(stored.values()), [saved.loss(ids, start) for ids, start, _ in rows], what, most)
+    _agree(list(stored.values()), saved, rows, what)
 
 
 def check_likelihoods(saved: Saved, tokenizer: Any, run: Run, state: str) -> None:
@@ -132,8 +124,8 @@ def check_likelihoods(saved: Saved, tokenizer: Any, run: Run, state: str) -> Non
     stored = scan_shards(folder).select("id", "answer", "loss_sum").collect().rows()
     assert len(stored) == 3 * len(asked), "a likelihood is missing"
     chats = [[*asked[id_], {"role": "assistant", "content": answer}] for id_, answer, _ in stored]
-    alone = [saved.loss(ids, start) for ids, start, _ in tokens.encode(tokenizer, chats, MAX_LENGTH)]
-    _agree([loss for *_, loss in stored], alone, f"the likelihoods of {state}")
+    rows = tokens.encode(tokenizer, chats, MAX_LENGTH)
+    _agree([loss for *_, loss in stored], saved, rows, f"the likelihoods of {state}")
 
 
 def check_answers(saved: Saved, tokenizer: Any, run: Run, state: str) -> None:
@@ -152,9 +144,10 @@ def _prompts(run: Run, suite: str) -> list[dict[str, Any]]:
     return pl.read_ndjson(run.eval_prompts(suite)).to_dicts()
 
 
-def _agree(found: Sequence[float], wanted: Sequence[float], what: str, most: float = TOLERANCE) -> None:
+def _agree(found: Sequence[float], saved: Saved, rows: Sequence[tuple[list[int], int, bool]], what: str) -> None:
+    wanted = [saved.loss(ids, start) for ids, start, _ in rows]
     worst = max(abs(one - other) / max(1, abs(other)) for one, other in zip(found, wanted, strict=True))
-    assert worst <= most, f"{what} differ from the saved model's own losses by {worst:.2g}"
+    assert worst <= TOLERANCE, f"{what} differ from the saved model's own losses by {worst:.2g}"
 
 
 def _four_bit() -> Any:
@@ -165,4 +158,5 @@ def _four_bit() -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
+        bnb_4bit_quant_storage=torch.float32,
     )

@@ -127,9 +127,23 @@ def load_base(
             options["device_map"] = {"": str(device)}
     model: torch.nn.Module = load_model("AutoModelForCausalLM", folder, "model.name", **options)
     model.config.use_cache = False  # type: ignore[union-attr]  # a cache would turn packed attention off
+    if four_bit:
+        keep_as_stored(model)
     if device is not None and not four_bit:
         model.to(device)
     return model
+
+
+def keep_as_stored(model: torch.nn.Module) -> None:
+    """Has bitsandbytes compute from its 4-bit weights as they are on the CPU too.
+
+    For inference it would pack them anew there, in bfloat16, and back whenever a state_dict is made, as peft does for
+    each adapter. Both round, so numbers would depend on what was measured before, and would not be those of training.
+    """
+    layers: Iterator[Any] = model.modules()
+    for layer in layers:
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def is_adapter(folder: Path) -> bool:
