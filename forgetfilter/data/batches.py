@@ -24,7 +24,7 @@ SPANS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int) -> list[np.ndarray[Any, Any]]:
-    """Row numbers by batch: sorted by length, at most `batch_tokens` tokens together (one longer row goes alone).
+    """Row numbers by batch: sorted by length, at most `batch_tokens` tokens together (a longer row goes alone).
 
     A pure function of the lengths, so that no score depends on the world size.
     """
@@ -56,7 +56,7 @@ class TrainingPlan:
 
     @cached_property
     def _epochs(self) -> list[tuple[int, int, int]]:
-        """(first row, rows, first step) of each epoch, and of the end as an empty one."""
+        """(first row, rows, first step) of each epoch; an empty epoch marks the end."""
         first = len(self.lengths) - self.last_rows
         spans = [(0, first)] * self.epochs + [(first, self.last_rows)] * self.last_epochs + [(0, 0)]
         starts = accumulate((-(-rows // self.batch_size) for _, rows in spans), initial=0)
@@ -68,12 +68,12 @@ class TrainingPlan:
 
     @property
     def part_steps(self) -> list[int]:
-        """The steps of each part that has any."""
+        """The steps of each part that has rows."""
         first = self._epochs[self.epochs][2]
         return [steps for steps in (first, self.num_steps - first) if steps]
 
     def epoch(self, step: int) -> int:
-        """The epoch of a step; those of the second part are counted on."""
+        """The epoch of a step; the epochs of the second part continue the count."""
         return bisect(self._epochs, step, key=lambda epoch: epoch[2]) - 1
 
     def rows(self, step: int) -> np.ndarray[Any, Any]:
@@ -129,7 +129,7 @@ class TrainingPlan:
 
 
 def split_evenly(rows: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], parts: int) -> list[np.ndarray[Any, Any]]:
-    """Rows split into `parts` bins of about equal tokens: longest first, each to the emptiest bin so far."""
+    """Rows split into `parts` bins of about equal tokens: the longest come first, each into the emptiest bin."""
     heap = [(0, part) for part in range(parts)]
     bins: list[list[int]] = [[] for _ in range(parts)]
     for row in sorted(rows.tolist(), key=lambda row: (-int(lengths[row]), row)):
@@ -209,7 +209,7 @@ def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token
 
 
 class MicroBatches(torch.utils.data.Dataset[Batch]):
-    """The micro-batches of one rank for the whole training, by number; each knows its step's normaliser."""
+    """The micro-batches of one rank for the whole training, by number; each carries the normaliser of its step."""
 
     def __init__(self, plan: TrainingPlan, row: Callable[[int], Row], rank: int, layout: str, pad_token: int):
         self.plan, self.row, self.rank, self.layout, self.pad_token = plan, row, rank, layout, pad_token

@@ -1,7 +1,8 @@
 """Messages of the usual chat formats as the project's own: a role and a text each.
 
-Read are OpenAI's (`role`, `content`, a list of parts, `tool_calls`), ShareGPT's (`from`, `value`), and what reasoning
-models add. What is no text but belongs to the answer is written into it, so that it is learned and counts for the id:
+The formats are OpenAI's (`role`, `content`, a list of parts, `tool_calls`), ShareGPT's (`from`, `value`), and the
+fields that reasoning models add. What belongs to the answer without being text is written into it, so that it is
+learned and is part of the id:
 
 - a tool call, as `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` on lines of their own (the form of Hermes
   and Qwen);
@@ -34,10 +35,11 @@ _ROLE_OF = {
     "tool_response": "tool",
     "ipython": "tool",
 } | {role: role for role in ROLES}
-_CALLS = ("function_call", "tool_call")  # ShareGPT's roles of a turn that is nothing but a call
+_CALLS = ("function_call", "tool_call")  # ShareGPT's roles of a turn that holds only a call
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_TRAINED = {"weight", "train", "loss", "training"}  # OpenAI's, Axolotl's, Swift's: whether a turn is learned
+# the fields of OpenAI, Axolotl and Swift that say whether a turn is learned
+_TRAINED = {"weight", "train", "loss", "training"}
 _USED = {"role", "from", "content", "value", "tool_calls", "function_call", "refusal", *_REASONING}
 
 
@@ -57,7 +59,7 @@ def message_list(value: Any, where: str) -> Sequence[Any]:
 
 
 def check_learned(messages: list[Message], last: Any, where: str) -> None:
-    """UserError where the last message is not an answer, or `last`, as it was given, says that it is not learned."""
+    """Raises UserError where the last message is no answer, or where `last`, its original, says it is not learned."""
     if messages[-1]["role"] != "assistant" or not messages[-1]["content"].strip():
         raise UserError(f"{where}: the last message must be the assistant's and not empty: it is what is learned")
     for name in _TRAINED & last.keys() if isinstance(last, Mapping) else ():
@@ -69,7 +71,7 @@ def check_learned(messages: list[Message], last: Any, where: str) -> None:
 
 
 def parsed(value: Any, name: str, where: str) -> Any:
-    """A list or object that stands as JSON in a text, as in CSV files; any other value as it is."""
+    """The list or object that a text holds as JSON, as in CSV files; any other value unchanged."""
     found = _loaded(value)
     if isinstance(found, str):
         raise UserError(f"{where}: {name} must be a list, or a text that holds one as JSON")
@@ -78,7 +80,7 @@ def parsed(value: Any, name: str, where: str) -> Any:
 
 def _message(message: Any, number: int, where: str, left_out: set[str], rewritten: set[str]) -> Message:
     content = message.get("content") if isinstance(message, dict) and len(message) == 2 else None
-    if isinstance(content, str) and message.get("role") in ROLES and len(content) <= LONGEST:  # the most usual, quickly
+    if isinstance(content, str) and message.get("role") in ROLES and len(content) <= LONGEST:  # the usual case, quickly
         return {"role": message["role"], "content": clean(content)}
     name = f"message {number}"
     given = message.get("role", message.get("from")) if isinstance(message, Mapping) else None

@@ -1,9 +1,9 @@
-"""The noisy rows as they came, so that the filter can give them back in the shape in which they were given.
+"""The noisy rows in their original shape, so that the filter can return them in it.
 
 The mix stage reads each row once, and leaves data/originals/manifest.json: where the rows of each source are, as JSON
 Lines. A plain .jsonl file stays where it is and is known by its hash; rows of every other kind are written beside the
-manifest. Together they are the records of data/noisy.jsonl, one for one and in order, without the probes, and with the
-rows that the mix stage left out, which are counted.
+manifest. Together these rows are the records of data/noisy.jsonl in their order, without the probes, but with the rows
+that the mix stage left out; the manifest counts those.
 """
 
 import base64
@@ -30,11 +30,11 @@ class Original:
     path: str
     """The file; a name without a folder is beside the manifest."""
     rows: int
-    """How many were taken: the first of the file, blank lines not counted."""
+    """The number of rows that were taken, from the first on, without blank lines."""
     left_out: list[int] = field(default_factory=list)
-    """Which of them, from 0 on, are not among the records, since they are in a trusted set too."""
+    """The numbers of those rows, from 0 on, that are no records because a trusted set holds them too."""
     sha256: str | None = None
-    """Of a file that the project did not write."""
+    """The hash of a file that the project did not write."""
 
 
 class Originals:
@@ -46,7 +46,7 @@ class Originals:
         shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, name: str, source: SourceConfig, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
-        """The rows, unchanged; what is needed to have them again is noted once they are all read."""
+        """Yields the rows unchanged, and notes how to find them again once all are read."""
         files = data_files(source, f"data.noisy.{name}")
         self._count, self._left_out = 0, []
         if len(files) == 1 and files[0].suffix.lower() == ".jsonl":
@@ -62,18 +62,19 @@ class Originals:
         self.found.append(Original(name, path, self._count, self._left_out, digest))
 
     def leave_out(self) -> None:
-        """The row that was read last is not among the records."""
+        """Notes that the row that was read last is not among the records."""
         self._left_out.append(self._count - 1)
 
     def finish(self, records: Path) -> None:
-        """Writes the manifest, with the hash of the records that were made of these rows; none without a source."""
+        """Writes the manifest with the hash of the records that were made of these rows; without a source there is
+        none."""
         if self.found:
             found = [asdict(original) for original in self.found]
             write_json(self.folder / "manifest.json", {"records": sha256_file(records), "sources": found})
 
 
 def find(folder: Path, records: Path) -> list[Original]:
-    """The originals of a run in the order of its records, with whole paths; empty where none were noted.
+    """The originals of a run in the order of its records, with absolute paths; empty where none were noted.
 
     UserError where a file is gone or changed since the records were made of it.
     """
@@ -99,7 +100,8 @@ def _line_of(row: Row, where: str) -> bytes:
 
 
 def to_line(row: Row) -> bytes:
-    """A row as a line of JSON. What JSON cannot hold: dates and decimals become text, bytes base64, NaN null."""
+    """A row as a line of JSON. Of what JSON lacks, dates and decimals become texts, bytes become base64, and NaN
+    becomes null."""
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_as_text)
     except ValueError:

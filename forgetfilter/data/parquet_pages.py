@@ -1,7 +1,8 @@
 """How many rows of a Parquet file are taken at once, so that a small file does not fill the memory.
 
-A dictionary page stores a value once for all rows that have it: of a value of megabytes, a thousand rows are gigabytes.
-Its size stands in its header (Apache Parquet's PageHeader, in Thrift's compact protocol), and no value in it is longer.
+A dictionary page stores a value once for all rows that have it, so a thousand rows of one long value can fill
+gigabytes. Its size stands in its header (Apache Parquet's PageHeader, in Thrift's compact protocol), and no value in it
+is longer.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from forgetfilter.errors import UserError
 
-MOST_ROWS = 1024  # at once; more make nothing faster
+MOST_ROWS = 1024  # rows at once; more would make nothing faster
 MEMORY = 256 << 20  # bytes of dictionary values in the rows that are taken at once
 FREE, RATIO = 64 << 20, 100  # a file may grow by so many bytes, and so many times; text grows 3 to 10 times
 _DICTIONARY_PAGE = 2  # of the enumeration PageType
@@ -17,7 +18,7 @@ _HEADER = 32  # bytes, more than the two numbers take with which a header begins
 
 
 def rows_at_once(path: Path, metadata: Any) -> int:
-    """Rows of a batch, from the file's metadata (pyarrow.parquet.FileMetaData). UserError for one that is a bomb."""
+    """Rows of a batch, by the file's metadata (pyarrow.parquet.FileMetaData). Raises UserError for a bomb."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [(group.column(number), group.num_rows) for group in groups for number in range(metadata.num_columns)]
     stored = sum(chunk.total_compressed_size for chunk, _ in chunks)

@@ -1,7 +1,7 @@
 """The one record of the project: an example with an id made from its content.
 
-A record is a chat: `messages` with the last one the assistant's, which is what is learned. Plain text is a
-chat with that one message and no prompt. `id` is the sha256 of the canonical messages; the n-th exact
+A record is a chat whose last message is the assistant's; this message is what is learned. Plain text is a chat
+of that one message, without a prompt. `id` is the sha256 of the canonical messages; the n-th exact
 duplicate in a data set gets `-n` appended. The id is the only join key, everywhere.
 """
 
@@ -84,9 +84,9 @@ def read_records(path: Path) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class RecordBlocks:
-    """A run's own JSONL file in blocks of `rows` records, each read when it is asked for.
+    """A run's own JSONL file in blocks of `rows` records, each of which is read when it is asked for.
 
-    Of a file of any size only the place of each block is in memory.
+    Only the position of each block is in memory, whatever the size of the file.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class RecordBlocks:
 
     @classmethod
     def of(cls, path: Path, rows: int) -> "RecordBlocks":
-        """Looks through the file for the blocks."""
+        """Finds the blocks of a file."""
         starts, place, count = list[int](), 0, 0
         try:
             with open(path, "rb") as handle:

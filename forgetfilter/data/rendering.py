@@ -1,4 +1,5 @@
-"""Messages to one text, as the model reads it: what the chat template makes of them, and what of it is learned."""
+"""Renders messages as the one text that the model reads, by the chat template, and tells which part of it is
+learned."""
 
 import functools
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from forgetfilter.data.kept_turns import KEY, check_answer, check_turns, holds_s
 from forgetfilter.data.records import Message
 from forgetfilter.errors import UserError
 
-STAND_IN = "Answer4f2a"  # in the place of an answer, to see what a template writes after it
+STAND_IN = "Answer4f2a"  # stands for an answer, to show what a template writes after it
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,12 @@ class Rendered:
 
 
 def render(tokenizer: Any, messages: list[Message]) -> Rendered:
-    """The whole example up to where the model has to stop. What is learned begins where the answer does.
+    """The whole example up to where the model has to stop. The learned part begins where the answer does.
 
-    The end of an answer is where the template's own text after it begins, never where the answer mentions an end
-    token: what follows a stand-in for the answer is what follows every answer. Its first special token (`<|im_end|>`,
-    `<|eot_id|>`, `</s>`, ...) ends the turn, and is learned; without one EOS is. Plain text (one assistant message) has
-    no prompt and no template. Without a chat template the turns are joined by blank lines.
+    An answer ends where the template's own text after it begins, never where the answer itself mentions an end token.
+    That text is what follows a stand-in for the answer. Its first special token (`<|im_end|>`, `<|eot_id|>`, `</s>`,
+    ...) ends the turn and is learned; where it has none, EOS is. Plain text (one assistant message) has no prompt and
+    no template. Without a chat template the turns are joined by blank lines.
     """
     prompt, answer = messages[:-1], messages[-1]["content"]
     if not prompt:
@@ -89,7 +90,7 @@ def learned_opening(tokenizer: Any) -> str:
 
 
 def _around_any_answer(tokenizer: Any) -> tuple[str, str]:
-    """As `_around_the_answer`, of a plain question; nothing without a template."""
+    """Like `_around_the_answer`, for a plain question; two empty texts without a template."""
     if not tokenizer.chat_template:
         return "", ""
     prompt: list[Message] = [{"role": "user", "content": "a"}]
@@ -97,7 +98,7 @@ def _around_any_answer(tokenizer: Any) -> tuple[str, str]:
 
 
 def check_template(tokenizer: Any, system_prompt: str) -> None:
-    """UserError where the template takes no question with its answer, or not the system prompt of the evaluation."""
+    """Raises UserError where the template refuses a question with its answer, or the evaluation's system prompt."""
     chat: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     render(tokenizer, chat)
     if system_prompt:
@@ -111,7 +112,8 @@ def check_template(tokenizer: Any, system_prompt: str) -> None:
 
 
 def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
-    """What the model is given to answer. UserError where the template leaves out a turn that is no system turn."""
+    """The text that the model is to continue. Raises UserError where the template leaves out a turn other than
+    system."""
     if not tokenizer.chat_template:
         return "".join(message["content"] + "\n\n" for message in prompt)
     text = _apply(tokenizer, prompt, add_generation_prompt=True)
@@ -122,5 +124,5 @@ def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
 def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
-    except Exception as error:  # whatever a Jinja template raises
+    except Exception as error:  # a Jinja template may raise anything
         raise UserError(f"{KEY}: it fails ({(str(error) or type(error).__name__).splitlines()[0]})") from error

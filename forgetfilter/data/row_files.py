@@ -1,9 +1,9 @@
 """Rows of one file, one at a time, each with the name by which an error calls it.
 
-JSON Lines, JSON (a list), CSV, TSV, Parquet and Arrow, the first four also with .gz. A TSV has no quoting
-(IANA text/tab-separated-values): a line is a row, and quotes are part of the text. Whatever is wrong with a file is a
-UserError that names it, with the row where there is one; no library's error comes through, and no file makes the reader
-take unbounded memory.
+The kinds are JSON Lines, JSON (a list), CSV, TSV, Parquet and Arrow, the first four also with .gz. A TSV file has no
+quoting (IANA text/tab-separated-values): a line is a row, and quotes are part of the text. Whatever is wrong with a
+file becomes a UserError that names the file, and the row where there is one. No library's error comes through, and no
+file makes the reader take unbounded memory.
 """
 
 import csv
@@ -70,7 +70,7 @@ def _open(path: Path) -> io.BufferedReader:
 
 
 def _lines(path: Path, blank: str = string.whitespace) -> Iterator[tuple[str, str]]:
-    """(where, line) of a file in UTF-8, without blank ones: those that have no character but those of `blank`."""
+    """(where, line) of a file in UTF-8, without blank lines, which hold only characters of `blank`."""
     number = 0
     with _open(path) as handle:
         try:
@@ -87,7 +87,7 @@ def _lines(path: Path, blank: str = string.whitespace) -> Iterator[tuple[str, st
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; ValueError where a name is there twice, of which Python would keep the last value alone."""
+    """An object. Raises ValueError where a name is there twice, since Python would keep only its last value."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]

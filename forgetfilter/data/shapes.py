@@ -1,7 +1,7 @@
-"""The usual shapes of a row, read as messages: docs/data.md has what happens to each field.
+"""The usual shapes of a row, read as messages; docs/data.md tells what happens to each field.
 
-A shape is known by the fields that it needs; the first one that a row has is taken. `system`, `tools` and `history`
-belong to the prompt and are put into it. Every other field that holds something is counted as left out.
+A shape is recognised by the fields that it needs, and the first shape that fits a row is taken. `system`, `tools` and
+`history` belong to the prompt and are put into it. Every other field that holds something is counted as left out.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ _TOOLS = ("tools", "functions")
 
 
 class _Reading:
-    """One row while it is read: what is used of it, and what is told of it."""
+    """One row while it is read: which of its fields are used, and what is told of the others."""
 
     def __init__(self, row: Row, where: str):
         self.row, self.where = row, where
@@ -54,7 +54,7 @@ class _Reading:
         return as_text(value, name, self.where)
 
     def messages(self, name: str) -> list[Message]:
-        """The messages of a field; the last one as it was given is noted."""
+        """The messages of a field; the original of the last one is noted."""
         self.used.add(name)
         given = message_list(self.row[name], self.where)
         self.last = given[-1]
@@ -116,7 +116,7 @@ def to_messages(row: Row, where: str, told: Told | None = None) -> list[Message]
 
 
 def read_shape(row: Row, where: str) -> list[Message]:
-    """The messages of a row in one of the usual shapes, whatever the last one is: for prompts without an answer."""
+    """The messages of a row in one of the usual shapes, whatever the last one is; a prompt needs no answer."""
     return _shape_of(row, where)(_Reading(row, where))
 
 
@@ -174,7 +174,7 @@ SHAPED = (
     "prompt",
     "instruction",
     *(needs[0] for needs in _SHAPES if len(needs) == 1),
-)  # a prompt is told by one of them
+)  # a prompt is recognised by one of them
 
 
 def _asked(text: str) -> list[Message]:

@@ -42,7 +42,8 @@ def renamed(rows: Iterable[tuple[str, Row]], source: SourceConfig, key: str) -> 
 
 
 def read_originals(source: SourceConfig, key: str, told: Told | None = None) -> Iterator[tuple[str, Row]]:
-    """As `read_rows`, each row as it is in the source, without `source.columns`; `told` gets remarks on the files."""
+    """Like `read_rows`, but each row is as the source has it, without `source.columns`. `told` gets remarks on the
+    files."""
     count = 0
     for where, row in _rows(source, key, told or Told()):
         if not isinstance(row, dict):
@@ -56,10 +57,11 @@ def read_originals(source: SourceConfig, key: str, told: Told | None = None) -> 
 
 
 def fingerprint(source: SourceConfig) -> str:
-    """What the rows come from: the file's hash, those of all files by name, or the hub name with its revision."""
+    """The identity of what the rows come from: the hash of the file, the names and hashes of all files, or the hub name
+    with its revision."""
     try:
         files = data_files(source, "")
-    except UserError as error:  # told by whoever reads it, who knows the key
+    except UserError as error:  # the caller that reads the source raises it with the key
         return str(error)
     if files == [Path(source.path).expanduser()]:
         return sha256_file(files[0])
@@ -69,7 +71,7 @@ def fingerprint(source: SourceConfig) -> str:
 
 
 def data_files(source: SourceConfig, key: str, told: Told | None = None) -> list[Path]:
-    """The local files of a source, sorted by name; none where it is a hub data set.
+    """The local files of a source, sorted by name; an empty list for a hub data set.
 
     UserError where a local path is missing, or has no file of a known kind.
     """
@@ -78,7 +80,7 @@ def data_files(source: SourceConfig, key: str, told: Told | None = None) -> list
     path = Path(source.path).expanduser()
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL in it
+    except (OSError, ValueError) as error:  # no file can have this name: it is too long, or has a NUL in it
         raise UserError(f"{key}.path is no path: {printable(source.path)[:80]} ({error})") from error
     if is_file:
         return _known([path], key)
@@ -108,7 +110,8 @@ def _of_glob(pattern: Path, key: str, told: Told) -> list[Path]:
 
 
 def _of_folder(folder: Path, split: str, key: str, told: Told) -> list[Path]:
-    """The data files below a folder that are of a split, by the words in their names; all where none has such words."""
+    """The data files below a folder that belong to a split by the words in their names; all files where no name has
+    such words."""
     below = sorted(path for path in folder.rglob("*") if suffix(path) in SUFFIXES and path.is_file())
     parts = {path: path.relative_to(folder).parts for path in below if path.name not in _NO_DATA}
     files = [path for path, names in parts.items() if not any(name.startswith(".") for name in names)]

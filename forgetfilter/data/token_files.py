@@ -1,4 +1,4 @@
-"""A data file as tokens on disk, made once in a content-addressed cache and read as a memory map."""
+"""The tokens of a data file, which are made once in a content-addressed cache and read as a memory map."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ CODE_VERSION = 2  # raise it when the tokens of an unchanged record change
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tokenised data set on disk, memory-mapped. Row i of everything is the i-th record of the data file."""
+    """A tokenised data set on disk, memory-mapped. Row i belongs to the i-th record of the data file."""
 
     path: Path
     identity: str
@@ -45,13 +45,13 @@ class Prepared:
         return int(self.table.num_rows)
 
     def lengths(self) -> np.ndarray[Any, Any]:
-        """Tokens a row, int64 [rows]."""
+        """The number of tokens of each row, int64 [rows]."""
         return np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in self.table["input_ids"].chunks]).astype(
             np.int64
         )
 
     def num_labels(self) -> np.ndarray[Any, Any]:
-        """Label tokens a row, int64 [rows]."""
+        """The number of label tokens of each row, int64 [rows]."""
         labels: np.ndarray[Any, Any] = self.lengths() - self.table["num_prompt"].to_numpy()
         return labels
 
@@ -61,7 +61,7 @@ class Prepared:
 
 
 def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepared:
-    """Tokenises a data file once, into a content-addressed cache: to be called before anything distributed starts.
+    """Tokenises a data file once, into a content-addressed cache. Call it before anything distributed starts.
 
     Rows are cut to `max_length` tokens, or to the model's context where that is shorter.
     """
@@ -82,7 +82,7 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
 
 
 def longest(tokenizer: Any, max_length: int) -> int:
-    """The most tokens of a row; model_max_length is the model's context, since models.loading sets it so."""
+    """The most tokens of a row. models.loading has set model_max_length to the context of the model."""
     return int(min(max_length, tokenizer.model_max_length))
 
 
@@ -115,7 +115,7 @@ def _leaves_out_system(tokenizer: Any, prompt: list[Message]) -> bool:
 
 
 def _of_a_row(error: UserError, chunk: list[Record], tokenizer: Any, data: Path, before: int) -> UserError:
-    """The template's error with the row that it does not take."""
+    """The template's error with the row that it refuses."""
     for number, record in enumerate(chunk, before + 1):
         try:
             render(tokenizer, record.messages)

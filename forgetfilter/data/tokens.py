@@ -1,4 +1,5 @@
-"""Texts to tokens: the prompt masked, the end learned, too long examples cut by a stated rule."""
+"""Turns texts into tokens: the prompt is masked, the end is learned, and examples that are too long are cut by a
+rule."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from forgetfilter.data.records import Message, clean
 from forgetfilter.data.rendering import render
 from forgetfilter.files import sha256_value
 
-FOLLOWING = "A"  # in the place of an answer's first word, to see which tokens are the prompt's
+FOLLOWING = "A"  # stands for an answer's first word, to show which tokens belong to the prompt
 
 
 def first_tokens(tokenizer: Any) -> list[int]:
@@ -25,8 +26,9 @@ def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> li
     other text: an answer by itself would begin with a token that it never sees there (SentencePiece's leading space).
     A token that reaches over the boundary belongs to the answer, as generation predicts it.
 
-    Too long: the prompt loses its beginning (but not BOS) down to a quarter of `max_length`, then the answer its end
-    (with its end token). At least one token stands before the answer, so that its first token has a prediction.
+    Of an example that is too long, the prompt loses its beginning (but not BOS) down to a quarter of `max_length`, and
+    then the answer its end, with its end token. At least one token stands before the answer, so that its first token
+    has a prediction.
     """
     rendered = [render(tokenizer, chat) for chat in messages]
     batch = tokenizer([one.text for one in rendered], add_special_tokens=False)
@@ -42,7 +44,7 @@ def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> li
 
 
 def _tokens_before(batch: Any, number: int, start: int, end: int, length: int) -> int:
-    """Tokens of a text that end before its character `start`; characters that became no token are passed over."""
+    """The number of tokens that end before the character `start`; characters that became no token are skipped."""
     if start == 0:
         return 0
     places = (batch.char_to_token(number, place) for place in range(start, end))
@@ -59,12 +61,12 @@ def _missing_first(tokenizer: Any, first: list[int], ids: list[int], num_prompt:
 
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of prompts as an answer follows them: those that `encode` has before the answer."""
+    """The token ids of prompts that an answer will follow: those that `encode` puts before an answer."""
     return [ids for ids, _ in split_prompts(tokenizer, texts)]
 
 
 def split_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], str]]:
-    """(token ids, left) of prompts as an answer follows them.
+    """(token ids, left) of prompts that an answer will follow.
 
     `left` are the spaces at a prompt's end that would be one token with the answer's first word: they are left to the
     answer, which is learned and written with them. Special tokens come from the chat template; without one the
@@ -85,7 +87,7 @@ def split_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int],
 
 
 def keep_end(ids: list[int], room: int, first: list[int]) -> list[int]:
-    """At most `room` tokens: the last ones, after the first tokens (BOS) where these opened the whole."""
+    """The last `room` tokens; where the text begins with the first tokens (BOS), these are kept before the others."""
     if len(ids) <= room:
         return ids
     kept = first if first and ids[: len(first)] == first and room > len(first) else []
@@ -101,5 +103,5 @@ def _join(prompt: list[int], answer: list[int], max_length: int, first: list[int
 
 
 def tokenizer_identity(tokenizer: Any) -> str:
-    """The hash of what turns text into tokens, without the chat template."""
+    """The hash of all that turns text into tokens, without the chat template."""
     return sha256_value([tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token, tokenizer.bos_token])

@@ -1,4 +1,4 @@
-"""What the rows of a source held beside the texts that are learned: counted, so that nothing vanishes silently."""
+"""Counts what the rows of a source hold beside the texts that are learned, so that nothing vanishes silently."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,23 +14,23 @@ class Told:
     """Counts of rows, filled while they are read."""
 
     left_out: Counter[str] = field(default_factory=Counter)
-    """Field: rows in which it holds something that is not learned."""
+    """{field: number of rows in which it holds something that is not learned}."""
     rewritten: Counter[str] = field(default_factory=Counter)
-    """Field: rows in which it was no text and is learned as one."""
+    """{field: number of rows in which it was no text and is learned as one}."""
     claims: Counter[str] = field(default_factory=Counter)
-    """"source" or "label": rows that say it of themselves."""
+    """{"source" or "label": number of rows that say it of themselves}."""
     remarks: list[str] = field(default_factory=list)
     """Whole sentences about the files."""
 
     def add(self, left_out: set[str], rewritten: set[str]) -> None:
-        """Counts the fields of one row, under names that can stand in any file; beyond MOST names together."""
+        """Counts the fields of one row under printable names; those beyond MOST names are counted together."""
         names = {printable(name)[:80] for name in left_out}
         known = {name if name in self.left_out or len(self.left_out) < MOST else REST for name in names}
         self.left_out.update(known)
         self.rewritten.update(rewritten)
 
     def lines(self, key: str) -> list[str]:
-        """A line for people on each of them; none where there is nothing to say."""
+        """One line on each of them, for people; none where there is nothing to say."""
         found = [f"{key}: {remark}" for remark in self.remarks]
         said = (
             ("learned as text", self.rewritten),

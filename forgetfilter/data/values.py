@@ -1,4 +1,4 @@
-"""Values of a row as the texts that they stand for; one that stands for none is refused with its row."""
+"""The texts that values of a row stand for. A value that stands for no text is refused with its row."""
 
 import datetime
 import json
@@ -12,11 +12,11 @@ from forgetfilter.errors import UserError, printable
 
 _NUMBERS = (float, Decimal)
 _HOLDERS = (str, bytes, list, dict, tuple)
-LONGEST = 10_000_000  # characters of a text: no example is so long, and a tokenizer would need hours and gigabytes
+LONGEST = 10_000_000  # characters: no example is so long, and a tokenizer would need hours and gigabytes for one
 
 
 def missing(value: object) -> bool:
-    """Whether there is no value: null, or NaN, which is how tables write it."""
+    """Whether there is no value: null, or NaN, which tables write for it."""
     return value is None or (isinstance(value, _NUMBERS) and value != value)
 
 

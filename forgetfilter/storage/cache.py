@@ -1,6 +1,6 @@
-"""What was costly to make, kept in the cache by the hash of what made it: a folder of Parquet pieces.
+"""Values that were costly to make, kept in the cache by the hash of what made them, as a folder of Parquet pieces.
 
-Pieces are only ever added, whole or not at all, each named by what it holds: several runs may write at once.
+Pieces are only ever added, each whole and named by what it holds, so several runs may write at the same time.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from forgetfilter.storage.shards import scan
 
 
 def read_kept(folder: Path, wanted: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    """The values of those of the `wanted` keys that are there."""
+    """{key: values} of the `wanted` keys that the folder has."""
     if not (files := sorted(folder.glob("part-*.parquet"))):
         return {}
     keys = pl.LazyFrame({"key": list(wanted)}, schema={"key": pl.String})
@@ -23,7 +23,7 @@ def read_kept(folder: Path, wanted: Collection[str]) -> dict[str, tuple[Any, ...
 
 
 def keep(folder: Path, values: dict[str, tuple[Any, ...]], columns: dict[str, Any]) -> None:
-    """Adds a piece of values by key; `columns` are their names and types."""
+    """Adds a piece with the values of each key; `columns` gives their names and types."""
     if not values:
         return
     frame = pl.DataFrame(

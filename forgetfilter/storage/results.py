@@ -1,4 +1,4 @@
-"""What the stages have left in a run folder, for those who tell of it. `folder` is the run folder everywhere."""
+"""Readers of what the stages have left in a run folder. `folder` is the run folder everywhere."""
 
 import json
 from collections.abc import Iterator
@@ -79,13 +79,13 @@ def _read_differences(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_errors(folder: Path) -> list[str]:
-    """How far the scoring of the run's suites was measured to err, each sentence once."""
+    """Sentences on how far the scoring of the run's suites was measured to err, each once."""
     found = (read_optional(path) or {} for path in sorted((folder / "eval").glob("*/*/metrics.json")))
     return list(dict.fromkeys(measured["error"] for measured in found if measured.get("error")))
 
 
 def read_instruments(folder: Path) -> dict[str, str]:
-    """{SUITE: what its numbers were made with} of the suites that say so."""
+    """{SUITE: what its numbers were made with}, for the suites that say so."""
     return {suite: str(told) for suite, told in _told(folder, "made_with").items()}
 
 
@@ -112,14 +112,14 @@ def measured_suites(folder: Path) -> list[str]:
 
 
 def refit_metrics(folder: Path) -> list[Path]:
-    """The files of what was measured of refit, current or not."""
+    """The files with the metrics of refit, current or not."""
     return list((folder / "eval" / "refit").glob("*/metrics.json"))
 
 
 def read_time(folder: Path) -> dict[str, dict[str, Any]]:
     """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
 
-    Without the report stage, which is not over while it writes this.
+    The report stage is left out, since it is not over while it writes this.
     """
     stages = {name: entry for name, entry in read_state(folder).items() if name != "report"}
     ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
@@ -128,7 +128,7 @@ def read_time(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def scorings(signals: Path) -> list[str]:
-    """Names of the scorings: before, after, and what a signal may need beside them."""
+    """The names of the scorings: before, after, and others that a signal may need."""
     there = (path.parent.relative_to(signals) for path in signals.rglob("manifest.json"))
     further = sorted(str(name) for name in there if name.name not in ("before-generations", "after-generations"))
     return ["before", "after", *(name for name in further if name not in ("before", "after", "texts"))]
@@ -143,5 +143,5 @@ def read_scalars(path: Path) -> dict[str, Any] | None:
 
 
 def read_optional(path: Path) -> Any:
-    """A JSON file's value, None where it is not there."""
+    """The value of a JSON file; None where the file is not there."""
     return read_json(path) if path.exists() else None

@@ -1,4 +1,4 @@
-"""The run folder: its config, its stages' state, and what was made of what."""
+"""The run folder: its config, the state of its stages, and the versions that made it."""
 
 import contextlib
 import datetime
@@ -36,8 +36,9 @@ class Run(RunPaths):
     def create(cls, config: Config, resume: bool = False) -> "Run":
         """Makes or reopens the folder output/name.
 
-        Reopening with other settings is refused, the differing keys named, unless `resume`; then the stages
-        whose inputs changed are done again. Where no stage got anywhere yet (a mistake put right), it is allowed.
+        Other settings than the folder was made with are refused with their keys, unless `resume` is given; then the
+        stages whose inputs changed are done again. As long as no stage got anywhere, other settings are allowed, so
+        that a mistake can be corrected.
         """
         folder = Path(config.output).expanduser() / config.name
         reopened = (folder / "config.yaml").exists() and not resume and _holds_work(folder)
@@ -67,7 +68,7 @@ class Run(RunPaths):
         write_text(self.folder / "config.yaml", header + to_yaml(self.config))
 
     def changed_settings(self, new: Config) -> list[str]:
-        """`key: old -> new` of the settings that make this run and one of another configuration two."""
+        """`key: old -> new` of the settings by which a run of the other configuration would not be this one."""
         old_values, new_values = to_dict(self.config), to_dict(new)
         taken = {place for one in (self.config, new) for place in one.references if place[0] not in FREE}
         old, plain = (_identity(put(values, dict.fromkeys(taken))) for values in (old_values, new_values))
@@ -90,21 +91,21 @@ class Run(RunPaths):
     def started_with(self, stage: str, input_hash: str, foreign: object = None) -> bool:
         """Whether unfinished work of this stage was begun with the same inputs, so that it can go on.
 
-        `foreign` tells the files from outside that it reads, such as the model's; None asks nothing of them, and a
-        record from before these were noted holds for any.
+        `foreign` names the files from outside that the stage reads, such as the model's. None does not compare them,
+        and a record from before they were noted fits any.
         """
         entry = self.state().get(stage, {})
         same = foreign is None or entry.get("foreign", foreign) == foreign
         return bool(same and entry.get("input_hash") == input_hash)
 
     def note_foreign(self, stage: str, foreign: object) -> None:
-        """Completes a record from before the files from outside were noted, so that their next change is noticed."""
+        """Adds the files from outside to a record that lacks them, so that their next change is noticed."""
         entry = self.state()[stage]
         if "foreign" not in entry:
             self._set(stage, entry | {"foreign": foreign})
 
     def take_over(self, stage: str, entry: dict[str, Any]) -> None:
-        """Records a stage as another run has it, whose files of this stage are here now."""
+        """Records a stage as another run has it, whose files of the stage were taken over."""
         self._set(stage, entry)
 
     @contextlib.contextmanager
@@ -118,7 +119,8 @@ class Run(RunPaths):
     ) -> Iterator[None]:
         """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
 
-        `stands` says whether the earlier outcome is whole: then a refused try (UserError) leaves its record as it is.
+        `stands` says whether the earlier outcome is whole. If it is, a try that is refused (UserError) leaves the
+        earlier record as it is.
         """
         earlier = self.state().get(name, {})
         spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash, foreign) else 0.0
@@ -147,7 +149,7 @@ class Run(RunPaths):
             raise
         finally:
             ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(self.folder)
-            # where the stage failed for want of room the state cannot be written either: its own error says more
+            # where the disk is full the state cannot be written either, and the stage's own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
                 self._set(name, entry if entry is earlier else entry | ended)
 
@@ -156,7 +158,7 @@ class Run(RunPaths):
 
 
 def versions() -> dict[str, str]:
-    """What made a result: the project, its commit where it is a checkout, Python and the packages."""
+    """The versions that make a result: the project, its commit in a checkout, Python, and the packages."""
     found = {"forgetfilter": __version__, "commit": _commit(), "python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -177,5 +179,5 @@ def _holds_work(folder: Path) -> bool:
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run the run it is."""
+    """The settings by which runs are told apart."""
     return {key: value for key, value in config.items() if key not in FREE}

@@ -20,7 +20,7 @@ class RunPaths:
 
     @property
     def originals(self) -> Path:
-        """Where the noisy rows are as they came: see forgetfilter/data/original_rows.py."""
+        """Where the noisy rows are in their original shape; see forgetfilter/data/original_rows.py."""
         return self.folder / "data" / "originals"
 
     @property
@@ -29,12 +29,12 @@ class RunPaths:
 
     @property
     def probes(self) -> Path:
-        """Which of the noisy data are probes; not there without any."""
+        """The probes among the noisy data; the file is missing where there are none."""
         return self.folder / "data" / "probes.jsonl"
 
     @property
     def control_data(self) -> Path:
-        """The control set; not there without one."""
+        """The control set; the file is missing where there is none."""
         return self.folder / "data" / "control.jsonl"
 
     @property
@@ -43,12 +43,12 @@ class RunPaths:
 
     @property
     def refit_data(self) -> Path:
-        """What the refit learns, written by its stage: train/refit_rows.py."""
+        """The rows that the refit learns; its stage writes them (train/refit_rows.py)."""
         return self.model("refit") / "data.jsonl"
 
     @property
     def refit_counts(self) -> Path:
-        """Where these rows come from, in numbers; not there in runs of before 2026-11-28."""
+        """How many of these rows come from where; runs older than 2026-11-28 lack the file."""
         return self.model("refit") / "data.json"
 
     def eval_prompts(self, suite: str) -> Path:
@@ -67,7 +67,7 @@ class RunPaths:
         return read_state(self.folder)
 
     def require(self, *stages: str) -> None:
-        """UserError where an earlier stage has not been done."""
+        """Raises UserError where an earlier stage has not been done."""
         state = self.state()
         for name in stages:
             if state.get(name, {}).get("status") != "done":

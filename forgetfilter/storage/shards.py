@@ -29,7 +29,7 @@ LOSS_SCHEMA = pa.schema(
     ]
 )
 
-TOKEN_SCHEMA = LOSS_SCHEMA.append(pa.field("token_losses", pa.list_(pa.float16()))).append(  # nats a label token
+TOKEN_SCHEMA = LOSS_SCHEMA.append(pa.field("token_losses", pa.list_(pa.float16()))).append(  # nats of each label token
     pa.field("token_correct", pa.list_(pa.bool_()))  # whether the model would have chosen it first
 )
 
@@ -43,13 +43,14 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def write_shard(path: Path, table: pa.Table) -> None:
-    """One shard, whole or absent."""
+    """Writes one shard, whole or not at all."""
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
 def count_rows(folder: Path) -> dict[Path, int]:
-    """How many rows each of a folder's shards has, in their order. UserError where there is none, or a broken one."""
+    """The number of rows of each shard of a folder, in their order. Raises UserError without a shard, or for a broken
+    one."""
     counts = {}
     for path in shard_paths(folder):
         try:
@@ -67,7 +68,7 @@ def scan_shards(folder: Path) -> pl.LazyFrame:
 
 
 def scan(paths: Path | list[Path]) -> pl.LazyFrame:
-    """The rows of Parquet files, lazily; the paths are no patterns, so that a folder may be called `a[1]`."""
+    """The rows of Parquet files, lazily. The paths are not read as patterns, so a folder may be called `a[1]`."""
     return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
@@ -98,7 +99,7 @@ def _some(ids: pl.Series) -> str:
 
 
 def begin(folder: Path, wanted: str) -> None:
-    """Makes the folder ready for the identity `wanted`: what belongs to another one goes."""
+    """Makes the folder ready for the identity `wanted`, and deletes what belongs to another one."""
     plan = folder / "plan.json"
     if folder.exists() and not (plan.exists() and read_json(plan) == wanted):
         shutil.rmtree(folder)
@@ -107,14 +108,14 @@ def begin(folder: Path, wanted: str) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """The marker that the folder is complete; written last."""
+    """Writes the manifest, which marks the folder as complete and so comes last."""
     write_json(folder / "manifest.json", manifest)
 
 
 def whole(folder: Path, rows: int) -> bool:
     """Whether the folder is complete: its manifest is there, and its shards can be read and hold so many rows.
 
-    Looks at the end of each shard only: 10^5 shards take seconds.
+    It reads only the end of each shard, so that 10^5 shards take seconds.
     """
     if not (folder / "manifest.json").exists():
         return False
@@ -147,5 +148,5 @@ def check_comparable(before: Path, after: Path) -> None:
 
 
 def _short(value: Any) -> str:
-    """A value for an error; of a hash its beginning."""
+    """A value as an error shows it; of a hash, its beginning."""
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)

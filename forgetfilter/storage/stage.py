@@ -16,24 +16,24 @@ T = TypeVar("T")
 
 class Task(ABC):
     """The work of a stage on one run. A subclass is a frozen dataclass that holds all that the stage needs to know of
-    the run, as plain values and paths: behind this door nothing sees the `Run`."""
+    the run, as plain values and paths, so that nothing behind it sees the `Run`."""
 
     @abstractmethod
     def inputs(self) -> object:
-        """What the outcome depends on, as a JSON value; its hash decides whether the stage is done again. UserError
-        where an earlier stage is not done."""
+        """What the outcome depends on, as a JSON value, whose hash decides whether the stage is done again. Raises
+        UserError where an earlier stage is not done."""
 
     @abstractmethod
     def work(self) -> None:
         """Does the work, or goes on with it. Raises Stopped after a signal, with everything saved."""
 
     def foreign(self) -> dict[str, str | None] | None:
-        """What is read of files from outside, such as `model`, by content: these may be exchanged in place. None where
-        there are none."""
+        """The contents of the files from outside that are read, such as `model`, since these may be exchanged in place.
+        None where there are none."""
         return None
 
     def unfinished(self) -> bool:
-        """Whether a stage that is done left something out that another try may give."""
+        """Whether a stage that is done left something out that another try may complete."""
         return False
 
     def input_hash(self) -> str:
@@ -49,12 +49,12 @@ class Stage:
     task: Callable[[Run], Task]
     """Resolves what the stage needs of a run. Reads no model and no data."""
     outputs: tuple[str, ...] = ()
-    """Folders and files below the run folder that are removed before the stage starts anew."""
+    """Folders and files below the run folder that are removed before the stage starts from its beginning."""
     files: tuple[str, ...] = ()
     """Files below the run folder that stand for the outcome: while one of them is missing the stage is not done."""
     folder: str = ""
     """Below the run folder: all that the stage makes, so that another run with the same inputs may take it over; empty
-    for a stage that is done anew in each."""
+    for a stage that every run does by itself."""
     wanted: Callable[[Config], bool] = lambda config: True
     """Whether the config asks for the stage at all."""
     check: Callable[[Config], None] = lambda config: None

@@ -1,4 +1,5 @@
-"""Work in numbered steps whose tables go to shards: resumable, with any number of ranks. All scoring is such work."""
+"""Work in numbered steps whose tables go to shards. It can be resumed, with any number of ranks. All scoring is such
+work."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,8 @@ def write_steps(
 ) -> None:
     """Writes the tables of steps 0 to count - 1 to shards below `folder`, each exactly once, spread over the ranks.
 
-    `schema` has a column `step`, by which a resume knows what is there. Raises Stopped after a signal, all saved.
+    `schema` has a column `step`, by which a resumed run knows what is there. Raises Stopped after a signal, with all
+    steps saved.
     """
     done = finished_steps(folder)
     barrier()  # nobody writes before everybody has read
@@ -62,7 +64,7 @@ class ShardWriter:
 
 
 def finished_steps(folder: Path) -> set[int]:
-    """Batches whose rows are in whole shards."""
+    """The numbers of the batches whose rows are in whole shards."""
     if not shard_paths(folder):
         return set()
     return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
