@@ -1,4 +1,4 @@
-"""The evaluation prompts of data/eval: those of eval.data, read and checked, and what was left out of them."""
+"""Reads and checks the evaluation prompts of eval.data, and counts what is left out of them."""
 
 import json
 from collections import defaultdict
@@ -19,7 +19,7 @@ from forgetfilter.storage.run_paths import RunPaths
 
 
 def given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
-    """The prompts of eval.data by suite, and what was left out: {CONFIG KEY: {REASON: rows}}."""
+    """The prompts of eval.data by suite, and the rows that were left out: {CONFIG KEY: {REASON: rows}}."""
     made = {config.mixture.kind, "task"} if config.mixture else set()
     prompts: dict[str, list[Prompt]] = {}
     skipped: dict[str, dict[str, int]] = {}
@@ -53,7 +53,7 @@ def _with_groups(
     targets = _targets(metadata)
     compared: dict[bool | None, int] = defaultdict(int)
     for where, row in rows:
-        if row.get("answer_info") is None:  # in our own shape, which names the answers
+        if row.get("answer_info") is None:  # a row in the project's own shape, which names the answers
             yield where, row
             continue
         target = targets.get((text(row, "category", where), _whole(row.get("example_id"))))
@@ -82,7 +82,7 @@ def _whole(number: Any) -> str:
 
 
 def _check_agreement(contradicted: int, confirmed: int) -> None:
-    """Tells how often `target_loc` names another answer than the groups do, in non-negative rows of which both do.
+    """Tells how often `target_loc` and the groups name different answers, in non-negative rows where both name one.
 
     A table whose `target_loc` is not turned by the polarity, as BBQ's is, contradicts them nearly everywhere, and would
     be wrong just where only the table speaks.
@@ -105,5 +105,5 @@ def write_prompts(paths: RunPaths, prompts: Mapping[str, list[Prompt]]) -> None:
         path = paths.eval_prompts(suite)
         if suite in prompts:
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts[suite]))
-        else:  # perhaps of an earlier mix of this run with other settings
+        else:  # an earlier mix of this run with other settings may have left it
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Probes that nobody gave: a share of the safe set, taken out of it before anything is trained."""
+"""Probes where the user gives none: a share of the safe set, taken out of it before anything is trained."""
 
 import hashlib
 from collections import defaultdict
@@ -11,15 +11,14 @@ from forgetfilter.errors import UserError
 FEWEST = (
     36  # as many as the rule conformal needs to bound the good rows lost by its 10%; fewer are not worth their rows
 )
-MOST = 1_000  # more hardly move a quantile, and each of them is trained and scored
+MOST = 1_000  # more would hardly move a quantile, and each of them must be trained and scored
 
 
 def set_aside(rows: Iterable[tuple[str, bytes]], config: Config, remarks: list[str]) -> set[bytes]:
     """The content ids of the safe rows that become probes, from the (source, content id) of each row of the safe set.
 
-    None where the config gives probes or wants none, and where they would be too few, which is said
-    in `remarks`; UserError where
-    the filter was asked for what cannot do without.
+    The set is empty where the config gives probes or wants none, and where there would be too few; then `remarks`
+    says so. Raises UserError where the filter was asked for something that needs probes.
     """
     share = config.data.probe_share
     if config.gives_probes or not share:
@@ -35,9 +34,9 @@ def set_aside(rows: Iterable[tuple[str, bytes]], config: Config, remarks: list[s
 
 
 def choose(rows: Iterable[tuple[str, bytes]], share: float) -> set[bytes]:
-    """Of each source the same share, rounded, by a hash of the content: by chance, the same always, in any order.
+    """The same share of each source, rounded, chosen by a hash of the content: at random, but always the same rows.
 
-    MOST at most in all.
+    There are MOST rows at most.
     """
     of_source: dict[str, set[bytes]] = defaultdict(set)
     for source, content in rows:
@@ -51,5 +50,5 @@ def choose(rows: Iterable[tuple[str, bytes]], share: float) -> set[bytes]:
 
 
 def _draw(content: bytes) -> bytes:
-    """Not the id itself, by which other samples are drawn."""
+    """The hash that chooses. It is not the id, which already chooses other samples."""
     return hashlib.sha256(b"probe" + content).digest()

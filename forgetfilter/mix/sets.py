@@ -1,9 +1,9 @@
 """The sets of a run as records: what is trusted first, then the noisy set without the rows that are trusted.
 
-A noisy row that is in the safe set, the probes or the control set too is left out of the noisy set and counted. It
-needs no filter, since somebody has called it good; the probes stay held out and the safe set stays apart from what is
-measured; and a stranger who plants one such row in the noisy data stops nobody's run. Trusted sets that share rows are
-a mistake of their owner's: they are refused, and both are named.
+A noisy row that is also in the safe set, the probes or the control set is left out of the noisy set and counted. It
+needs no filter, since somebody has called it good. So the probes stay held out, the safe set stays apart from what is
+measured, and a stranger who plants such a row in the noisy data cannot stop the run. Trusted sets that share rows are
+a mistake of their owner: they are refused, and the error names both.
 """
 
 from collections import Counter, defaultdict
@@ -27,12 +27,13 @@ class Trusted:
 
     ids: dict[str, set[bytes]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-    """Set: noisy rows that are in it too."""
+    """{trusted set: number of noisy rows that are in it too}."""
     shown: list[str] = field(default_factory=list)
-    """The first of them, as an error calls them."""
+    """The first of these rows, as an error names them."""
 
     def apart(self, rows: Iterable[Example], name: str) -> Iterator[Example]:
-        """The rows of a trusted set, remembered; UserError after the last one where some are in an earlier set."""
+        """Yields the rows of a trusted set and remembers them. Raises UserError at the end where an earlier set has
+        some."""
         own, shared = set[bytes](), defaultdict[str, list[str]](list)
         for row in rows:
             key = content_key(row)
@@ -90,7 +91,7 @@ def content_key(row: Example) -> bytes:
 
 
 def own_source(row: Mapping[str, Any], where: str) -> str:
-    """The source that a row names, as it can stand in any line; "" where it names none."""
+    """The source that a row names, with printable characters only; "" where it names none."""
     own = row.get("source")
     if not isinstance(own, str):
         return ""
@@ -100,7 +101,7 @@ def own_source(row: Mapping[str, Any], where: str) -> str:
 
 
 def some(rows: list[str]) -> str:
-    """The first of some rows."""
+    """The first few rows, for a line of text."""
     return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
 
 

@@ -1,9 +1,9 @@
 """The mix stage: the canonical noisy, safe and control records and the evaluation prompts of a run.
 
-Without a mixture the sources are read as streams: of the trusted sets only the ids stay in memory, of the noisy set
-nothing. A row's own `source` takes the place of its source's key, and its `label` is taken over where it is one of
-records.LABELS. All is written beside data/ and takes its place once it is whole, so that what an earlier mix made stays
-where this one is refused.
+Without a mixture the sources are read as streams: only the ids of the trusted sets stay in memory, and nothing of the
+noisy set. A row's own `source` takes the place of the key of its source, and its `label` is kept where it is one of
+records.LABELS. Everything is written beside data/ and moved there once it is whole, so that the result of an earlier
+mix stays where this one is refused.
 """
 
 import os
@@ -32,7 +32,7 @@ from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task
 
-VERSION = 2  # of what is written: a mix by earlier code is done again
+VERSION = 2  # of the files that are written; raise it to have mixes by earlier code done again
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sets:
 
     noisy: Iterable[Example]
     safe: Callable[[], Iterable[Example]]
-    """All of them, each time that it is called."""
+    """Yields all safe rows each time that it is called."""
     probes: list[Example]
     control: Iterable[Example]
     aside: set[bytes]
@@ -54,9 +54,9 @@ def mix(paths: RunPaths, config: Config) -> dict[str, Any]:
     """Writes data/{noisy,safe,control}.jsonl, data/eval/SUITE.jsonl and data/summary.json; returns the last.
 
     The summary: {"noisy", "safe" and perhaps "control": {"rows", "by_source": {SOURCE: {LABEL: rows}}},
-    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}; where there is something to say also
-    "set_aside": safe rows that became probes,
-    "taken_out": {TRUSTED SET: noisy rows that are in it} and "fields": {CONFIG KEY: see Told.counts}.
+    "eval": {SUITE: prompts}, "skipped": {CONFIG KEY: {REASON: rows}}}. Where there is something to tell it also has
+    "set_aside" (safe rows that became probes), "taken_out" ({TRUSTED SET: noisy rows that are in it}) and "fields"
+    ({CONFIG KEY: see Told.counts}).
     """
     scratch = RunPaths(paths.folder / ".mix")
     shutil.rmtree(scratch.folder, ignore_errors=True)
@@ -88,7 +88,7 @@ def _write(config: Config, paths: RunPaths) -> dict[str, Any]:
             raise UserError("data.safe_tasks: every row of the safe set is labelled task: nothing is left without them")
         originals.finish(paths.noisy_data)
         for line in [*remarks, *(line for key, source in told.items() for line in source.lines(key))]:
-            console.print(line, markup=False, soft_wrap=True)  # once nothing can be refused any more
+            console.print(line, markup=False, soft_wrap=True)  # here nothing can be refused any more
     write_prompts(paths, prompts)
     fields = {key: counts for key, source in told.items() if (counts := source.counts())}
     summary |= {"eval": {suite: len(rows) for suite, rows in sorted(prompts.items())}, "skipped": skipped}
@@ -96,7 +96,7 @@ def _write(config: Config, paths: RunPaths) -> dict[str, Any]:
 
 
 def _replace(paths: RunPaths, scratch: RunPaths) -> None:
-    """Puts the new data in the place of the old. A kill between the two renames leaves none: then mix runs again."""
+    """Puts the new data in the place of the old. A kill between the two renames leaves none, and mix runs again."""
     try:
         if (paths.folder / "data").exists():
             os.replace(paths.folder / "data", scratch.folder / "old")
@@ -119,14 +119,16 @@ def input_hash(config: Config) -> str:
     else:
         used |= pool_sources(config.mixture)
         mixture = asdict(config.mixture)
-        if not config.has_control:  # as it was before there were control sets: such runs stay as they are
+        # the hash of runs without a control set is that of before there were any, so they stay done
+        if not config.has_control:
             mixture = {key: value for key, value in mixture.items() if not key.startswith("control")}
         drawn = {"mixture": mixture, "seed": config.seed}
     sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
-    # Order of the sources is order of the rows, which sorted keys would hide.
+    # The order of the sources is that of the rows; the hash sorts its keys and would lose it.
     parts = {"version": VERSION, "sources": sources, "order": list(used), "drawn": drawn}
     share = config.data.probe_share
-    if not config.gives_probes and share != DataConfig.probe_share:  # runs of before it was there stay as they are
+    # the hash of runs that do not set it is that of before it existed, so they stay done
+    if not config.gives_probes and share != DataConfig.probe_share:
         parts["probe_share"] = share
     if not config.data.safe_tasks:
         parts["safe_tasks"] = False
@@ -141,7 +143,8 @@ def _of_sources(config: Config, originals: Originals, told: dict[str, Told], rem
         raise UserError(f"data.probes: {len(probes)} rows, {rule} needs at least {fewest}")
     safe = ((row[2], content_key(row)) for row in examples(data.safe, "data.safe", told))
     aside = set_aside(safe, config, remarks)
-    again = partial(examples, data.safe, "data.safe", {})  # read anew rather than kept in memory, and told of once
+    # read again rather than kept in memory; what it holds is told only once
+    again = partial(examples, data.safe, "data.safe", {})
     noisy, control = examples(data.noisy, "data.noisy", told, originals), examples(data.control, "data.control", told)
     return Sets(noisy, again, probes, control, aside, data.safe_tasks)
 
@@ -170,15 +173,15 @@ def examples(
             own = own_source(row, where) if source.claims else ""
             notes.claims.update(what for what, claim in (("source", own), ("label", label)) if claim)
             yield where, messages, own or name, label
-        for column in source.columns.values():  # learned under its other name
+        for column in source.columns.values():  # it is learned under its other name
             notes.left_out.pop(column, None)
 
 
 def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: bool) -> dict[str, Any]:
     """Writes the sets of records; returns the counts of each. Trusted sets that share rows are refused.
 
-    The probes are the last rows of the noisy set, without labels, so that no quality is measured on them; the file
-    `paths.probes` names them again, and is not there where there are none.
+    The probes are the last rows of the noisy set, without labels, so that no quality is measured on them. The file
+    `paths.probes` has them once more; it is missing where there are none.
     """
     trusted = Trusted()
     given = [*sets.probes, *(row for row in sets.safe() if content_key(row) in sets.aside)]
@@ -203,7 +206,7 @@ def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: b
 
 @dataclass(frozen=True)
 class Mixing(Task):
-    """The mix of a run: the whole of its settings say what is mixed."""
+    """The mix of a run, which depends on nearly all of its settings."""
 
     paths: RunPaths
     config: Config
@@ -219,5 +222,5 @@ def settings(run: Run) -> Mixing:
     return Mixing(RunPaths(run.folder), run.config)
 
 
-# Nothing is removed before it starts: it replaces what an earlier mix made once its own is whole.
+# Nothing is removed before it starts, since it replaces the earlier result only when its own is whole.
 MIX = Stage("mix", settings, files=("data/summary.json",), folder="data")

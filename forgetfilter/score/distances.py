@@ -1,7 +1,8 @@
 """Distance of each noisy example to the safe set, in any space: 1 less the largest cosine to a safe row.
 
-The safe rows' vectors go to shards first, then the noisy rows' distances; both are spread over the ranks by steps and
-go on from whole shards. The safe set's vectors are in memory, of the noisy data one step.
+First the vectors of the safe rows are written to shards, then the distances of the noisy rows. Both are spread over the
+ranks by steps, and a run that was stopped goes on from whole shards. The vectors of the whole safe set are in memory,
+and those of one step of the noisy data.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Side:
     """One of the two sets."""
 
     steps: int
-    """Parts in which it is gone through, the same for any world size."""
+    """The number of steps in which it is read, the same for any world size."""
     unit: Callable[[int], tuple[Any, "torch.Tensor"]]
     """(ids [E], unit vectors [E, dimensions]) of a step's rows, float32; NaN for a row that has none."""
 
@@ -38,7 +39,7 @@ class Side:
 def write_distances(
     noisy: Side, safe: Side, folder: Path, column: str, shard_rows: int, world: World, what: str
 ) -> None:
-    """Shards of `id` and the distance as `column` (NaN without a vector), and of the safe vectors in `folder`/safe.
+    """Writes shards of `id` and the distance as `column` (NaN without a vector), and the safe vectors to `folder`/safe.
 
     To be called by every rank.
     """

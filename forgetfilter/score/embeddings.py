@@ -14,7 +14,7 @@ BATCH_CHARACTERS = 20_000
 
 
 def side(encoder: Encoder, data: Path, step_rows: int) -> Side:
-    """A file of records, for score/distances.py: all messages of a row as one text, `step_rows` rows a step."""
+    """A file of records for score/distances.py: all messages of a row are one text, and a step has `step_rows` rows."""
     blocks = RecordBlocks.of(data, step_rows)
 
     def unit(step: int) -> tuple[list[str], torch.Tensor]:

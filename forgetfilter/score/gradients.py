@@ -1,12 +1,12 @@
-"""How unlike the safe set's gradients an example's is: the selection of LESS (Xia et al., ICML 2024), turned round.
+"""How unlike the gradients of the safe set an example's gradient is: LESS (Xia et al., ICML 2024), turned round.
 
-The gradient of each example's answer loss with respect to the adapter's weights, under M1 (an adapter that has learned
-the noisy data; LESS warms one up on a share of its data), divided by its length. LESS takes Adam's update for the
-candidates, several checkpoints and a dense random projection; here it is the plain gradient, one checkpoint and a
-sparse projection: each weight is added, with a random sign, to one of `dimensions` sums (the count sketch of Charikar
-et al. 2002), which keeps cosines to about 1 / sqrt(dimensions) and needs no matrix. One example a row of the batch,
-one backward pass a batch: a linear layer's gradient for row b is the sum over its tokens of the outer product of the
-gradient of its output and its input, so every example gets its own.
+The gradient is that of an example's answer loss with respect to the weights of the adapter under M1, divided by its
+length. (M1's adapter has learned the noisy data; LESS warms one up on a share of its data.) LESS takes Adam's update
+for the candidates, several checkpoints and a dense random projection. Here the gradient is plain, there is one
+checkpoint, and the projection is sparse: each weight is added, with a random sign, to one of `dimensions` sums (the
+count sketch of Charikar et al. 2002), which keeps cosines to about 1 / sqrt(dimensions) and needs no matrix. A batch
+has one example in each row and takes one backward pass: the gradient of a linear layer for row b is the sum over the
+tokens of the outer product of the gradient of its output and its input, so every example gets its own.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from forgetfilter.score.distances import Side
 
 
 class Sketcher:
-    """Sketches of the gradients of an adapter's weights, of each example of a batch by itself; to be closed."""
+    """Makes sketches of the gradients of an adapter's weights, one for each example of a batch. It must be closed."""
 
     def __init__(self, model: torch.nn.Module, dimensions: int):
         self.model, self.dimensions = model, dimensions
@@ -54,7 +54,7 @@ class Sketcher:
         return unit
 
     def close(self) -> None:
-        """The model is as it was, but for what requires gradients."""
+        """Takes the hooks off the model; what requires gradients stays changed."""
         for undo in self._undo:
             undo()
 
@@ -72,7 +72,7 @@ class Sketcher:
 
 
 def side(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Side:
-    """A data set's gradients, for forgetfilter/score/distances.py; batches of at most `batch_tokens` tokens."""
+    """The gradients of a data set for score/distances.py, in batches of at most `batch_tokens` tokens."""
     plan = plan_scoring(data.lengths(), batch_tokens)
 
     def unit(step: int) -> tuple[Any, torch.Tensor]:

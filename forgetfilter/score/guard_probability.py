@@ -1,7 +1,7 @@
-"""What a guard model says of each noisy example: the probability that its answer is harmful, to shards.
+"""Writes to shards the probability, by a guard model, that the answer of each noisy example is harmful.
 
-The answer is judged as an answer to the user's last turn, by the same guards as in an evaluation. An example on which
-the guard has no verdict has null, is counted, and the reasons are told; texts are not.
+The guards are those of an evaluation, and judge the answer as one to the user's last turn. An example without a verdict
+gets null and is counted; the reasons are told, but no texts.
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ def write_chances(guard: Guard, data: Path, folder: Path, step_rows: int, shard_
 
 
 def chances(guard: Guard, pairs: list[Pair]) -> list[Chance]:
-    """The guard's word on each pair, in their order; texts of like length go together, so little is padding."""
+    """The guard's probability for each pair, in their order. Texts of similar length share a batch, to save padding."""
     order = sorted(range(len(pairs)), key=lambda row: sum(map(len, pairs[row])))
     found: list[Chance] = [None] * len(pairs)
     for start in range(0, len(order), guard.at_once):

@@ -1,7 +1,7 @@
-"""The parts of a scoring: the losses under M1 (before) and M2 (after), and what else the config asks for.
+"""The parts of a scoring: the losses under M1 (before) and M2 (after), and others that the config asks for.
 
-Each folder below signals/ is a part with an identity of its own, the manifest. A part that is there with the
-identity that is asked for is left alone; so another option, or another control set, adds only what lacks.
+Each folder below signals/ is a part with an identity of its own, the manifest. A part that is there
+with the identity that is asked for is left alone, so another option, or another control set, adds only what is missing.
 """
 
 import shutil
@@ -28,7 +28,7 @@ from forgetfilter.score.stage import PARTS, STATES, Scoring
 from forgetfilter.score.token_rises import write_token_rises
 from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest
 
-STEP_ROWS = 256  # of the parts that read texts: what a rank does between two looks at signals
+STEP_ROWS = 256  # of the parts that read texts: the work of a rank between two checks for signals
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Part:
 
     folder: Path
     about: dict[str, Any]
-    """What it depends on, for the manifest."""
+    """All that it depends on, for the manifest."""
     make: Callable[[], None]
     """Writes its shards; to be called by every rank."""
     asked: bool = True
-    """Whether the config asks for it. One that is there all the same stays, as long as it is of this run."""
+    """Whether the config asks for it. A part that nobody asks for stays all the same, as long as it is of this run."""
     tokenwise: bool = False
-    """Whether its shards must have the losses of tokens."""
+    """Whether its shards must have the loss of each token."""
 
     def stored(self, rows: int) -> bool:
-        """Whether it is there, whole, and of this identity."""
+        """Whether the part is there and whole, with this identity."""
         if not whole(self.folder, rows):
             return False
         there = read_json(self.folder / "manifest.json")
@@ -55,7 +55,7 @@ class Part:
 
 
 def score(scoring: Scoring, world: World) -> None:
-    """Makes the parts that are asked for and lack, in order; takes away what is of other data or models."""
+    """Makes the missing parts that are asked for, in order, and deletes those of other data or models."""
     scorer = Scorer(scoring, world)
     signals = scoring.paths.signals
     parts = scorer.parts()
@@ -100,10 +100,10 @@ class Scorer:
         verify_losses(self.base.path, own.attention, own.dtype, own.device, self.scoring.packing)
 
     def parts(self) -> list[Part]:
-        """Every part there can be, asked for or not, in the order in which they are made."""
+        """Every possible part, asked for or not, in the order in which they are made."""
         options = self.options
         before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
-        half = self.scoring.batch_tokens // 2  # other batches, other rounding
+        half = self.scoring.batch_tokens // 2  # other batches round differently
         return [
             before,
             self.losses("noise", "noisy", options.noise, half),
@@ -118,13 +118,13 @@ class Scorer:
         ]
 
     def none(self, name: str) -> Part:
-        """No such part: what an earlier config left of it goes."""
+        """A part that is not asked for: what an earlier config left of it is deleted."""
         return Part(self.paths.signals(name), {"state": "none"}, lambda: None, asked=False)
 
     def losses(
         self, name: str, trained: str | None, asked: bool = True, batch_tokens: int = 0, tokenwise: bool = False
     ) -> Part:
-        """Each noisy example's loss under the model of a training stage; None is M0."""
+        """Each noisy example's loss under the model of a training stage; None stands for M0."""
         folder, options = self.paths.signals(name), self.options
         batch_tokens = batch_tokens or self.scoring.batch_tokens
 
@@ -148,7 +148,7 @@ class Scorer:
         return Part(folder, about | answers | {"signal": "rouge1"}, make, options.rouge)
 
     def write_rouge(self, state: str, model: torch.nn.Module, about: dict[str, Any]) -> None:
-        """The answers of one state, and what ROUGE-1 says of them."""
+        """Writes the answers of one state, and their ROUGE-1."""
         from forgetfilter.data.records import read_records
         from forgetfilter.models.generation import Decoding, generate
         from forgetfilter.score.rouge import score_rouge
@@ -165,7 +165,7 @@ class Scorer:
             score_rouge(folder, references, self.paths.signals("rouge1") / state, about)
 
     def token_rises(self, before: Part, after: Part) -> Part:
-        """What the losses of single tokens, stored with the two states, say of an example."""
+        """A few numbers for each example, from the losses of single tokens that are stored with the two states."""
         folder = self.paths.signals("tokens")
 
         def make() -> None:
@@ -214,7 +214,7 @@ class Scorer:
         return Part(folder, about | {"encoder": folder_hash(source, self.cache), "step_rows": step_rows}, make)
 
     def guard(self, options: GuardConfig) -> Part:
-        """What a guard model says of each noisy row's answer."""
+        """A guard model's probability that each noisy row's answer is harmful."""
         from forgetfilter.models.guard_models import open_guard
         from forgetfilter.score.guard_probability import write_chances
 

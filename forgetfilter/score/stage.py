@@ -1,4 +1,4 @@
-"""The score stage: every noisy example under M1 (before) and M2 (after), and what else the config asks for."""
+"""The score stage: the loss of every noisy example under M1 (before) and M2 (after), and what else is asked for."""
 
 from dataclasses import asdict, dataclass
 
@@ -44,7 +44,7 @@ class Scoring(Task):
         state, options, off = self.paths.state(), asdict(self.options), asdict(ScoreConfig())
         left_out = {"shard_rows", *(key for key in ADDED if options[key] == off[key])}
         score = {key: value for key, value in options.items() if key not in left_out}
-        # two of the settings of data under the names that they had in this hash: run folders of before stay done
+        # two settings of `data` under the names that they had in this hash, so that older run folders stay done
         score |= {"packing": self.packing, "batch_tokens": self.batch_tokens}
         hashes = [state[name]["input_hash"] for name in trained]
         return [self.model.inputs(), self.max_length, score, sha256_file(self.paths.noisy_data), hashes]
@@ -89,5 +89,5 @@ def settings(run: Run) -> Scoring:
     )
 
 
-# It knows itself what of an earlier scoring still holds, so nothing is removed before it starts.
+# The stage itself knows which parts of an earlier scoring still hold, so nothing is removed before it starts.
 SCORE = Stage("score", settings, folder="signals")

@@ -1,8 +1,8 @@
-"""What the losses of single tokens say of an example, as a few numbers: made once from two scored states.
+"""A few numbers for each example, made once from the losses of its tokens in two scored states.
 
 With score.tokens=true the shards of signals/before and signals/after carry `token_losses` (nats, float16) and
-`token_correct` (whether the token was the model's first choice) a label token. A run of batches is read at a time,
-since both states were scored in the same batches; so memory is bounded however many examples there are.
+`token_correct` (whether the token was the model's first choice) of each label token. Both states were scored in the
+same batches, so a run of batches is read at a time, and memory is bounded however many examples there are.
 """
 
 from pathlib import Path

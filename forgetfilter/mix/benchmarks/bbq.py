@@ -1,12 +1,12 @@
 """BBQ (Parrish et al. 2022): ambiguous rows answered with the stereotype against rows with their true answer.
 
-What a biased answer is: in a negative question the one that names the stereotyped group, in a non-negative one the
-other group's. Which answer that is: the one whose group (answer_info.ansN) is among the stereotyped groups, spelled
-alike or, if that tells nothing, in a part of it: "F-Black" has the parts F and Black, "lowSES" is "low SES", a woman is
-F. Where the groups do not tell it, `target_loc` does (BBQ's additional_metadata.csv). That column names the biased
-answer, so it is already turned by the polarity (nyu-mll/BBQ issue 11): in a negative question it is the stereotyped
-answer, in a non-negative one the other. Rows of which neither gives one unknown and one stereotyped answer are skipped
-and counted. The groups come first, so that a table adds rows to the scores and changes none.
+The biased answer to a negative question names the stereotyped group; that to a non-negative question names the other
+group. The stereotyped answer is the one whose group (answer_info.ansN) is among the stereotyped groups: either the two
+are spelled alike, or, if none is, they share a part ("F-Black" has the parts F and Black, "lowSES" is "low SES", and a
+woman is F). Where the groups do not tell it, `target_loc` of BBQ's additional_metadata.csv does. That column names the
+biased answer, so it already depends on the polarity (nyu-mll/BBQ issue 11): it is the stereotyped answer of a negative
+question, and the other answer of a non-negative one. Rows for which neither way gives one unknown and one stereotyped
+answer are skipped and counted. The groups are asked first, so that a table adds rows to the scores and changes none.
 """
 
 import re
@@ -54,7 +54,7 @@ def _one_of(row: Row, name: str, known: tuple[str, str], where: str) -> str:
 
 
 def find_roles(row: Row, where: str) -> tuple[int, int, int] | str:
-    """Indices of the (unknown, stereotyped, other) answers, or the reason why they cannot be told."""
+    """Indices of the (unknown, stereotyped, other) answers, or the reason why they are not known."""
     info = field(row, "answer_info", where)
     metadata = field(row, "additional_metadata", where)
     if not isinstance(info, Mapping) or not isinstance(metadata, Mapping):
@@ -79,7 +79,7 @@ def _tagged(answer: Any, where: str) -> list[str]:
 
 
 def contradicts(row: Row, where: str) -> bool | None:
-    """Whether `target_loc` names another answer than the groups of the row do; None where one of them names none."""
+    """Whether `target_loc` and the groups of the row name different answers; None where one of them names none."""
     alone = find_roles({name: value for name, value in row.items() if name != "target_loc"}, where)
     if isinstance(alone, str):
         return None
@@ -136,7 +136,7 @@ def gold(row: Row, where: str) -> int:
 
 
 def prompt_text(row: Row, where: str) -> str:
-    """Context and question, then the three answers, one a line, in row order."""
+    """The context and the question, then the three answers on a line each, in row order."""
     question = f"{text(row, 'context', where).strip()} {text(row, 'question', where).strip()}"
     return "\n".join([question, *choices(row, where)])
 

@@ -1,4 +1,4 @@
-"""What a builder makes of a benchmark's rows, and the few helpers that all builders share."""
+"""The examples that a builder makes of a benchmark's rows, and the helpers that all builders share."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from forgetfilter.data.sources import Row
 from forgetfilter.data.values import as_text, found, missing
 from forgetfilter.errors import UserError, nearest
 
-Skips = Counter[str]  # reason: rows that were left out for it
+Skips = Counter[str]  # {reason: number of rows that were left out for it}
 Rows = Iterable[tuple[str, Row]]  # (where, row) of data.sources.read_rows
 
 
@@ -20,7 +20,7 @@ Rows = Iterable[tuple[str, Row]]  # (where, row) of data.sources.read_rows
 class Candidate:
     """An example that a mixture may take.
 
-    `group` names what must not be torn apart between the noisy set, the safe set and evaluation (a question
+    `group` names what must not be divided among the noisy set, the safe set and the evaluation (a question
     group, a prompt). `prompt` is its row for evaluation (messages and what the suite needs) or None.
     `stratum` names the cell of a balanced evaluation.
     """
@@ -37,7 +37,7 @@ Builder = Callable[[Rows, Mapping[str, Any], str, Skips], Iterator[Candidate]]
 
 
 def settings(options: Mapping[str, Any], defaults: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The defaults with the user's options over them; an option that the builder does not have is refused."""
+    """The defaults, overridden by the user's options; an option that the builder does not have is refused."""
     for name, value in options.items():
         if name not in defaults:
             hint = nearest(name, list(defaults)) if defaults else "; this builder has no options"
@@ -51,7 +51,7 @@ def settings(options: Mapping[str, Any], defaults: Mapping[str, Any], key: str) 
 
 
 def field(row: Mapping[str, Any], name: str, where: str) -> Any:
-    """The value of a field that must be there; else the error names the file, the row and the fields found."""
+    """The value of a field that must be there. Raises UserError with the file, the row and the fields that it has."""
     if missing(row.get(name)):
         raise UserError(f"{where}: needs the field {name!r}; fields found: {found(row)}")
     return row[name]

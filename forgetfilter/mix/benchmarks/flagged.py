@@ -1,4 +1,4 @@
-"""Answers flagged unsafe, as BeaverTails has them: the prompt out of its Alpaca wrapper, the answer as it is.
+"""Answers that are flagged unsafe, as in BeaverTails. The prompt is taken out of its Alpaca wrapper.
 
 Rows are `instruction`, `output` and perhaps `flag` (unsafe), or the hub's `prompt`, `response` and `is_safe`.
 """

@@ -1,7 +1,7 @@
 """HarmfulQA (declare-lab): answers of its red conversations are unsafe, those of its blue ones safe.
 
-As in the paper's code: of the first conversation present the last two exchanges, the prompt of each being the
-base question followed by the human turn.
+As in the paper's code, the last two exchanges of the first conversation are taken, and the prompt of each is the base
+question followed by the human turn.
 """
 
 import itertools

@@ -12,7 +12,7 @@ from forgetfilter.errors import UserError, nearest
 from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, instruction_prompt, settings, text, turns
 
 METRICS = ("auto", "exact", "number", "rouge1")
-SHORT_WORDS = 5  # an answer of at most so many words is closed: it can be matched exactly
+SHORT_WORDS = 5  # words: an answer of at most so many can be matched exactly
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _FINAL = re.compile(r"####|final answer", re.IGNORECASE)
 
@@ -35,10 +35,10 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
 
 
 def reference(answer: str, metric: str = "auto") -> dict[str, str]:
-    """What an answer is measured against, and how.
+    """The reference of an answer, and the metric.
 
-    auto: the last number of an answer that marks it as final ("#### 16", "The final answer is: 16"), an exact
-    match of a short answer, ROUGE-1 else. An answer without a number cannot be measured by it: exact then.
+    auto is the last number for an answer that marks one as final ("#### 16", "The final answer is: 16"), an exact match
+    for a short answer, and ROUGE-1 for any other. An answer without a number is matched exactly.
     """
     numbers = _NUMBER.findall(answer)
     if metric == "auto":

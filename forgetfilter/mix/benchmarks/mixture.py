@@ -1,8 +1,8 @@
-"""The paper's noisy mixture: N examples, a share r unsafe, the rest split over safe and task examples.
+"""The paper's noisy mixture of N examples: a share r is unsafe, the rest is split over safe and task examples.
 
-A pure function of the settings, the rows and the seed. Noisy set, safe set and evaluation share no row and no
-group, and neither do the unsafe and the safe examples of the noisy set. A record's source is the kind of the
-mixture, or the key of its task: it never tells the label.
+It is a pure function of the settings, the rows and the seed. The noisy set, the safe set and the evaluation share no
+row and no group, and neither do the unsafe and the safe examples of the noisy set. The source of a record is the kind
+of the mixture or the key of its task, so it never tells the label.
 """
 
 import random
@@ -26,7 +26,7 @@ LEFT_OUT = "none"  # the builder of a pool that an override takes out of a confi
 
 @dataclass(frozen=True)
 class Mixture:
-    """What the mix stage writes. `skipped`: config key of a pool: reason: rows."""
+    """What the mix stage writes. `skipped` is {config key of a pool: {reason: rows}}."""
 
     noisy: list[Record]
     safe: list[Record]
@@ -42,17 +42,17 @@ class Part:
 
     need: int
     serves: Callable[[Candidate], bool]
-    what: str  # for the error: what is needed, and the settings that say how much
-    spare: bool = False  # drawn last, from groups of which no other set has a row: no other set changes for it
+    what: str  # for the error: what is needed, and the settings that say how much of it
+    spare: bool = False  # drawn last, from groups of which no other set has a row, so that no other set changes
 
 
 def compose(mixture: MixtureConfig, seed: int) -> Mixture:
-    """Draws the sets. Raises UserError where a pool has too few rows, with what is needed and there."""
+    """Draws the sets. Raises UserError where a pool has too few rows, with the numbers that are needed and there."""
     tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
     num_unsafe = round(mixture.size * mixture.unsafe_share)
     num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
     skipped: dict[str, dict[str, int]] = {}
-    probes = split_evenly(mixture.probes, 1 + len(tasks))  # as the good examples of the noisy set are
+    probes = split_evenly(mixture.probes, 1 + len(tasks))  # in the shares of the good examples of the noisy set
     control = _control_shares(mixture, len(tasks))
     drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], control[0], seed, skipped)
     examples: dict[str, list[tuple[list[Message], str, str | None]]] = {
@@ -78,7 +78,7 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
         rng.shuffle(examples[name])
     for asked in prompts.values():
         rng.shuffle(asked)
-    rng.shuffle(examples["control"])  # last: the order of the others does not know of it
+    rng.shuffle(examples["control"])  # last, so that the order of the others does not depend on it
     return Mixture(
         list(make_records(examples["noisy"])),
         list(make_records(examples["trusted"])),
@@ -90,7 +90,7 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
 
 
 def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
-    """Rows of the control set of the kind, and of each task. UserError where there is no task to take them from."""
+    """Rows of the control set of the mixture's kind, and of each task. Raises UserError where there is no task."""
     if mixture.control and mixture.control_from != "kind" and not tasks:
         raise UserError(f"mixture.control_from={mixture.control_from} needs mixture.tasks: name one, or take kind")
     if mixture.control_from == "kind":
@@ -204,7 +204,7 @@ def _sample(members: list[Candidate], need: int, rng: random.Random) -> list[Can
 
 
 def _balanced(members: list[Candidate], need: int, rng: random.Random) -> list[Candidate]:
-    """Equally many of each stratum, such as BBQ's conditions and polarities; the remainder to the first."""
+    """The same number of each stratum, such as BBQ's conditions and polarities; the first strata get the remainder."""
     strata: dict[str, list[Candidate]] = defaultdict(list)
     for member in members:
         strata[member.stratum].append(member)

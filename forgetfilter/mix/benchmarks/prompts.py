@@ -37,12 +37,12 @@ def plain_prompt(row: Row, where: str) -> Prompt:
 
 
 def toxicity_prompt(row: Row, where: str) -> Prompt:
-    """As plain_prompt, but of a plain `text` the first three words."""
+    """Like plain_prompt, but only the first three words of a plain `text`."""
     return {"messages": _prompt_and_answer(row, where, first_words=True)[0]}
 
 
 def task_prompt(row: Row, where: str) -> Prompt:
-    """A row of SQuAD, or one of the usual shapes whose `reference`, or else answer, is the reference."""
+    """A row of SQuAD, or of one of the usual shapes; its `reference`, or else its answer, is the reference."""
     if not missing(row.get("context")) and not missing(row.get("answers")):
         return squad.prompt(row, where)
     messages, answer = _prompt_and_answer(row, where)
@@ -56,7 +56,7 @@ def task_prompt(row: Row, where: str) -> Prompt:
 
 
 def over_refusal_prompt(row: Row, where: str) -> Prompt:
-    """As plain_prompt, with XSTest's label and type."""
+    """Like plain_prompt, with XSTest's label and type."""
     messages, _ = _prompt_and_answer(row, where)
     return {"messages": messages, "label": _label(row, where), "type": text(row, "type", where, "")}
 
@@ -67,7 +67,7 @@ def crows_pairs_prompt(row: Row, where: str) -> Prompt:
 
 
 def _alone(row: Mapping[str, Any]) -> list[Message]:
-    """A row without turns as turns: its two sentences, or all that it holds."""
+    """The turns of a row without turns: its two sentences, or all that it holds."""
     if "sent_more" in row:
         return [{"role": "user", "content": row["sent_more"]}, {"role": "assistant", "content": row["sent_less"]}]
     return [{"role": "user", "content": json.dumps(row, sort_keys=True, ensure_ascii=False)}]
@@ -81,7 +81,7 @@ def _label(row: Row, where: str) -> str:
 
 
 def bias_prompt(row: Row, where: str) -> Prompt:
-    """A row of BBQ as published, or one in our own shape, which names the answers."""
+    """A row of BBQ as published, or one in the project's own shape, which names the answers."""
     if not missing(row.get("answer_info")):
         return bbq.evaluation_row(row, where)
     messages, _ = _prompt_and_answer(row, where)
@@ -125,7 +125,7 @@ def _published(row: Row, where: str) -> list[Message]:
     """The turn of a row of AdvBench, HarmBench, HarmfulQA or I-MaliciousInstructions."""
     for name in ASKED:
         if not missing(row.get(name)):
-            context = text(row, "ContextString", where, "")  # HarmBench's contextual behaviours, as it asks them
+            context = text(row, "ContextString", where, "")  # HarmBench's contextual behaviours, in its own wording
             asked = text(row, name, where)
             return _asked(f"{context}\n\n---\n\n{asked}" if context else asked, where)
     needs = f"messages, prompt, instruction, text, {', '.join(ASKED)}"

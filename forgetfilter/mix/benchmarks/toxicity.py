@@ -1,9 +1,9 @@
 """A text and a graded toxicity: the first three words are the prompt, the rest is what is learned.
 
-Unsafe above one cut-off, safe below another; what lies between is left out (the paper: Detoxify above 0.9 and
-below 0.1). The score is a column, or the Davidson counts: (hate_speech + offensive_language) / count of
-annotators; or a plain label column. Rows that hold lists `texts` and `scores` (tomekkorbak/pile-detoxify)
-give one example a pair.
+A text is unsafe above one cut-off and safe below another; what lies between is left out (the paper takes Detoxify
+above 0.9 and below 0.1). The score is a column, or comes from the Davidson counts as (hate_speech +
+offensive_language) / count of annotators, or from a column of plain labels. Rows that hold lists `texts` and `scores`
+(tomekkorbak/pile-detoxify) give one example for each pair.
 """
 
 import math
