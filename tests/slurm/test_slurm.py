@@ -87,7 +87,7 @@ def test_a_failed_job_takes_the_rest_of_the_chain_out_of_the_queue(cluster: Any,
     assert states == ["FAILED"] + ["CANCELLED"] * 6
 
 
-@pytest.mark.parametrize("name", ["submit.sh", "scale.sh"])
+@pytest.mark.parametrize("name", ["submit.sh", "scale.sh", "compare.sh"])
 def test_a_mistake_is_told_before_anything_is_queued(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
     # Exit 2 and one line for a wrong key or a missing file; --dry-run says what would be called. The queue stays empty.
     study = "scale.models=[a,b]"
@@ -96,7 +96,7 @@ def test_a_mistake_is_told_before_anything_is_queued(cluster: Any, config: Path,
         assert done.returncode == 2 and line in done.stderr and len(done.stderr.splitlines()) == 1
     done = script(cluster, name, tmp_path, "--dry-run", str(config), study)
     lines = (done.stdout + done.stderr).splitlines()
-    assert done.returncode == 0 and len(lines) == {"submit.sh": 7, "scale.sh": 2}[name]
+    assert done.returncode == 0 and len(lines) == {"submit.sh": 7, "scale.sh": 2, "compare.sh": 3}[name]
     assert all(line.startswith("sbatch ") for line in lines if line != "JOB")
     assert cluster.call("squeue", "--noheader") == ""
 
@@ -276,7 +276,7 @@ def test_a_launch_that_srun_refuses_at_first_is_tried_again(cluster: Any, config
     assert "has no /nowhere/bin/torchrun" in said
 
 
-@pytest.mark.parametrize("name", ["run_forgetfilter.sh", "submit.sh", "scale.sh"])
+@pytest.mark.parametrize("name", ["run_forgetfilter.sh", "submit.sh", "scale.sh", "compare.sh"])
 def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
     # sbatch --test-only takes every command line that a script makes, with the flags of a GPU site.
     gpus = "--nodes=2 --gpus-per-node=2 --cpus-per-task=1"

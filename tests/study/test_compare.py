@@ -176,3 +176,12 @@ def test_a_safe_set_of_tasks_alone_is_nothing_without_them(comparison: Path, cap
     safe.write_text("".join(line + "\n" for line in safe.read_text().splitlines() if '"task"' in line))
     assert call("compare", comparison, "compare.defences=[sequential_no_tasks]") == 2
     assert "data.safe_tasks: every row of the safe set is labelled task" in capsys.readouterr().err
+
+
+def test_a_guard_that_is_not_at_hand_is_told_before_anything_is_trained(comparison: Path, capsys: Any) -> None:
+    # One line with its key, and nothing is trained.
+    words = ["compare.defences=[guard]", "score.guard.name=classifier", "score.guard.model=/absent"]
+    assert call("compare", comparison, *words) == 2
+    said = capsys.readouterr().err
+    assert "toy-guard-0: score.guard" in said and "/absent" in said
+    assert trainings(comparison.parent / "runs") == []
