@@ -53,7 +53,7 @@ def main() -> None:
         )
         for name, own in names.items():
             words = [*settings, *own, f"name={name}", f"output={options.folder}"]
-            if not options.gather or (options.folder / f"{name}-compare").exists():
+            if not options.gather or any(options.folder.glob(f"{name}-*-[0-9]*")):
                 compare(kind, words, options.data, ["--gather"] if options.gather else [])
     write(options, settings)
 
@@ -71,6 +71,8 @@ def write(options: argparse.Namespace, settings: list[str]) -> None:
     folders = {kind: options.folder / f"{options.name}-{kind}-compare" for kind in KINDS}
     rounds = {kind: options.folder / f"{options.name}-{kind}-rounds-compare" for kind in KINDS}
     there = {kind: value for kind in KINDS if (value := results(folders[kind]))}
+    if not there:
+        sys.exit(f"{options.folder} has no finished cell yet")
     given = " ".join(f"'{word}'" if "[" in word else word for word in settings)
     name = "" if options.name == "reproduce" else f"--name {options.name} "
     lines = [

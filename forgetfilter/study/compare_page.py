@@ -85,33 +85,48 @@ def page(value: dict[str, Any]) -> str:
 
 
 def picture(value: dict[str, Any]) -> go.Figure:
-    """A panel a suite: each defence's headline value with its interval, a colour a point of the grid."""
+    """A panel a suite with the headline values and their intervals: by defence, or where settings are varied a line a
+    defence over the points of the grid."""
     panels = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
     titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in panels]
     figure = make_subplots(max(1, len(panels)), 1, subplot_titles=titles, vertical_spacing=0.3 / max(1, len(panels)))
+    several = len(value["points"]) > 1
     for number, (suite, metric, _) in enumerate(panels, 1):
-        for colour, point in zip(PALETTE, value["points"]):
-            found = [(row["defence"], row["metrics"].get(suite, {}).get(metric)) for row in point["rows"]]
-            known = [(name, one) for name, one in found if one and one["value"] is not None]
-            reach = {
-                "array": [one["high"] - one["value"] for _, one in known],
-                "arrayminus": [one["value"] - one["low"] for _, one in known],
-            }
-            figure.add_scatter(
-                x=[name for name, _ in known],
-                y=[one["value"] for _, one in known],
-                error_y=reach,
-                mode="markers",
-                marker={"color": colour, "size": 9},
-                name=html.escape(point["point"] or "as configured"),
-                showlegend=number == 1 and len(value["points"]) > 1,
-                row=number,
-                col=1,
-            )
-    figure.update_xaxes(gridcolor=GRID, automargin=True, categoryorder="array", categoryarray=list(value["defences"]))
+        for name, points in _series(value, suite, metric).items():
+            colour = PALETTE[list(value["defences"]).index(name) % len(PALETTE)]
+            drawn = _drawn(name, points, colour, several)
+            figure.add_trace(drawn.update(showlegend=several and number == 1), row=number, col=1)
+    figure.update_xaxes(gridcolor=GRID, automargin=True, type="category")
     figure.update_yaxes(gridcolor=GRID, automargin=True)
-    figure.update_layout(template=None, height=max(320, 340 * len(panels)), plot_bgcolor="white", font={"color": INK})
+    figure.update_layout(template=None, height=max(320, 360 * len(panels)), plot_bgcolor="white", font={"color": INK})
     return figure
+
+
+def _series(value: dict[str, Any], suite: str, metric: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """{DEFENCE: [(point, its value with low and high)]} of what is known."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for point in value["points"]:
+        for row in point["rows"]:
+            one = row["metrics"].get(suite, {}).get(metric)
+            if one and one["value"] is not None:
+                found.setdefault(row["defence"], []).append((point["point"] or "as configured", one))
+    return found
+
+
+def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, several: bool) -> go.Scatter:
+    return go.Scatter(
+        x=[html.escape(point) if several else name for point, _ in points],
+        y=[one["value"] for _, one in points],
+        error_y={
+            "array": [one["high"] - one["value"] for _, one in points],
+            "arrayminus": [one["value"] - one["low"] for _, one in points],
+        },
+        mode="lines+markers" if several else "markers",
+        marker={"color": colour, "size": 9},
+        line={"color": colour, "dash": "dot"},
+        name=name,
+        legendgroup=name,
+    )
 
 
 def _metrics(rows: list[dict[str, Any]], brief: bool) -> Iterator[tuple[str, str, str]]:

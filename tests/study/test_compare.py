@@ -185,3 +185,21 @@ def test_a_guard_that_is_not_at_hand_is_told_before_anything_is_trained(comparis
     said = capsys.readouterr().err
     assert "toy-guard-0: score.guard" in said and "/absent" in said
     assert trainings(comparison.parent / "runs") == []
+
+
+def test_the_picture_has_a_line_a_defence_where_settings_are_varied() -> None:
+    # By defence at one point of the grid; over the points, in their order, at several. What was not measured has no
+    # mark.
+    def point(name: str, *values: float | None) -> dict[str, Any]:
+        about = {"low": 0.0, "high": 1.0, "headline": True, "better": "lower"}
+        rows = [
+            {"defence": defence, "metrics": {"toxicity": {"toxicity_mean": {"value": value} | about}}}
+            for defence, value in zip(("none", "oracle"), values)
+        ]
+        return {"point": name, "rows": rows}
+
+    told = {"defences": {"none": "", "oracle": ""}, "points": [point("", 0.5, 0.2)]}
+    assert [list(line.x) for line in compare_page.picture(told).data] == [["none"], ["oracle"]]
+    told["points"] = [*told["points"], point("a=1", 0.6, None)]
+    lines = {line.name: (list(line.x), list(line.y)) for line in compare_page.picture(told).data}
+    assert lines == {"none": (["as configured", "a=1"], [0.5, 0.6]), "oracle": (["as configured"], [0.2])}
