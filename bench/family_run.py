@@ -60,7 +60,7 @@ def _run(folder: Path, method: str, packing: bool) -> Run:
 
 def _check_refused(run: Run) -> None:
     try:
-        pipeline.preflight(run)
+        pipeline.preflight(run.config)
     except UserError as error:
         assert "packing=false" in str(error), f"packing is refused for another reason: {error}"
     else:
