@@ -9,7 +9,6 @@ Written to bench/results/judges.json.
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ def main() -> None:
 
 
 def told(labels: list[bool], verdicts: list[float | None]) -> dict[str, object]:
-    return {name: asdict(metric) for name, metric in agreement(labels, verdicts).items()}
+    return {name: metric.told() for name, metric in agreement(labels, verdicts).items()}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
@@ -74,4 +74,4 @@ def show(evaluation: Evaluation, models: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guard(lambda: main(sys.argv[1:])))
+    raise SystemExit(exit_code_of(lambda: main(sys.argv[1:])))

@@ -4,7 +4,7 @@ Outputs are stored before anything is judged or scored, so both work again witho
 generations.parquet, scores.parquet and metrics.json are written in this order, each whole or not at all.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def score_suite(evaluation: Evaluation, model: str, suite: str, verdicts: Verdic
     for name, table in (("generations", generations), ("scores", scores)):
         with atomic_path(place / f"{name}.parquet") as temporary:
             table.write_parquet(temporary)
-    values = {name: asdict(metric) for name, metric in metrics.items()}
+    values = {name: metric.told() for name, metric in metrics.items()}
     told: dict[str, Any] = {"suite": suite, "model": model, "metrics": values}
     if made_with := measured.made_with(settings):
         told["made_with"] = made_with

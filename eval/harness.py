@@ -9,7 +9,6 @@ measured again.
 
 import importlib.metadata
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def measure_tasks(
             with atomic_path(place / "scores.parquet") as temporary:
                 scores.write_parquet(temporary)
             told = {"suite": suite_name(task), "model": about[0], "identity": wanted, "lm_eval": version()}
-            values = {name: asdict(metric) for name, metric in metrics.items()}
+            values = {name: metric.told() for name, metric in metrics.items()}
             write_json(
                 place / "metrics.json", told | {"task_version": str(found["versions"].get(task)), "metrics": values}
             )

@@ -20,8 +20,8 @@ The order of the prompts changes no digit: they are sorted before they are resam
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +74,12 @@ class Metric:
     """Prompts that could not be scored: never counted as good or bad."""
     better: str
     """Which values are better: lower, higher, or zero (the nearer to 0)."""
-    sample: ClassVar[Sample | None] = None
-    """The instance's own, set by `measure`; no field, so that it is neither stored nor compared."""
+    sample: Sample | None = field(default=None, repr=False, compare=False)
+    """What it was computed from, where `measure` computed it."""
+
+    def told(self) -> dict[str, Any]:
+        """Its entry in metrics.json: all fields but the sample."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "sample"}
 
 
 def mean(sums: Array, n: int) -> Array:
@@ -94,12 +98,8 @@ SHIFTS: dict[Statistic, float] = {mean: 0.0, excess: -0.5}  # of the statistics 
 def measure(columns: Array, statistic: Statistic, missing: int, better: str) -> Metric:
     """The metric of `columns` [n, K] (one row a scored prompt), with its interval; the same for the same input."""
     columns = np.asarray(columns, dtype=np.float64)
-    metric = Metric(None, None, None, 0, missing, better)
-    if len(columns):
-        value, low, high = _estimate(columns, statistic)
-        metric = Metric(value, low, high, len(columns), missing, better)
-    object.__setattr__(metric, "sample", Sample(columns, statistic))
-    return metric
+    value, low, high = _estimate(columns, statistic) if len(columns) else (None, None, None)
+    return Metric(value, low, high, len(columns), missing, better, Sample(columns, statistic))
 
 
 def measure_mean(values: list[float | None], better: str) -> Metric:

@@ -9,7 +9,7 @@ from forgetfilter import __version__
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.stage import Answering, Comparison, load
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"unknown argument {rest[0]!r}")
     if rest:  # key=value after an option: argparse takes positional words only where they stand together
         options.overrides = [*options.overrides, *rest]
-    raise SystemExit(guard(lambda: options.work(options)))
+    raise SystemExit(exit_code_of(lambda: options.work(options)))
 
 
 class _Parser(argparse.ArgumentParser):

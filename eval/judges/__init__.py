@@ -25,4 +25,5 @@ def open_judge(config: JudgeConfig, dtype: str, device: "torch.device", cache: P
     kind = registry.JUDGES.members.get(config.name)
     if not isinstance(kind, JudgeKind):
         raise UserError(f"eval.judge.name cannot be {config.name!r}{nearest(config.name, registry.judge_names())}")
+    kind.check(config)
     return kind.open(config, ranks)

@@ -31,4 +31,6 @@ class JudgeKind:
     name: str
     """As `eval.judge.name` calls it."""
     open: Callable[[JudgeConfig, int], Judge]
-    """The judge by the section `eval.judge`, on one of so many ranks. UserError for settings that cannot work."""
+    """The judge by the section `eval.judge`, on one of so many ranks."""
+    check: Callable[[JudgeConfig], None] = lambda config: None
+    """UserError for settings with which it cannot work."""

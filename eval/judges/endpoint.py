@@ -40,6 +40,14 @@ _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _YES_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
 
+def check(config: JudgeConfig) -> None:
+    """UserError without a server that can be asked, or without the name of its model."""
+    if not config.url.startswith(("http://", "https://")):
+        raise UserError(f"eval.judge.url must be http(s)://HOST/v1 for an endpoint, got {config.url!r}")
+    if not config.model:
+        raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:  # urllib would send the key on to wherever it is told
         return None
@@ -51,10 +59,6 @@ class Endpoint:
     kept = True
 
     def __init__(self, config: JudgeConfig, ranks: int):
-        if not config.url.startswith(("http://", "https://")):
-            raise UserError(f"eval.judge.url must be http(s)://HOST/v1 for an endpoint, got {config.url!r}")
-        if not config.model:
-            raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
         self.config = config
         address = without_user(config.url)
         self.url = address.rstrip("/") + "/chat/completions"
@@ -172,4 +176,4 @@ def _slept(seconds: float) -> bool:
     return not interrupts.noted()
 
 
-JUDGE = JudgeKind("endpoint", Endpoint)
+JUDGE = JudgeKind("endpoint", Endpoint, check)

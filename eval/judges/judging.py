@@ -1,7 +1,5 @@
 """The judging of an evaluation: the judge beside labelled answers, and its verdicts on the models' answers."""
 
-from dataclasses import asdict
-
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_json
 from forgetfilter.process.distributed import World, gathered
@@ -22,7 +20,7 @@ def measure_judge(evaluation: Evaluation, judge: Judge, pairs: list[Pair], label
     name = evaluation.judge_name
     agreed = agreement(labels, judge_all(judge, pairs, evaluation.model.cache, f"{name} on labelled answers"))
     if world.is_main:
-        values = {metric: asdict(measured) for metric, measured in agreed.items()}
+        values = {metric: measured.told() for metric, measured in agreed.items()}
         write_json(evaluation.agreement_file, {"judge": name, "metrics": values})
 
 

@@ -23,7 +23,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, sha256_value, write_json
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, world
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.launch import launch
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.process.progress import progress
@@ -148,4 +148,4 @@ def _texts(records: Iterable[Record]) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guard(lambda: main(sys.argv[1:])))
+    raise SystemExit(exit_code_of(lambda: main(sys.argv[1:])))

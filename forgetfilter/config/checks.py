@@ -6,7 +6,7 @@ from typing import Any
 
 from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
-from forgetfilter.config.registry import DEFENCES, GUARDS, SCORERS, SUITES, judge_names
+from forgetfilter.config.registry import DEFENCES, GUARDS, JUDGES, SCORERS, SUITES, judge_names
 from forgetfilter.config.schema import Config, JudgeConfig
 from forgetfilter.errors import UserError, nearest
 
@@ -67,12 +67,8 @@ def _check_judge(judge: JudgeConfig) -> None:
     """Refuses what the evaluation would refuse only after the models are trained."""
     if not re.fullmatch(r"\w+", judge.key_variable):  # the value is not shown, since it may be the key itself
         raise UserError("eval.judge.key_variable must be the name of a variable, such as OPENAI_API_KEY")
-    if judge.name != "endpoint":
-        return
-    if not judge.url.startswith(("http://", "https://")):
-        raise UserError(f"eval.judge.url must be http(s)://HOST/v1 for an endpoint, got {judge.url!r}")
-    if not judge.model:
-        raise UserError("eval.judge.model is not set: name the model that the endpoint is to ask")
+    if kind := JUDGES.members.get(judge.name):
+        kind.check(judge)
 
 
 def _check_grid(section: str, axes: Mapping[str, Sequence[object]]) -> None:

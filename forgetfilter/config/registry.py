@@ -15,6 +15,7 @@ from importlib.abc import InspectLoader
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
+from forgetfilter.config.schema import JudgeConfig
 from forgetfilter.errors import UserError, nearest
 
 
@@ -72,6 +73,14 @@ class Suite(Named, Protocol):
     @property
     def prompt(self) -> Callable[[dict[str, Any], str], dict[str, Any]]:
         """Makes a prompt of a row of eval.data; the second argument names file and row."""
+
+
+class Judge(Named, Protocol):
+    """What the checks of a configuration ask of a judge."""
+
+    @property
+    def check(self) -> Callable[[JudgeConfig], None]:
+        """UserError for settings with which it cannot work."""
 
 
 Member = TypeVar("Member", bound=Named)
@@ -153,7 +162,7 @@ def _said(point: EntryPoint) -> str:
 SIGNALS: Registry[Signal] = Registry("Signal", "SIGNAL", "forgetfilter.filter.signals", "forgetfilter.signals")
 RULES: Registry[Rule] = Registry("Rule", "RULE", "forgetfilter.filter.rules", "forgetfilter.rules")
 SUITES: Registry[Suite] = Registry("Suite", "SUITE", "forgetfilter.eval.suites", "forgetfilter.suites")
-JUDGES: Registry[Named] = Registry("JudgeKind", "JUDGE", "forgetfilter.eval.judges", "forgetfilter.judges")
+JUDGES: Registry[Judge] = Registry("JudgeKind", "JUDGE", "forgetfilter.eval.judges", "forgetfilter.judges")
 SCORERS: Registry[Named] = Registry("ScorerKind", "SCORER", "forgetfilter.eval.scorers", "forgetfilter.scorers")
 DEFENCES: Registry[Named] = Registry("Defence", "DEFENCE", "forgetfilter.study.defences", "forgetfilter.defences")
 GUARDS: Registry[Named] = Registry("GuardKind", "GUARD", "forgetfilter.models.guards", "forgetfilter.guards")

@@ -8,7 +8,7 @@ import heapq
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -82,26 +82,24 @@ class TrainingPlan:
         place = (step - self._epochs[epoch][2]) * self.batch_size
         return self._order(epoch)[place : place + self.batch_size]
 
-    def _order(self, epoch: int) -> np.ndarray[Any, Any]:
-        cached = self.__dict__.get("_cached")
-        if cached is None or cached[0] != epoch:
-            first, rows, _ = self._epochs[epoch]
-            cached = (epoch, first + np.random.default_rng([self.seed, epoch]).permutation(rows))
-            object.__setattr__(self, "_cached", cached)
-        order: np.ndarray[Any, Any] = cached[1]
+    @cached_property
+    def _order(self) -> Callable[[int], np.ndarray[Any, Any]]:
+        """From an epoch to its rows in their order; that of the last epoch asked for is kept."""
+        return lru_cache(maxsize=1)(self._drawn)
+
+    def _drawn(self, epoch: int) -> np.ndarray[Any, Any]:
+        first, rows, _ = self._epochs[epoch]
+        order: np.ndarray[Any, Any] = first + np.random.default_rng([self.seed, epoch]).permutation(rows)
         return order
 
-    @property
+    @cached_property
     def accumulation(self) -> int:
         """Micro-batches of a step and rank: the fewest that keep every one within the token budget."""
-        cached = self.__dict__.get("_accumulation")
-        if cached is None:
-            tokens = max(int(self.lengths[self.rows(step)].sum()) for step in range(self.num_steps))
-            cached = max(1, -(-tokens // (self.micro_batch_tokens * self.world_size)))
-            while cached < self.batch_size and not self._fits(cached):
-                cached += 1
-            object.__setattr__(self, "_accumulation", cached)
-        return int(cached)
+        tokens = max(int(self.lengths[self.rows(step)].sum()) for step in range(self.num_steps))
+        fewest = max(1, -(-tokens // (self.micro_batch_tokens * self.world_size)))
+        while fewest < self.batch_size and not self._fits(fewest):
+            fewest += 1
+        return fewest
 
     def _fits(self, accumulation: int) -> bool:
         return all(

@@ -23,7 +23,7 @@ OUT_OF_MEMORY = (
 )
 
 
-def guard(work: Callable[[], Any]) -> int:
+def exit_code_of(work: Callable[[], Any]) -> int:
     """Runs `work` and returns the exit code; a bug of ours keeps its traceback and exits 1."""
     quiet()
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from forgetfilter.models.prepare import prepare_rivals, prepare_tokens
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.peak_memory import leave_peaks
 from forgetfilter.score.parts import score
 from forgetfilter.score.stage import settings
@@ -27,4 +27,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guard(lambda: main(sys.argv[1:])))
+    raise SystemExit(exit_code_of(lambda: main(sys.argv[1:])))

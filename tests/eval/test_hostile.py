@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from forgetfilter.errors import UserError
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import PlainConsole
 from forgetfilter.report.page import _environment, script_json
 
@@ -95,7 +95,7 @@ def test_an_error_is_one_printable_line(name):
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", said)
-        assert guard(lambda: (_ for _ in ()).throw(UserError(f"a.jsonl row 1: fields found: {name}"))) == 2
+        assert exit_code_of(lambda: (_ for _ in ()).throw(UserError(f"a.jsonl row 1: fields found: {name}"))) == 2
     (line,) = said.getvalue().splitlines()
     assert line.isprintable() and line.startswith("forgetfilter: a.jsonl row 1")
 

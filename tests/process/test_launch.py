@@ -9,22 +9,21 @@ from forgetfilter.process.launch import LAUNCHER, launch
 
 HEAD = "import os, sys, time\nrank = int(os.environ.get('RANK', 0))\n"
 GUARDED = """
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.errors import UserError
 def main(args):
     if rank == 1:
         raise UserError("data.x is wrong on this rank")
 if __name__ == "__main__":
-    raise SystemExit(guard(lambda: main([])))
+    raise SystemExit(exit_code_of(lambda: main([])))
 """
 
 
 def guarded(head: str, work: str) -> str:
     """A module whose main does `work`, under the guard of every rank; `head` stands before it."""
     lines = "".join(f"    {line}\n" for line in work.splitlines())
-    return (
-        f"from forgetfilter.process.exit_codes import guard\n{head}def main():\n{lines}raise SystemExit(guard(main))\n"
-    )
+    imports = "from forgetfilter.process.exit_codes import exit_code_of\n"
+    return f"{imports}{head}def main():\n{lines}raise SystemExit(exit_code_of(main))\n"
 
 
 @pytest.fixture
@@ -163,7 +162,7 @@ def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type
 
 
 OUTCOME = """
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.errors import Stopped, UserError
 def main():
     if sys.argv[2] == "user":
@@ -177,7 +176,7 @@ def main():
     if sys.argv[2] == "killed":
         os.kill(os.getpid(), 9)
 if __name__ == "__main__":
-    raise SystemExit(guard(main))
+    raise SystemExit(exit_code_of(main))
 """
 
 

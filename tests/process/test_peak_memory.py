@@ -30,13 +30,13 @@ print(peak_gb(folder)["memory_gb"] - before)
 RANK = """
 import pathlib, sys
 from forgetfilter.process.distributed import process_group
-from forgetfilter.process.exit_codes import guard
+from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.peak_memory import leave_peaks
 def main():
     with process_group() as world:
         b"x" * (int(sys.argv[2]) * world.rank)
         leave_peaks(pathlib.Path(sys.argv[1]))
-raise SystemExit(guard(main))
+raise SystemExit(exit_code_of(main))
 """
 
 
