@@ -84,8 +84,11 @@ def learned_end(tokenizer: Any) -> int:
 
 
 def learned_opening(tokenizer: Any) -> str:
-    """What the template writes before every answer, and is learned with it: Llama 2's blank, Qwen 3's empty thought."""
+    """What the template writes before every answer, and is learned with it, but for special tokens: Llama 2's blank,
+    Qwen 3's empty thought, the name of gpt-oss's channel."""
     before, _ = _around_any_answer(tokenizer)
+    for token in _special_tokens(tokenizer):
+        before = before.replace(token, "")
     return before
 
 

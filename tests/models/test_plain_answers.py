@@ -21,6 +21,7 @@ TEMPLATES = {
     "none": None,
     "a blank in the prompt": TURN.replace("BEFORE", "' '") + ASKING.replace("OPEN", " "),
     "a blank before the answer": TURN.replace("BEFORE", "' '") + ASKING.replace("OPEN", ""),
+    "a channel before the answer": TURN.replace("BEFORE", "'<unk>it<unk>'") + ASKING.replace("OPEN", ""),
     "a thought before the answer": TURN.replace("BEFORE", repr(THOUGHT)) + ASKING.replace("OPEN", ""),
 }
 
