@@ -1,1 +1,1 @@
-"""Two sets of signals in, kept and dropped out."""
+"""The filter: it reads two sets of signals and writes which examples are kept and dropped."""

@@ -1,4 +1,4 @@
-"""The decision: scores from stored signals, a rule over them, a person's review, and the files that say so."""
+"""The decision: scores from stored signals, a rule over them, a person's review, and the files that hold the result."""
 
 import shutil
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from .table.table import STATES, Table, joined
 from .texts import texts
 from .threshold_line import threshold_line
 
-VERSION = 3  # of what is written: decisions of another one are made again
+VERSION = 3  # of the files that are written; decisions of another version are made again
 CONSTANT = "the signal is constant: nothing separates the examples"
 PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
 KINDS_NOT_HARM = (
@@ -78,11 +78,12 @@ def decide(task: FilterTask) -> dict[str, Any]:
 
 
 def export(paths: RunPaths, decisions: Decisions) -> dict[str, Any]:
-    """Writes filter/export where the run knows the rows as they came; the entry of summary.json on it, or why not."""
+    """Writes filter/export where the run has the original rows. Returns the entry of summary.json, or why there is
+    none."""
     try:
         found = original_rows.find(paths.originals, paths.noisy_data)
         counts = write_export(found, decisions.drop, paths.folder / "filter" / "export")
-    except (UserError, OSError) as error:  # the rows are not ours: they may be gone long after they were read
+    except (UserError, OSError) as error:  # the rows belong to the user, and may be gone long after they were read
         shutil.rmtree(paths.folder / "filter" / "export", ignore_errors=True)
         return {"export_note": f"No export of the rows as they came: {error}"}
     return {"export": counts} if counts else {}
@@ -90,7 +91,8 @@ def export(paths: RunPaths, decisions: Decisions) -> dict[str, Any]:
 
 @contextmanager
 def deciding(task: FilterTask) -> Iterator[Decisions]:
-    """The decisions of a run by its settings and its review, before anything is written. UserError by any check."""
+    """The decisions of a run by its settings and its review, before anything is written. Every check may raise
+    UserError."""
     with scored(task) as (table, signal, scores, reviewed):
         config = task.options
         rule = rules.get(config.rule)
@@ -100,7 +102,8 @@ def deciding(task: FilterTask) -> Iterator[Decisions]:
 
 @contextmanager
 def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scores, NDArray[np.int8]]]:
-    """The joined table of a run, its signal, the scores by it, and the review; who drops a probe trusts it no more."""
+    """The joined table of a run, its signal, the scores, and the review. A probe that a person drops is one no
+    longer."""
     paths, options = task.paths, task.options
     words = review.read(paths)
     signal = signals.chosen(options.signal, options.combine)
@@ -113,7 +116,7 @@ def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scor
 
 
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
-    """What the rule sees: scores and sources; labels cannot steer it. UserError where the signal cannot be had."""
+    """The scores and sources that a rule sees; labels cannot steer it. Raises UserError where the signal is missing."""
     if lacking := [need for need in signal.needs if need not in table.numbers]:
         known = {column: stored.lacking for stored in signal.stored for column in stored.columns}
         raise UserError(f"filter.signal={signal.name} needs {known.get(lacking[0], f'the column {lacking[0]}')}")
@@ -139,7 +142,7 @@ def make_decisions(
     settings: dict[str, Any],
     reviewed: NDArray[np.int8],
 ) -> Decisions:
-    """The rule's verdict and the review's. UserError where nothing would be left to learn from."""
+    """The verdicts of the rule and the review. Raises UserError where nothing would be left to learn from."""
     decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
     left = ~decisions.drop & ~np.isnan(scores.score)
     if not (left if scores.probe is None else left & ~scores.probe).any():
@@ -151,7 +154,7 @@ def make_decisions(
 
 
 def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Verdict:
-    """The rule's verdict; of equal scores none is dropped, since only chance could choose among them."""
+    """The rule's verdict. Where all scores are equal none is dropped, since only chance could choose among them."""
     if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
         return rules.Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
     verdict = rule.apply(scores, signal.name, **settings)
@@ -180,11 +183,12 @@ def summarise(decisions: Decisions, task: FilterTask) -> dict[str, Any]:
         "by_label": _counts(np.where(counted, label, -1), table.labels, drop) or None,
         "quality": quality.measure(decisions, label),
         "threshold": cut,
-        "threshold_is_dropped": verdict.threshold is None,  # then it is the lowest score that was dropped
+        # otherwise the threshold is the lowest score that was dropped
+        "threshold_is_dropped": verdict.threshold is None,
         "threshold_line": threshold_line(signal, cut, table.sample),
     }
     if valueless := int((unscored & (table.columns.read("num_tokens") > 0)).sum()):
-        summary["valueless"] = valueless  # of the unscored those with label tokens
+        summary["valueless"] = valueless  # those without a score that have label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
     if known := rules.estimate(scores.score, scores.probe):
@@ -207,7 +211,7 @@ def summarise(decisions: Decisions, task: FilterTask) -> dict[str, Any]:
 
 
 def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, task: FilterTask) -> str:
-    """What a person should know of an automatic rule's verdict; empty for the other rules."""
+    """A note for people on the verdict of an automatic rule; empty for other rules."""
     if not rule.automatic:
         return ""
     if verdict.threshold is None:
@@ -216,7 +220,7 @@ def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, ta
 
 
 def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    """{NAME: {"kept", "dropped"}} by the position of the name; rows without one (-1) and probes count nowhere."""
+    """{NAME: {"kept", "dropped"}} by the position of the name. Rows without a name (-1) and probes are not counted."""
     known = codes >= 0
     kept, dropped = (np.bincount(codes[known & chosen], minlength=len(names)) for chosen in (~drop, drop))
     return {name: {"kept": int(kept[i]), "dropped": int(dropped[i])} for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""The decisions on all examples: numbers in memory, their texts made in pieces while they are written."""
+"""The decisions on all examples. Numbers are in memory; texts are made piece by piece while they are written."""
 
 import json
 from collections.abc import Iterator
@@ -30,24 +30,25 @@ COLUMNS = (
     "source",
     "label",
     "num_tokens",
-    "before_loss",  # mean, nats a label token
+    "before_loss",  # mean, in nats of a label token
     "after_loss",
     "score",
     "rank",
     "drop",
     "reason",
 )
-OPTIONAL = ("p_value", "probe")  # where the rule has p-values, where there are probes
+OPTIONAL = ("p_value", "probe")  # where the rule has p-values, and where there are probes
 LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
-FEW = ["source", "label", "reason"]  # texts of which there are few
+FEW = ["source", "label", "reason"]  # columns with few different texts
 WRITTEN = 250_000  # rows written at a time
-# Losses and scores hardly shrink, and whole numbers do so by their encoding.
+# Losses and scores hardly compress, and whole numbers are made small by their encoding.
 COMPRESSION = {"id": "zstd"} | dict.fromkeys(FEW, "zstd")
 ENCODING = {"id": "DELTA_LENGTH_BYTE_ARRAY", "num_tokens": "DELTA_BINARY_PACKED", "rank": "DELTA_BINARY_PACKED"}
 
 
 def stored(paths: RunPaths) -> pl.LazyFrame:
-    """decisions.parquet of a paths, with each example's `row` in the data. UserError where nothing was decided."""
+    """decisions.parquet of a run, with each example's `row` in the data. Raises UserError before a decision was
+    made."""
     path = paths.folder / "filter" / "decisions.parquet"
     if not path.exists():
         raise UserError(f"{path} is missing: run the filter stage first")
@@ -55,7 +56,8 @@ def stored(paths: RunPaths) -> pl.LazyFrame:
 
 
 def records_of(paths: RunPaths, decided: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """{id: record} of some rows of `stored`, from the data. UserError where it is not what was decided on."""
+    """{id: record} of some rows of `stored`, from the data. Raises UserError where the data changed since the
+    decision."""
     rows = decided.select("row", "id").sort("row")
     found = {record["id"]: record for record in map(json.loads, at(paths.noisy_data, rows["row"].to_list()))}
     if list(found) != rows["id"].to_list():
@@ -65,7 +67,7 @@ def records_of(paths: RunPaths, decided: pl.DataFrame) -> dict[str, dict[str, An
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """What was decided on each of n examples, and why."""
+    """The decision on each of n examples, with its reason."""
 
     table: Table
     scores: rules.Scores
@@ -80,7 +82,7 @@ class Decisions:
         return drop
 
     def piece(self, start: int, stop: int) -> pl.DataFrame:
-        """COLUMNS without id and label, and those of OPTIONAL that there are, of the rows from start up to stop."""
+        """The rows from start up to stop: COLUMNS without id and label, and those of OPTIONAL that exist."""
         rows, table = slice(start, stop), self.table
         frame = table.columns.frame(LOSSES, start, stop).with_columns(
             table.named("source", self.scores.source[rows]),
@@ -102,7 +104,7 @@ class Decisions:
         return frame.select(name for name in (*COLUMNS, *OPTIONAL) if name in frame.columns)
 
     def _reason(self, columns: list[str]) -> pl.Expr:
-        """Why, in words: a person's, that there is no score, that it is a probe, or the rule's."""
+        """The reason in words: a person's decision, the lack of a score, being a probe, or the rule's reason."""
         kept = pl.when(pl.col("review") == 1).then(pl.lit("kept by review"))
         reviewed = kept.when(pl.col("review") == -1).then(pl.lit("dropped by review"))
         unscored = pl.when(pl.col("num_tokens") > 0).then(pl.lit(rules.NO_VALUE)).otherwise(pl.lit(rules.NO_TOKENS))
@@ -124,7 +126,7 @@ class Decisions:
         return ahead(one, range(0, self.table.count, WRITTEN))
 
     def write(self, path: Path) -> None:
-        """decisions.parquet; pieces are made while the ones before them are compressed."""
+        """Writes decisions.parquet; a piece is made while the pieces before it are compressed."""
         with atomic_path(path) as temporary, ExitStack() as stack:
             writer = None
             for table in self.tables():
@@ -136,7 +138,7 @@ class Decisions:
                         use_dictionary=FEW,
                         column_encoding=ENCODING,
                         write_statistics=False,
-                        store_schema=False,  # texts are texts, whatever Polars holds them as
+                        store_schema=False,  # texts are written as texts, whatever Polars holds them as
                     )
                 )
                 writer.write_table(table)

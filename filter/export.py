@@ -1,8 +1,8 @@
-"""filter/export: the kept and the dropped rows as they came, in blocks, however many there are.
+"""filter/export: the kept and the dropped rows in their original shape, in blocks, however many there are.
 
-kept.jsonl and dropped.jsonl in the order and with the fields of the input, in a folder a source where there are
-several. Rows of a .jsonl file keep their very bytes. Rows that the mix stage left out, since a trusted set has them
-too, are in left_out.jsonl, which is not there without any.
+kept.jsonl and dropped.jsonl have the order and the fields of the input. Where there are several sources, each has a
+folder. Rows of a .jsonl file keep their bytes. Rows that the mix stage left out, because a trusted set has them too,
+are in left_out.jsonl, which is missing where there are none.
 """
 
 import re
@@ -53,7 +53,7 @@ def _folder_name(source: str) -> str:
 
 
 def _write(data: Path, fate: NDArray[np.int8], folder: Path) -> None:
-    """Parts the first lines of the data, one for each of `fate`, into the files that it names."""
+    """Writes the first lines of the data into the files that `fate` names, one entry for each line."""
     start = 0
     with ExitStack() as stack:
         parts = [

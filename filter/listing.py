@@ -1,6 +1,6 @@
 """`python -m forgetfilter.filter.listing`: the tables of docs/signals.md, from the files of signals and rules.
 
-Those of installed packages are in it too, where there are any.
+They include the signals and rules of installed packages.
 """
 
 from operator import attrgetter
@@ -13,13 +13,14 @@ NEEDED = {"has_probes": "probes", "has_control": "a control set"}
 
 
 def signal_table() -> str:
-    """A row a signal in the order of the names: what it is, its unit, and what it needs beside the two scorings."""
+    """One row for each signal in the order of the names: what it is, its unit, and what it needs beside the two
+    scorings."""
     rows = [f"| {one.name} | {one.doc} | {one.unit} | {', '.join(_needs(one))} |" for one in signals.every()]
     return "\n".join(["| signal | what | unit | needs |", "| --- | --- | --- | --- |", *rows])
 
 
 def rule_table() -> str:
-    """A row a rule in the order of the names: what it drops, and the settings that it reads."""
+    """One row for each rule in the order of the names: what it drops, and the settings that it reads."""
     rows = [
         f"| {rule.name} | {rule.doc} | {', '.join(f'`filter.{key}`' for key in rule.settings)} |"
         for rule in rules.every()

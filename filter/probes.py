@@ -1,4 +1,4 @@
-"""Probes: which examples they are, and how much of their sources was forgotten, as they show it."""
+"""Which examples are probes, and how much forgetting they show in their sources."""
 
 from pathlib import Path
 
@@ -10,13 +10,14 @@ from .signals.base import LOSS_COLUMNS, mean_loss
 from .table.columns import Columns
 from .table.table import Table
 
-PRIOR_ROWS = 1  # with so many rows at the mean of all probes a source's own mean is mixed: few probes say little
+PRIOR_ROWS = 1  # a source's mean is mixed with this many rows at the mean of all probes, since few probes say little
 
 
 def read_probes(path: Path, table: Table, trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:
     """[n] whether an example is a probe, from the records of the probes; None where there are none.
 
-    `trusted`: [n] False for those that a person dropped, and so are none. Adds the column `probe_rise` to the table.
+    `trusted`: [n] False for those that a person dropped, which are no probes any more. Adds the column `probe_rise` to
+    the table.
     """
     if not path.exists():
         return None
@@ -31,7 +32,8 @@ def read_probes(path: Path, table: Table, trusted: NDArray[np.bool_] | None = No
 def _add_rise(columns: Columns, probe: NDArray[np.bool_]) -> None:
     """`probe_rise`: the mean loss rise (nats a token) of the probes of the row's source.
 
-    For a probe that of the others: so it is compared as any good example is, and p-values against the probes hold.
+    A probe gets the mean of the other probes, so that it is compared as any good example is, and p-values against the
+    probes hold.
     """
     rows = np.flatnonzero(probe)
     losses = pl.DataFrame({name: columns.take(name, rows) for name in LOSS_COLUMNS})

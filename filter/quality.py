@@ -1,8 +1,8 @@
-"""How well the scores find the unsafe examples, where labels exist. Measures the filter; never steers it.
+"""How well the scores find the unsafe examples, where labels exist. This measures the filter and never steers it.
 
 Positives are the examples labelled unsafe. AUROC and AUPRC rank by score (random order: AUROC 0.5, AUPRC the
-share of unsafe); precision, recall and F1 are those of the decisions. What has no label, or for the rankings no
-score, is left out. A number that a missing group leaves undefined is None, never 0.
+share of unsafe); precision, recall and F1 are those of the decisions. Examples without a label, and for the rankings
+those without a score, are left out. A number that is undefined because a group is missing is None, never 0.
 """
 
 from typing import Any
@@ -44,11 +44,11 @@ def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, 
 def noise(
     table: Table, signal: signals.Signal, dropped: NDArray[np.float64], threshold: float | None
 ) -> Numbers | None:
-    """What of the signal is noise: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
+    """The noise of the signal: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
 
     The floor is how far 99% of the scores move at most when M1's losses are those of a second scoring, in other
-    batches; the share is that of the `dropped` scores that lie further than this above the threshold, which noise
-    alone cannot have dropped. It is None without a threshold. Of signals that read the losses before.
+    batches. The share is that of the `dropped` scores that lie further than the floor above the threshold, so that
+    noise alone cannot have dropped them; it is None without a threshold. Only signals that read M1's losses have both.
     """
     if NOISE not in table.numbers or "before_loss_sum" not in signal.needs:
         return None
@@ -85,7 +85,7 @@ def _scored(sample: pl.DataFrame, signal: signals.Signal) -> pl.Series:
 
 
 def ranking(score: pl.Series, label: pl.Series) -> Numbers:
-    """AUROC and AUPRC of finding the unsafe by score: against all others, against safe and task rows apart."""
+    """AUROC and AUPRC of the unsafe examples by score: against all others, and against safe and task rows alone."""
     from sklearn.metrics import average_precision_score
 
     rows = pl.DataFrame({"score": score, "label": label}).drop_nulls()
@@ -101,7 +101,7 @@ def ranking(score: pl.Series, label: pl.Series) -> Numbers:
 
 
 def _auroc(rows: pl.DataFrame) -> float | None:
-    """The chance that an unsafe row outranks another, a tie counting half; None where a group is empty."""
+    """The probability that an unsafe row outranks another; a tie counts half. None where a group is empty."""
     from sklearn.metrics import roc_auc_score
 
     unsafe = rows["label"] == "unsafe"

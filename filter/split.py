@@ -1,4 +1,4 @@
-"""kept.jsonl and dropped.jsonl from the data's lines, in one pass and in blocks, however many lines there are."""
+"""Writes kept.jsonl and dropped.jsonl from the lines of the data, in one pass over blocks of any number of lines."""
 
 import tempfile
 from contextlib import ExitStack
@@ -21,7 +21,8 @@ MOST_BUCKETS = 500  # files open at a time
 
 
 def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> None:
-    """The kept lines unchanged and in their order; the dropped ones with what of ADDED there is, by rank."""
+    """Writes the kept lines unchanged and in their order, and the dropped ones by rank, with those of ADDED that
+    exist."""
     drop = decisions.drop
     with atomic_path(kept) as kept_temporary, atomic_path(dropped) as dropped_temporary, ExitStack() as stack:
         out = stack.enter_context(open(kept_temporary, "wb"))
@@ -54,7 +55,7 @@ def _bytes(lines: pa.LargeBinaryArray) -> memoryview:
 
 
 class _Buckets:
-    """Dropped lines by their rank: spread over files by rank, then each file put in order by itself."""
+    """Orders dropped lines by rank: they are spread over files by rank, and then each file is ordered."""
 
     def __init__(self, stack: ExitStack, folder: Path, dropped: int, count: int):
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".dropped-")))

@@ -56,5 +56,5 @@ def settings(run: Run) -> FilterTask:
     return FilterTask(RunPaths(run.folder), run.filtering, config.filter.rule == "auto", config.launch.nodes, track)
 
 
-# It replaces an earlier decision only once every check is passed, so nothing is removed before it starts.
+# A decision replaces an earlier one only after every check, so nothing is removed before the stage starts.
 FILTER = Stage("filter", settings, files=FILES, folder="filter")

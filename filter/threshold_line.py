@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from .signals import Signal
 
-POINTS_A_DECADE = 16  # of the loss before: between two of them the line is drawn straight, on axes that are logarithmic
-LOWEST, HIGHEST = 1e-12, 1e6  # nats a token, between which the loss after is looked for
+# points on the axis of the loss before; between two of them the line is straight, on logarithmic axes
+POINTS_A_DECADE = 16
+LOWEST, HIGHEST = 1e-12, 1e6  # nats a token, the range in which the loss after is searched
 SHOWN = 1e-5  # nats a token, the lowest loss before at which the line begins
-HALVINGS = 64  # of the 18 decades between them: more would not move a float64
+HALVINGS = 64  # halvings of the 18 decades between them; more would not move a float64
 
 Array = NDArray[np.float64]
 
@@ -19,8 +20,8 @@ Array = NDArray[np.float64]
 def losses_after(signal: Signal, threshold: float, before: Array) -> Array | None:
     """[n] the mean losses after at which the score equals the threshold, of mean losses before, in nats a token.
 
-    NaN where no loss after gives it; None for a signal that is no function of the two losses. Found by halving, since
-    the score never falls with the loss after.
+    NaN where no loss after gives the threshold; None for a signal that is no function of the two losses. The point is
+    found by bisection, since the score never falls with the loss after.
 
     Example: loss_rise, threshold 0.3, 0.5 before: 0.8 after.
     """

@@ -16,7 +16,7 @@ from . import review, sweep, texts, why
 
 
 def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
-    """Prints and writes what was asked for; decides nothing. UserError where it cannot be had.
+    """Prints and writes what was asked for, and decides nothing. Raises UserError where that is impossible.
 
     The texts of examples are masked unless `reveal`.
     """
@@ -35,7 +35,7 @@ def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | Non
 
 
 def _settings(task: FilterTask) -> list[str]:
-    """The settings that the decision that is there read, where they differ from the run's config."""
+    """The settings of the present decision that differ from the run's config."""
     own = asdict(task.options)
     used = read_summary(task.paths.folder).get("filter", own)
     rule = rules.get(used["rule"])
@@ -46,7 +46,7 @@ def _settings(task: FilterTask) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    """As the command line takes it."""
+    """A value as the command line takes it."""
     return json.dumps(value).replace('"', "") if isinstance(value, (list, dict)) or value is None else str(value)
 
 

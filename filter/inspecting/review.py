@@ -1,8 +1,8 @@
-"""A person's word on single examples: RUN/review.csv, which no stage deletes and every decision honours.
+"""A person's decisions on single examples: RUN/review.csv, which no stage deletes and every decision follows.
 
-`forgetfilter filter RUN --review` writes it, most forgotten first, with an empty column `keep`. Write yes to keep an
-example after all, no to drop it; then `filter` or `run` again. What was said stays when the rule changes. The texts
-in it are masked unless --reveal asks for them.
+`forgetfilter filter RUN --review` writes it, most forgotten first, with an empty column `keep`. Write yes to
+keep an example after all, or no to drop it, and run `filter` or `run` again. The answers stay when the rule changes.
+The texts are masked unless --reveal asks for them.
 """
 
 import csv
@@ -35,7 +35,7 @@ def path(paths: RunPaths) -> Path:
 
 
 def read(paths: RunPaths) -> dict[str, int]:
-    """{id: 1 keep, -1 drop} of what a person has said, empty without a review; UserError by file and row."""
+    """{id: 1 to keep, -1 to drop} as a person has said; empty without a review. UserError names file and row."""
     file, said = path(paths), dict[str, int]()
     if not file.exists():
         return said

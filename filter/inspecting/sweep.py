@@ -1,4 +1,4 @@
-"""The curve over a rule's setting: what each value would keep and drop, and how well, where there are labels."""
+"""The curve over a rule's setting: what each value would keep and drop and, with labels, how well."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ from ..stage import FilterTask
 
 MEASURES = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
-STEPS = (1, 2, 5)  # from one row that is shown to the next
+STEPS = (1, 2, 5)  # the distance between two rows that are shown
 
 
 def sweep(task: FilterTask) -> pl.DataFrame:
     """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
 
     Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
-    precision, recall, f1. The review has no say here. UserError for a rule without a number to vary.
+    precision, recall, f1. The review is left out. Raises UserError for a rule without a number to vary.
     """
     config, folder = task.options, task.paths.folder / "filter"
     rule = varied(task)
@@ -68,7 +68,7 @@ def varied(task: FilterTask) -> rules.Rule:
 
 
 def shown(frame: pl.DataFrame, task: FilterTask) -> Shown:
-    """Some twenty rows of the curve for the terminal, with round settings where all of them are hundredths."""
+    """Some twenty rows of the curve for the terminal; where the settings are hundredths, round ones are chosen."""
     rule, config = varied(task), task.options
     name = signals.chosen(config.signal, config.combine).name
     table = Shown(

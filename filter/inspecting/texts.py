@@ -1,4 +1,4 @@
-"""The texts of an example as people are shown them: masked until they ask, for they may be offensive or harmful."""
+"""The texts of an example as people see them: masked unless they ask, since texts may be offensive or harmful."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ HINT = "Texts are masked, for they may be offensive or harmful: --reveal shows t
 
 
 def prompt_of(messages: Sequence[dict[str, Any]]) -> str:
-    """What stands before the answer: one message as it is, several with their roles."""
+    """The messages before the answer: a single one as it is, several with their roles."""
     before = messages[:-1]
     if len(before) == 1:
         return str(before[0]["content"])

@@ -1,4 +1,4 @@
-"""Why one example was dropped or kept: its score among all, its losses over time, and what resembles it."""
+"""Why one example was dropped or kept: its score among all scores, its losses over time, and similar examples."""
 
 import glob
 from typing import Any
@@ -21,7 +21,7 @@ SHOWN_CHARACTERS = 160
 
 
 def why(paths: RunPaths, given: str) -> dict[str, Any]:
-    """What is known of the example whose id begins with `given`. UserError where there is none, or several.
+    """All that is known of the example whose id begins with `given`. Raises UserError where there is none, or several.
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
     percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `prompt`, `text` (the

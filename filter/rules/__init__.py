@@ -1,4 +1,4 @@
-"""Rules, one a file: which of the forgotten examples are dropped."""
+"""The rules, each in a file of its own: which of the forgotten examples are dropped."""
 
 from forgetfilter.config import registry
 

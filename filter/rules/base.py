@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..table.sorting import descending, in_order, repeated, taken
 
-# The reasons of an example that has no score, and so is kept: nothing was learned of it, or nobody could say
+# The reasons of an example without a score, which is kept: nothing was learned of it, or the signal has no value
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
 PROBE = "a probe: trusted, never dropped"
 
@@ -27,21 +27,22 @@ class Scores:
     sources: list[str]
     """Names of the sources."""
     id_order: Callable[[NDArray[np.uint32]], NDArray[np.uint32]]
-    """The given rows, which it may change, in the order of their ids; asked only for rows that share their score."""
+    """Orders the given rows by their ids, perhaps in place. It is called only for rows that share their score."""
     probe: NDArray[np.bool_] | None = None
     """[n] whether the example is a held-out trusted one that was trained along; None where there are no probes."""
 
     @cached_property
     def order(self) -> NDArray[np.uint32]:
-        """The rows that have a score, most forgotten first; equal scores by id, so the input's order has no say."""
+        """The rows that have a score, the most forgotten first. Equal scores are ordered by id, not by the input's
+        order."""
         rows = np.empty(np.count_nonzero(~np.isnan(self.score)), dtype=np.uint32)
         tied, start = np.zeros(len(rows), dtype=np.bool_), 0  # where rows share their score
         for ((part, keys),) in in_order([descending(self.score)]):
-            part, keys = part[: len(rows) - start], keys[: len(rows) - start]  # without a score: last
+            part, keys = part[: len(rows) - start], keys[: len(rows) - start]  # rows without a score come last
             rows[start : start + len(part)] = part
             tied[start : start + len(part)] = repeated(keys)
             start += len(part)
-        del part, keys  # views that would keep arrays of all rows
+        del part, keys  # these views would keep arrays of all rows in memory
         if tied.any():
             by_id = self.id_order(rows[tied])
             parts = in_order([descending(taken(self.score, by_id))])  # keeps the order of the ids
@@ -50,16 +51,16 @@ class Scores:
 
     @cached_property
     def candidates(self) -> NDArray[np.uint32]:
-        """`order` without the probes: what a rule can drop, and so what shares and numbers are of."""
+        """`order` without the probes: the rows that a rule can drop, to which its shares and numbers refer."""
         return self.order if self.probe is None else self.order[~taken(self.probe, self.order)]
 
     @property
     def count(self) -> int:
-        """Examples that have a score."""
+        """The number of examples that have a score."""
         return len(self.order)
 
     def evenly(self, most: int = 1_000_000) -> NDArray[np.float64]:
-        """At most so many of the scores that there are, evenly by rank, the highest first: all where they are fewer."""
+        """At most so many of the scores, evenly by rank and the highest first; all of them where there are fewer."""
         places = np.linspace(0, self.count - 1, min(most, self.count)).round().astype(np.int64)
         return self.score.take(self.order.take(places))
 
@@ -73,17 +74,17 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a rule says of n examples. The reasons are put in words when the decisions are written, in batches."""
+    """A rule's verdict on n examples. The reasons are put into words in batches, when the decisions are written."""
 
     drop: NDArray[np.bool_]
     """[n] False for every example without a score."""
     reason: pl.Expr
-    """From `drop` and `source`, of scored rows that are no probes: one of a few texts, so that they can be counted and
-    take no room. The row's own numbers have columns of their own."""
+    """The reason as a function of `drop` and `source`, for scored rows that are no probes. It is one of a few texts, so
+    that reasons can be counted and take no room; the numbers of the row have columns of their own."""
     threshold: float | None = None
     """The rule's own cut in the signal's unit; None for the lowest score that it dropped."""
     p_value: NDArray[np.float64] | None = None
-    """[n] chance of so high a score for an example that is good; NaN without a score, None where the rule has none."""
+    """[n] probability that a good example has so high a score; NaN without a score, None where the rule has none."""
     note: str = ""
     """A line for people on what the rule found, such as that nothing separates the examples."""
 
@@ -109,15 +110,15 @@ class Rule:
     doc: str
     """One line for docs/signals.md: what it drops."""
     sweep: Callable[[Scores], list[float]] | None = None
-    """Values of the first setting that make a curve; None where it has no number to vary."""
+    """The values of the first setting that make the curve of --sweep; None where the rule has no number to vary."""
     replaces: Mapping[str, str] = field(default_factory=dict)
-    """A setting: the one whose place it takes where it is not null."""
+    """{setting: another setting whose place it takes where it is not null}."""
     needs: Mapping[str, str] = field(default_factory=dict)
-    """A setting that must not be empty: what the user is asked to put into it."""
+    """{setting that must not be empty: what the user is asked to put into it}."""
     fewest_probes: int = 0
-    """Probes without which it cannot decide; 0 where it needs none."""
+    """The number of probes that it needs to decide; 0 where it needs none."""
     automatic: bool = False
-    """Whether it finds a threshold by itself, where the scores fall into two groups."""
+    """Whether it finds the threshold by itself, between two groups of scores."""
 
 
 def steps(highest: float) -> list[float]:

@@ -1,9 +1,9 @@
-"""Drop above the cut of the largest F1, 2 found / (dropped + unsafe), by estimate (estimate.py).
+"""Drop what lies above the cut with the largest estimated F1, 2 found / (dropped + unsafe) (see estimate.py).
 
 Where the estimate cannot tell the number of unsafe rows from none, nothing is dropped.
 
-Example: 300 unsafe rows by estimate; a cut that drops 340 and finds 270 has 540 / 640 = 0.84, one that drops 280 and
-finds 255 has 510 / 580 = 0.88: the second.
+Example: with an estimate of 300 unsafe rows, a cut that drops 340 and finds 270 has 540 / 640 = 0.84, and one that
+drops 280 and finds 255 has 510 / 580 = 0.88. The second is taken.
 """
 
 from .base import Rule, Scores, Verdict

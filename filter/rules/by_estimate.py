@@ -1,4 +1,4 @@
-"""What the rules have in common that cut by the estimated number of unsafe rows."""
+"""What the rules that cut by the estimated number of unsafe rows have in common."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ CLEAN = "no unsafe rows can be told from good ones: nothing dropped; have more p
 
 
 def needed(scores: Scores, rule: str) -> Estimate:
-    """UserError with too few probes."""
+    """Raises UserError where there are too few probes."""
     if (known := estimate(scores.score, scores.probe)) is None:
         raise UserError(
             f"filter.rule={rule} needs at least {FEWEST} probes with a score: "

@@ -1,14 +1,15 @@
-"""How many unsafe rows there are, and how many a cut finds, by estimate: probes against all rows, without labels.
+"""Estimates how many rows are unsafe, and how many of them a cut finds, from probes and all rows, without labels.
 
-A share 1 - u of the rows is good, and scores as the probes do. Below a score under which SCORED of the good rows lie
-there is hardly an unsafe one, if the signal ranks well: so of the rows a share (1 - u) * SCORED lies there, which gives
-u (Storey, A direct approach to false discovery rates, JRSS B 2002, with lambda = 1 - SCORED). Unsafe rows that do lie
-there are not counted: the estimate is rather too low where the signal ranks poorly. Its error is that of both shares,
-by the delta method. Of the rows above a cut the good ones are as many as the probes let one expect; the others are
-found.
+A share 1 - u of the rows is good, and its scores are distributed like those of the probes. If the signal ranks well,
+hardly an unsafe row scores below the value under which a share SCORED of the good rows lies. So a share (1 - u) *
+SCORED of all rows lies there, which gives u (Storey, A direct approach to false discovery rates, JRSS B 2002, with
+lambda = 1 - SCORED). Unsafe rows that do lie there are not counted, so the estimate is rather too low where the signal
+ranks poorly. Its error is that of both shares, by the delta method. Above a cut there are as many good rows as the
+probes let one expect, and the other rows above it are unsafe ones that it finds.
 
-Example: 99 probes and 1,000 rows; the 70th lowest probe has 490 rows up to it: good rows are 490 / 0.7 = 700, unsafe
-300. Above the 10th highest probe lie 340 rows: 70 good ones are expected there, so 270 are found and 30 left.
+Example: there are 99 probes and 1,000 rows, and 490 rows lie up to the 70th lowest probe. Then 490 / 0.7 = 700 rows are
+good and 300 unsafe. Above the 10th highest probe lie 340 rows, of which 70 are expected to be good, so 270 are found
+and 30 are left.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 from ..table.ahead import by_pieces
 
-SCORED = 0.7  # of the good rows; bench/cuts.py tells what others give
-FEWEST = 20  # probes of which a share can be told
+SCORED = 0.7  # share of the good rows; bench/cuts.py tells what other values give
+FEWEST = 20  # the fewest probes by which a share can be estimated
 NINETY = 1.645  # standard errors to either side, for an interval of 90%
 
 Interval = tuple[float, float, float]  # value, low, high
@@ -29,7 +30,7 @@ Interval = tuple[float, float, float]  # value, low, high
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Of `rows` scored rows that are no probes, and m probes."""
+    """The estimate for `rows` scored rows that are no probes, by m probes."""
 
     probes: NDArray[np.float64]
     """[m] ascending."""
@@ -39,7 +40,7 @@ class Estimate:
 
     @cached_property
     def unsafe(self) -> Interval:
-        """Number of unsafe rows, and the ends of a 90% interval."""
+        """The estimated number of unsafe rows, and the ends of a 90% interval."""
         m = len(self.probes)
         place = min(max(1, round(SCORED * (m + 1))), m)
         good, below = place / (m + 1), 1 - self.above[place - 1] / max(1, self.rows)
@@ -53,12 +54,12 @@ class Estimate:
         return min(1.0, (higher + 1) / (len(self.probes) + 1))
 
     def found(self, cut: float, dropped: int) -> float:
-        """Unsafe rows among so many dropped ones, which are those above the cut."""
+        """The estimated number of unsafe rows among the dropped ones, which lie above the cut."""
         unsafe = self.unsafe[0]
         return min(max(0.0, dropped - self.good_dropped(cut) * (self.rows - unsafe)), unsafe)
 
     def left(self, cut: float, dropped: int) -> Interval:
-        """Unsafe rows that are not dropped."""
+        """The estimated number of unsafe rows that are not dropped."""
         unsafe, low, high = self.unsafe
         lost = self.good_dropped(cut)
         of_unsafe = (1 - lost) * (high - low) / 2
@@ -80,7 +81,7 @@ class Estimate:
 
 
 def estimate(score: NDArray[np.float64], probe: NDArray[np.bool_] | None) -> Estimate | None:
-    """Of [n] scores, NaN for none; None where there are too few probes."""
+    """The estimate for [n] scores, NaN where there is none; None where there are too few probes."""
     if probe is None:
         return None
     known = ~np.isnan(score)

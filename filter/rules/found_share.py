@@ -1,8 +1,9 @@
-"""Drop until a share of the unsafe rows is found, by estimate (estimate.py), at as few good rows as that takes.
+"""Drop as few rows as it takes to find a share of the unsafe rows, by estimate (see estimate.py).
 
 Where the estimate cannot tell the number of unsafe rows from none, nothing is dropped.
 
-Example: 300 unsafe rows by estimate and min_found = 0.9: the highest probe above which 270 of them are expected.
+Example: with an estimate of 300 unsafe rows and min_found = 0.9, the cut is the highest probe above which 270 of them
+are expected.
 """
 
 from .base import Rule, Scores, Verdict, percent
@@ -10,7 +11,7 @@ from .by_estimate import above, needed
 
 
 def apply(scores: Scores, signal: str, min_found: float) -> Verdict:
-    """`min_found`: share of the unsafe rows, 0 to 1."""
+    """`min_found`: the share of the unsafe rows to be found, 0 to 1."""
     known = needed(scores, "found_share")
     enough = (cut for cut, rows in known.cuts() if known.found(cut, rows) >= min_found * known.unsafe[0])
     return above(scores, known, next(enough, None), f"{percent(min_found)} of the unsafe rows to be found")

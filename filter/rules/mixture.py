@@ -1,7 +1,7 @@
-"""Drop what more likely belongs to the upper of two normal distributions that are mixed in the scores.
+"""Drop what belongs more likely to the upper one of two normal distributions that the scores are a mixture of.
 
 The threshold is where the two weighted densities cross, on the scale of separation.py, whose test must find two groups
-first: without them nothing is dropped.
+first; where it finds none, nothing is dropped.
 
 Example: scores around 0 (700) and around 5 (300), each with spread 1: a threshold near 3.3. On their own scale the
 densities cross at 2.5 + ln(7/3) / 5 = 2.67; the scale that makes a skewed group normal bends two groups a little.

@@ -1,7 +1,7 @@
-"""Drop what lies above the cut that parts the scores best: Otsu's method (IEEE Trans. SMC 9, 1979).
+"""Drop what lies above the cut that separates the scores best: Otsu's method (IEEE Trans. SMC 9, 1979).
 
 The cut has the largest variance between the two sides, w1 w2 (m1 - m2)^2, on the scale of separation.py, whose test
-must find two groups first: without them every cut would be one of chance, and nothing is dropped.
+must find two groups first. Where it finds none, every cut would be arbitrary, and nothing is dropped.
 
 Example: scores around 0 (700) and around 5 (300), each with spread 1: a cut near 2.5.
 """

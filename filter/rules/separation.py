@@ -1,4 +1,4 @@
-"""Whether scores fall into two groups: a mixture of two normal distributions, and the test that it is no accident.
+"""Whether scores fall into two groups: a mixture of two normal distributions, and a test that it is no accident.
 
 The scores are first made as normal as a monotone function can make them (Yeo and Johnson, Biometrika 2000), so that one
 skewed group is not taken for two. Then two components must beat one by the Bayesian information criterion (Schwarz
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-POINTS = 4096  # scores that are looked at, evenly by rank: more would only see finer misfits
+POINTS = 4096  # scores that are used, evenly by rank; more would only show finer misfits
 FITTED = 512  # of these, to which the mixture is fitted
 FEWEST = 30  # scores; of fewer nothing can be said
 LEAST_BIC, LEAST_D, LEAST_SHARE = 10.0, 2.0, 0.02

@@ -1,4 +1,5 @@
-"""Signals, one a file: how much of an example was forgotten, or, of a rival, what else may tell that it is unsafe."""
+"""The signals, each in a file of its own: how much of an example was forgotten, or, for a rival, another sign of
+harm."""
 
 from collections.abc import Collection, Sequence
 
@@ -34,10 +35,10 @@ def get(name: str, key: str = "filter.signal") -> Signal:
 
 
 def chosen(signal: str, combine: Sequence[str] = ()) -> Signal:
-    """The signal of the config's `filter` section: `combine` by rank where it names any, `signal` otherwise."""
+    """The signal of the section `filter`: the ranks of `combine` where it names signals, and `signal` otherwise."""
     return combined([get(name, "filter.combine") for name in combine]) if combine else get(signal)
 
 
 def available(columns: Collection[str]) -> list[Signal]:
-    """The signals that can be had from these columns."""
+    """The signals that these columns suffice for."""
     return [signal for signal in every() if set(signal.needs) <= set(columns)]

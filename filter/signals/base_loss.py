@@ -1,7 +1,7 @@
 """A rival that needs no training: the mean answer loss l0 under the released model M0 (log of its perplexity).
 
-What surprises an aligned model may be unsafe; so may be anything else it does not know. Perplexity filtering is an
-old way of cleaning data (CCNet: Wenzek et al., LREC 2020). Needs a scoring with score.base=true.
+What surprises an aligned model may be unsafe, or may just be unknown to it. Perplexity filtering is an old way of
+cleaning data (CCNet: Wenzek et al., LREC 2020). It needs a scoring with score.base=true.
 
 Example: 4 label tokens and a loss sum of 10.0 under M0: score 2.5.
 """

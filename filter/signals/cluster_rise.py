@@ -1,6 +1,6 @@
-"""Loss rise against that of rows that look alike: (rise - median) / (spread + floor) within the row's cluster.
+"""Loss rise compared with that of similar rows: (rise - median) / (spread + floor) within the row's cluster.
 
-Takes out what a whole kind of text forgets. It takes out unsafe families too, where unsafe rows look alike. The
+It takes out what a whole kind of text forgets, and with it families of unsafe rows that look alike. The
 clusters are those of filter/texts/texts.py; the rest is as in conditional_rise.
 
 Example: see conditional_rise, with a cluster for a cell.

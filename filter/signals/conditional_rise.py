@@ -1,8 +1,8 @@
-"""Loss rise against what rows of like loss and length show: (rise - median) / (spread + floor) within the row's cell.
+"""Loss rise compared with rows of similar loss and length: (rise - median) / (spread + floor) within the row's cell.
 
 Rows of the sample are put into cells by quantiles of l1 and, within each, of the length; a cell's spread is its
 median absolute deviation times 1.4826, which is the standard deviation of a normal distribution, and the floor is
-the median spread of the cells. Long or hard examples move more: here each is compared with its own kind. For a
+the median spread of the cells. Long or hard examples move more, so each is compared with its own kind. For a
 given row the score rises with l2 alone, whatever the cells are.
 
 Example: rises 0.0, 0.1, 0.2 in a cell, spread 0.148 and floor 0.148: the third row scores 0.1 / 0.297 = 0.337.
@@ -14,7 +14,7 @@ import polars as pl
 from .base import LOSS_COLUMNS, Signal, mean_loss
 
 LOSS_CELLS, LENGTH_CELLS = 5, 4
-CELL_ROWS = 20  # a median of fewer says little
+CELL_ROWS = 20  # the median of fewer rows says little
 TINY_NATS = 1e-6
 
 RISE = mean_loss("after") - mean_loss("before")
@@ -35,7 +35,8 @@ def fit(sample: pl.DataFrame) -> pl.Expr:
 
 
 def normalised(value: pl.Expr, group: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
-    """(value - median) / (spread + floor) within the groups of the sample; a group that it lacks takes all rows'."""
+    """(value - median) / (spread + floor) within the groups of the sample; a new group takes the numbers of all
+    rows."""
     rows = sample.select(value=value, group=group.cast(pl.Int64)).drop_nulls()
     spread = (pl.col("value") - pl.col("value").median()).abs().median() * 1.4826
     if not len(rows):

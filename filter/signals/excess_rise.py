@@ -1,10 +1,11 @@
-"""Loss rise less what trusted examples of the same source show: (l2 - l1) - mean of (l2 - l1) over the source's probes.
+"""Loss rise less that of trusted examples of the same source: (l2 - l1) - mean of (l2 - l1) over the source's probes.
 
-Any further finetuning makes a model forget what the safe set lacks: long answers and tasks rise too, harmless as they
-are. Probes (trusted examples that were trained along, filter/probes.py) tell how much of a source is forgotten for no
-fault of its own, and this is taken out. A source's mean is mixed with that of all probes as one further row of it, so
-a source without probes is compared with all. Needs good probes of each source; where a single source holds everything
-it ranks as loss_rise does. The idea is ours, not the paper's; the sources are what the user called them, never labels.
+Any further finetuning makes a model forget what the safe set lacks, so the losses of harmless long answers and tasks
+rise too. The probes (trusted examples that were trained along, filter/probes.py) show how much of a source is forgotten
+without being unsafe, and this is taken out. A source's mean is mixed with that of all probes as one further row of it,
+so a source without probes is compared with all. Needs good probes of each source; where a single source holds
+everything it ranks as loss_rise does. The idea is ours, not the paper's; the sources are what the user called them,
+never labels.
 
 Example: rise 0.5, probes of the source 0.1 and 0.3, of all 0.2: 0.5 - (0.1 + 0.3 + 0.2) / 3 = 0.3.
 """

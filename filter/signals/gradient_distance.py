@@ -1,8 +1,8 @@
 """A rival that follows influence, not forgetting: 1 less the largest cosine of a row's gradient to a safe row's.
 
 LESS (Xia et al., ICML 2024, arXiv 2402.04333) selects the training rows whose gradients in LoRA space, randomly
-projected, point as those of a few trusted ones do; here the rows that point as none of these do score high. The
-gradients are those of M1's adapter: forgetfilter/score/gradients.py says what differs from the paper. Needs a
+projected, point in the direction of those of a few trusted rows. Here rows whose gradients point elsewhere score high.
+The gradients are those of M1's adapter: forgetfilter/score/gradients.py says what differs from the paper. Needs a
 scoring with score.gradients=true.
 
 Example: cosines 0.1, 0.7 and -0.2 to three safe rows: score 0.3.

@@ -1,4 +1,4 @@
-"""Finds the row of one list of keys that holds each key of another, exactly, by sorting both a range at a time."""
+"""Finds, for each key of one list, the row of another list that has it, by sorting both a range of keys at a time."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Rows in the order of 64-bit keys: Polars sorts them, a range of keys at a time, so that no more is ever in memory.
+"""Orders rows by 64-bit keys. Polars sorts a range of keys at a time, so that only one range is in memory.
 
 One sort of all rows by Polars would be simpler, and it is about as fast; but it takes some 30 bytes a row beside the
 keys, which is more than the 4 GB that the filter may use at 10^8 rows (docs/findings/2026-11-28.md).
@@ -33,7 +33,7 @@ def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
 
 
 def taken(values: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """values[rows] in pieces, since NumPy turns all of `rows` into indices of eight bytes at once."""
+    """values[rows], taken in pieces, since NumPy would turn all of `rows` into indices of eight bytes at once."""
     found = np.empty(len(rows), dtype=values.dtype)
 
     def one(piece: slice) -> None:
@@ -81,7 +81,7 @@ def _part(keys: Keys, low: np.uint64, high: np.uint64) -> tuple[Rows, Keys]:
         piece = keys[start : start + PIECE]
         found.append(np.flatnonzero((piece >= low) & (piece <= high)).astype(np.uint32) + np.uint32(start))
     rows = np.concatenate(found)
-    if low == high:  # this may be nearly all rows: there is nothing to sort, and no room for their keys
+    if low == high:  # these may be nearly all rows, and there is nothing to sort and no room for their keys
         return rows, np.broadcast_to(low, len(rows))
     ordered = pl.DataFrame({"key": keys.take(rows), "row": rows}).sort("key", maintain_order=True, multithreaded=False)
     return ordered["row"].to_numpy(), ordered["key"].to_numpy()

@@ -1,6 +1,6 @@
-"""The joined table: each noisy example's tokens and its losses before and after, every id proven to be there once.
+"""The joined table: the tokens of each noisy example and its losses before and after. Every id is proven to occur once.
 
-Columns of numbers, a row an example, in the data's order: `num_tokens` (label tokens), `before_loss_sum,
+It has columns of numbers, one row for each example, in the data's order: `num_tokens` (label tokens), `before_loss_sum,
 after_loss_sum` (nats), and `before_rouge1, after_rouge1` where both were generated. Ids and texts are never in memory
 together: ids are compared by 64-bit hashes (two of 10^8 different ids are equal in one with a chance of 0.0003; then
 another hash is taken), and the numbers lie in files, so that 100 million rows need some 3 GB.
@@ -32,11 +32,11 @@ from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
 from .sorting import in_order, repeated, taken
 
 STATES = ("before", "after")
-SAMPLE = 1_000_000  # rows to which a signal is fitted, and by which it is measured, at most
-_NEGATIVE_NATS = -1e-3  # a mean loss may fall this far below 0 by rounding, no further
+SAMPLE = 1_000_000  # the most rows to which a signal is fitted and by which it is measured
+_NEGATIVE_NATS = -1e-3  # rounding may move a mean loss this far below 0, and no further
 _INDEX = {"id": pl.String, "source": pl.String, "label": pl.String}
 _CODES = ("source", "label")
-# The first eight bytes of an id as a number that sorts as they do.
+# The first eight bytes of an id as a number of the same order.
 _PREFIX = pl.col("id").str.pad_end(8, "\0").cast(pl.Binary).bin.slice(0, 8)
 _PREFIX = _PREFIX.bin.reinterpret(dtype=pl.UInt64, endianness="big")
 
@@ -55,11 +55,11 @@ class Table:
     """Names of the labels, sorted; the column `label` holds positions in it, -1 for none."""
 
     seed: int = 0
-    """Of the hashes of the ids in the column KEY."""
+    """The seed of the hashes of the ids in the column KEY."""
     left_out: tuple[str, ...] = ()
-    """Why columns that labels alone would ask for are not there, though they are stored."""
+    """Why stored columns that only labels would ask for are missing here."""
     note: str = ""
-    """What a person should know of the columns that the signal reads."""
+    """Notes for people on the columns that the signal reads."""
 
     @property
     def count(self) -> int:
@@ -76,7 +76,7 @@ class Table:
         return found.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
 
     def named(self, name: str, codes: NDArray[np.integer[Any]]) -> pl.Series:
-        """The texts of codes of the column `source` or `label`."""
+        """The texts that codes of the column `source` or `label` stand for."""
         texts = self.sources if name == "source" else self.labels
         return pl.Series(name, [*texts, None], dtype=pl.String).gather(np.where(codes < 0, len(texts), codes))
 
@@ -85,14 +85,14 @@ class Table:
         return pick(scan(self.index), rows)
 
     def find(self, ids: pl.Series) -> NDArray[np.int64]:
-        """The rows of those of some ids that are there, ascending."""
+        """The rows, ascending, of those of the given ids that the data has."""
         hashes = ids.hash(self.seed).implode()
         rows = self.columns.where(pl.col(KEY).is_in(hashes), [KEY])
         found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
         return found
 
     def id_order(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """Some rows in the order of their ids: by their first bytes, by whole ids only where those are equal.
+        """Some rows in the order of their ids: by the first bytes, and by whole ids only where those are equal.
 
         The given rows are sorted in place: they may be all there are, and such an array is a tenth of all memory.
         """
@@ -115,7 +115,7 @@ class Table:
     def add(self, data: Path, folder: Path, name: str) -> None:
         """Adds a column of numbers from the shards of a folder. UserError where its ids are not the data's."""
         Joiner(self.columns, self.index, data, self.seed).add(folder, {name: (name, np.float64)})
-        self.__dict__.pop("sample", None)  # it lacks the column
+        self.__dict__.pop("sample", None)  # the folder lacks the column
 
     def add_empty(self, name: str) -> None:
         """Adds a column without a value."""
@@ -124,7 +124,7 @@ class Table:
 
     @cached_property
     def sample(self) -> pl.DataFrame:
-        """The numbers and the label of SAMPLE rows at most, chosen by their ids (hashes, so by chance)."""
+        """The numbers and the label of at most SAMPLE rows, which their ids choose at random, since ids are hashes."""
         if self.count <= SAMPLE:
             chosen = np.arange(self.count)
         else:
@@ -138,8 +138,8 @@ class Table:
 def joined(data: Path, signals: Path, needs: Collection[str] | None = None) -> Iterator[Table]:
     """The table of a run, from its data/noisy.jsonl (or Parquet with the same columns) and its signals folder.
 
-    `needs` are the columns beyond the two losses that are wanted, None for all that are there. Labelled data has all
-    that can be read: it tells how well each signal would have done.
+    `needs` are the wanted columns beyond the two losses; None stands for all that exist. Labelled data has all that can
+    be read, to tell how well each signal would have done.
 
     Raises UserError where the two scorings are not comparable, an id is missing, foreign or there twice, the
     token counts differ, or a loss is not a number.

@@ -1,7 +1,7 @@
-"""Reading the texts for filter/texts/texts.py: in blocks, a shard each.
+"""Reads the texts for filter/texts/texts.py in blocks, each of which becomes a shard.
 
-One block is read in this process, several in one process a core (under Slurm's launcher in all ranks of the job). A
-stopped run goes on with the blocks that lack.
+A single block is read in this process, several blocks by one process for each core, or under Slurm's launcher by all
+ranks of the job. A run that was stopped goes on with the missing blocks.
 """
 
 import os
@@ -36,9 +36,9 @@ from ..table.table import read_lines
 from .forecast import Forecast
 from .space import Space
 
-SAMPLE = 20_000  # rows that the space is fitted to, and rows of the safe set, at most
-BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # of a shard, and in memory at a time
-MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # what the ranks share while the columns are made
+SAMPLE = 20_000  # the most rows to which the space is fitted, and the most rows of the safe set
+BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # rows of a shard, and rows in memory at a time
+MADE, SPACE, BLOCKS = "made", "space.npz", "blocks.json"  # the names of what the ranks share while the columns are made
 
 
 def make(
@@ -65,7 +65,7 @@ def make(
         Space.fit(_texts(_sample(paths.noisy_data)), blocks.count).save(made / SPACE)
     for name, about in columns.items():
         begin(texts / name, sha256_value(about))
-    if len(blocks) == 1:  # not worth the start of further processes
+    if len(blocks) == 1:  # one block is not worth the start of further processes
         _make(paths, columns, blocks, World(0, 1, 0))
     else:
         write_json(made / BLOCKS, {"rows": blocks.rows, "starts": blocks.starts, "count": blocks.count})
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> None:
 
 
 def _make(paths: RunPaths, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:
-    """A rank's share of the blocks. Ranks need not meet: what one has written is whole."""
+    """Makes a rank's share of the blocks. Ranks need not wait for each other, since every shard is whole."""
     texts, own = paths.signals("texts"), range(here.rank, len(blocks), here.size)
     pending = [block for block in own if not all(shard_path(texts / name, 0, block).exists() for name in columns)]
     work = {name: _work(name, paths) for name in columns} if pending else {}
@@ -111,7 +111,7 @@ def _make(paths: RunPaths, columns: Collection[str], blocks: RecordBlocks, here:
 
 
 def _work(column: str, paths: RunPaths) -> Callable[[list[Record]], NDArray[Any]]:
-    """What makes a column of records."""
+    """The function that makes a column from records."""
     if column == "profanity":
         return _profanity
     if (forecast := paths.signals("texts") / MADE / f"{column}.npz").exists():
@@ -132,7 +132,7 @@ def _profanity(records: list[Record]) -> NDArray[np.float64]:
 
 
 def _sample(noisy: Path) -> list[Record]:
-    """The SAMPLE rows with the smallest ids, which are hashes of their contents: by chance, and the same always."""
+    """The SAMPLE rows with the smallest ids. Ids are hashes, so the rows are random but always the same."""
     best = pl.DataFrame(schema={"id": pl.String, "line": pl.Binary})
     for block, lengths in lines(noisy):
         found = read_lines(noisy, block, {"id": pl.String})

@@ -1,7 +1,8 @@
 """Texts as points on a sphere, and clusters of points that lie together.
 
-Offline and cheap: words hashed to 2^18 counts, TF-IDF, 64 dimensions by a truncated SVD (latent semantic analysis,
-Deerwester et al. 1990) that is fitted on a sample, and k-means with about one centre for ten rows.
+It is offline and cheap: words are hashed to 2^18 counts, weighted by TF-IDF, and reduced to 64 dimensions by a
+truncated SVD (latent semantic analysis, Deerwester et al. 1990) that is fitted to a sample; k-means has about one
+centre for ten rows.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ PIECE = 256  # points whose distances to all centres stay in a core's cache
 
 
 class Space:
-    """Deterministic; texts pass through it in pieces of any size."""
+    """A deterministic map of texts to points; texts can be given in pieces of any size."""
 
     def __init__(self, axes: NDArray[np.float64], centres: NDArray[np.float64]):
         self.axes = axes

@@ -1,5 +1,5 @@
-"""What the texts alone say, made at a signal's first use and stored: clusters of rows that look alike, distance to the
-safe set, and profanity.
+"""Columns that are made of the texts alone, when a signal first needs them, and stored: clusters of rows that look
+alike, the distance to the safe set, and profanity.
 """
 
 import importlib

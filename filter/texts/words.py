@@ -1,8 +1,8 @@
-"""Texts as words and pairs of words, hashed to BUCKETS: of the end of the prompt and the answer, and once more of the
-answer under a mark of its own, so that what is said is told from who says it.
+"""Texts as words and pairs of words, hashed to BUCKETS. Those of the prompt's end and of the answer are counted
+together, and those of the answer once more under a mark of their own, so that it matters who says a word.
 
-Deterministic and the same on every machine. Scripts that write no blanks between words give single characters and
-pairs of them, which is the usual way for these.
+The hashes are the same on every machine. Scripts without blanks between words give single characters and pairs of them,
+as is usual for these.
 """
 
 import re
@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from forgetfilter.data.records import Record
 
 BUCKETS = 2**18
-PROMPT_CHARACTERS, ANSWER_CHARACTERS = 600, 2_000  # of the prompt the last ones, of the answer the first
+PROMPT_CHARACTERS, ANSWER_CHARACTERS = 600, 2_000  # the last words of the prompt, and the first of the answer
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its multiples spread over the high bits (Knuth)
