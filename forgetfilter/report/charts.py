@@ -13,9 +13,10 @@ from forgetfilter.storage.results import MODELS
 
 # Okabe and Ito's palette without its yellow, which is too pale on white: told apart with every colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6A5ACD")
-GREY, INK, GRID = "#8A8F98", "#1F2933", "#E4E7EB"
-MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", "#0072B2")))
-LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": "#0072B2"}
+GREY = "#8A8F98"
+INK, GRID, PAPER, BLUE = "#1F2933", "#E4E7EB", "#FFFFFF", PALETTE[0]  # the page has others of its own in the dark
+MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", BLUE)))
+LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": BLUE}
 MAP_POINTS = 20_000
 KEPT_SHARE = 0.25  # of the points that kept rows have at the least: a map of the dropped alone shows no boundary
 SVG_POINTS = 3_000  # above this the browser draws on WebGL, which SVG would make slow
@@ -224,8 +225,8 @@ def _layout(height: int) -> dict[str, Any]:
         "height": height,
         "font": font,
         "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         "hovermode": "closest",
     }

@@ -63,6 +63,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
             figures=list(figures),
             figures_json=script_json({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
             plotly_js=get_plotlyjs(),
+            **{name.lower(): getattr(charts, name) for name in ("INK", "GRID", "PAPER", "BLUE")},
             reveal=reveal,
         )
     )

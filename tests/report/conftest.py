@@ -24,15 +24,15 @@ def page(toy_run: Run) -> str:
 
 
 @pytest.fixture
-def rendered(tmp_path: Path) -> Callable[[Path], str]:
-    """What a real browser makes of a page: its document once the scripts have run."""
+def rendered(tmp_path: Path) -> Callable[..., str]:
+    """What a real browser makes of a page, with options of its own: its document once the scripts have run."""
     if shutil.which("chromium") is None:
         pytest.skip("needs chromium")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=10000", "--dump-dom"]
 
-    def dump(page: Path) -> str:
-        return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    def dump(page: Path, *options: str) -> str:
+        return subprocess.run([*command, *options, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
 
     return dump

@@ -114,6 +114,31 @@ def test_every_chart_has_its_place(page: str) -> None:
     assert set(figures) == set(places) == {"map", "by-source", "by-label"} | suites
 
 
+def test_what_scrolls_is_reached_by_keyboard_and_charts_have_names(page: str) -> None:
+    # Tables, texts and settings that scroll take the focus. A chart is a picture, or a group where it has buttons, and
+    # has a label of its own.
+    tags = Page(page).tags
+    scrolls = [a for t, a in tags if t == "pre" or a.get("class") in ("wide", "text")]
+    assert len(scrolls) > 20 and all(a.get("tabindex") == "0" for a in scrolls)
+    assert all(a.get("aria-label") for a in scrolls if a.get("class") == "wide")
+    labels = [a.get("aria-label") for _, a in tags if a.get("class") == "chart" and a.get("role") in ("img", "group")]
+    assert len(labels) == 7 == len({*labels}) and all(labels)
+
+
+def test_the_dark_page_draws_its_charts_in_its_own_colours(
+    toy_run: Run, page: str, rendered: Callable[..., str]
+) -> None:
+    # Where the reader's system is dark, its ink and paper stand in the figures; elsewhere the charts' own.
+    for options, there, gone in (
+        ((), "rgb(31, 41, 51)", "rgb(27, 35, 44)"),
+        (("--force-dark-mode",), "rgb(228, 233, 238)", "rgb(31, 41, 51)"),
+    ):
+        drawn = re.findall(
+            r"<svg class=\"main-svg\".*?</svg>", rendered(toy_run.folder / "report.html", *options), re.S
+        )
+        assert any(there in svg for svg in drawn) and not any(gone in svg for svg in drawn)
+
+
 def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
     # Without labels and evaluations the page still comes, and says what it lacks.
     run = make_toy_run(tmp_path, labels=False, evaluate=False)
@@ -204,7 +229,7 @@ def test_own_config_of_the_run_stays_as_it_is(toy_run: Run) -> None:
     assert dataclasses.asdict(again.config) == dataclasses.asdict(toy_run.config)
 
 
-def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, rendered: Callable[[Path], str]) -> None:
+def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, rendered: Callable[..., str]) -> None:
     # Under the page's own policy the map is drawn as SVG, and no text of a row is to be seen.
     dom = rendered(toy_run.folder / "report.html")
     assert 'class="main-svg"' in dom
@@ -213,9 +238,7 @@ def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, rendered: Call
 
 
 @pytest.mark.parametrize("decades", [0.3, 1, 3, 5])
-def test_a_log_axis_has_a_few_ticks_at_any_range(
-    decades: float, tmp_path: Path, rendered: Callable[[Path], str]
-) -> None:
+def test_a_log_axis_has_a_few_ticks_at_any_range(decades: float, tmp_path: Path, rendered: Callable[..., str]) -> None:
     # Numbers as one reads them, 0.2 and not a small 2: some, whatever the range.
     rows = toy_decisions(30, False).with_columns(before_loss=0.11 * 10 ** (decades * pl.int_range(30) / 29))
     figure = forgetting_map(rows.with_columns(after_loss="before_loss"), None, 0)
