@@ -1,4 +1,4 @@
-"""The user's chat template, and what work with the model depends on. No torch here: every command asks for hashes."""
+"""The user's chat template and its hash. Nothing here imports torch, since every command asks for hashes."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from forgetfilter.files import sha256_file
 
 
 def template_hash(chat_template: str | None) -> str | None:
-    """sha256 of the user's chat template, None without one: work depends on what it says, not on where it lies."""
+    """sha256 of the user's chat template; None without one. Results depend on its content, not on its path."""
     return sha256_file(template_file(chat_template)) if chat_template else None
 
 
 def template_file(chat_template: str) -> Path:
-    """UserError where it is missing."""
+    """The template's file. Raises UserError where it is missing."""
     if not Path(chat_template).is_file():
         raise UserError(f"model.chat_template: {chat_template} is missing")
     return Path(chat_template)

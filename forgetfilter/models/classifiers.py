@@ -12,8 +12,8 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.pretrained import load_config, load_model, load_plain_tokenizer
 
 BATCH = 32  # texts that go through the model together
-CONTEXT = 512  # tokens, where neither tokenizer nor config tells
-# Labels that mean harm wherever a config uses them; others must be named.
+CONTEXT = 512  # tokens, where neither the tokenizer nor the config tells the context
+# Labels that mean harm wherever a config uses them; any other label must be named.
 HARMFUL = ("unsafe", "harmful", "toxic", "toxicity", "hate", "hateful", "offensive", "hate speech", "nsfw")
 
 
@@ -40,7 +40,7 @@ class Classifier:
     def probabilities(self, texts: list[str]) -> list[float]:
         """The probability of a harmful label: by softmax; the highest by sigmoid where a text may have several.
 
-        A text that is too long loses its end. NaN where the model gives no number.
+        A text that is too long loses its end. The probability is NaN where the model gives no number.
         """
         model, tokenizer = self._loaded
         context = min(_context(model), int(tokenizer.model_max_length), self.longest or sys.maxsize)
@@ -55,7 +55,7 @@ class Classifier:
                 logits = model(**batch).logits.float()
                 chances = torch.sigmoid(logits) if several else torch.softmax(logits, dim=-1)
                 harmful = chances[:, self.wanted]
-                # labels that exclude one another add up
+                # the probabilities of labels that exclude one another add up
                 total = harmful.max(dim=1).values if several else harmful.sum(dim=1)
                 found.extend(np.asarray(total.cpu(), dtype=np.float64).tolist())
         return found
@@ -64,7 +64,8 @@ class Classifier:
     def _loaded(self) -> tuple[Any, Any]:
         tokenizer = load_plain_tokenizer(self.folder, self.key)
         model = load_model("AutoModelForSequenceClassification", self.folder, self.key)
-        if tokenizer.pad_token is None:  # one of its own: a decoder takes the last token that is no padding
+        # the model needs a pad token: a decoder reads the last token that is no padding
+        if tokenizer.pad_token is None:
             tokenizer.add_special_tokens({"pad_token": "<pad>"})
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -84,7 +85,7 @@ class Classifier:
 
 
 def _context(model: Any) -> int:
-    """Tokens that the model has positions for; RoBERTa's begin after its padding's."""
+    """The number of tokens that the model has positions for; RoBERTa's positions begin after that of its padding."""
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     positions = int(getattr(model.config, "max_position_embeddings", None) or CONTEXT)

@@ -1,9 +1,10 @@
-"""Whether a kind of model gives each example its own next-token losses, alone or in a batch: proven on random weights.
+"""Proves on random weights that a kind of model gives each example its own next-token losses, alone or in a batch.
 
-Two claims are checked in the layout, attention and dtype that a run uses. A token's loss in a batch is the one that the
-model's own logits give for its example alone; and it does not change when later tokens do, else it is no loss of a
-prediction. The random weights are drawn so that attention has its full say at any width: with a model's own, small ones
-the tokens hardly see each other, and a leak would drown in the rounding of bfloat16.
+Two claims are checked in the layout, attention and dtype that a run uses. First, a token's loss in a batch is the one
+that the model's own logits give for its example alone. Second, it does not change when later tokens do; otherwise it
+would be no loss of a prediction. The random weights are drawn so that attention matters at any width: with a model's
+own initial weights, which are small, the tokens hardly see each other, and a leak would vanish in the rounding of
+bfloat16.
 """
 
 from collections.abc import Sequence
@@ -19,17 +20,17 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.pretrained import load_config, told
 
-# Of a token's loss in a batch against the one alone, in parts of the mean one. On the weights of `as_wide` bfloat16
-# moves it by less than half of this, and attention from one packed example to another by more than twice
+# How far a token's loss in a batch may be from its loss alone, relative to the mean loss. On the weights of `as_wide`
+# bfloat16 moves it by less than half of this, and attention between packed examples by more than twice this
 # (tests/models/test_exactness.py).
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 5e-3}
-VOCABULARY = 512  # tokens of the random model at most: a real one's weights would take a minute on a CPU
-LENGTHS = (9, 14, 5)  # tokens of the examples
+VOCABULARY = 512  # the most tokens of the random model's vocabulary; a real vocabulary would take a minute on a CPU
+LENGTHS = (9, 14, 5)  # lengths of the examples in tokens
 
 
 def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
-    """Proves both claims on two random layers of the model's shape; UserError where one does not hold, or where a
-    model as the folder's config describes it cannot be made or does not run."""
+    """Proves both claims on two random layers of the model's shape. Raises UserError where one does not hold, or where
+    the model that the folder's config describes cannot be made or does not run."""
     config = load_config(model_folder, "model.name")
     with told(f"model.name: a model as {model_folder / 'config.json'} describes it does not work"):
         model = random_model(config, attention, dtype, device)
@@ -38,8 +39,8 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
 
 
 def random_model(config: Any, attention: str, dtype: str, device: torch.device) -> torch.nn.Module:
-    """Two layers of the model's shape with the weights of `as_wide`, in eval mode. UserError for what is no causal
-    language model, or does not take the attention."""
+    """Two layers of the model's shape with the weights of `as_wide`, in eval mode. Raises UserError for a model that is
+    no causal language model, or that does not have the attention."""
     import transformers
     from transformers import AutoModelForCausalLM
 
@@ -47,7 +48,7 @@ def random_model(config: Any, attention: str, dtype: str, device: torch.device) 
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
         raise UserError(f"model.name: {kind} is no causal language model: choose one that writes from left to right")
     config.num_hidden_layers = 2
-    if vars(config).get("layer_types"):  # of some kinds, such as Mamba, a property
+    if vars(config).get("layer_types"):  # some kinds, such as Mamba, have a property here
         config.layer_types = config.layer_types[:2]
     config.vocab_size, config.pad_token_id = min(VOCABULARY, config.vocab_size), None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
@@ -61,9 +62,10 @@ def random_model(config: Any, attention: str, dtype: str, device: torch.device) 
 
 
 def as_wide(model: torch.nn.Module) -> None:
-    """Draws all matrices anew, with entries of variance 1 / width: what goes in comes out as large, at any width.
+    """Draws all matrices again with entries of variance 1 / width, which keep the size of what they multiply.
 
-    Experts of a mixture become alike: which of two near ones a token takes is a matter of rounding, and no leak.
+    The experts of a mixture become equal: rounding decides which of two similar experts a token takes, and that would
+    look like a leak.
     """
     with torch.no_grad():
         for weight in model.parameters():
@@ -92,7 +94,8 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
         detach()
     model.train(was_training)
     worst = int((packed - alone).abs().argmax())
-    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):  # not: NaN is no agreement
+    # `not`, so that NaN counts as a difference
+    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):
         raise UserError(
             "data.packing: this model and attention do not give packed examples their own losses "
             f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
@@ -108,7 +111,7 @@ def _check_causal(
     device: torch.device,
     tolerance: float,
 ) -> None:
-    """UserError where the losses of an example's tokens change with its last token, which is none of theirs."""
+    """Raises UserError where the losses of earlier tokens change with the last token of their example."""
     others = [(np.append(ids[:-1], (ids[-1] + 1) % max(2, size)), start) for ids, start in examples]
     changed = [_token_losses_alone(model, ids, start, device)[:-1] for ids, start in others]
     lengths = [len(ids) - start for ids, start in examples]

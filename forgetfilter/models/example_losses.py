@@ -4,7 +4,7 @@
 output layer returns the loss of each label token in place of logits. It works on a chunk of label positions at a
 time (never on prompts or padding) and computes the chunk's logits again in the backward pass, so that at most
 CHUNK_BYTES of float32 logits exist at once. Everything around the output layer stays the model's own code, so
-adapters, DeepSpeed's ZeRO-3 hooks and gradient checkpointing work as ever.
+adapters, DeepSpeed's ZeRO-3 hooks and gradient checkpointing work as usual.
 """
 
 import inspect
@@ -25,13 +25,14 @@ CHUNK_BYTES = 256 * 2**20  # of float32 logits
 
 @dataclass
 class ExampleLosses:
-    """What one batch gave; tensors stay on the device, so that nothing waits for the GPU."""
+    """The losses of one batch. The tensors stay on the device, so that nothing waits for the GPU."""
 
     rows: torch.Tensor  # [E] the examples' numbers in the data
     loss_sum: torch.Tensor  # [E] nats, float32
     num_tokens: torch.Tensor  # [E] label tokens
     epoch: torch.Tensor | None = None
-    tokens: torch.Tensor | None = None  # [N] nats of each label token, example after example; where `attach` is asked
+    # [N] nats of each label token, example after example, where `attach` is asked for them
+    tokens: torch.Tensor | None = None
     correct: torch.Tensor | None = None  # [N] whether the label token was the first choice
 
 
@@ -67,7 +68,7 @@ class _Head:
 
     def __init__(self, layer: torch.nn.Module, changes: LogitChanges):
         self.original, self.changes = layer.forward, changes
-        self.vocabulary = int(getattr(layer, "out_features", 131072))  # where it does not say: a large one
+        self.vocabulary = int(getattr(layer, "out_features", 131072))  # a large number where the layer does not tell it
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
         self.choices: list[torch.Tensor] | None = None
         self.made: torch.Tensor | None = None  # what it returned last
@@ -78,7 +79,7 @@ class _Head:
             return self.original(hidden)  # type: ignore[no-any-return]
         positions, wanted = self.targets
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
-        if len(positions) == 0:  # a micro-batch without labels still takes part in the backward pass
+        if len(positions) == 0:  # a micro-batch without labels must still take part in the backward pass
             nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
             return nothing
         losses = token_losses(self._logits, chosen, wanted, self.vocabulary, self.choices)
@@ -86,7 +87,7 @@ class _Head:
         return losses
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """As the model would return them."""
+        """The logits as the model would return them."""
         return self.changes(self.original(hidden))
 
 
@@ -112,7 +113,7 @@ def attach(
     def detach() -> None:
         for handle in handles:
             handle.remove()
-        attached.changes.turn_on()  # where a forward pass did not end
+        attached.changes.turn_on()  # in case a forward pass did not end
         layer.__dict__.pop("forward", None)
 
     return detach
@@ -132,7 +133,7 @@ class _Attachment:
         self.head = _Head(layer, self.changes)
         self.sink, self.tokenwise = sink, tokenwise
         self.unread = ("labels",) if _takes_more(model) else ("labels", *SPANS)
-        self.extras: dict[str, Any] = {}  # of the batch that passes
+        self.extras: dict[str, Any] = {}  # of the batch in the forward pass
 
     def before(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Takes from a batch what the model must not see, and has the head return losses."""
@@ -153,8 +154,8 @@ class _Attachment:
             return output
         extras, self.extras, self.head.targets = self.extras, {}, None
         self.changes.turn_on()
-        # As the model returns them, not as the head made them: ZeRO-3 hangs the gathering of the head's weights for
-        # the backward pass on the head's output.
+        # The losses as the model returns them, not as the head made them: ZeRO-3 attaches the gathering of the head's
+        # weights for the backward pass to the head's output.
         losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
         assert losses.shape == extras["loss_targets"].shape, "the model's forward pass changed the head's output"
         examples = self._examples(losses.detach(), extras)
@@ -179,7 +180,7 @@ def _divisor(extras: dict[str, Any], num_tokens: int) -> Any:
 
 
 def _check_untouched(made: torch.Tensor | None, returned: torch.Tensor) -> None:
-    """UserError where the model changed what its output layer returned: then it changes its logits in the same way."""
+    """Raises UserError where the model changed the output of its head, since it then changes its logits likewise."""
     if made is not None and not torch.equal(made, returned):
         raise UserError(
             "model.name: this model changes its logits after the output layer in a way that per-example losses do not "
@@ -188,14 +189,14 @@ def _check_untouched(made: torch.Tensor | None, returned: torch.Tensor) -> None:
 
 
 def _takes_more(model: torch.nn.Module) -> bool:
-    """Whether the model passes arguments on that it does not name, as to its attention."""
-    own = getattr(model, "get_base_model", lambda: model)()  # an adapter's model takes everything
+    """Whether the model accepts arguments that it does not name, such as those for its attention."""
+    own = getattr(model, "get_base_model", lambda: model)()  # the model around an adapter accepts everything
     return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(own.forward).parameters.values())
 
 
 def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
     rows, segments = extras["rows"], extras["loss_segments"]
-    # in float64: a GPU adds in no order, which float32 would show from one scoring to the next
+    # in float64, since a GPU adds in any order, and float32 would differ from one scoring to the next
     sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, segments, losses.double())
     counts = torch.zeros(len(rows), dtype=torch.int64, device=losses.device).index_add_(
         0, segments, torch.ones_like(segments)
@@ -204,7 +205,7 @@ def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device; numbers stay. From pinned memory nothing waits for the copies."""
+    """The batch with its tensors on the device. Copies from pinned memory make nothing wait."""
     moved = (
         value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value for value in batch.values()
     )

@@ -1,11 +1,11 @@
-"""Answers in batches, greedy or sampled, to Parquet shards: resumable by batch, the same whatever the number of ranks.
+"""Writes answers, greedy or sampled, to Parquet shards. It resumes by batch, and any number of ranks gives the same.
 
 Greedy decoding in low precision depends on who shares a batch, so batches are planned once for the whole data
 (sorted by length) and handed to ranks whole. A folder of generations holds `plan.json` (the identity of what is
-being generated), a shard a batch, and `manifest.json`, written last. Shards of another identity are deleted.
+being generated), a shard for each batch, and `manifest.json`, written last. Shards of another identity are deleted.
 
-With a cache, an answer is kept under the hash of model, settings and prompt, and no other
-run makes it again; it then is what its first batch gave, which in low precision may break a near tie otherwise.
+With a cache, an answer is kept under the hash of model, settings and prompt, and no other run makes it again. It is
+then the answer of its first batch; in low precision another batch may break a near tie differently.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,11 +55,11 @@ class Decoding:
     max_new_tokens: int
     batch_size: int
     sampling: Sampling | None = None
-    """Greedy without one; with one a prompt has as many answers, whose ids are those of `sample_ids`."""
+    """None for greedy answers; otherwise each prompt has several, whose ids are those of `sample_ids`."""
     manifest: dict[str, Any] = field(default_factory=dict)
-    """What the answers depend on besides: model, adapter, template, ..."""
+    """What else the answers depend on: model, adapter, template, ..."""
     cache: Path | None = None
-    """Where answers are kept for other runs, and found."""
+    """The folder in which answers are kept for other runs."""
 
     @property
     def samples(self) -> int:
@@ -122,7 +122,7 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path
 
 
 class _Work:
-    """The prompts, once a sample, and what earlier runs answered to them. To be made by every rank."""
+    """The prompts, one entry for each sample, with the answers of earlier runs. Every rank must make one."""
 
     def __init__(self, model: Any, tokenizer: Any, prompts: list[Prompt], how: Decoding):
         self.model, self.tokenizer, self.prompts, self.how = model, tokenizer, prompts, how
@@ -133,7 +133,7 @@ class _Work:
         self.known = shared(read_kept(place, set(self.keys)) if place and world().is_main else {})
 
     def answers(self, rows: list[int]) -> tuple[list[Prompt], list[tuple[str, int]]]:
-        """The prompts and the answers of a batch: those that are kept, and the others made now."""
+        """The prompts of a batch with their answers, which are taken from the cache or made now."""
         sampling, new = self.how.sampling, [row for row in rows if self.keys[row] not in self.known]
         drawn = (self.numbers[new], sampling.temperature, sampling.top_p) if sampling else None
         texts, length = [self.prompts[row][2] for row in new], self.how.max_new_tokens
@@ -150,7 +150,7 @@ class _Work:
 
 
 def _lengths(model: Any, tokenizer: Any, prompts: Sequence[Prompt], what: str) -> list[int]:
-    """Tokens of each prompt. UserError for one that the model cannot read."""
+    """The number of tokens of each prompt. Raises UserError for one that the model cannot read."""
     encoded = encode_prompts(tokenizer, [text for _, _, text in prompts])
     named = (f"{what}, prompt {id_[:12]}" for id_, _, _ in prompts)
     check_prompts(zip(named, encoded), tokenizer, limits_in(model.config))
@@ -220,7 +220,7 @@ def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) ->
 
 
 def _room(model: Any, max_new_tokens: int) -> int:
-    """Prompt tokens that fit into the model's context beside the answer."""
+    """The number of prompt tokens that fit into the model's context beside the answer."""
     context = limits_in(model.config).context
     if context <= max_new_tokens:
         raise UserError(f"max_new_tokens is {max_new_tokens}, but the model's context has {context} tokens: lower it")
@@ -228,7 +228,7 @@ def _room(model: Any, max_new_tokens: int) -> int:
 
 
 def _answer(tokenizer: Any, tokens: list[int], ends: list[int], opening: str) -> tuple[str, int]:
-    """Cut at the first end by position: what follows is padding, which may be the same token. Without the opening."""
+    """(text, tokens) of an answer up to the first end token, without the opening. What follows it is padding."""
     length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
     return clean(tokenizer.decode(tokens[:length], skip_special_tokens=True)).removeprefix(opening), length
 

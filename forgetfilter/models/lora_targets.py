@@ -1,4 +1,4 @@
-"""Which layers of a model get an adapter: its own names, the default by architecture, and names that it lacks."""
+"""Which layers of a model get an adapter: those that the config names, or the default of its architecture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +9,15 @@ from forgetfilter.errors import UserError
 from forgetfilter.process.progress import console
 
 ALL = "all-linear"  # every layer with a weight matrix but the output layer
-DEFAULT = ("q_proj", "v_proj")  # the paper's: queries and values
+DEFAULT = ("q_proj", "v_proj")  # the paper's choice: queries and values
 KEY = "train.lora.target_modules"
-# Where queries, keys and values are one matrix, or are called otherwise; the first that the model has
+# For models in which queries, keys and values are one matrix or have other names; the first one present is taken
 OTHERS = (("query_key_value",), ("c_attn",), ("qkv_proj",), ("Wqkv",), ("query", "value"), ("q_lin", "v_lin"))
 
 
 def target_modules(model: torch.nn.Module, wanted: Sequence[str]) -> list[str] | str:
-    """What peft is given for the names of the config. UserError where one of them is in no layer that can have an
-    adapter: peft passes over it if another one is."""
+    """The names that peft is given. Raises UserError where one of the config's names is in no layer that can have an
+    adapter, since peft ignores such a name beside one that is."""
     if ALL in wanted:
         if len(wanted) > 1:
             raise UserError(f"{KEY}: {ALL} stands for all layers, so it stands alone, got {', '.join(wanted)}")
@@ -41,7 +41,7 @@ def adaptable(model: torch.nn.Module) -> list[str]:
 
 
 def _by_architecture(names: Sequence[str]) -> list[str]:
-    """The default for a model whose layers are called otherwise than the paper's; said in a line."""
+    """The default for a model whose layers have other names than the paper's. It is told in one line."""
     last = {name.rsplit(".", 1)[-1] for name in names}
     chosen = next((list(one) for one in OTHERS if last.issuperset(one)), None)
     if chosen is None:

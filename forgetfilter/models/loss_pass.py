@@ -1,4 +1,5 @@
-"""Scoring: one forward pass over a data set, each example's loss to Parquet shards; resumable, any world size."""
+"""Scoring: one forward pass over a data set writes each example's loss to Parquet shards. It can be resumed, with any
+world size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,9 +63,9 @@ class LossPass:
     """How the losses of a data set are computed and stored."""
 
     batch_tokens: int
-    """Tokens of one forward pass at most."""
+    """The most tokens of one forward pass."""
     shard_rows: int
-    """Examples a shard, about."""
+    """About how many examples a shard has."""
     packing: bool = True
     tokenwise: bool = False
     """Whether each label token's loss is stored too: the columns of TOKEN_SCHEMA."""
@@ -79,8 +80,8 @@ def score_prepared(
 ) -> None:
     """Writes the losses of all rows to shards below `folder`, each batch exactly once.
 
-    Batches are planned once for the whole data and handed to ranks whole; what whole shards already hold is
-    left out, whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
+    Batches are planned once for the whole data and handed to ranks whole. Batches in whole shards are skipped,
+    whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
     """
     plan = plan_scoring(prepared.lengths(), how.batch_tokens)
 

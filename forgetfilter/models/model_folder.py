@@ -1,4 +1,4 @@
-"""A model folder that others made, looked at before any library reads it: whole, no pickles, no code."""
+"""Checks a foreign model folder before any library reads it: it must be whole, without pickles and without code."""
 
 import json
 import struct
@@ -9,10 +9,10 @@ from typing import Any
 from forgetfilter.errors import UserError
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # unpickling them may run any code
-WEIGHTS = ("pytorch_model", "adapter_model", "model", "consolidated")  # how a file of weights begins
+WEIGHTS = ("pytorch_model", "adapter_model", "model", "consolidated")  # the beginning of the name of a file of weights
 OBJECTS = ("generation_config.json", "tokenizer_config.json", "tokenizer.json")  # that libraries read where they are
 INDEX = "model.safetensors.index.json"
-MOST_TOKENS = 2**24  # of a vocabulary; known ones have 2**18
+MOST_TOKENS = 2**24  # tokens of a vocabulary; known ones have 2**18
 CONVERT = "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)"
 
 
@@ -31,7 +31,7 @@ def check_folder(folder: Path, key: str) -> None:
 
 
 def check_adapter_folder(folder: Path, key: str) -> None:
-    """UserError where the folder holds no whole adapter in safetensors."""
+    """Raises UserError where the folder holds no whole adapter in safetensors."""
     read_object(folder / "adapter_config.json", key)
     check_weights(folder, "adapter_model", key)
 
@@ -96,7 +96,7 @@ def _check_vocabulary(folder: Path, tokenizer: dict[str, Any], key: str) -> None
 
 
 def _check_quantised(folder: Path, settings: dict[str, Any], names: set[str], key: str) -> None:
-    """bitsandbytes takes plain weights for stored ones, and fails where they are used."""
+    """bitsandbytes mistakes plain weights for quantised ones, and fails when they are used."""
     options = settings.get("quantization_config")
     by_bitsandbytes = isinstance(options, dict) and options.get("quant_method") == "bitsandbytes"
     if by_bitsandbytes and not any(".quant_state." in name or name.endswith(".SCB") for name in names):
@@ -123,7 +123,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _own_code(folder: Path, *configs: dict[str, Any]) -> str | None:
-    """A file of code in the folder that a config asks for. What asks for code that is not here is passed over:
+    """The code file in the folder that a config asks for. A config that asks for code elsewhere is passed over, since
     transformers then takes its own class, or knows none."""
     maps = [config.get("auto_map") for config in configs]
     named = [name for one in maps if isinstance(one, dict) for value in one.values() for name in _names(value)]
@@ -137,7 +137,7 @@ def _names(value: Any) -> Iterable[str]:
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:
-    """Names as a line says them, the first few and how many more."""
+    """The first few names, and how many more there are, for a line of text."""
     all_names = sorted(names)
     more = f" and {len(all_names) - most} more" if len(all_names) > most else ""
     return ", ".join(all_names[:most]) + more

@@ -1,5 +1,5 @@
-"""How a model writes a plain answer: greedy, from where a learned answer begins to where it ends, and by no settings of
-the model's own. Evaluation, scoring and lm-evaluation-harness ask in this one way. No torch here."""
+"""How a model writes a plain answer: greedily, from where a learned answer begins to where it ends, and without the
+model's own settings. Evaluation, scoring and lm-evaluation-harness all ask in this way. Nothing here imports torch."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.process.progress import console
 
 T = TypeVar("T")
-# Of a generation_config: what says how to sample (plain answers are greedy), where to end, and what changes no answer.
+# Entries of a generation_config that say how to sample (plain answers are greedy), where to end, or change no answer.
 HARMLESS = {
     "eos_token_id", "pad_token_id", "bos_token_id", "do_sample", "temperature", "top_p", "top_k", "max_length",
     "max_new_tokens", "transformers_version", "use_cache", "cache_implementation", "_from_model_config",
@@ -20,18 +20,19 @@ HARMLESS = {
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """What ends an answer: the end that is learned, the tokenizer's EOS, and the model's own (there may be several)."""
+    """The tokens that end an answer: the learned end, the tokenizer's EOS, and those of the model."""
     learned = _of_the_template(learned_end, tokenizer, tokenizer.eos_token_id)
     return sorted({learned, tokenizer.eos_token_id, *own_ends(model)})
 
 
 def opening(tokenizer: Any) -> str:
-    """What an answer that was learned from the chat template begins with, and what is no part of its text."""
+    """The beginning of every answer that is learned from the chat template; it is no part of the answer's text."""
     return _of_the_template(learned_opening, tokenizer, "")
 
 
 def _of_the_template(ask: Callable[[Any], T], tokenizer: Any, otherwise: T) -> T:
-    """What the template does around an answer; `otherwise` where it takes no answers, such as a guard's."""
+    """A fact of the template's text around an answer; `otherwise` for a template that takes no answers, as a
+    guard's."""
     try:
         return ask(tokenizer)
     except UserError:
@@ -48,7 +49,7 @@ def own_ends(model: Any) -> list[int]:
 def learn_end(model: Any, tokenizer: Any) -> None:
     """Has a model that is saved end its answers by what it learned, wherever it is loaded: its configs name that end.
 
-    The learned end comes first, as in Llama 3's own configs; the ends that the model had before stay.
+    The learned end comes first, as in Llama 3's own configs, and the ends that the model had before stay.
     """
     ends = list(dict.fromkeys([learned_end(tokenizer), *own_ends(model)]))
     for config in (model.config, getattr(model, "generation_config", None)):
@@ -79,7 +80,7 @@ def left_out(model: Any) -> list[str]:
 
 
 def say_left_out(model: Any, what: str) -> None:
-    """Once for each line."""
+    """Prints a line the first time that it is given."""
     if names := left_out(model):
         _say_once(f"{what}: answers are plain; of the model's generation_config are left out: {', '.join(names)}")
 
@@ -95,7 +96,7 @@ def _say_once(line: str) -> None:
 
 
 def plain_settings(model: Any, tokenizer: Any, max_new_tokens: int | None = None) -> Any:
-    """The generation_config of plain greedy decoding up to the answer's end; None leaves the length to the caller."""
+    """The generation_config of greedy decoding up to the answer's end. With None the caller bounds the length."""
     from transformers import GenerationConfig
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -19,7 +19,7 @@ def check_model(folder: Path, attention: str, packing: bool, lora_names: Sequenc
     """UserError where the weights are not whole, the kind of model gives no exact losses, or it lacks the layers that
     an adapter is asked for; `lora_names` is None without one.
 
-    The weights are read and not kept. Flash attention is proven on the GPU, by the stages.
+    The weights are read and not kept. Flash attention is proven by the stages, on the GPU.
     """
     here = attention_backend("auto", CPU, folder) if attention == "flash_attention_2" else attention
     verify_losses(folder, here, "float32", CPU, packing)

@@ -1,8 +1,8 @@
-"""What a node needs before its ranks meet: the model on its disk and the tokens of a data set.
+"""Prepares what a node needs before its ranks join: the model on its disk and the tokens of a data set.
 
 Ranks that wait in a collective for one that still tokenises, downloads or converts would run into their time-out. So
-this comes before the process group is joined: whoever is first on a cache folder does it, under a file lock, and the
-others find it done. On a shared cache that is one process a cluster, on node-local ones one a node.
+this happens before the process group is joined. The first process to reach a cache folder does the work under a file
+lock, and the others find it done: one process of the cluster on a shared cache, and one of each node on local ones.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from forgetfilter.process.progress import console
 
 
 def prepare_tokens(model: ModelSettings, data: Path, max_length: int) -> Prepared:
-    """The tokens of a file of records, and so the model too. UserError for a row that the model cannot read."""
+    """The tokens of a file of records, for which the model is fetched too. Raises UserError for an unreadable row."""
     tokenizer = model.tokenizer()
     prepared = prepare(data, tokenizer, max_length, model.cache)
     check_tokens(prepared, tokenizer, data, limits_of(model.base().path))
@@ -27,7 +27,7 @@ def prepare_tokens(model: ModelSettings, data: Path, max_length: int) -> Prepare
 
 
 def prepare_before_launch(model: ModelSettings, data: Path, max_length: int) -> None:
-    """Tokenises once, before anything distributed starts: ranks that wait for it would run into their time-out."""
+    """Tokenises once before anything distributed starts, since waiting ranks would run into their time-out."""
     summary = prepare_tokens(model, data, max_length).summary
     most = min(max_length, limits_of(model.base().path).context)
     whose = ", the model's context" if most < max_length else ""
@@ -54,6 +54,6 @@ def model_files(model: ModelSettings, deepspeed: str | None) -> dict[str, str | 
 
 
 def scoring_files(model: ModelSettings, deepspeed: str | None, options: ScoreConfig) -> dict[str, str | None]:
-    """As `model_files`, with the further models that the scoring asks: these are found or fetched."""
+    """Like `model_files`, with the other models that the scoring asks, which are found or fetched."""
     rivals = {key: folder_hash(folder, model.cache) for key, folder in prepare_rivals(options).items()}
     return model_files(model, deepspeed) | rivals

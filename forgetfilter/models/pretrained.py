@@ -1,7 +1,7 @@
-"""The one door to transformers' and peft's loaders: no foreign code, safetensors alone, and nothing made up.
+"""The only way to the loaders of transformers and peft: no foreign code, only safetensors, and no invented weights.
 
-Where a file lacks a weight the libraries fill it at random, and what no layer takes they leave out, with no more than
-a warning. Here both are refused by name, and whatever else a library raises over a foreign file is one line.
+The libraries fill a missing weight at random and leave out a weight that no layer takes, with no more than a warning.
+Here both are refused by name, and whatever else a library raises over a foreign file becomes one line.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ OURS = (UserError, Stopped, torch.OutOfMemoryError, KeyboardInterrupt, SystemExi
 
 @contextlib.contextmanager
 def told(message: str) -> Iterator[None]:
-    """Whatever a library raises over a foreign file becomes a UserError: they have dozens of unrelated types, and
-    tokenizers' panics are not even an Exception."""
+    """Turns whatever a library raises over a foreign file into a UserError. There are dozens of unrelated types, and
+    the panics of tokenizers are not even an Exception."""
     try:
         yield
     except OURS:
@@ -47,7 +47,7 @@ def load_model(auto: str, folder: Path, key: str, unread: Collection[str] = (), 
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below with their names
+            ignore_mismatched_sizes=True,  # the names are told below
             **options,
         )
     faults = {
@@ -66,7 +66,7 @@ def _read(names: Collection[str], unread: Collection[str]) -> list[str]:
 
 
 def load_config(folder: Path, key: str) -> Any:
-    """The model's config; UserError where transformers knows no such model."""
+    """The model's config. Raises UserError where transformers knows no such model."""
     from transformers import AutoConfig
 
     with told(f"{key}: {folder} cannot be loaded"):
@@ -74,7 +74,7 @@ def load_config(folder: Path, key: str) -> Any:
 
 
 def load_plain_tokenizer(folder: Path, key: str) -> Any:
-    """The tokenizer as it is; UserError where there is none."""
+    """The tokenizer, unchanged. Raises UserError where there is none."""
     from transformers import AutoTokenizer
 
     with told(f"{key}: {folder} has no usable tokenizer"):
@@ -82,7 +82,7 @@ def load_plain_tokenizer(folder: Path, key: str) -> Any:
 
 
 def load_adapter(model: Any, folder: Path, key: str, trainable: bool = False) -> Any:
-    """The model with the adapter on it; UserError where the adapter is not whole, or of another model."""
+    """The model with the adapter on it. Raises UserError where the adapter is not whole, or of another model."""
     import peft
 
     check_adapter_folder(folder, key)

@@ -1,7 +1,7 @@
-"""Samples that neither their batch nor their rank has a say in.
+"""Samples that depend on neither their batch nor their rank.
 
 A sample is drawn by numbers that come from the seed, the prompt's text and the sample's number alone: one number a
-token, at which the cumulative distribution is inverted. torch.multinomial would draw for a whole batch at once.
+token, at which the cumulative distribution is inverted. torch.multinomial would draw for a whole batch together.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Sampling:
 
 
 def sample_ids(ids: Sequence[str], samples: int) -> list[str]:
-    """The id of each answer: the prompt's own for one, ID#NUMBER for several, those of a prompt side by side."""
+    """The id of each answer: the prompt's own, or ID#NUMBER for each of several, which stand side by side."""
     return list(ids) if samples == 1 else [f"{id_}#{number}" for id_ in ids for number in range(samples)]
 
 
@@ -43,7 +43,7 @@ Drawn = tuple[torch.Tensor, float, float]  # numbers in [0, 1) [batch, max_new_t
 
 
 class Draw:
-    """A logits processor that leaves each row the one token that its number falls on; greedy decoding takes it."""
+    """A logits processor that leaves each row only the token on which its number falls; greedy decoding takes it."""
 
     def __init__(self, drawn: Drawn, width: int, device: torch.device):
         numbers, self.temperature, self.top_p = drawn

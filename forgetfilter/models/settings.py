@@ -1,6 +1,6 @@
-"""The released model M0 as the stages are told of it: by name, before anything is loaded.
+"""The settings of the released model M0, by which the stages name it before anything is loaded.
 
-torch is imported only where a device is asked for: a stage that finds itself done starts without it.
+torch is imported only where a device is asked for, so that a stage which is done already starts without it.
 """
 
 from dataclasses import dataclass, fields
@@ -44,11 +44,11 @@ class ModelSettings:
         return section | {"chat_template": template_hash(self.chat_template)}
 
     def base(self) -> "ModelRef":
-        """The model on disk, fetched or converted if need be. UserError where it is not to be had."""
+        """The model on disk, fetched or converted if need be. Raises UserError where it is not found."""
         return self._resolved
 
     @cached_property
-    def _resolved(self) -> "ModelRef":  # once: the hub is asked each time
+    def _resolved(self) -> "ModelRef":  # only once, since each call asks the hub
         from forgetfilter.models.loading import resolve
 
         return resolve(self.name, self.revision, self.cache)

@@ -1,8 +1,8 @@
-"""Answers by vLLM in the place of transformers: the same prompt tokens, ends and lengths, in one process with all GPUs.
+"""Answers by vLLM instead of transformers: the same prompt tokens, ends and lengths, in one process with all GPUs.
 
-A `VllmModel` takes the place of a torch model in models/generation.py. vLLM batches as it likes, so near ties of
-greedy decoding may break otherwise than by transformers, and a sample is drawn by vLLM's own generator, seeded by the
-prompt and the sample's number as transformers' is. Adapters are put on one loaded base, as vLLM's LoRA requests.
+A `VllmModel` takes the place of a torch model in models/generation.py. vLLM chooses its batches, so near ties of
+greedy decoding may break differently than in transformers. A sample is drawn by vLLM's own generator, which is seeded
+by the prompt and the sample's number as for transformers. Adapters are put on one loaded base by vLLM's LoRA requests.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from forgetfilter.models.sampling import Drawn
 from forgetfilter.process import interrupts
 
 INSTALL = "eval.backend=vllm needs vLLM: pip install 'forgetfilter[vllm]', or take eval.backend=transformers"
-CHUNK = 512  # answers of one call and shard at least: what vLLM batches by itself, and what a stop loses at most
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, for which vLLM makes room
+CHUNK = 512  # the fewest answers of one call and shard: vLLM batches them by itself, and a stop loses at most so many
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # ranks of adapters for which vLLM can make room
 
 
 def require() -> None:
@@ -62,14 +62,14 @@ class VllmModel:
         try:
             outputs = self.llm.generate(asked, wanted, use_tqdm=False, lora_request=self.adapter)
         except Exception as error:
-            if interrupts.noted():  # Slurm tells every process of a job to end, vLLM's own too
+            if interrupts.noted():  # Slurm tells every process of a job to end, including vLLM's own
                 raise Stopped("vLLM stopped by a signal; run the same command again to go on") from error
             raise
         return [list(output.outputs[0].token_ids) for output in outputs]
 
 
 class VllmStates:
-    """As forgetfilter.models.States: trained states of one base model, one after the other."""
+    """Trained states of one base model, one after the other, like States of models/loading.py."""
 
     def __init__(self, base: ModelRef, dtype: str, trained: Sequence[Path | None]):
         self.base, self.dtype = base, dtype
@@ -91,7 +91,7 @@ class VllmStates:
         yield VllmModel(self._loaded[1], folder, request)
 
     def close(self) -> None:
-        """Ends vLLM's processes, so that others find the GPUs free."""
+        """Ends vLLM's processes, so that the GPUs are free for others."""
         if self._loaded is None:
             return
         core = self._loaded[1].llm_engine.engine_core
@@ -122,7 +122,7 @@ def _load(folder: Path, dtype: str, rank: int) -> Any:
             trust_remote_code=False,
             load_format="safetensors",
             tensor_parallel_size=tensor_parallel(heads, kv_heads, torch.cuda.device_count()),
-            generation_config="vllm",  # the model's own sampling settings have no say
+            generation_config="vllm",  # the model's own sampling settings are not used
             disable_log_stats=True,
             enforce_eager=not torch.cuda.is_available(),  # its CPU build compiles for minutes, and may fail to
             **lora,

@@ -1,4 +1,4 @@
-"""Guard models, one a file: how each is asked whether an answer is harmful, and how it is read."""
+"""The guard models, each in a file of its own: how each is asked whether an answer is harmful, and how it is read."""
 
 from forgetfilter.config import registry
 from forgetfilter.models.guards.base import ClassifyingKind, GuardKind, WritingKind
@@ -13,7 +13,7 @@ def every() -> list[GuardKind]:
 
 
 def get(name: str, key: str) -> GuardKind:
-    """The guard of that name; UserError by the key with the nearest one where there is none."""
+    """The guard of that name. Raises UserError with the key and the nearest name where there is none."""
     guard = registry.GUARDS.get(name, key)
     assert isinstance(guard, GuardKind)
     return guard

@@ -1,9 +1,9 @@
-"""What a guard is: a published model, the words in which it is asked, and how its answer is read."""
+"""A guard: a published model, the words in which it is asked, and how its answer is read."""
 
 from dataclasses import dataclass
 
 Pair = tuple[str, str]  # the request (the user's last turn) and the answer, which is not empty
-Verdict = float | None  # 1: harmful, 0: not; None: there is none, which is neither
+Verdict = float | None  # 1 for harmful, 0 for not harmful, None where there is no verdict, which is neither
 Chance = float | None  # the probability of harm, 0 to 1; None: there is no verdict
 
 
@@ -12,9 +12,9 @@ class GuardKind:
     """Either of the two kinds below."""
 
     name: str
-    """As `score.guard.name` and `eval.judge.name` call it."""
+    """Its name in `score.guard.name` and `eval.judge.name`."""
     model: str
-    """The published weights; empty where the config must name them."""
+    """The name of the published weights; empty where the config must name them."""
     template: str
     """The text with {prompt} and {answer}, in the format that the guard was trained with: other words would be another
     judge. Empty, of a guard that writes: the tokenizer's chat template, with the answer as the assistant's turn."""
@@ -25,9 +25,9 @@ class WritingKind(GuardKind):
     """A guard that writes its verdict."""
 
     verdict: str
-    """Pattern of a written verdict, its group one of `words`; what fits it not is no verdict."""
+    """The pattern of a written verdict, whose group is one of `words`; a text that it does not match is no verdict."""
     words: tuple[str, str]
-    """What says harmful and what not."""
+    """The word that says harmful, and the word that says not harmful."""
     max_new_tokens: int
 
 
@@ -38,8 +38,8 @@ class ClassifyingKind(GuardKind):
     above: float
     """The probability of a harmful label above which an answer is harmful."""
     labels: tuple[str, ...] = ()
-    """The harmful ones, as forgetfilter/models/classifiers.py takes them."""
+    """The harmful labels, as forgetfilter/models/classifiers.py takes them."""
     longest: int | None = None
-    """Tokens that it reads at most, where its config allows more."""
+    """The most tokens that it reads, where its config allows more."""
     closed: bool = False
     """Whether the text ends with the end-of-sequence token."""
