@@ -21,17 +21,18 @@ def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict
     of their spread; where a seed has prompts of its own, all prompts together are one sample.
     """
     has = [{path.parent.name for path in folder.glob("*/scores.parquet")} for folder in (*first, *second)]
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for suite in (one for one in suites.every() if all(one.name in names for names in has)):
-        pairs = [
-            aligned([read_scores(folder / suite.name) for folder in pair], suite.name) for pair in zip(first, second)
-        ]
-        a, b = _joined([pair[0] for pair in pairs]), _joined([pair[1] for pair in pairs])
-        told = paired(suite.name, (first[0].name, second[0].name), a, b)
-        names = [one.metric for one in told]
-        headline = next((name for name in (*suite.headline, *names) if name in names), "")
-        found[suite.name] = {one.metric: _plain(one, one.metric == headline) for one in told}
-    return found
+    tasks = sorted(name for name in has[0] if name.startswith(suites.TASK_PREFIX))
+    names = [name for name in (*(one.name for one in suites.every()), *tasks) if all(name in there for there in has)]
+    return {name: _of_suite(suites.get(name), first, second) for name in names}
+
+
+def _of_suite(suite: suites.Suite, first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    pairs = [aligned([read_scores(folder / suite.name) for folder in pair], suite.name) for pair in zip(first, second)]
+    a, b = _joined([pair[0] for pair in pairs]), _joined([pair[1] for pair in pairs])
+    told = paired(suite.name, (first[0].name, second[0].name), a, b)
+    names = [one.metric for one in told]
+    headline = next((name for name in (*suite.headline, *names) if name in names), "")
+    return {one.metric: _plain(one, one.metric == headline) for one in told}
 
 
 def _joined(tables: Scores) -> Scores:
