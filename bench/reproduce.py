@@ -4,7 +4,7 @@
 
 DATA holds the published files that configs/reproduce/*.yaml name. Each kind is two comparisons in FOLDER: NAME-KIND
 with all defences of its config, and NAME-KIND-rounds with three rounds of four of them (left out by --no-rounds). What
-is done is not done again; --gather runs nothing. Writes docs/reproduction.md of what is there, with the settings given.
+is done is not done again; --gather runs nothing. Writes docs/reproduction.md of what is there.
 """
 
 import argparse
@@ -18,6 +18,9 @@ from typing import Any
 
 import yaml
 
+from forgetfilter.config.load import load_config, to_dict
+from forgetfilter.storage.run_folder import Run
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
 KINDS = ("bias", "toxicity", "harmfulness")
@@ -25,14 +28,17 @@ HEAD = """# The paper's claims, tried again
 
 Made by `make reproduce DATA=FOLDER`, that is by `bench/reproduce.py`. The data are published subsets that stand in for
 the paper's where these could not be had (tweets for the Pile, flagged answers for HarmfulQA), and the model is far
-smaller than the paper's 7B. What was not measured is left out. This page:
+smaller than the paper's 7B. What was not measured is left out, and where an interval includes 0 nothing is shown either
+way. This page:
 
 ```bash
-python bench/reproduce.py --data DATA --folder FOLDER {given}
+{commands}
 ```
 
 | kind | model | noisy rows (unsafe, probes) | safe set | seeds | cells done |
 | --- | --- | --- | --- | --- | --- |"""
+OWN = ("name", "seed", "output", "cache", "launch", "compare", "scale", "eval.models", "eval.cue")
+"""Settings that a cell has of its own, or that are no part of the outcome."""
 ROUNDS = ["compare.rounds=3", "compare.defences=[none,sequential,relapse,forgetfilter]"]
 Find = Callable[[str, dict[str, Any]], str]
 ARROWS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer to 0 is better"}
@@ -55,28 +61,27 @@ def main() -> None:
             words = [*settings, *own, f"name={name}", f"output={options.folder}"]
             if not options.gather or any(options.folder.glob(f"{name}-*-[0-9]*")):
                 compare(kind, words, options.data, ["--gather"] if options.gather else [])
-    write(options, settings)
+    write(options)
 
 
 def compare(kind: str, settings: list[str], data: Path, more: list[str]) -> None:
     """One comparison; one with cells that failed is told of as it is."""
-    command = [sys.executable, "-m", "forgetfilter", "compare", f"configs/reproduce/{kind}.yaml", *settings, *more]
-    done = subprocess.run(command, env=os.environ | {"DATA": str(data.resolve())}, cwd=ROOT)
+    words = [sys.executable, "-m", "forgetfilter", "compare", f"configs/reproduce/{kind}.yaml", *settings, *more]
+    done = subprocess.run(words, env=os.environ | {"DATA": str(data.resolve())}, cwd=ROOT)
     if done.returncode not in (0, 2):
         sys.exit(done.returncode)
 
 
-def write(options: argparse.Namespace, settings: list[str]) -> None:
+def write(options: argparse.Namespace) -> None:
     """The page of every kind that there is, whichever of them were run this time."""
     folders = {kind: options.folder / f"{options.name}-{kind}-compare" for kind in KINDS}
     rounds = {kind: options.folder / f"{options.name}-{kind}-rounds-compare" for kind in KINDS}
     there = {kind: value for kind in KINDS if (value := results(folders[kind]))}
     if not there:
         sys.exit(f"{options.folder} has no finished cell yet")
-    given = " ".join(f"'{word}'" if "[" in word else word for word in settings)
-    name = "" if options.name == "reproduce" else f"--name {options.name} "
+    commands = (command(kind, value, options) for kind, value in there.items())
     lines = [
-        HEAD.format(given=f"{name}{given}".rstrip()),
+        HEAD.format(commands="\n".join(commands)),
         *(size(kind, value, options.folder) for kind, value in there.items()),
         "",
         "## Each claim, and what was found",
@@ -88,6 +93,35 @@ def write(options: argparse.Namespace, settings: list[str]) -> None:
     ]
     PAGE.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(PAGE)
+
+
+def command(kind: str, value: dict[str, Any], options: argparse.Namespace) -> str:
+    """What gives a kind's comparison again: its cells' settings, where these are not those of its config."""
+    os.environ["DATA"] = str(options.data.resolve())
+    config = load_config(ROOT / "configs" / "reproduce" / f"{kind}.yaml")
+    cell = Run.open(options.folder / value["cells"][0]["run"]).config
+    known, found = flat(to_dict(config)), flat(to_dict(cell))
+    changed = [f"{key}={found[key]}" for key in found if found[key] != known.get(key) and not key.startswith(OWN)]
+    grid = {"seeds": sorted({one["seed"] for one in value["cells"]}), "defences": in_order(value)}
+    assert config.compare
+    for key, values in grid.items():
+        if values != getattr(config.compare, key):
+            changed.append(f"compare.{key}=[{','.join(map(str, values))}]")
+    name = "" if options.name == "reproduce" else f" --name {options.name}"
+    return " \\\n    ".join([f"python bench/reproduce.py --data DATA --folder FOLDER{name} --only {kind}", *changed])
+
+
+def in_order(value: dict[str, Any]) -> list[str]:
+    """The defences as the comparison was asked for them."""
+    return list(dict.fromkeys(cell["defence"] for cell in value["cells"]))
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{A.B.C: value} of nested sections."""
+    found: dict[str, Any] = {}
+    for key, one in value.items():
+        found |= flat(one, f"{prefix}{key}.") if isinstance(one, dict) else {f"{prefix}{key}": one}
+    return found
 
 
 def results(folder: Path) -> dict[str, Any] | None:
@@ -134,7 +168,9 @@ def shown(one: dict[str, Any]) -> str:
 def to_none(one: dict[str, Any]) -> str:
     """The paired difference to no defence; empty for that itself."""
     found = one.get("to_none")
-    return f", {found['value']:+.3f} ({found['low']:+.2f} to {found['high']:+.2f}) to none" if found else ""
+    if not found:
+        return ""
+    return f", {found['value']:+.3f} ({found['low']:+.2f} to {found['high']:+.2f}) to none: {found['verdict']}"
 
 
 def learned(kind: str, own: dict[str, Any]) -> str:

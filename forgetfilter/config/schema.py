@@ -22,10 +22,10 @@ from forgetfilter.config.references import Place, Reference
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
 
-# What `forgetfilter compare` sets side by side where nothing else is said.
+# What `forgetfilter compare` sets side by side where nothing else is said: what needs neither labels nor other models.
 DEFENCES = (
     "released", "none", "sequential", "replay", "self_correction",
-    "forgetfilter", "random_filter", "text_scorer", "oracle",
+    "forgetfilter", "random_filter", "text_scorer",
 )  # fmt: skip
 
 
