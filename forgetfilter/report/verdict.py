@@ -106,7 +106,7 @@ def _nearer_zero(a: float, b: float, low: float, high: float) -> Difference:
     """How much nearer to 0 `a` is than `b`, whose difference a - b lies between low and high: no further apart are
     their distances from 0."""
     value, far = abs(b) - abs(a), max(abs(low), abs(high))
-    if low <= 0 <= high:
+    if low <= 0 <= high or value == 0:  # as far from 0 on the one side as on the other: neither is nearer
         return Difference(value, -far, far)
     near = min(abs(low), abs(high))
     return Difference(value, near, far) if value > 0 else Difference(value, -far, -near)

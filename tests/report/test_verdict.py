@@ -124,6 +124,13 @@ def test_a_paired_change() -> None:
     assert change("mean_toxicity", {"noisy": at(0.3), "refit": across}) == "no clear difference"
 
 
+def test_two_scores_as_far_from_zero_differ_in_no_clear_way() -> None:
+    # A bias of 1 in one direction and of 1 in the other: neither is nearer to 0, and there is no harm to divide by.
+    found = difference("s_amb", {"noisy": at(1.0), "base": at(-1.0)}, "noisy", "base")
+    assert found is not None and found.value == 0 and found.clear == 0
+    assert judged("s_amb", of(-1.0, 1.0, 0.2))[0] != "bad"
+
+
 def test_direction_of_a_metric() -> None:
     # By its name, or by what eval says itself; a name that nobody knows has none.
     assert direction("mean_toxicity") == "lower" and direction("accuracy_ambiguous") == "higher"
