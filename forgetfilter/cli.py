@@ -172,7 +172,7 @@ def _stage(options: argparse.Namespace) -> None:
     if run.config.only_evaluates and command == "eval":
         names = ["mix", "eval"]
     for name in names:
-        # a report takes seconds, and may show texts; of what is gone only what is named is made anew: it may take days
+        # a report takes seconds and may show texts; outputs that are gone are made again only for a stage that is named
         again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
         pipeline.run_stage(run, by_name[name], again)
     if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():

@@ -1,7 +1,7 @@
 """The pipeline: its stages from the first to the last, and the runner that does what is still to be done.
 
 A stage that is done, and whose inputs are unchanged, is skipped. One that was stopped goes on where it was. One whose
-inputs changed starts anew.
+inputs changed starts from its beginning.
 """
 
 import os

@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 THREADS = 2
-PIECE = 1_000_000  # values of an array that are worked on at a time
+PIECE = 1_000_000  # values of an array in one piece
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
 def ahead(work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """The results of `work` in the order of their inputs; at most THREADS are made before they are needed."""
+    """Yields the results of `work` in the order of its inputs; at most THREADS of them are made in advance."""
     with ThreadPoolExecutor(THREADS) as threads:
         made: deque[Future[Made]] = deque()
         try:

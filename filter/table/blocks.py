@@ -1,4 +1,4 @@
-"""Files of lines in blocks: read without a loop over the lines, however many there are."""
+"""Reads files of lines in blocks, without a loop over the lines, however many there are."""
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ BLOCK = 32 << 20  # bytes read at a time
 
 
 def lines(path: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """(bytes, length of each line with its end) of a block of whole lines at a time; blank lines are left out.
+    """Yields (bytes, length of each line with its end) of blocks of whole lines, without blank lines.
 
     A byte order mark is left out too.
     """
@@ -52,7 +52,8 @@ def _whole_lines(block: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         ends = np.append(ends, len(values))
     lengths = np.diff(ends, prepend=0)
     starts = ends - lengths
-    odd = np.flatnonzero(values[starts] <= ord(" "))  # lines that begin with white space: few, and perhaps blank
+    # only lines that begin with white space can be blank, and they are few
+    odd = np.flatnonzero(values[starts] <= ord(" "))
     blank = [line for line in odd if not block[starts[line] : ends[line]].strip()]
     if not blank:
         return values, lengths

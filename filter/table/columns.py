@@ -1,4 +1,4 @@
-"""Columns of numbers in files, one value a row. They are joined once and then read in pieces of bounded size."""
+"""Columns of numbers in files, one value for each row, which are joined once and then read in bounded pieces."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ class Columns:
         self._write(name, [values], values.dtype)
 
     def adopt(self, name: str, path: Path, kind: Any, order: NDArray[Any] | None) -> None:
-        """Makes a file of values a column, in another order where one is given; the file itself is removed."""
+        """Turns a file of values into a column, in the given order if there is one, and removes the file."""
         if order is None:
             assert path.stat().st_size == self.count * np.dtype(kind).itemsize
             path.replace(self.folder / name)
@@ -62,7 +62,7 @@ class Columns:
         return ahead(one, range(0, self.count, PIECE))
 
     def compute(self, expression: pl.Expr, names: Sequence[str], kind: Any) -> NDArray[Any]:
-        """[n] an expression of these columns."""
+        """[n] the values of an expression of these columns."""
         values = np.empty(self.count, kind)
         for start, piece in self.each(expression, names):
             values[start : start + len(piece)] = piece.to_numpy()

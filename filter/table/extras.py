@@ -1,4 +1,4 @@
-"""Further columns of the joined table, each there only where an earlier stage was asked for it.
+"""Further columns of the joined table, which exist only where an earlier stage was asked for them.
 
 | folder | columns | from |
 | --- | --- | --- |
@@ -31,7 +31,7 @@ from ..signals import ROUGE_COLUMNS, every
 from ..texts import texts
 from .join import AGAIN, Joiner, Kinds, pick, refuse
 
-NOISE = "noise_loss_sum"  # M1's losses once more (score.noise=true): of no signal, but of what in one is noise
+NOISE = "noise_loss_sum"  # M1's losses once more (score.noise=true), for no signal, but to measure the noise of one
 TEXTS: dict[str, Kinds] = {
     "texts/cluster": {"cluster": ("cluster", np.int32)},
     "texts/safe_distance": {"safe_distance": ("safe_distance", np.float64)},
@@ -42,7 +42,7 @@ DYNAMICS = ("noisy_loss_rises", "noisy_variability", "noisy_confidence")
 
 @cache
 def stored_folders() -> dict[str, Kinds]:
-    """{FOLDER below signals/: its columns} of what the score stage stores where a signal asks for it."""
+    """{FOLDER below signals/: its columns} that the score stage stores where a signal asks for them."""
     found: dict[str, Kinds] = {"noise": {"loss_sum": (NOISE, np.float64)}}
     for stored in (stored for signal in every() for stored in signal.stored if stored.folder):
         for column in stored.columns:
@@ -52,9 +52,10 @@ def stored_folders() -> dict[str, Kinds]:
 
 
 def add_extras(joiner: Joiner, signals: Path, wanted: Collection[str] | None, everything: bool) -> tuple[str, ...]:
-    """Adds the columns that are wanted (None: all), there and complete; UserError where they cannot be read.
+    """Adds the wanted columns (None: all) that exist and are complete. Raises UserError where one cannot be read.
 
-    With `everything` also those that nobody wants, as far as they can be read; returns why the others are not there.
+    With `everything` it also adds columns that nobody wants, as far as they can be read, and returns why others are not
+    added.
     """
     left_out = []
     for columns, add in _stored(joiner, signals):
@@ -105,7 +106,7 @@ def _add_rouge(joiner: Joiner, folder: Path) -> None:
 
 
 def _add_dynamics(joiner: Joiner, folder: Path) -> None:
-    """How each example's loss moved over the epochs in which it was learned, from one row of the hook an epoch."""
+    """How each example's loss moved over the epochs of its training; the hook has one row for each epoch."""
     epochs = int(scan_shards(folder).select(pl.col("epoch").max()).collect().item()) + 1
     names = [f"epoch{number}" for number in range(epochs)]
     for number, name in enumerate(names):

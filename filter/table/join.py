@@ -1,4 +1,4 @@
-"""Brings the numbers of shards into the data's order, after it has proven that every id is there exactly once.
+"""Brings the numbers of shards into the order of the data, and proves that every id is there exactly once.
 
 Polars' streaming engine and DuckDB join the same shards with the same result in one query. They were tried (figures:
 docs/findings/2026-11-28.md, by bench/engines.py), and took 1.3 to 5.4 times as long at 10^7 rows on a busy machine, one
@@ -26,7 +26,7 @@ KEY = "key"  # hashes of the data's ids
 
 
 def key(seed: int) -> pl.Expr:
-    """The hash of an id. Where ids are a dictionary, its codes would be hashed as numbers without the cast."""
+    """The hash of an id. Without the cast, the codes of a dictionary of ids would be hashed as numbers."""
     return pl.col("id").cast(pl.String).hash(seed)
 
 
@@ -49,7 +49,7 @@ class Joiner:
     def add(self, folder: Path, kinds: Kinds, rows: pl.Expr | None = None) -> None:
         """Columns of a folder. UserError where its ids are not exactly the data's.
 
-        `rows` says which of its rows, where it has more than one an example.
+        `rows` selects rows where the folder has more than one for each example.
         """
         counts = count_rows(folder)
         shards = scan(list(counts))
@@ -105,7 +105,7 @@ def picked(frame: pl.LazyFrame, ordered: NDArray[Any], expression: pl.Expr) -> I
 
 
 def refuse(ids: pl.Series, message: str) -> None:
-    """UserError with the number of the wrong ids and the first of them at `{}`, if there is one."""
+    """Raises UserError with the number of wrong ids, and the first of them at `{}`, if there are any."""
     if len(ids):
         ids = ids.unique().sort()
         shown = ", ".join(str(value)[:12] for value in ids.head(3))
@@ -155,6 +155,6 @@ def _equal(one: Path, other: Path) -> bool:
 
 
 def _number(name: str, kind: Any) -> pl.Expr:
-    """A column as numbers; a null becomes a value that no check lets pass."""
+    """A column as numbers; a null becomes a value that every check refuses."""
     whole = np.issubdtype(kind, np.integer)
     return pl.col(name).cast(pl.Int32 if whole else pl.Float64).fill_null(-1 if whole else float("nan"))

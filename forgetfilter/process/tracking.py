@@ -142,7 +142,7 @@ def _connected(place: tuple[str, int]) -> str | None:
 
 
 def run_id(folder: Path, stage: str) -> str:
-    """Of the W&B run of a stage: the same after every restart, another one in a folder that was made anew."""
+    """The id of the W&B run of a stage: the same after every restart, and another one in a new folder."""
     folder = folder.resolve()
     note = folder / "tracking.json"
     if not note.exists():
