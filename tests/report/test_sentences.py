@@ -15,7 +15,7 @@ from forgetfilter.files import write_json
 from forgetfilter.report import charts
 from forgetfilter.report.card import make_card
 from forgetfilter.report.page import script_json
-from forgetfilter.report.sentences import captions, headline, number, visible
+from forgetfilter.report.sentences import captions, evidence, headline, number, visible
 from forgetfilter.report.stage import settings
 from forgetfilter.report.terminal import filter_table
 
@@ -65,6 +65,18 @@ def test_the_map_says_how_many_of_each_decision_it_draws(monkeypatch: pytest.Mon
     card = {"signal": "loss_rise", "threshold": None, "config": {"seed": 5}}
     told = "10 of 90 rows are drawn: 7 of the 27 dropped and 3 of the 63 kept ones, each a random sample (seed 5)."
     assert told in captions(card, toy_decisions(90, False))["map"]
+
+
+def test_a_verdict_names_its_figures_and_what_could_not_be_scored() -> None:
+    # A model that fell silent on 3 of 20 prompts looks no safer for it; 2 of 20 are not told.
+    def told(missing: int) -> str:
+        refit = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 20 - missing, "missing": missing}
+        one = {"suite": "toxicity", "metric": "toxicity_mean", "outcome": "good", "words": "as the released model"}
+        return evidence(one, {"refit": refit, "base": {"value": 0.2, "low": None, "high": None}})
+
+    figures = "toxicity mean: 0.100 [0.050, 0.200] after the filter, 0.200 of the released model"
+    assert told(2) == f"{figures} (lower is better)"
+    assert told(3) == f"{figures} (lower is better; 3 of 20 could not be scored)"
 
 
 def test_words_for_numbers_and_names() -> None:
