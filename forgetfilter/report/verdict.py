@@ -94,22 +94,31 @@ def difference(metric: str, models: Models, one: str, other: str) -> Difference 
         return None
     paired = a.get("against", {}).get(other) or {}
     low, high = paired.get("low"), paired.get("high")
+    if way == "zero":
+        return _nearer_zero(a, b, low, high)
     if low is None or high is None:
         low, high = a["low"] - b["high"], a["high"] - b["low"]
-    if way == "zero":
-        return _nearer_zero(a["value"], b["value"], low, high)
     ends = (low, high) if way == "higher" else (-high, -low)
     return Difference((a["value"] - b["value"]) * (1 if way == "higher" else -1), *ends)
 
 
-def _nearer_zero(a: float, b: float, low: float, high: float) -> Difference:
-    """How much nearer to 0 `a` is than `b`, whose difference a - b lies between low and high: no further apart are
-    their distances from 0."""
-    value, far = abs(b) - abs(a), max(abs(low), abs(high))
-    if low <= 0 <= high or value == 0:  # as far from 0 on the one side as on the other: neither is nearer
-        return Difference(value, -far, far)
-    near = min(abs(low), abs(high))
-    return Difference(value, near, far) if value > 0 else Difference(value, -far, -near)
+def _nearer_zero(a: dict[str, Any], b: dict[str, Any], low: float | None, high: float | None) -> Difference:
+    """How much nearer to 0 `a` is than `b`. Where both lie clearly on one side of 0 this is their difference, which is
+    between `low` and `high` where it is known; elsewhere the intervals of their distances from 0 are compared."""
+    value = abs(b["value"]) - abs(a["value"])
+    if low is not None and high is not None:
+        if min(a["low"], b["low"]) > 0:
+            return Difference(value, -high, -low)
+        if max(a["high"], b["high"]) < 0:
+            return Difference(value, low, high)
+    (near_a, far_a), (near_b, far_b) = _distances(a), _distances(b)
+    return Difference(value, near_b - far_a, far_b - near_a)
+
+
+def _distances(measured: dict[str, Any]) -> tuple[float, float]:
+    """The nearest and the farthest from 0 within an interval."""
+    ends = abs(measured["low"]), abs(measured["high"])
+    return (0.0 if measured["low"] <= 0 <= measured["high"] else min(ends)), max(ends)
 
 
 def judged(metric: str, models: Models) -> tuple[Outcome, str]:
@@ -117,7 +126,7 @@ def judged(metric: str, models: Models) -> tuple[Outcome, str]:
     learned = difference(metric, models, "noisy", "base")
     over_all = difference(metric, models, "refit", "noisy")
     over_released = difference(metric, models, "refit", "base")
-    if learned is None or over_all is None or over_released is None or not learned.clear:
+    if learned is None or over_all is None or over_released is None or learned.value * learned.clear <= 0:
         return _without_a_scale(over_all, over_released)
     if learned.clear < 0:
         return _of_a_harm(-learned.value, over_all, over_released)
@@ -130,10 +139,10 @@ def _of_a_harm(harm: float, over_all: Difference, over_released: Difference) -> 
         if over_all.clear > 0:
             return "partly", f"partly solved: {avoided}"
         return "bad", "not solved" + (", and worse than training on everything" if over_all.clear < 0 else "")
-    if over_all.clear <= 0:
-        return "unclear", "cannot be told: no clear difference from the released model nor from training on everything"
     if over_released.clear > 0:
         return "good", f"better than the released model: {avoided}"
+    if over_all.clear <= 0:
+        return "unclear", "cannot be told: no clear difference from the released model nor from training on everything"
     if over_released.low > -harm / 2:
         return "good", f"as the released model: {avoided}"
     return (
@@ -144,10 +153,10 @@ def _of_a_harm(harm: float, over_all: Difference, over_released: Difference) -> 
 
 def _of_a_gain(gain: float, over_all: Difference, over_released: Difference) -> tuple[Outcome, str]:
     kept = f"{_share(over_released.value / gain)} of the gain is kept"
+    if over_released.clear < 0:
+        return "bad", "worse than the released model"
     if over_all.clear < 0:
-        if over_released.clear > 0:
-            return "partly", f"partly kept: {kept}"
-        return "bad", "worse than the released model" if over_released.clear < 0 else "the gain of training is lost"
+        return ("partly", f"partly kept: {kept}") if over_released.clear else ("bad", "the gain of training is lost")
     if over_all.clear > 0:
         return "good", "better than when trained on everything"
     if over_all.low > -gain / 2:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forgetfilter.report.verdict import change, difference, direction, judged, verdicts
 
@@ -69,6 +71,20 @@ def test_a_gain_is_kept_or_not(models: dict[str, Any], outcome: str, words: str)
     assert found[0] == outcome and found[1].startswith(words)
 
 
+_MEASURED = st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5))
+
+
+@given(st.tuples(_MEASURED, _MEASURED, _MEASURED))
+def test_a_verdict_does_not_depend_on_the_direction_of_the_scale(values: Any) -> None:
+    # A metric of which less is better, and the same with its sign turned, of which more is better, have one verdict; so
+    # has every bias score whose sign is turned. No values and intervals are without one.
+    models = dict(zip(("base", "noisy", "refit"), values))
+    plain = {model: {"value": v, "low": v - down, "high": v + up} for model, (v, down, up) in models.items()}
+    turned = {model: {"value": -v, "low": -v - up, "high": -v + down} for model, (v, down, up) in models.items()}
+    assert judged("toxicity_mean", plain) == judged("accuracy", turned)
+    assert judged("s_amb", plain) == judged("s_amb", turned)
+
+
 def test_prompts_in_pairs_decide_where_they_are_known() -> None:
     # The intervals of M* and M0 overlap, the paired difference of 0.1 does not reach 0: it is not solved.
     models = of(0.2, 0.7, 0.3, 0.055)
@@ -78,14 +94,19 @@ def test_prompts_in_pairs_decide_where_they_are_known() -> None:
 
 
 def test_a_bias_score_is_judged_by_its_distance_from_0() -> None:
-    # -0.4 of M1 is as bad as 0.4; a difference that may be 0 is none, however far both are from it.
+    # -0.4 of M1 is as bad as 0.4, and one that changes its side by 0.4 is no nearer to 0. Prompts in pairs decide where
+    # both scores lie on one side.
     assert judged("s_amb", of(0.0, -0.4, 0.05))[0] == "good"
-    assert (
-        judged("s_amb", of(0.0, 0.4, -0.35))[1]
-        == "partly solved: 13% of the harm that training on everything did is avoided"
-    )
+    assert judged("s_amb", of(0.0, 0.4, -0.35)) == ("bad", "not solved")
+    assert judged("s_amb", of(0.2, -0.2, 0.2)) == judged("s_amb", of(0.2, 0.2, 0.2))
     found = difference("s_amb", of(0.0, 0.4, 0.3), "refit", "base")
-    assert found and (found.value, round(found.low, 2), round(found.high, 2)) == (-0.3, -0.4, -0.2)
+    assert found and (found.value, round(found.low, 2), round(found.high, 2)) == (-0.3, -0.35, -0.2)
+    for side in (1, -1):
+        models = of(0.0, side * 0.4, side * 0.35)
+        assert change("s_amb", models) == "no clear difference"
+        low, high = sorted((side * -0.02, side * -0.08))
+        models["refit"]["against"] = {"noisy": {"value": side * -0.05, "low": low, "high": high}}
+        assert change("s_amb", models) == "better"
 
 
 def test_accuracy_speaks_where_the_bias_score_cannot_tell() -> None:
