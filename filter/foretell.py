@@ -1,23 +1,25 @@
-"""What the texts foretell of a signal: a power of its rank, by regressions fitted on a sample, for every row.
+"""What the texts foretell of a signal's rank, by regressions fitted on a sample, for every row.
 
 Fitted to FITTED rows at most, chosen by their ids (hashes, so by chance), the probes as any row: a probe's forecast is
-then as that of any good row. The forecasts are stored beside the other columns of the texts, made by all cores or ranks
-in blocks, and go on where they stopped; they are made again when the ranks that they were fitted to are others.
+then as that of any good row. As many rows of the safe set at most show what was not forgotten. The forecasts are stored
+beside the other columns of the texts, made by all cores or ranks in blocks, and go on where they stopped; they are made
+again when what they were fitted to is another.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forgetfilter.data.records import Record, to_record
-from forgetfilter.files import sha256_value
+from forgetfilter.data.records import Record, read_records, to_record
+from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.storage.run_paths import RunPaths
 
 from .rules.estimate import estimate
 from .signals import Signal
-from .signals.distilled import TAIL, column
+from .signals.distilled import column
 from .table.blocks import at
 from .table.join import KEY
 from .table.table import Table
@@ -47,12 +49,12 @@ def add_foretold(
             said = TOO_FEW if len(rows) < forecast.FEWEST else LOOKS_CLEAN
             table.add_empty(column(base))
             continue
-        about = texts.about(paths.folder / "signals", column(base))
+        about = texts.about(paths.folder / "signals", column(base)) | {"fit": Forecast.VERSION}
+        about["safe"] = sha256_file(paths.safe_data) if paths.safe_data.exists() else None
         about["ranks"] = sha256_value([rows.tolist(), ranks.tolist()])
         if not texts.made(paths.signals("texts") / column(base), about):
-            texts.make(
-                paths, {column(base): about}, nodes, **{column(base): Forecast.fit(_records(paths, rows), ranks)}
-            )
+            fitted = Forecast.fit(_records(paths, rows), ranks, _safe(paths))
+            texts.make(paths, {column(base): about}, nodes, **{column(base): fitted})
         table.add(paths.noisy_data, paths.signals("texts") / column(base), column(base))
         foretold = table.sample[column(base)]
         said = NO_WORDS if foretold.min() == foretold.max() else said
@@ -70,13 +72,17 @@ def _looks_clean(table: Table, base: Signal, probe: NDArray[np.bool_] | None) ->
 
 
 def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(rows, ascending; the ranks of their scores, 0 to 1, to the power of TAIL) to fit to: rows with a score."""
+    """(rows, ascending; the ranks of their scores, 0 to 1) to fit to: rows with a score."""
     sample = table.sample
     known = sample.select("row", KEY, score=base.bind(sample.select(base.needs))).filter(pl.col("score").is_finite())
     chosen = known.bottom_k(FITTED, by=KEY).sort("row") if len(known) > FITTED else known
     rank = (pl.col("score").rank() - 0.5) / pl.len()
-    return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank**TAIL).to_series().to_numpy()
+    return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank).to_series().to_numpy()
 
 
 def _records(paths: RunPaths, rows: NDArray[np.int64]) -> Iterator[Record]:
     yield from map(to_record, at(paths.noisy_data, rows.tolist()))
+
+
+def _safe(paths: RunPaths) -> Iterator[Record]:
+    return islice(read_records(paths.safe_data), FITTED) if paths.safe_data.exists() else iter(())

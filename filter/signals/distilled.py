@@ -2,8 +2,8 @@
 
 One row's rise is noisy; what rows have in common is not. A regression from words to numbers that grow with the rank
 (filter/foretell.py) learns which texts were forgotten most, and each row is foretold by a model that has not seen it.
-The forecast weighs as much as it has proved: with r the correlation of forecasts and numbers, own percentile +
-min(1, max(0, 2 r)) * percentile of the forecast. No labels.
+The forecast weighs as much as it has proved: with r the correlation of forecasts and numbers and w = min(1, max(0,
+2 r)), it is (1 - (1 - OWN) w) * own percentile + w * percentile of the forecast. No labels.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from .base import Signal
 from .ecdf import percentile
 
 TAIL = 3.0  # power of the ranks, 0 to 1, that is foretold: what is forgotten most counts, the rest hardly
+OWN = 0.25  # weight of a row's own rank beside a forecast that has proved itself
 TRUST = 2.0  # weight of the forecast for each unit of the correlation, up to 1
 
 
@@ -27,13 +28,13 @@ def distilled(name: str, base: Signal, doc: str) -> Signal:
     def fit(sample: pl.DataFrame) -> pl.Expr:
         own, foretold = percentile(base.bind(sample), sample), pl.col(column(base))
         weight = _weight(sample.select(own=own, foretold=foretold).drop_nulls().drop_nans())
-        return own + weight * percentile(foretold, sample).fill_null(0.5)
+        return (1 - (1 - OWN) * weight) * own + weight * percentile(foretold, sample).fill_null(0.5)
 
     return Signal(
         name=name,
         needs=(*base.needs, column(base)),
         fit=fit,
-        unit="percentile, 0 to 2",
+        unit="percentile, 0 to 1.25",
         doc=doc,
         axis=f"{doc} (percentile)",
         stored=base.stored,

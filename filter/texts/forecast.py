@@ -1,12 +1,10 @@
-"""What a row's text lets one expect of a number: ridge regressions on hashed words, each row by one that never saw it.
+"""What a row's words let one expect of its forgetting, by a model that has not seen the row.
 
-Rows are dealt to FOLDS folds by their rarest words, so that rows that are nearly alike are in one fold (the smallest
-hash of the words that few rows have; two rows share it as often as they share such words: minwise hashing, Broder
-1997). A row's forecast is that of the model of its fold, which was fitted to the rows of the others. So the forecast of
-a trusted row is as that of any good row, and what was calibrated on trusted rows holds.
+Rows are dealt to folds by their rarest words, so that rows that are nearly alike are in one fold (the smallest hash of
+the words that few rows have; two rows share it as often as they share such words: minwise hashing, Broder 1997).
 
-TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1. The model minimises
-|Xw - y|^2 + PENALTY |w|^2 over the centred numbers y, by LSQR (Paige and Saunders, 1982).
+TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1, n with the safe set's
+rows. filter/texts/crossfit.py has the regressions.
 """
 
 from collections.abc import Iterator
@@ -15,15 +13,14 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
-from scipy.sparse.linalg import lsqr
+from scipy.sparse import csr_array, hstack, vstack
 
 from forgetfilter.data.records import Record
 from forgetfilter.files import atomic_path
 
+from .crossfit import FOLDS, TRUSTED, crossfit, foretold
 from .words import BUCKETS, counts, in_pieces
 
-FOLDS, PENALTY, STEPS = 10, 3.0, 30
 FEWEST = 100  # rows to fit to: of fewer nothing general can be learned
 RARE = 0.01  # share of the rows that a word may be in, for the folds
 PIECE = 2_000  # records whose words are counted together
@@ -34,31 +31,37 @@ Numbers = NDArray[np.float32]
 class Forecast:
     """Deterministic; records pass through it in pieces of any size."""
 
-    def __init__(self, idf: Numbers, rare: NDArray[np.bool_], weights: Numbers, mean: float):
+    VERSION = 2  # of what is foretold: forecasts of another one are made again
+
+    def __init__(self, idf: Numbers, rare: NDArray[np.bool_], weights: Numbers, base: Numbers):
         self.idf = idf
         """[BUCKETS] inverse document frequencies."""
         self.rare = rare
         """[BUCKETS] whether few rows have a bucket's words."""
         self.weights = weights
         """[FOLDS, BUCKETS]: of the model that did not see a fold."""
-        self.mean = mean
-        """Of the numbers that it was fitted to."""
+        self.base = base
+        """[FOLDS] what is foretold of a text without words."""
 
     @classmethod
-    def fit(cls, records: Iterator[Record], numbers: NDArray[np.float64]) -> Self:
-        """To one number a record."""
-        given = vstack(list(in_pieces(records, PIECE)), format="csr")
-        rows = np.bincount(given.indices, minlength=BUCKETS)
-        idf = (1 + np.log((1 + len(numbers)) / (1 + rows))).astype(np.float32)
-        mean = float(numbers.mean())
-        found = cls(idf, rows <= max(2, RARE * len(numbers)), np.zeros((FOLDS, BUCKETS), np.float32), mean)
-        fold, known = found.folds(given), np.flatnonzero(rows)
-        weighted = found._weighted(given)[:, known]
-        for number in range(FOLDS):
-            seen = np.flatnonzero(fold != number)
-            if len(seen):
-                solved = lsqr(weighted[seen], numbers[seen] - mean, damp=PENALTY**0.5, iter_lim=STEPS)
-                found.weights[number, known] = solved[0]
+    def fit(
+        cls,
+        records: Iterator[Record],
+        ranks: NDArray[np.float64],
+        safe: Iterator[Record] = iter(()),  # noqa: B008
+    ) -> Self:
+        """To one rank a record, 0 to 1, and records of the safe set."""
+        given = vstack([_empty(), *in_pieces(records, PIECE)], format="csr")
+        trusted = vstack([_empty(), *in_pieces(safe, PIECE)], format="csr")
+        both, count = vstack([given, trusted], format="csr"), given.shape[0] + trusted.shape[0]
+        rows = np.bincount(both.indices, minlength=BUCKETS)
+        idf = (1 + np.log((1 + count) / (1 + rows))).astype(np.float32)
+        found = cls(idf, rows <= max(2, RARE * count), *_none())
+        fold = np.concatenate([found.folds(given), np.full(trusted.shape[0], TRUSTED)])
+        known = np.flatnonzero(rows)
+        features = hstack([found._weighted(both)[:, known], np.ones((count, 1), np.float32)], format="csr")
+        solved = crossfit(features, fold, np.append(ranks, np.zeros(trusted.shape[0])))
+        found.weights[:, known], found.base = solved[:, :-1], solved[:, -1]
         return found
 
     def folds(self, given: csr_array) -> NDArray[np.int64]:
@@ -78,14 +81,12 @@ class Forecast:
 
     def of(self, records: list[Record]) -> Numbers:
         """[n] the forecasts."""
-        found = []
+        found = [np.empty(0, np.float32)]
         for start in range(0, len(records), PIECE):
             given = counts(records[start : start + PIECE])
-            weighted = self._weighted(given)
-            row = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
-            weight = self.weights[self.folds(given)[row], weighted.indices]
-            found.append(np.bincount(row, weighted.data * weight, minlength=given.shape[0]) + self.mean)
-        return np.concatenate(found).astype(np.float32) if found else np.empty(0, np.float32)
+            fold = self.folds(given)
+            found.append((foretold(self._weighted(given), fold, self.weights) + self.base[fold]).astype(np.float32))
+        return np.concatenate(found)
 
     def _weighted(self, given: csr_array) -> csr_array:
         data = (1 + np.log(given.data)) * self.idf[given.indices]
@@ -96,12 +97,21 @@ class Forecast:
 
     def save(self, path: Path) -> None:
         known = np.flatnonzero(self.weights.any(axis=0))
+        weights = self.weights[:, known]
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, idf=self.idf, rare=self.rare, known=known, weights=self.weights[:, known], mean=self.mean)
+            np.savez(handle, idf=self.idf, rare=self.rare, known=known, weights=weights, base=self.base)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         with np.load(path) as found:
-            weights = np.zeros((FOLDS, BUCKETS), np.float32)
+            weights, _ = _none()
             weights[:, found["known"]] = found["weights"]
-            return cls(found["idf"], found["rare"], weights, float(found["mean"]))
+            return cls(found["idf"], found["rare"], weights, found["base"])
+
+
+def _none() -> tuple[Numbers, Numbers]:
+    return np.zeros((FOLDS, BUCKETS), np.float32), np.zeros(FOLDS, np.float32)
+
+
+def _empty() -> csr_array:
+    return csr_array((0, BUCKETS), dtype=np.float32)
