@@ -12,6 +12,7 @@ unsafe rows its mean error and how often its interval holds the true one, as sha
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -115,6 +116,7 @@ def write(run: Run, probes: list[Record], rows: list[Record], folder: Path) -> N
     new = list(make_records((record.messages, record.source, record.label) for record in both))
     write_records(folder / "data" / "noisy.jsonl", new)
     write_records(folder / "data" / "probes.jsonl", new[len(rows) :])
+    shutil.copy(run.safe_data, folder / "data")
     names = pl.DataFrame({"id": [record.id for record in both], "new": [record.id for record in new]})
     for state in ("before", "after"):
         given = scan_shards(run.signals(state)).collect()

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def conformal(folder: Path, signal: str = "excess_rise") -> dict[str, float]:
     """The same by a signal and a rule for data with probes, each row's p-value among the decisions."""
     probes = folder / "data" / "probes.jsonl"
     pl.scan_parquet(folder / "data" / "noisy.parquet").select("id").head(PROBES).collect().write_ndjson(probes)
-    return decided(folder, signal, "conformal", {"max_false_drop": 0.1, "fdr": None}, probes)
+    return decided(folder, signal, "conformal", {"max_false_drop": 0.1, "fdr": None, "confidence": 0.975}, probes)
 
 
 def pooled(folder: Path) -> dict[str, float]:
@@ -287,15 +288,18 @@ def clusters(folder: Path) -> dict[str, float]:
 
 
 def foretold(folder: Path) -> dict[str, float]:
-    """What the texts foretell of pooled_excess, as distilled_excess makes it at its first use, after `clusters`."""
+    """What the texts foretell of pooled_excess, as distilled_excess makes it at its first use, after `clusters`; with a
+    safe set of as many rows as are fitted to at most, the first of the noisy ones."""
     from forgetfilter.filter import signals
-    from forgetfilter.filter.foretell import add_foretold
+    from forgetfilter.filter.foretell import FITTED, add_foretold
     from forgetfilter.filter.probes import read_probes
     from forgetfilter.filter.table.table import joined
 
     run, base = run_of(folder), signals.get("pooled_excess")
     shutil.rmtree(run.signals("texts") / "foretold_pooled_excess", ignore_errors=True)
     pl.scan_parquet(folder / "data" / "noisy.parquet").select("id").head(PROBES).collect().write_ndjson(run.probes)
+    with open(run.noisy_data, "rb") as rows, open(run.safe_data, "wb") as safe:
+        safe.writelines(islice(rows, FITTED))
     with joined(run.noisy_data, folder / "signals", base.needs) as table:
         read_probes(run.probes, table)
         start = time.perf_counter()

@@ -240,10 +240,10 @@ def test_a_fitted_signal_reads_its_sample() -> None:
 
 
 def test_forecasts_weigh_as_much_as_they_have_proved() -> None:
-    # in full where they go with the ranks, not at all where they go against them
+    # where they go with the ranks four times as much as the row's own rank, not at all where they go against them
     signal = signals.get("distilled_rise")
     for foretold, weight in (([0.1, 0.5, 0.9, 0.3], 1.0), ([0.9, 0.5, 0.1, 0.7], 0.0)):
         sample = SAMPLE.with_columns(foretold_loss_rise=pl.Series(foretold))
         found = sample.select(signal.bind(sample.select(signal.needs))).to_series().to_list()
         own = [0.125, 0.625, 0.875, 0.375]
-        assert found == [pytest.approx(rank * (1 + weight)) for rank in own]
+        assert found == [pytest.approx(rank * (0.25 * weight + 1)) for rank in own]
