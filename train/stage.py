@@ -78,7 +78,7 @@ class Finetuning(Task):
         self.paths.require("mix", *AFTER[self.name])
         own = (*NAMES, "checkpoint_steps")  # the stages' own schedules, and what changes no outcome
         options = {key: value for key, value in asdict(self.options).items() if key not in own}
-        options["packing"] = self.packing  # data.packing under the name that it had: run folders of before stay done
+        options["packing"] = self.packing  # data.packing under its old name, so that older run folders stay done
         schedule = {key: value for key, value in asdict(self.schedule).items() if key not in ("data", "trusted_epochs")}
         parts = [
             self.seed,

@@ -124,9 +124,9 @@ def _normal(x: Array, mean: Array | float, deviation: Array | float) -> Array:
 
 
 def has_valley(points: Array) -> bool:
-    """Whether sorted points [n] have a gap between two heaps, seen with any number of BINS.
+    """Whether sorted points [n] have a gap between two groups, with any number of BINS.
 
-    With one heap no bin is expected to hold less than bins on both sides of it, whatever the shape.
+    With one group no bin is expected to hold less than bins on both sides of it, whatever the shape.
     """
     low, high = np.quantile(points, [0.005, 0.995])
     for bins in BINS:
@@ -140,7 +140,7 @@ def has_valley(points: Array) -> bool:
 
 
 def crossing(groups: Groups) -> float:
-    """The score between the means from which on the upper group is the likelier one."""
+    """The score between the means above which the upper group is the likelier one."""
     grid = np.linspace(groups.mean[0], groups.mean[1], 2001)
     density = groups.weight * _normal(grid[:, None], groups.mean, groups.deviation)
     return groups.score_at(float(grid[np.argmax(density[:, 1] > density[:, 0])]))

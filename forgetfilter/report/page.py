@@ -75,7 +75,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
 
 def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.Figure]:
     """The charts by the name of their place in the page."""
-    threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary of before 2026-11-28 has no axis
+    threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary older than 2026-11-28 has no axis
     figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
     figures["by-source"] = charts.distribution(decisions, "source", axis, threshold)
     if decisions["label"].count():
