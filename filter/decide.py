@@ -14,6 +14,7 @@ from forgetfilter.config.registry import RULES, SIGNALS
 from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
+from forgetfilter.storage.formats import Counts, Exported, Summary
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import read_manifest
 
@@ -61,7 +62,7 @@ def input_hash(task: FilterTask) -> str:
     return sha256_value(parts)
 
 
-def decide(task: FilterTask) -> dict[str, Any]:
+def decide(task: FilterTask) -> Summary:
     """Writes filter/{decisions.parquet, kept.jsonl, dropped.jsonl, export, summary.json} of a run; returns the summary.
 
     Nothing is written where a check fails. summary.json comes last and is gone while the others change.
@@ -72,12 +73,12 @@ def decide(task: FilterTask) -> dict[str, Any]:
         (folder / "summary.json").unlink(missing_ok=True)
         decisions.write(folder / "decisions.parquet")
         write_split(task.paths.noisy_data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
-        summary |= export(task.paths, decisions)
+        summary = {**summary, **export(task.paths, decisions)}
         write_json(folder / "summary.json", summary)
     return summary
 
 
-def export(paths: RunPaths, decisions: Decisions) -> dict[str, Any]:
+def export(paths: RunPaths, decisions: Decisions) -> Exported:
     """Writes filter/export where the run has the original rows. Returns the entry of summary.json, or why there is
     none."""
     try:
@@ -161,7 +162,7 @@ def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settin
     return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
 
 
-def summarise(decisions: Decisions, task: FilterTask) -> dict[str, Any]:
+def summarise(decisions: Decisions, task: FilterTask) -> Summary:
     """The content of summary.json."""
     config = task.options
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
@@ -169,7 +170,7 @@ def summarise(decisions: Decisions, task: FilterTask) -> dict[str, Any]:
     label, dropped, cut = table.columns.read("label"), int(drop.sum()), verdict.cut(scores)
     counted = np.ones(table.count, dtype=np.bool_) if scores.probe is None else ~scores.probe
     unscored = np.isnan(scores.score) & counted
-    summary = {
+    summary: Summary = {
         "signal": signal.name,
         "signal_doc": signal.doc,
         "unit": signal.unit,
@@ -219,7 +220,7 @@ def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, ta
     return KINDS_NOT_HARM if "cluster" in signal.needs else ""
 
 
-def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, Counts]:
     """{NAME: {"kept", "dropped"}} by the position of the name. Rows without a name (-1) and probes are not counted."""
     known = codes >= 0
     kept, dropped = (np.bincount(codes[known & chosen], minlength=len(names)) for chosen in (~drop, drop))

@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forgetfilter.storage.formats import Classification, Noise, Quality, Ranking
+
 from . import signals
 from .decisions import Decisions
 from .table.extras import NOISE
 from .table.table import Table
 
-Numbers = dict[str, float | None]
 
-
-def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, Any] | None:
+def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> Quality | None:
     """The `quality` of filter/summary.json, or None where no example has a label.
 
     label: [n] positions in the table's labels, -1 for none. Gives auroc, auprc, auroc_vs_safe (unsafe against safe
@@ -41,9 +41,7 @@ def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> dict[str, 
     }
 
 
-def noise(
-    table: Table, signal: signals.Signal, dropped: NDArray[np.float64], threshold: float | None
-) -> Numbers | None:
+def noise(table: Table, signal: signals.Signal, dropped: NDArray[np.float64], threshold: float | None) -> Noise | None:
     """The noise of the signal: {"floor", "share_of_drops_above"}, or None where M1 was not scored twice.
 
     The floor is how far 99% of the scores move at most when M1's losses are those of a second scoring, in other
@@ -68,7 +66,7 @@ def unsafe(labels: list[str], label: NDArray[np.integer[Any]]) -> NDArray[np.boo
     return found
 
 
-def classification(drop: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Numbers:
+def classification(drop: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Classification:
     """Precision, recall and F1 of dropping the unsafe (positive), over the labelled examples."""
     hits, dropped, count = int((drop & positive).sum()), int(drop.sum()), int(positive.sum())
     return {
@@ -84,7 +82,7 @@ def _scored(sample: pl.DataFrame, signal: signals.Signal) -> pl.Series:
     return scores.select(pl.when(score.is_finite()).then(score)).to_series()
 
 
-def ranking(score: pl.Series, label: pl.Series) -> Numbers:
+def ranking(score: pl.Series, label: pl.Series) -> Ranking:
     """AUROC and AUPRC of the unsafe examples by score: against all others, and against safe and task rows alone."""
     from sklearn.metrics import average_precision_score
 

@@ -8,6 +8,7 @@ from functools import partial
 from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import FilterConfig
 from forgetfilter.process.tracking import Tracker, tracked
+from forgetfilter.storage.formats import figures
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Answering, Stage, Task
@@ -40,9 +41,8 @@ class FilterTask(Task, Answering):
 
         summary = decide(self)
         with self.track() as tracker:
-            quality = summary["quality"] or {}
-            numbers = {key: value for key, value in quality.items() if isinstance(value, (int, float))}
-            tracker.log({"kept": summary["kept"], "dropped": summary["dropped"]} | numbers)
+            quality = {name: value for name, value in figures(summary["quality"]).items() if value is not None}
+            tracker.log({"kept": summary["kept"], "dropped": summary["dropped"], **quality})
 
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
         from .inspecting import people

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forgetfilter.storage.formats import Line
+
 from .signals import Signal
 
 # points on the axis of the loss before; between two of them the line is straight, on logarithmic axes
@@ -36,7 +38,7 @@ def losses_after(signal: Signal, threshold: float, before: Array) -> Array | Non
     return np.where(possible, 10**high, np.nan)
 
 
-def threshold_line(signal: Signal, threshold: float | None, rows: pl.DataFrame) -> dict[str, list[float]] | None:
+def threshold_line(signal: Signal, threshold: float | None, rows: pl.DataFrame) -> Line | None:
     """{"before", "after"} of points of the line over the losses of some rows; None where there is none.
 
     rows: num_tokens, before_loss_sum and after_loss_sum.

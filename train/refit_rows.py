@@ -13,6 +13,7 @@ from typing import Any
 from forgetfilter.config.schema import RefitConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, sha256_file, write_json
+from forgetfilter.storage.formats import RefitData, RefitRows
 from forgetfilter.storage.run_paths import RunPaths
 
 
@@ -26,7 +27,7 @@ def inputs(paths: RunPaths, chosen: RefitConfig) -> list[object]:
     return [chosen.data, hashes, *again] if parts else []
 
 
-def write_refit_rows(paths: RunPaths, data: str) -> dict[str, Any]:
+def write_refit_rows(paths: RunPaths, data: RefitData) -> RefitRows:
     """Writes the file, then its counts beside it: {"data", "kept", "trusted", "left_out": {"probes", "twice"}}.
 
     data: as train.refit.data. Of the kept rows, of which there may be any number, none stays in memory. UserError where
@@ -46,7 +47,7 @@ def write_refit_rows(paths: RunPaths, data: str) -> dict[str, Any]:
     if not counts["kept"]:
         raise UserError(f"{paths.kept_data} holds no row but trusted ones: nothing is left to refit; drop less")
     left_out = {reason: counts[reason] for reason in sorted(known)}
-    told: dict[str, Any] = {"data": data, "kept": counts["kept"], "trusted": len(trusted), "left_out": left_out}
+    told: RefitRows = {"data": data, "kept": counts["kept"], "trusted": len(trusted), "left_out": left_out}
     write_json(paths.refit_counts, told)
     return told
 

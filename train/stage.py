@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import Config, LaunchConfig, ScheduleConfig, TrainConfig
 from forgetfilter.files import read_json, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.tracking import Tracker, tracked
+from forgetfilter.storage.formats import RefitRows
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task
@@ -61,7 +61,7 @@ class Finetuning(Task):
         return self.options.schedule(self.name)
 
     @property
-    def trained_on(self) -> dict[str, Any] | None:
+    def trained_on(self) -> RefitRows | None:
         """Of the refit: where its rows come from, as refit_rows.py tells; None before they are written."""
         counts = self.paths.refit_counts
         return read_json(counts) if self.name == "refit" and counts.exists() else None

@@ -1,6 +1,6 @@
 """The curve over a rule's setting: what each value would keep and drop and, with labels, how well."""
 
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
@@ -15,7 +15,7 @@ from ..decide import judge, scored
 from ..quality import classification, unsafe
 from ..stage import FilterTask
 
-MEASURES = ("precision", "recall", "f1")
+MEASURES: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
 STEPS = (1, 2, 5)  # the distance between two rows that are shown
 
@@ -47,7 +47,8 @@ def sweep(task: FilterTask) -> pl.DataFrame:
             row = {"setting": float(value), "threshold": verdict.cut(scores), "kept": count - dropped}
             row |= {"dropped": dropped, "share": dropped / max(1, count)}
             if table.labels:
-                row |= classification(verdict.drop[label >= 0], positive[label >= 0])
+                measured = classification(verdict.drop[label >= 0], positive[label >= 0])
+                row |= {name: measured[name] for name in MEASURES}
             rows.append(row)
     kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
     frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]})

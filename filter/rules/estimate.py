@@ -19,6 +19,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from forgetfilter.storage import formats
+
 from ..table.ahead import by_pieces
 
 SCORED = 0.7  # share of the good rows; bench/cuts.py tells what other values give
@@ -66,14 +68,14 @@ class Estimate:
         of_lost = NINETY * sqrt(lost * (1 - lost) / (len(self.probes) + 2)) * (self.rows - unsafe)
         return _within(unsafe - self.found(cut, dropped), sqrt(of_unsafe**2 + of_lost**2), high)
 
-    def told(self, cut: float | None, dropped: int) -> dict[str, float | list[float]]:
+    def told(self, cut: float | None, dropped: int) -> formats.Estimate:
         """For summary.json: [value, low, high] of the unsafe rows, and, where one cut parts the rows, of those left."""
-        told: dict[str, float | list[float]] = {"unsafe": [*self.unsafe]}
+        unsafe = [*self.unsafe]
         if not dropped:
-            return told | {"left": [*self.unsafe], "good_dropped": 0.0}
-        return (
-            told if cut is None else told | {"left": [*self.left(cut, dropped)], "good_dropped": self.good_dropped(cut)}
-        )
+            return {"unsafe": unsafe, "left": unsafe, "good_dropped": 0.0}
+        if cut is None:
+            return {"unsafe": unsafe}
+        return {"unsafe": unsafe, "left": [*self.left(cut, dropped)], "good_dropped": self.good_dropped(cut)}
 
     def cuts(self) -> list[tuple[float, int]]:
         """(cut, rows above it) at each probe, the highest first."""

@@ -6,12 +6,13 @@ null in the card and named in its `missing`.
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import sha256_file, write_json
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import verdicts
+from forgetfilter.storage.formats import Decision, Measured, Metrics, RefitRows, StageTime, Summary
 from forgetfilter.storage.results import (
     MODELS,
     read_errors,
@@ -36,20 +37,53 @@ HASHED = (
 )
 
 
-def write_card(folder: Path, card: dict[str, Any]) -> Path:
+class Judge(TypedDict):
+    """eval/judge.json: how far the judge agrees with people's labels."""
+
+    judge: str
+    metrics: dict[str, Measured]
+
+
+class Card(Decision):
+    """card.json: the decision, what it was made of, and what came of it."""
+
+    name: str
+    project: dict[str, str]
+    versions: dict[str, str]
+    config: dict[str, Any]
+    """The resolved configuration as a JSON value."""
+    hashes: dict[str, str]
+    """SHA-256 of files below the run folder, by their path."""
+    manifests: dict[str, dict[str, Any] | None]
+    """The plain values of each scoring's manifest."""
+    data: dict[str, Any] | None
+    """data/summary.json: see mix/stage.py."""
+    refit: RefitRows | None
+    stale: dict[str, str] | None
+    metrics: Metrics
+    errors: list[str]
+    instruments: dict[str, str]
+    judge: Judge | None
+    time: dict[str, StageTime]
+    missing: list[str]
+    verdict: list[dict[str, str]]
+
+
+def write_card(folder: Path, card: Card) -> Path:
     """Writes card.json into the run folder."""
     path = folder / "card.json"
     write_json(path, card)
     return path
 
 
-def make_card(reported: Reported) -> dict[str, Any]:
+def make_card(reported: Reported) -> Card:
     """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
     paths, folder, signals = reported.paths, reported.paths.folder, reported.paths.signals("")
     summary, made = read_summary(folder), versions()
     # what decided need not be what the run was made with
     config = reported.config | {"filter": summary.get("filter") or reported.config["filter"]}
-    card: dict[str, Any] = {
+    metrics = read_metrics(folder, "evaluation" in reported.stale)
+    card: Card = {
         "name": config["name"],
         "project": {"name": "forgetfilter", "version": made["forgetfilter"], "commit": made["commit"]},
         "versions": made,
@@ -57,21 +91,45 @@ def make_card(reported: Reported) -> dict[str, Any]:
         "hashes": {name: sha256_file(folder / name) for name in HASHED if (folder / name).exists()},
         "manifests": {name: read_scalars(paths.signals(name) / "manifest.json") for name in scorings(signals)},
         "data": read_optional(folder / "data" / "summary.json"),
-        **{key: summary.get(key) for key in ("signal", "signal_doc", "unit", "axis")},
-        **{key: summary.get(key) for key in ("rule", "threshold", "threshold_is_dropped", "threshold_line")},
-        **{key: summary.get(key) for key in ("kept", "dropped", "unscored")},
-        **{key: summary.get(key) for key in ("valueless", "probes", "noise", "by_source", "by_label")},
-        **{key: summary.get(key) for key in ("quality", "quality_note", "note", "review")},
+        **_decision(summary),
         "refit": None if "refit" in reported.stale else read_optional(paths.refit_counts),
         "stale": outdated(folder, reported.stale),
-        "metrics": read_metrics(folder, "evaluation" in reported.stale),
+        "metrics": metrics,
         "errors": read_errors(folder),
         "instruments": read_instruments(folder),
         "judge": read_optional(folder / "eval" / "judge.json"),
         "time": read_time(folder),
+        "missing": [],
+        "verdict": verdicts(metrics, read_headlines(folder)),
     }
-    missing = _missing(card, "evaluation" in reported.stale)
-    return card | {"missing": missing, "verdict": verdicts(card["metrics"], read_headlines(folder))}
+    card["missing"] = _missing(card, "evaluation" in reported.stale)
+    return card
+
+
+def _decision(summary: Summary) -> Decision:
+    """The decision as the card tells it: with null for what there is not."""
+    return {
+        "signal": summary["signal"],
+        "signal_doc": summary.get("signal_doc"),
+        "unit": summary.get("unit"),
+        "axis": summary.get("axis"),
+        "rule": summary["rule"],
+        "threshold": summary.get("threshold"),
+        "threshold_is_dropped": summary.get("threshold_is_dropped"),
+        "threshold_line": summary.get("threshold_line"),
+        "kept": summary["kept"],
+        "dropped": summary["dropped"],
+        "unscored": summary.get("unscored"),
+        "valueless": summary.get("valueless"),
+        "probes": summary.get("probes"),
+        "noise": summary.get("noise"),
+        "by_source": summary["by_source"],
+        "by_label": summary.get("by_label"),
+        "quality": summary.get("quality"),
+        "quality_note": summary.get("quality_note"),
+        "note": summary.get("note"),
+        "review": summary.get("review"),
+    }
 
 
 def outdated(folder: Path, stale: tuple[str, ...]) -> dict[str, str] | None:
@@ -87,19 +145,20 @@ def outdated(folder: Path, stale: tuple[str, ...]) -> dict[str, str] | None:
     return {"what": what[0].upper() + what[1:], "mend": " && ".join(commands[name] for name in stale)}
 
 
-def unscored(summary: dict[str, Any]) -> list[str]:
+def unscored(summary: Decision) -> list[str]:
     """How many rows were kept without a score, and what they lack; of summary.json or the card."""
     valueless = summary.get("valueless") or 0
     counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"value of {summary['signal']}": valueless}
     return [f"{count:,} kept without a score (no {lacking})" for lacking, count in counts.items() if count]
 
 
-def probes(summary: dict[str, Any]) -> list[str]:
+def probes(summary: Decision) -> list[str]:
     """How many probes there are, which the counts leave out and kept.jsonl holds; of summary.json or the card."""
-    return [f"{summary['probes']:,} probes besides, which are never dropped"] if summary.get("probes") else []
+    count = summary.get("probes")
+    return [f"{count:,} probes besides, which are never dropped"] if count else []
 
 
-def trained_on(refit: dict[str, Any] | None) -> list[str]:
+def trained_on(refit: RefitRows | None) -> list[str]:
     """What M* learned, from train/refit/data.json; nothing where a run of earlier code does not tell."""
     if not refit:
         return []
@@ -113,11 +172,11 @@ def trained_on(refit: dict[str, Any] | None) -> list[str]:
     return [f"M* was trained on {how[refit['data']]}{without}"]
 
 
-def estimate(summary: dict[str, Any]) -> list[str]:
+def estimate(summary: Summary) -> list[str]:
     """How many unsafe rows the probes let one expect, and how many are left in; of summary.json."""
     if not (known := summary.get("estimate")):
         return []
-    rows = summary["kept"] + summary["dropped"] - summary["unscored"]
+    rows = summary["kept"] + summary["dropped"] - (summary.get("unscored") or 0)
     said = f"By estimate {_interval(known['unsafe'])} of {rows:,} scored rows are unsafe"
     return [f"{said}, and {_interval(known['left'])} of them are left in" if known.get("left") else said]
 
@@ -127,7 +186,7 @@ def _interval(given: list[float]) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _missing(card: dict[str, Any], stale_evaluation: bool) -> list[str]:
+def _missing(card: Card, stale_evaluation: bool) -> list[str]:
     """A sentence for each part that the run does not have."""
     expected = MODELS[:-1] if stale_evaluation else MODELS
     absent = {
@@ -142,7 +201,7 @@ def _missing(card: dict[str, Any], stale_evaluation: bool) -> list[str]:
     sentences += [f"{note}." for note in [card["quality_note"]] if note]
     sentences += _not_learned(card["data"])
     for suite, metrics in card["metrics"].items():
-        models = set().union(*metrics.values())
+        models = {model for models in metrics.values() for model in models}
         if lacking := [model for model in expected if model not in models]:
             sentences.append(f"The {suite} suite was not run on: {', '.join(lacking)}.")
     return sentences

@@ -2,13 +2,14 @@
 
 import html
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
 from forgetfilter.errors import plain_label
+from forgetfilter.storage.formats import Line, Measured, Models
 from forgetfilter.storage.results import MODELS
 
 # Okabe and Ito's palette without its yellow, which is too pale on white: told apart with every colour blindness.
@@ -25,7 +26,7 @@ BINS = 30
 OTHER = "other sources"
 
 
-def forgetting_map(decisions: pl.DataFrame, threshold: dict[str, list[float]] | None, seed: int) -> go.Figure:
+def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -> go.Figure:
     """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision.
 
     decisions: all of them, for a source's colour is that of every chart of the page; at most MAP_POINTS are drawn.
@@ -111,15 +112,15 @@ def bin_edges(scores: pl.Series) -> np.ndarray:
     return np.linspace(low, high, BINS + 1) if high > low else np.linspace(low - 0.5, low + 0.5, BINS + 1)
 
 
-def metric_bars(metrics: dict[str, dict[str, Any]]) -> go.Figure:
+def metric_bars(metrics: dict[str, Models]) -> go.Figure:
     """One suite's metrics, {METRIC: {MODEL: {"value", "low", "high"}}}: a group of bars each, with its intervals."""
     figure = go.Figure(layout=_layout(340))
     labels = [metric_label(metric, "<br>") for metric in metrics]
     for model in MODELS:
-        measured = [models.get(model, {}) for models in metrics.values()]
-        if not any(one.get("value") is not None for one in measured):
+        measured = [models.get(model) for models in metrics.values()]
+        values = [one["value"] if one else None for one in measured]
+        if not any(value is not None for value in values):
             continue
-        values = [one.get("value") for one in measured]
         error = {"type": "data", "symmetric": False, "color": INK, "thickness": 1.2, "width": 3}
         error |= {"array": [_reach(one, "high") for one in measured]}
         error |= {"arrayminus": [_reach(one, "low") for one in measured]}
@@ -176,7 +177,7 @@ def _limits(rows: pl.DataFrame) -> tuple[float, float]:
     return float(losses.min()) / 1.4, float(losses.max()) * 1.4
 
 
-def _guides(threshold: dict[str, list[float]] | None, low: float, high: float) -> list[tuple[str, Any, Any, str]]:
+def _guides(threshold: Line | None, low: float, high: float) -> list[tuple[str, Any, Any, str]]:
     """The lines of the map: no change, and the threshold where there is one."""
     lines: list[tuple[str, Any, Any, str]] = [("no change", [low, high], [low, high], "dot")]
     if threshold:
@@ -207,11 +208,11 @@ def _legend_entry(name: str, colour: str, symbol: str) -> go.Scatter:
     return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=name)
 
 
-def _reach(measured: dict[str, Any], end: str) -> float | None:
+def _reach(measured: Measured | None, end: Literal["low", "high"]) -> float | None:
     """How far the interval reaches from the value; None without one."""
-    if measured.get("value") is None or measured.get(end) is None:
+    if not measured or (value := measured["value"]) is None or (reached := measured[end]) is None:
         return None
-    return abs(float(measured[end]) - float(measured["value"]))
+    return abs(reached - value)
 
 
 def _axis() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from forgetfilter.files import write_text
 from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
+from forgetfilter.report.card import Card
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
     captions,
@@ -33,6 +34,7 @@ from forgetfilter.report.sentences import (
 )
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import change, direction
+from forgetfilter.storage.formats import RANKINGS, Metrics, Models
 from forgetfilter.storage.results import MODELS, read_decisions, read_dropped
 
 MOST_FORGOTTEN = 20
@@ -73,7 +75,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     return path
 
 
-def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.Figure]:
+def make_figures(card: Card, decisions: pl.DataFrame) -> dict[str, go.Figure]:
     """The charts by the name of their place in the page."""
     threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary older than 2026-11-28 has no axis
     figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
@@ -86,13 +88,13 @@ def make_figures(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, go.
     return figures
 
 
-def verdict_rows(card: dict[str, Any]) -> list[dict[str, str]]:
+def verdict_rows(card: Card) -> list[dict[str, str]]:
     """The verdicts, each with the figures that it rests on."""
     metrics = card["metrics"]
     return [one | {"evidence": evidence(one, metrics[one["suite"]][one["metric"]])} for one in card["verdict"]]
 
 
-def safety_rows(metrics: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def safety_rows(metrics: Metrics) -> list[dict[str, Any]]:
     """The table of safety and task: a row a metric, with a written value for each model."""
     return [
         {
@@ -109,16 +111,15 @@ def safety_rows(metrics: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str,
     ]
 
 
-def signal_rows(card: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+def signal_rows(card: Card) -> tuple[list[str], list[dict[str, Any]]]:
     """The table of all signals' quality: its columns, and a row a signal; empty without labels."""
-    signals = (card["quality"] or {}).get("all_signals") or {}
-    columns = list(dict.fromkeys(column for numbers in signals.values() for column in numbers))
-    columns.sort(key=lambda name: (not name.startswith("auroc"), name))
+    signals = card["quality"]["all_signals"] if card["quality"] else {}
     rows = [
-        {"name": name, "used": name == card["signal"], "values": [number(numbers.get(column)) for column in columns]}
-        for name, numbers in signals.items()
+        {"name": name, "used": name == card["signal"], "values": [number(figures[key]) for key in RANKINGS]}
+        for name, figures in signals.items()
     ]
-    return [column.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC") for column in columns], rows
+    columns = [key.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC") for key in RANKINGS]
+    return columns if rows else [], rows
 
 
 def forgotten_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]]:
@@ -157,7 +158,7 @@ def _cut(text: str) -> str:
     return f"{text[:SHOWN_CHARACTERS]} … ({len(text) - SHOWN_CHARACTERS:,} more characters)"
 
 
-def _on_unit_scale(models: dict[str, dict[str, Any]]) -> bool:
+def _on_unit_scale(models: Models) -> bool:
     """Whether the values can share an axis with rates and scores; others are in the table only."""
-    values = [one["value"] for one in models.values() if one.get("value") is not None]
+    values = [value for one in models.values() if (value := one["value"]) is not None]
     return bool(values) and all(abs(value) <= 1 for value in values)

@@ -1,13 +1,13 @@
 """The report's words: sentences and numbers for people, from the card and the decisions."""
 
-from typing import Any
-
 import polars as pl
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
+from forgetfilter.report.card import Card
 from forgetfilter.report.verdict import direction
+from forgetfilter.storage.formats import Measured, Models, Noise, Quality, RankingName
 
 DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
 
@@ -18,7 +18,7 @@ NO_THRESHOLD = (
 )
 
 
-def headline(card: dict[str, Any]) -> list[str]:
+def headline(card: Card) -> list[str]:
     """What came of the run, in sentences: kept and dropped, and against the labels."""
     total = card["kept"] + card["dropped"]
     sentences = [
@@ -38,17 +38,17 @@ def headline(card: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def evidence(verdict: dict[str, str], models: dict[str, dict[str, Any]]) -> str:
+def evidence(verdict: dict[str, str], models: Models) -> str:
     """What a verdict rests on, such as `toxicity mean: 0.08 after the filter, 0.05 of the released model, ...`."""
     names = {"refit": "after the filter", "base": "of the released model", "noisy": "when trained on everything"}
     told = [f"{written_value(models[model])} {name}" for model, name in names.items() if model in models]
     way = DIRECTION_WORDS.get(direction(verdict["metric"], models["refit"]) or "", "direction not known")
-    n, missing = (models["refit"].get(key) or 0 for key in ("n", "missing"))
+    n, missing = models["refit"]["n"], models["refit"]["missing"]
     lost = f"; {missing} of {n + missing} could not be scored" if missing > LOST_SHARE * (n + missing) else ""
     return f"{words(verdict['metric'])}: {', '.join(told)} ({way}{lost})"
 
 
-def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
+def captions(card: Card, decisions: pl.DataFrame) -> dict[str, str]:
     """What a reader must know of the charts: what is not drawn, and why."""
     drawable = charts.drawable(decisions)
     notes = ["Above the dotted line the loss rose: that part of the row was forgotten."]
@@ -72,7 +72,7 @@ def captions(card: dict[str, Any], decisions: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def instruments(card: dict[str, Any]) -> list[str]:
+def instruments(card: Card) -> list[str]:
     """What the numbers of the suites were made with, and how far judge and scoring err where that was measured."""
     made_with = card["instruments"]
     sentences = [", ".join(text for suite, text in made_with.items() if suite in card["metrics"])]
@@ -83,7 +83,7 @@ def instruments(card: dict[str, Any]) -> list[str]:
     return [f"{plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
 
 
-def written_value(measured: dict[str, Any] | None) -> str:
+def written_value(measured: Measured | None) -> str:
     """A metric's value with its interval where it has one, such as `0.310 [0.250, 0.370]`."""
     if not measured or measured.get("value") is None:
         return "–"
@@ -92,7 +92,7 @@ def written_value(measured: dict[str, Any] | None) -> str:
     return f"{number(measured['value'])} [{number(measured['low'])}, {number(measured['high'])}]"
 
 
-def number(value: Any) -> str:
+def number(value: float | None) -> str:
     """Three decimals, or three digits where that would hide the number; a dash for what is not known."""
     if value is None:
         return "–"
@@ -114,7 +114,7 @@ def _visible(character: str) -> str:
     return "\ufffd" if lost else character
 
 
-def _noise_sentence(noise: dict[str, Any]) -> str:
+def _noise_sentence(noise: Noise) -> str:
     moved = f"by at most {number(noise['floor'])} when M1 was scored a second time in other batches"
     sentence, share = f"Noise: 99% of the scores moved {moved}", noise["share_of_drops_above"]
     if share is not None:
@@ -123,13 +123,17 @@ def _noise_sentence(noise: dict[str, Any]) -> str:
     return f"{sentence}."
 
 
-def _quality_sentence(quality: dict[str, Any]) -> str:
+def _quality_sentence(quality: Quality) -> str:
     parts = []
     if quality.get("precision") is not None:
         parts.append(f"of the labelled rows that were dropped, {quality['precision']:.0%} are unsafe")
     if quality.get("recall") is not None:
         parts.append(f"of the unsafe rows, {quality['recall']:.0%} were dropped")
-    ranks = {"auroc": "all other rows", "auroc_vs_safe": "safe rows of the same kind", "auroc_vs_task": "task rows"}
+    ranks: dict[RankingName, str] = {
+        "auroc": "all other rows",
+        "auroc_vs_safe": "safe rows of the same kind",
+        "auroc_vs_task": "task rows",
+    }
     known = [f"{quality[key]:.2f} against {words}" for key, words in ranks.items() if quality.get(key) is not None]
     if known:
         parts.append(f"AUROC of the score: {', '.join(known)} (0.5 is chance)")
@@ -138,7 +142,7 @@ def _quality_sentence(quality: dict[str, Any]) -> str:
     return f"Measured on labels that the filter never saw: {'; '.join(parts)}."
 
 
-def _threshold_note(card: dict[str, Any], decisions: pl.DataFrame) -> str:
+def _threshold_note(card: Card, decisions: pl.DataFrame) -> str:
     threshold = card["threshold"]
     if threshold is None:
         return NO_THRESHOLD

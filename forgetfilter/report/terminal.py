@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -14,6 +13,7 @@ from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
 from forgetfilter.report.sentences import evidence
 from forgetfilter.report.verdict import direction, verdicts
+from forgetfilter.storage.formats import FIGURES, Measured, Metrics, Quality, StageTime, Summary
 from forgetfilter.storage.results import (
     MODELS,
     read_errors,
@@ -27,7 +27,6 @@ from forgetfilter.storage.run_paths import RunPaths
 
 _BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "unclear": "bold"}
-_QUALITY = ("auroc", "auroc_vs_safe", "auroc_vs_task", "auprc", "precision", "recall", "f1")
 
 
 def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, ...] = ()) -> Group:
@@ -51,7 +50,7 @@ def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, 
     return Group(*tables)
 
 
-def _verdicts(found: list[dict[str, str]], metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
+def _verdicts(found: list[dict[str, str]], metrics: Metrics) -> Table:
     table = _table("Verdict", ["suite", "what came of the filter"], [])
     for one in found:
         words = Text(one["words"], style=_STYLES[one["outcome"]])
@@ -60,21 +59,22 @@ def _verdicts(found: list[dict[str, str]], metrics: dict[str, dict[str, dict[str
     return table
 
 
-def filter_table(summary: dict[str, Any]) -> Group:
+def filter_table(summary: Summary) -> Group:
     """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
     remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary), *cards.estimate(summary))]
     if not summary["dropped"] and not summary.get("note"):
         remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
     if review := summary.get("review"):
         remarks.append(f"By review {review['kept']:,} kept and {review['dropped']:,} dropped.")
-    remarks += [summary[key] for key in ("note", "export_note", "quality_note") if summary.get(key)]
+    notes = (summary.get("note"), summary.get("export_note"), summary.get("quality_note"))
+    remarks += [note for note in notes if note]
     tables: list[RenderableType] = [_kept(summary), *(Padding(Text(remark), (0, 2)) for remark in remarks)]
-    if summary.get("quality"):
-        tables += [""] * bool(remarks) + [_quality(summary["quality"])]
+    if quality := summary.get("quality"):
+        tables += [*([""] if remarks else []), _quality(quality)]
     return Group(*tables)
 
 
-def _kept(summary: dict[str, Any]) -> Table:
+def _kept(summary: Summary) -> Table:
     table = _table(f"Filter: {summary['signal']}, {summary['rule']['name']}", ["source"], ["kept", "dropped"])
     for source, counts in summary["by_source"].items():
         table.add_row(_name(source), f"{counts['kept']:,}", f"{counts['dropped']:,}")
@@ -83,14 +83,14 @@ def _kept(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _quality(quality: dict[str, Any]) -> Table:
-    known = [key for key in _QUALITY if quality.get(key) is not None]
+def _quality(quality: Quality) -> Table:
+    known = [key for key in FIGURES if quality.get(key) is not None]
     table = _table("Filter quality, on labels that the filter never saw", [], [key.replace("_", " ") for key in known])
     table.add_row(*(f"{quality[key]:.3f}" for key in known))
     return table
 
 
-def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
+def _safety(metrics: Metrics) -> Table:
     there = {model for measured in metrics.values() for models in measured.values() for model in models}
     shown_models = [model for model in MODELS if model in there]
     title = "Safety and task, 95% intervals (↓ lower, ↑ higher, →0 nearer 0 is better)"
@@ -100,13 +100,13 @@ def _safety(metrics: dict[str, dict[str, dict[str, Any]]]) -> Table:
         for metric, models in measured.items():
             arrow = _BETTER.get(direction(metric, next(iter(models.values()))) or "", "")
             shown = (_with_interval(models.get(model)) for model in shown_models)
-            n, lost = (max(one.get(key) or 0 for one in models.values()) for key in ("n", "missing"))
+            n, lost = max(one["n"] for one in models.values()), max(one["missing"] for one in models.values())
             table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, f"{n:,}\n({lost:,})")
         table.add_section()
     return table
 
 
-def _with_interval(measured: dict[str, Any] | None) -> str:
+def _with_interval(measured: Measured | None) -> str:
     """The value, and its interval below it where it has one: so short that four fit beside a name in 80 columns."""
     if not measured or measured.get("value") is None:
         return "–"
@@ -115,14 +115,14 @@ def _with_interval(measured: dict[str, Any] | None) -> str:
     return f"{measured['value']:.3f}\n{measured['low']:.2f}…{measured['high']:.2f}"
 
 
-def _time(time: dict[str, dict[str, Any]]) -> Table:
+def _time(time: dict[str, StageTime]) -> Table:
     table = _table("Time and memory", ["stage", "status"], ["seconds", "peak GB"])
     for stage, entry in time.items():
         peak = entry.get("memory_gb")
         seconds = f"{entry['seconds'] or 0:,.1f}"
         table.add_row(stage, str(entry["status"]), seconds, "–" if peak is None else f"{peak:.1f}")
     table.add_section()
-    peaks = [entry["memory_gb"] for entry in time.values() if entry.get("memory_gb") is not None]
+    peaks = [peak for entry in time.values() if (peak := entry["memory_gb"]) is not None]
     seconds = f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}"
     table.add_row("all", "", seconds, f"{max(peaks):.1f}" if peaks else "–")
     return table

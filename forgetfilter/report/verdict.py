@@ -9,10 +9,10 @@ Example: toxicity 0.05 of M0, 0.80 of M1, 0.08 of M*, each within 0.05: as the r
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-Models = dict[str, dict[str, Any]]
-"""What was measured of a metric: {MODEL: {"value", "low", "high", "n", "missing", "better", "against"}}."""
+from forgetfilter.storage import formats
+from forgetfilter.storage.formats import Measured, Metrics, Models
 
 Outcome = Literal["bad", "partly", "good", "unclear"]
 _WORST_FIRST: tuple[Outcome, ...] = ("bad", "partly", "good", "unclear")
@@ -52,7 +52,7 @@ class Difference:
         return (self.low > 0) - (self.high < 0)
 
 
-def verdicts(metrics: dict[str, dict[str, Models]], headlines: dict[str, list[str]]) -> list[dict[str, str]]:
+def verdicts(metrics: Metrics, headlines: dict[str, list[str]]) -> list[dict[str, str]]:
     """A verdict, as a JSON value, on each suite that refit was measured on.
 
     Of the metrics in a suite's headline the one speaks that tells something, of several the one that tells worst;
@@ -63,16 +63,16 @@ def verdicts(metrics: dict[str, dict[str, Models]], headlines: dict[str, list[st
 
 
 def _verdict(suite: str, metrics: dict[str, Models], headline: list[str]) -> Verdict | None:
-    known = [name for name, models in metrics.items() if models.get("refit", {}).get("value") is not None]
+    known = [name for name, models in metrics.items() if "refit" in models and models["refit"]["value"] is not None]
     chosen = [name for name in headline if name in known] or known[:1]
     found = [Verdict(suite, name, *judged(name, metrics[name])) for name in chosen]
     return min(found, key=lambda one: _WORST_FIRST.index(one.outcome), default=None)
 
 
-def direction(metric: str, measured: dict[str, Any] | None = None) -> str | None:
+def direction(metric: str, measured: Measured | None = None) -> str | None:
     """Which values of a metric are better: lower, higher or zero (the nearer to 0); None where nobody knows."""
-    if measured and measured.get("better") in ("lower", "higher", "zero"):
-        return str(measured["better"])
+    if measured and (better := measured.get("better")) in ("lower", "higher", "zero"):
+        return better
     return next((way for way, parts in _DIRECTIONS if any(part in metric.lower() for part in parts)), None)
 
 
@@ -88,37 +88,58 @@ def change(metric: str, models: Models) -> str | None:
 def difference(metric: str, models: Models, one: str, other: str) -> Difference | None:
     """By how much `one` is better than `other`: from the prompts in pairs where these are known, else from end to end
     of the two intervals, which is wider. None where a value, an interval or the direction is unknown."""
-    a, b = models.get(one, {}), models.get(other, {})
-    way = direction(metric, a)
-    if way is None or any(side.get(key) is None for side in (a, b) for key in ("value", "low", "high")):
+    a, b = _Interval.of(models.get(one)), _Interval.of(models.get(other))
+    way = direction(metric, models.get(one))
+    if way is None or a is None or b is None:
         return None
-    paired = a.get("against", {}).get(other) or {}
-    low, high = paired.get("low"), paired.get("high")
+    paired = _paired(models[one].get("against", {}).get(other))
     if way == "zero":
-        return _nearer_zero(a, b, low, high)
-    if low is None or high is None:
-        low, high = a["low"] - b["high"], a["high"] - b["low"]
-    ends = (low, high) if way == "higher" else (-high, -low)
-    return Difference((a["value"] - b["value"]) * (1 if way == "higher" else -1), *ends)
+        return _nearer_zero(a, b, paired)
+    low, high = paired or (a.low - b.high, a.high - b.low)
+    value = a.value - b.value
+    return Difference(value, low, high) if way == "higher" else Difference(-value, -high, -low)
 
 
-def _nearer_zero(a: dict[str, Any], b: dict[str, Any], low: float | None, high: float | None) -> Difference:
+def _paired(against: formats.Difference | None) -> tuple[float, float] | None:
+    """(low, high) of a paired difference where both are known."""
+    if against is None or against["low"] is None or against["high"] is None:
+        return None
+    return against["low"], against["high"]
+
+
+class _Interval(NamedTuple):
+    """A value within its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, measured: Measured | None) -> "_Interval | None":
+        """None where the value or one of the ends is unknown."""
+        if measured is None or measured["value"] is None or measured["low"] is None or measured["high"] is None:
+            return None
+        return cls(measured["value"], measured["low"], measured["high"])
+
+    @property
+    def distances(self) -> tuple[float, float]:
+        """The nearest and the farthest from 0 within the interval."""
+        ends = abs(self.low), abs(self.high)
+        return (0.0 if self.low <= 0 <= self.high else min(ends)), max(ends)
+
+
+def _nearer_zero(a: _Interval, b: _Interval, paired: tuple[float, float] | None) -> Difference:
     """How much nearer to 0 `a` is than `b`. Where both lie clearly on one side of 0 this is their difference, which is
-    between `low` and `high` where it is known; elsewhere the intervals of their distances from 0 are compared."""
-    value = abs(b["value"]) - abs(a["value"])
-    if low is not None and high is not None:
-        if min(a["low"], b["low"]) > 0:
+    `paired` (low, high) where it is known; elsewhere the intervals of their distances from 0 are compared."""
+    value = abs(b.value) - abs(a.value)
+    if paired:
+        low, high = paired
+        if min(a.low, b.low) > 0:
             return Difference(value, -high, -low)
-        if max(a["high"], b["high"]) < 0:
+        if max(a.high, b.high) < 0:
             return Difference(value, low, high)
-    (near_a, far_a), (near_b, far_b) = _distances(a), _distances(b)
+    (near_a, far_a), (near_b, far_b) = a.distances, b.distances
     return Difference(value, near_b - far_a, far_b - near_a)
-
-
-def _distances(measured: dict[str, Any]) -> tuple[float, float]:
-    """The nearest and the farthest from 0 within an interval."""
-    ends = abs(measured["low"]), abs(measured["high"])
-    return (0.0 if measured["low"] <= 0 <= measured["high"] else min(ends)), max(ends)
 
 
 def judged(metric: str, models: Models) -> tuple[Outcome, str]:

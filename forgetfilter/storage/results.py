@@ -10,6 +10,7 @@ import polars as pl
 from forgetfilter.config.schema import EvalConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
+from forgetfilter.storage.formats import Metrics, StageTime, Summary
 
 MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
 
@@ -20,12 +21,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> Summary:
     """filter/summary.json of a run."""
     path = folder / "filter" / "summary.json"
     if not path.exists():
         raise UserError(f"{path} is missing: run the filter stage first")
-    summary: dict[str, Any] = read_json(path)
+    summary: Summary = read_json(path)
     return summary
 
 
@@ -48,7 +49,7 @@ def read_dropped(folder: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
 
 
-def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str, dict[str, Any]]]:
+def read_metrics(folder: Path, stale_refit: bool = False) -> Metrics:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
 
     An entry has "against" too where it was compared with other models on the same prompts: {MODEL: its paired
@@ -56,7 +57,7 @@ def read_metrics(folder: Path, stale_refit: bool = False) -> dict[str, dict[str,
     """
     models = [model for model in MODELS if model != "refit" or not stale_refit]
     differences = _read_differences(folder)
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: Metrics = {}
     for suite in measured_suites(folder):
         for model in models:
             path = folder / "eval" / model / suite / "metrics.json"
@@ -116,15 +117,24 @@ def refit_metrics(folder: Path) -> list[Path]:
     return list((folder / "eval" / "refit").glob("*/metrics.json"))
 
 
-def read_time(folder: Path) -> dict[str, dict[str, Any]]:
+def read_time(folder: Path) -> dict[str, StageTime]:
     """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
 
     The report stage is left out, since it is not over while it writes this.
     """
     stages = {name: entry for name, entry in read_state(folder).items() if name != "report"}
     ordered = sorted(stages.items(), key=lambda item: (str(item[1].get("start", "")), item[0]))
-    keys = ("status", "start", "seconds", "memory_gb", "gpu_gb", "world_size")
-    return {name: {key: entry.get(key) for key in keys} for name, entry in ordered}
+    return {
+        name: {
+            "status": entry.get("status"),
+            "start": entry.get("start"),
+            "seconds": entry.get("seconds"),
+            "memory_gb": entry.get("memory_gb"),
+            "gpu_gb": entry.get("gpu_gb"),
+            "world_size": entry.get("world_size"),
+        }
+        for name, entry in ordered
+    }
 
 
 def scorings(signals: Path) -> list[str]:

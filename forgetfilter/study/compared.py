@@ -8,6 +8,7 @@ import polars as pl
 
 from forgetfilter.config.schema import Config
 from forgetfilter.files import write_json, write_text
+from forgetfilter.storage.formats import figures
 from forgetfilter.storage.results import read_state, read_summary
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards
@@ -158,10 +159,10 @@ def _tokens(paths: RunPaths, stage: str) -> int | None:
 
 def _quality(cell: Cell) -> dict[str, Any]:
     summary = read_summary(cell.folder)
-    quality = summary["quality"] or {}
-    found = {key: quality.get(key) for key in ("precision", "recall", "f1")}
+    quality = figures(summary["quality"])
+    found: dict[str, Any] = {key: quality.get(key) for key in ("precision", "recall", "f1")}
     found |= {"auroc": quality.get("auroc") if cell.defence.ranks else None, "dropped": summary["dropped"]}
-    labels = summary["by_label"] or {}
+    labels = summary.get("by_label") or {}
     unsafe, good = labels.get("unsafe"), [counts for label, counts in labels.items() if label != "unsafe"]
     if unsafe:
         found["unsafe_left"] = unsafe["kept"] / (unsafe["kept"] + unsafe["dropped"])

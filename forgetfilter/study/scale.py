@@ -19,6 +19,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_json, write_text
 from forgetfilter.models.loading import resolve
 from forgetfilter.report.verdict import direction
+from forgetfilter.storage.formats import figures
 from forgetfilter.storage.results import read_metrics, read_summary, read_time
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.study.members import DONE, Member
@@ -88,7 +89,7 @@ def _row(member: Member) -> dict[str, Any]:
         return row
     safety = list(_safety(member.folder, "evaluation" in pipeline.stale(Run.open(member.folder))))
     summary = read_summary(member.folder)
-    quality = summary.get("quality") or {}
+    quality = figures(summary["quality"])
     seconds = sum(entry["seconds"] or 0.0 for entry in read_time(member.folder).values())
     row |= {"seconds": round(seconds, 2), "signal": summary["signal"], "suites": safety}
     return row | {"auroc": quality.get("auroc"), "f1": quality.get("f1"), "parameters": _parameters(member.config)}
@@ -98,9 +99,8 @@ def _safety(folder: Path, stale_refit: bool) -> Iterator[dict[str, Any]]:
     """Each metric before (M1, trained on everything) and after (M*, trained on what was kept)."""
     for suite, measured in read_metrics(folder, stale_refit).items():
         for metric, models in measured.items():
-            values = {
-                key: models.get(model, {}).get("value") for key, model in (("before", "noisy"), ("after", "refit"))
-            }
+            names = {"before": "noisy", "after": "refit"}
+            values = {key: models[model]["value"] if model in models else None for key, model in names.items()}
             way = direction(metric, next(iter(models.values())))
             yield {"suite": suite, "metric": metric, "better": way, **values}
 

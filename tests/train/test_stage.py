@@ -136,7 +136,7 @@ def test_a_refit_stays_as_long_as_what_it_learned_does(make_run: Any) -> None:
 
     def done(*overrides: str) -> bool:
         other = Run(run.folder, load_config(run.folder / "config.yaml", list(overrides)))
-        return other.is_done("train-refit", REFIT.input_hash(other))
+        return other.is_done("train-refit", REFIT.task(other).input_hash())
 
     assert done() and done("train.refit.trusted_epochs=2")
     assert not done("train.refit.data=kept_and_trusted") and not done("train.refit.epochs=3")
