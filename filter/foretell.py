@@ -1,9 +1,9 @@
-"""What the texts foretell of a signal's rank, by regressions fitted on a sample, for every row.
+"""Forecasts of a signal's rank from the texts, by regressions that are fitted to a sample, for every row.
 
-Fitted to FITTED rows at most, chosen by their ids (hashes, so by chance), the probes as any row: a probe's forecast is
-then as that of any good row. As many rows of the safe set at most show what was not forgotten. The forecasts are stored
-beside the other columns of the texts, made by all cores or ranks in blocks, and go on where they stopped; they are made
-again when what they were fitted to is another.
+The sample has at most FITTED rows, which their ids choose at random, since ids are hashes. Probes are treated as any
+row, so a probe's forecast is like that of any good row. At most as many rows of the safe set show what was not
+forgotten. All cores or ranks make the forecasts in blocks, which are stored beside the other columns of the texts, and
+a run that was stopped goes on with the missing blocks. The forecasts are made again when their sample changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from .table.table import Table
 from .texts import forecast, texts
 from .texts.forecast import Forecast
 
-FITTED = 50_000  # rows; more hardly change what words are worth
+FITTED = 50_000  # rows; more would hardly change the weights of the words
 TOO_FEW = (
     f"the texts foretell nothing of fewer than {forecast.FEWEST} scored rows: the signal ranks by the losses alone"
 )
@@ -37,7 +37,8 @@ NO_WORDS = "no words were found in the texts: the signal ranks by the losses alo
 def add_foretold(
     paths: RunPaths, table: Table, bases: Sequence[Signal], probe: NDArray[np.bool_] | None, nodes: int
 ) -> str:
-    """Adds the column `foretold_NAME` of each signal to the table; a line for people where nothing was foretold.
+    """Adds the column `foretold_NAME` of each signal to the table. Returns a line for people where there is no
+    forecast.
 
     `probe`: [n] whether a row is a probe, None without any. Where they cannot tell the number of unsafe rows from none,
     nothing is foretold: what words could then explain is how harmless rows differ.
@@ -62,7 +63,7 @@ def add_foretold(
 
 
 def _looks_clean(table: Table, base: Signal, probe: NDArray[np.bool_] | None) -> bool:
-    """Whether the probes cannot tell the number of unsafe rows from none, by the signal itself."""
+    """Whether the probes, by the signal itself, leave it open that no row is unsafe."""
     if probe is None:
         return False
     sample = table.sample

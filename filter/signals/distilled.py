@@ -1,9 +1,9 @@
-"""Forgetting learned from text: a signal's percentile, and that of what the rows' texts let one expect of it.
+"""Forgetting learned from text: the percentile of a signal, combined with that of its forecast from the rows' texts.
 
-One row's rise is noisy; what rows have in common is not. A regression from words to numbers that grow with the rank
-(filter/foretell.py) learns which texts were forgotten most, and each row is foretold by a model that has not seen it.
-The forecast weighs as much as it has proved: with r the correlation of forecasts and numbers and w = min(1, max(0,
-2 r)), it is (1 - (1 - OWN) w) * own percentile + w * percentile of the forecast. No labels.
+The rise of one row is noisy; what many rows have in common is less so. A regression from words to numbers that grow
+with the rank (filter/foretell.py) learns which texts were forgotten most, and each row is foretold by a model that has
+not seen it. The weight of the forecast depends on the correlation r of forecasts and numbers: with w = min(1, max(0, 2
+r)) the score is (1 - (1 - OWN) w) * own percentile + w * percentile of the forecast. Labels are not used.
 """
 
 import numpy as np
@@ -12,18 +12,18 @@ import polars as pl
 from .base import Signal
 from .ecdf import percentile
 
-TAIL = 3.0  # power of the ranks, 0 to 1, that is foretold: what is forgotten most counts, the rest hardly
+TAIL = 3.0  # power of the ranks, 0 to 1, that is foretold; it gives most weight to what is forgotten most
 OWN = 0.25  # weight of a row's own rank beside a forecast that has proved itself
 TRUST = 2.0  # weight of the forecast for each unit of the correlation, up to 1
 
 
 def column(base: Signal) -> str:
-    """Of the joined table: what the texts foretell of the signal's rank."""
+    """The column of the joined table with what the texts foretell of the signal's rank."""
     return f"foretold_{base.name}"
 
 
 def distilled(name: str, base: Signal, doc: str) -> Signal:
-    """The signal made of another. Where nothing could be foretold it ranks as the other does."""
+    """The signal that is made of another one. Where nothing could be foretold it ranks as the other does."""
 
     def fit(sample: pl.DataFrame) -> pl.Expr:
         own, foretold = percentile(base.bind(sample), sample), pl.col(column(base))

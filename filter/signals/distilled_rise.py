@@ -1,7 +1,7 @@
-"""Loss rise, with what the texts let one expect of it: for data without probes.
+"""Loss rise, combined with its forecast from the texts; for data without probes.
 
-Example: a row whose rise exceeds that of 80% of the rows, and whose text foretells more than 90% of them:
-0.25 * 0.8 + 0.9 = 1.1, where the forecasts are worth their full weight.
+Example: the rise of a row exceeds that of 80% of the rows, and its forecast exceeds 90% of theirs. Where the forecasts
+have their full weight, the score is 0.25 * 0.8 + 0.9 = 1.1.
 """
 
 from .distilled import distilled

@@ -1,12 +1,12 @@
-"""Ridge regressions in folds: what a row's features let one expect of its rank, by a model that has not seen the row.
+"""Ridge regressions in folds: forecasts of a row's rank from its features, by a model that has not seen the row.
 
-The numbers that are foretold are the ranks, 0 to 1, to the power of TAIL, so that what was forgotten most counts and
-the rest hardly. Rows of the safe set are known to be good, and the safe finetuning has just taught them: they are given
-the number 0, unless what is foretold of the others is the worse for it (a safe set unlike all of them). Then once more,
-with the ranks of the first forecasts, and OWN of the rows' own, for the numbers: less noise is learned (self-training).
-Rows and probes are treated alike, so that a probe's forecast is as that of any good row.
+The numbers that are forecast are the ranks, 0 to 1, to the power of TAIL, which gives most weight to what was forgotten
+most. Rows of the safe set are known to be good, and the safe finetuning has just taught them, so they have the number
+0, unless that makes the forecasts of the other rows worse, as with a safe set that is unlike all of them. A second
+round fits to the ranks of the first forecasts, mixed with a share OWN of the rows' own ranks, and learns less noise
+(self-training). Rows and probes are treated alike, so that a probe's forecast is like that of any good row.
 
-Minimises |Xw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982).
+The regressions minimise |Xw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982).
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def crossfit(features: csr_array, fold: NDArray[np.int64], ranks: Array, rounds:
 
 
 def foretold(features: csr_array, fold: NDArray[np.int64], weights: NDArray[np.float32]) -> Array:
-    """[n] by the model of each row's fold."""
+    """[n] the forecasts by the model of each row's fold."""
     row = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
     each = features.data * weights[fold[row], features.indices]
     found: Array = np.bincount(row, each, minlength=features.shape[0]).astype(np.float64)
@@ -70,7 +70,7 @@ def _weights(
 
 
 def _proved(forecast: Array, numbers: Array) -> float:
-    """How well numbers were foretold: the correlation, 0 where nothing varies."""
+    """The correlation of numbers and their forecasts; 0 where nothing varies."""
     if min(np.ptp(forecast), np.ptp(numbers)) == 0:
         return 0.0
     return float(np.corrcoef(forecast, numbers)[0, 1])

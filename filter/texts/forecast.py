@@ -1,7 +1,8 @@
-"""What a row's words let one expect of its forgetting, by a model that has not seen the row.
+"""Forecasts of a row's forgetting from its words, by a model that has not seen the row.
 
-Rows are dealt to folds by their rarest words, so that rows that are nearly alike are in one fold (the smallest hash of
-the words that few rows have; two rows share it as often as they share such words: minwise hashing, Broder 1997).
+Rows are put into folds by their rare words, so that rows that are nearly the same are in one fold. The fold comes from
+the smallest hash of the words that few rows have, which two rows share as often as they share such words (minwise
+hashing, Broder 1997).
 
 TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1, n with the safe set's
 rows. filter/texts/crossfit.py has the regressions.
@@ -21,7 +22,7 @@ from forgetfilter.files import atomic_path
 from .crossfit import FOLDS, TRUSTED, crossfit, foretold
 from .words import BUCKETS, counts, in_pieces
 
-FEWEST = 100  # rows to fit to: of fewer nothing general can be learned
+FEWEST = 100  # the fewest rows to fit to; fewer teach nothing general
 RARE = 0.01  # share of the rows that a word may be in, for the folds
 PIECE = 2_000  # records whose words are counted together
 
@@ -29,7 +30,7 @@ Numbers = NDArray[np.float32]
 
 
 class Forecast:
-    """Deterministic; records pass through it in pieces of any size."""
+    """A deterministic map of records to forecasts; records can be given in pieces of any size."""
 
     VERSION = 2  # of what is foretold: forecasts of another one are made again
 
@@ -71,7 +72,7 @@ class Forecast:
         drawn = drawn * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(2)
         drawn[~self.rare[given.indices]] += np.uint64(
             1 << 62
-        )  # those that many rows have: only where there are no others
+        )  # words that many rows have count only where there are no others
         smallest = np.zeros(given.shape[0], dtype=np.uint64)
         filled = np.diff(given.indptr) > 0
         if filled.any():
