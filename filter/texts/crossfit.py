@@ -2,9 +2,10 @@
 
 The numbers that are forecast are the ranks, 0 to 1, to the power of TAIL, which gives most weight to what was forgotten
 most. Rows of the safe set are known to be good, and the safe finetuning has just taught them, so they have the number
-0, unless that makes the forecasts of the other rows worse, as with a safe set that is unlike all of them. A second
-round fits to the ranks of the first forecasts, mixed with a share OWN of the rows' own ranks, and learns less noise
-(self-training). Rows and probes are treated alike, so that a probe's forecast is like that of any good row.
+0, unless that makes the forecasts of the other rows worse, as with a safe set that is unlike all of them. Where they
+are used, a second round fits to the ranks of the first forecasts, mixed with a share OWN of the rows' own ranks, and
+learns less noise (self-training); without such an anchor it was seen to learn its own errors. Rows and probes are
+treated alike, so that a probe's forecast is like that of any good row.
 
 The regressions minimise |Xw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982).
 """
@@ -37,7 +38,7 @@ def crossfit(features: csr_array, fold: NDArray[np.int64], ranks: Array, rounds:
     best = int(np.argmax(proved))
     used = noisy if best == 0 else np.ones(len(fold), dtype=np.bool_)
     weights = trials[best]
-    for _ in range(rounds - 1):
+    for _ in range(rounds - 1 if best else 0):
         own = foretold(features[noisy], fold[noisy], weights)
         numbers[noisy] = percentiles(percentiles(own) + OWN * ranks[noisy]) ** TAIL
         weights = _weights(features, fold, numbers, used)
