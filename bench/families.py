@@ -40,8 +40,9 @@ def try_family(family: Family, method: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
             check_run(family, method, finished(family, method, Path(folder)))
-        except (UserError, AssertionError) as error:
-            return " ".join(str(error).replace(folder, "FOLDER").split()) or type(error).__name__
+        except Exception as error:  # of whatever stage or check: the cell says it, and the others are tried
+            kind = "" if isinstance(error, UserError | AssertionError) else f"{type(error).__name__}: "
+            return kind + " ".join(str(error).replace(folder, "FOLDER").split())
     return "ok" if family.packing else "ok, without packing"
 
 
