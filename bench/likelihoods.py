@@ -22,7 +22,7 @@ from forgetfilter.eval.answer_likelihoods import score_batch
 
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data import tokens
-from forgetfilter.data.batches import Row, plan_scoring
+from forgetfilter.data.batches import Encoded, plan_scoring
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.sources import read_rows
 from forgetfilter.models.example_losses import attach
@@ -83,7 +83,7 @@ def ours(model: Any, tokenizer: Any, questions: list[Question], device: torch.de
         for answer in answers
     ]
     encoded = [(ids, num_prompt) for ids, num_prompt, _ in tokens.encode(tokenizer, chats, 1024)]
-    groups: list[list[Row]] = [list(encoded[start : start + 3]) for start in range(0, len(encoded), 3)]
+    groups: list[list[Encoded]] = [list(encoded[start : start + 3]) for start in range(0, len(encoded), 3)]
     loss_sum = np.zeros(len(encoded)).reshape(-1, 3)
     detach = attach(model)
     lengths = np.array([sum(len(ids) for ids, _ in group) for group in groups])

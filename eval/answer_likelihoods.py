@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from forgetfilter.data.batches import Batch, Row, collate, layout_for, plan_scoring
+from forgetfilter.data.batches import Batch, Encoded, collate, layout_for, plan_scoring
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.steps import write_steps
 
-Group = Sequence[Row]  # a prompt with each of its answers: (input_ids, num_prompt)
+Group = Sequence[Encoded]  # a prompt with each of its answers: (input_ids, num_prompt)
 Array = np.ndarray[Any, Any]
 
 # Of an answer's loss beside others' against the one alone: the rounding of a trained model, and of few label tokens.

@@ -22,25 +22,25 @@ from .judges.agreement import read_calibration
 from .judges.judging import Verdicts, judge_answers, measure_judge
 from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import write_differences
-from .prompts import Row
+from .prompts import PromptRow
 from .scorers import open_scorer
 from .stage import Evaluation
 
 
 def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
     """Measures the models on every suite that has prompts; to be called by every rank. Stopped after a signal."""
-    here = inputs.suites_with_prompts(evaluation)
-    judged = [name for name in here if suites.get(name).judged]
-    _check(evaluation, models, here, world)
+    asked = inputs.suites_with_prompts(evaluation)
+    judged = [name for name in asked if suites.get(name).judged]
+    _check(evaluation, models, asked, world)
     judge = _open_judge(evaluation, judged, world)
     labelled = (
         read_calibration(evaluation.options.judge.calibration)
         if judged and evaluation.options.judge.calibration
         else None
     )
-    rows = {name: inputs.rows(evaluation, suites.get(name)) for name in here}
+    rows = {name: inputs.rows(evaluation, suites.get(name)) for name in asked}
     if world.is_main:
-        _tell_what_is_left_out(evaluation, here)
+        _tell_what_is_left_out(evaluation, asked)
     _answer(evaluation, models, rows, world)
     if labelled:
         pairs, labels = labelled
@@ -50,19 +50,19 @@ def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
     verdicts = judge_answers(evaluation, judge, models, judged, world)
     if world.is_main:
         for name in models:
-            for suite in here:
+            for suite in asked:
                 score_suite(evaluation, name, suite, verdicts.get((name, suite), {}))
-        write_differences(evaluation.paths.folder, here, models)
+        write_differences(evaluation.paths.folder, asked, models)
     barrier()
 
 
-def _check(evaluation: Evaluation, models: list[str], here: list[str], world: World) -> None:
+def _check(evaluation: Evaluation, models: list[str], asked: list[str], world: World) -> None:
     """Refuses what cannot be measured before any model is loaded."""
     for name in models:
         inputs.trained(evaluation, name)
     if evaluation.options.lm_eval.tasks and world.is_main:
         harness.task_manager(evaluation.options.lm_eval)
-    if "toxicity" in here and world.is_main:
+    if "toxicity" in asked and world.is_main:
         open_scorer(evaluation.options.toxicity_scorer, tuple(evaluation.options.toxicity_labels))
 
 
@@ -73,14 +73,14 @@ def _open_judge(evaluation: Evaluation, judged: list[str], world: World) -> Judg
     )
 
 
-def _tell_what_is_left_out(evaluation: Evaluation, here: list[str]) -> None:
-    if without := [name for name in evaluation.options.suites if name not in here]:
+def _tell_what_is_left_out(evaluation: Evaluation, asked: list[str]) -> None:
+    if without := [name for name in evaluation.options.suites if name not in asked]:
         console.print(f"eval: no prompts for {', '.join(without)}: left out")
     if unasked := inputs.unasked(evaluation):
         console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
 
 
-def _answer(evaluation: Evaluation, models: list[str], rows: dict[str, list[Row]], world: World) -> None:
+def _answer(evaluation: Evaluation, models: list[str], rows: dict[str, list[PromptRow]], world: World) -> None:
     """What the models have not answered yet. Nothing holds a model afterwards: a judge needs the room."""
     tokenizer = evaluation.model.tokenizer()
     states = States(evaluation.base, evaluation.model.on(world.device))
@@ -100,7 +100,7 @@ def _ask_all(
     evaluation: Evaluation,
     name: str,
     states: States,
-    pending: dict[str, list[Row]],
+    pending: dict[str, list[PromptRow]],
     tasks: dict[str, tuple[Path, str]],
     asking: Asking,
 ) -> None:
@@ -124,7 +124,7 @@ def _pending_tasks(evaluation: Evaluation, model: str, about: dict[str, Any]) ->
     return {name: (place, wanted) for name, (place, wanted) in found.items() if harness.is_pending(place, wanted)}
 
 
-def _check_answered(evaluation: Evaluation, model: str, rows: dict[str, list[Row]], asking: Asking) -> None:
+def _check_answered(evaluation: Evaluation, model: str, rows: dict[str, list[PromptRow]], asking: Asking) -> None:
     for name, asked in rows.items():
         if lacks_answers(suites.get(name), asked, evaluation.folder(model, name), asking):
             raise UserError(f"{name} of {model}: answers by vLLM are missing: forgetfilter eval makes them first")

@@ -20,7 +20,7 @@ from forgetfilter.process.distributed import World
 
 from . import harness, suites
 from .outputs import Asking
-from .prompts import Row, read_prompts
+from .prompts import PromptRow, read_prompts
 from .stage import MODELS, Evaluation
 
 CODE_VERSION = 5  # raise it when the metrics of unchanged generations change
@@ -70,7 +70,7 @@ def prompts(evaluation: Evaluation, suite: suites.Suite) -> Path:
     return evaluation.paths.eval_prompts(suite.prompts or suite.name)
 
 
-def rows(evaluation: Evaluation, suite: suites.Suite) -> list[Row]:
+def rows(evaluation: Evaluation, suite: suites.Suite) -> list[PromptRow]:
     return read_prompts(prompts(evaluation, suite), suite.check, suite.prompted)
 
 

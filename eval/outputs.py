@@ -27,7 +27,7 @@ from forgetfilter.process.progress import console
 from forgetfilter.storage.shards import begin, scan_shards, write_manifest
 
 from .answer_likelihoods import score_groups
-from .prompts import Row
+from .prompts import PromptRow
 from .suites import Outputs, Suite
 
 CODE_VERSION = 3  # raise it when the likelihood of an unchanged answer changes
@@ -74,7 +74,7 @@ class Asking:
     """Where answers are kept for other runs."""
 
 
-def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
+def is_pending(suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking) -> bool:
     """Whether a part of the outputs is not there yet. A collective: every rank gets the same answer."""
     missing = lacks_answers(suite, rows, folder, asking)
     if any(suite.answers(row) for row in rows):
@@ -82,14 +82,14 @@ def is_pending(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> b
     return any_rank(missing)
 
 
-def lacks_answers(suite: Suite, rows: list[Row], folder: Path, asking: Asking) -> bool:
+def lacks_answers(suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking) -> bool:
     """Whether a generated answer is not there yet."""
     if not suite.generates:
         return False
     return not is_complete(folder / "generations", _decoding(suite, asking).identity(_prompts(rows, asking)))
 
 
-def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+def ask(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str) -> None:
     """Writes the outputs of a model, without the answers that another backend makes; to be called by every rank."""
     if suite.generates and asking.backend == "transformers":
         answer(model, suite, rows, folder, asking, what)
@@ -101,7 +101,7 @@ def ask(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking,
     barrier()
 
 
-def answer(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+def answer(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str) -> None:
     """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
     _drop_scores(folder, asking)
     _tell_left_out(rows, asking, what)
@@ -122,7 +122,7 @@ def _decoding(suite: Suite, asking: Asking) -> Decoding:
     return Decoding(asking.max_new_tokens, asking.generation_batch, sampling, made_by, asking.cache)
 
 
-def read_outputs(suite: Suite, rows: list[Row], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:
+def read_outputs(suite: Suite, rows: list[PromptRow], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:
     """What `ask` wrote, and the table of generations: `id, source, prompt, text, num_tokens` in the rows' order.
 
     With several `samples` a prompt has as many rows, in their order. For a suite that only compares given answers,
@@ -152,7 +152,7 @@ def read_outputs(suite: Suite, rows: list[Row], folder: Path, samples: int = 1) 
     return Outputs(texts, several, losses, sums), order.join(generations, on="id", how="left", maintain_order="left")
 
 
-def _turns(row: Row, asking: Asking) -> list[Message]:
+def _turns(row: PromptRow, asking: Asking) -> list[Message]:
     """The prompt's turns as the model is asked them; none for texts that stand alone."""
     turns: list[Message] = [dict(turn) for turn in row["messages"]]
     if turns and asking.cue:
@@ -162,12 +162,12 @@ def _turns(row: Row, asking: Asking) -> list[Message]:
     return turns
 
 
-def _prompts(rows: list[Row], asking: Asking) -> list[Prompt]:
+def _prompts(rows: list[PromptRow], asking: Asking) -> list[Prompt]:
     """A row without turns has an empty prompt: its answers are texts that stand alone."""
     return [(row["id"], row["source"], _prompt_text(row, asking)) for row in rows]
 
 
-def _prompt_text(row: Row, asking: Asking) -> str:
+def _prompt_text(row: PromptRow, asking: Asking) -> str:
     turns = _turns(row, asking)
     try:
         return prompt_text(asking.tokenizer, turns) if turns else ""
@@ -175,19 +175,21 @@ def _prompt_text(row: Row, asking: Asking) -> str:
         raise UserError(f"prompt {row['id'][:12]} (source {row['source']}): {error}") from error
 
 
-def _tell_left_out(rows: list[Row], asking: Asking, what: str) -> None:
+def _tell_left_out(rows: list[PromptRow], asking: Asking, what: str) -> None:
     """How many prompts the chat template gives the model without their system turn."""
     lost = sum(not holds_system(_prompt_text(row, asking), _turns(row, asking)) for row in rows)
     if lost and asking.world.is_main:
         console.print(f"{what}: the chat template leaves out the system turn of {lost} prompts: they are asked without")
 
 
-def _likelihood_identity(suite: Suite, rows: list[Row], asking: Asking) -> str:
+def _likelihood_identity(suite: Suite, rows: list[PromptRow], asking: Asking) -> str:
     asked = [[row["id"], row["source"], _turns(row, asking), suite.answers(row)] for row in rows]
     return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length, asking.packing])
 
 
-def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, asking: Asking, what: str) -> None:
+def _write_likelihoods(
+    model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str
+) -> None:
     """The loss of every answer, each prompt computed once for all of its answers; to be called by every rank."""
     wanted = _likelihood_identity(suite, rows, asking)
     if asking.world.is_main:
@@ -212,7 +214,7 @@ def _write_likelihoods(model: Any, suite: Suite, rows: list[Row], folder: Path, 
 
 
 def _encode(
-    suite: Suite, rows: list[Row], asking: Asking, longest: int
+    suite: Suite, rows: list[PromptRow], asking: Asking, longest: int
 ) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
     """The encoded answers by prompt, what is known of each answer, and how many were cut."""
     asked = [(row, suite.answers(row)) for row in rows if suite.answers(row)]
@@ -232,7 +234,7 @@ def _encode(
     return groups, keys, sum(was_cut for _, _, was_cut in coded)
 
 
-def _read_likelihoods(suite: Suite, rows: list[Row], folder: Path) -> pl.DataFrame:
+def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:
     """The stored rows in the prompts' order, with `loss`, the mean in nats a token (NaN without a token)."""
     wanted = [(row["id"], number, clean(answer)) for row in rows for number, answer in enumerate(suite.answers(row))]
     order = pl.DataFrame(wanted, schema={"id": pl.String, "choice": pl.Int32, "answer": pl.String}, orient="row")

@@ -8,15 +8,15 @@ from typing import Any
 from forgetfilter.data.records import ROLES, clean
 from forgetfilter.errors import UserError
 
-Row = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
+PromptRow = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
 
 
-def read_prompts(path: Path, check: Callable[[Row, str], None], prompted: bool = True) -> list[Row]:
+def read_prompts(path: Path, check: Callable[[PromptRow, str], None], prompted: bool = True) -> list[PromptRow]:
     """All rows, their texts made fit for UTF-8; without turns where they are not `prompted`.
 
     UserError names the file, the line and what is wrong.
     """
-    rows: list[Row] = []
+    rows: list[PromptRow] = []
     seen: set[str] = set()
     try:
         with open(path, encoding="utf-8") as handle:
@@ -32,7 +32,7 @@ def read_prompts(path: Path, check: Callable[[Row, str], None], prompted: bool =
     return rows
 
 
-def _row(line: str, where: str, seen: set[str], check: Callable[[Row, str], None], prompted: bool) -> Row:
+def _row(line: str, where: str, seen: set[str], check: Callable[[PromptRow, str], None], prompted: bool) -> PromptRow:
     try:
         row = _cleaned(json.loads(line))
     except json.JSONDecodeError as error:
@@ -52,7 +52,7 @@ def _row(line: str, where: str, seen: set[str], check: Callable[[Row, str], None
     return row
 
 
-def _check_messages(row: Row, where: str) -> None:
+def _check_messages(row: PromptRow, where: str) -> None:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise UserError(f"{where}: needs messages, a list that ends with the user's turn{_found(row)}")
@@ -67,7 +67,7 @@ def _check_messages(row: Row, where: str) -> None:
         raise UserError(f"{where}: the last message must be the user's, got {messages[-1]['role']!r}")
 
 
-def text(row: Row, name: str, where: str) -> str:
+def text(row: PromptRow, name: str, where: str) -> str:
     """A field that must be a text and not empty."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
@@ -75,7 +75,7 @@ def text(row: Row, name: str, where: str) -> str:
     return value
 
 
-def choice(row: Row, name: str, known: tuple[Any, ...], where: str) -> None:
+def choice(row: PromptRow, name: str, known: tuple[Any, ...], where: str) -> None:
     """A field that must be one of the known values."""
     if row.get(name) not in known or isinstance(row.get(name), bool):
         raise UserError(
@@ -83,7 +83,7 @@ def choice(row: Row, name: str, known: tuple[Any, ...], where: str) -> None:
         )
 
 
-def _found(row: Row) -> str:
+def _found(row: PromptRow) -> str:
     return f"; fields found: {', '.join(sorted(row)) or 'none'}"
 
 

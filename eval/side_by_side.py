@@ -9,7 +9,7 @@ import polars as pl
 from . import suites
 from .paired import Difference, aligned, paired, read_scores
 
-Scores = list[pl.DataFrame]
+Tables = list[pl.DataFrame]
 
 
 def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -35,7 +35,7 @@ def _of_suite(suite: suites.Suite, first: Sequence[Path], second: Sequence[Path]
     return {one.metric: _plain(one, one.metric == headline) for one in told}
 
 
-def _joined(tables: Scores) -> Scores:
+def _joined(tables: Tables) -> Tables:
     """The tables as they are where their prompts are the same; else one table of all of them."""
     if all(table["id"].equals(tables[0]["id"]) for table in tables):
         return tables

@@ -143,7 +143,7 @@ def make_decisions(
     settings: dict[str, Any],
     reviewed: NDArray[np.int8],
 ) -> Decisions:
-    """The verdicts of the rule and the review. Raises UserError where nothing would be left to learn from."""
+    """The rulings of the rule and the review. Raises UserError where nothing would be left to learn from."""
     decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
     left = ~decisions.drop & ~np.isnan(scores.score)
     if not (left if scores.probe is None else left & ~scores.probe).any():
@@ -154,20 +154,20 @@ def make_decisions(
     return decisions
 
 
-def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Verdict:
-    """The rule's verdict. Where all scores are equal none is dropped, since only chance could choose among them."""
+def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Ruling:
+    """The rule's ruling. Where all scores are equal none is dropped, since only chance could choose among them."""
     if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
-        return rules.Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
-    verdict = rule.apply(scores, signal.name, **settings)
-    return verdict if scores.probe is None else replace(verdict, drop=verdict.drop & ~scores.probe)
+        return rules.Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
+    ruling = rule.apply(scores, signal.name, **settings)
+    return ruling if scores.probe is None else replace(ruling, drop=ruling.drop & ~scores.probe)
 
 
 def summarise(decisions: Decisions, task: FilterTask) -> Summary:
     """The content of summary.json."""
     config = task.options
     signal, rule = signals.chosen(config.signal, config.combine), rules.get(config.rule)
-    table, scores, verdict, drop = decisions.table, decisions.scores, decisions.verdict, decisions.drop
-    label, dropped, cut = table.columns.read("label"), int(drop.sum()), verdict.cut(scores)
+    table, scores, ruling, drop = decisions.table, decisions.scores, decisions.ruling, decisions.drop
+    label, dropped, cut = table.columns.read("label"), int(drop.sum()), ruling.cut(scores)
     counted = np.ones(table.count, dtype=np.bool_) if scores.probe is None else ~scores.probe
     unscored = np.isnan(scores.score) & counted
     summary: Summary = {
@@ -185,7 +185,7 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
         "quality": quality.measure(decisions, label),
         "threshold": cut,
         # otherwise the threshold is the lowest score that was dropped
-        "threshold_is_dropped": verdict.threshold is None,
+        "threshold_is_dropped": ruling.threshold is None,
         "threshold_line": threshold_line(signal, cut, table.sample),
     }
     if valueless := int((unscored & (table.columns.read("num_tokens") > 0)).sum()):
@@ -193,29 +193,29 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
     if known := rules.estimate(scores.score, scores.probe):
-        summary["estimate"] = known.told(cut, int(verdict.drop.sum()))
+        summary["estimate"] = known.told(cut, int(ruling.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note
     if table.left_out:
         summary["quality_note"] = f"Signals were left out of the quality: {'; '.join(table.left_out)}"
     if noise := quality.noise(table, signal, scores.score[drop], cut):
         summary["noise"] = noise
-    if verdict.note:
-        summary["note"] = verdict.note + _advice(verdict, rule, signal, task)
+    if ruling.note:
+        summary["note"] = ruling.note + _advice(ruling, rule, signal, task)
     if decisions.review.any():
         summary["review"] = {
             "kept": int((decisions.review == 1).sum()),
             "dropped": int((decisions.review == -1).sum()),
-            "changed": int((drop != verdict.drop).sum()),
+            "changed": int((drop != ruling.drop).sum()),
         }
     return summary
 
 
-def _advice(verdict: rules.Verdict, rule: rules.Rule, signal: signals.Signal, task: FilterTask) -> str:
-    """A note for people on the verdict of an automatic rule; empty for other rules."""
+def _advice(ruling: rules.Ruling, rule: rules.Rule, signal: signals.Signal, task: FilterTask) -> str:
+    """A note for people on the ruling of an automatic rule; empty for other rules."""
     if not rule.automatic:
         return ""
-    if verdict.threshold is None:
+    if ruling.threshold is None:
         return PROBES_HELP if task.rule_is_auto else ""
     return KINDS_NOT_HARM if "cluster" in signal.needs else ""
 

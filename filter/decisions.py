@@ -21,9 +21,9 @@ from forgetfilter.storage.shards import scan
 
 from . import rules
 from .signals import mean_loss
-from .table.ahead import ahead
 from .table.blocks import at
 from .table.table import Table
+from .table.threads import ahead
 
 COLUMNS = (
     "id",
@@ -71,14 +71,14 @@ class Decisions:
 
     table: Table
     scores: rules.Scores
-    verdict: rules.Verdict
+    ruling: rules.Ruling
     review: NDArray[np.int8]
     """[n] 1 where a person keeps the example, -1 where a person drops it, 0 where nobody said so."""
 
     @cached_property
     def drop(self) -> NDArray[np.bool_]:
-        """[n] the rule's verdict, unless a person said otherwise."""
-        drop: NDArray[np.bool_] = (self.verdict.drop & (self.review != 1)) | (self.review == -1)
+        """[n] the rule's ruling, unless a person said otherwise."""
+        drop: NDArray[np.bool_] = (self.ruling.drop & (self.review != 1)) | (self.review == -1)
         return drop
 
     def piece(self, start: int, stop: int) -> pl.DataFrame:
@@ -88,11 +88,11 @@ class Decisions:
             table.named("source", self.scores.source[rows]),
             pl.Series("score", self.scores.score[rows]).fill_nan(None),
             pl.Series("rank", self.scores.rank[rows]).cast(pl.Int64).replace(0, None),
-            pl.Series("drop", self.verdict.drop[rows]),
+            pl.Series("drop", self.ruling.drop[rows]),
             pl.Series("review", self.review[rows]),
         )
-        if self.verdict.p_value is not None:
-            frame = frame.with_columns(pl.Series("p_value", self.verdict.p_value[rows]).fill_nan(None))
+        if self.ruling.p_value is not None:
+            frame = frame.with_columns(pl.Series("p_value", self.ruling.p_value[rows]).fill_nan(None))
         if self.scores.probe is not None:
             frame = frame.with_columns(pl.Series("probe", self.scores.probe[rows]))
         frame = frame.with_columns(
@@ -111,7 +111,7 @@ class Decisions:
         found = reviewed.when(pl.col("score").is_null()).then(unscored)
         if "probe" in columns:
             found = found.when("probe").then(pl.lit(rules.PROBE))
-        return found.otherwise(self.verdict.reason)
+        return found.otherwise(self.ruling.reason)
 
     def tables(self) -> Iterator[pa.Table]:
         """All columns of decisions.parquet, some rows at a time, in the data's order."""

@@ -45,9 +45,9 @@ class FilterTask(Task, Answering):
             tracker.log({"kept": summary["kept"], "dropped": summary["dropped"], **quality})
 
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
-        from .inspecting import people
+        from .inspecting import questions
 
-        people.answer(self, swept, asked, reviewed, reveal)
+        questions.answer(self, swept, asked, reviewed, reveal)
 
 
 def settings(run: Run) -> FilterTask:

@@ -8,7 +8,7 @@ import polars as pl
 from forgetfilter.mix.benchmarks.prompts import plain_prompt
 
 from ..intervals import Metric
-from ..prompts import Row
+from ..prompts import PromptRow
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Suite:
     """As `eval.suites` calls it."""
     generates: bool
     """Whether it needs the greedy answer to each prompt."""
-    check: Callable[[Row, str], None]
+    check: Callable[[PromptRow, str], None]
     """Raises UserError for a row that lacks what the suite needs; the second argument names file and line."""
-    answers: Callable[[Row], list[str]]
+    answers: Callable[[PromptRow], list[str]]
     """The answers to a prompt whose likelihood it needs; empty for none."""
-    score: Callable[[list[Row], Outputs, Settings], pl.DataFrame]
+    score: Callable[[list[PromptRow], Outputs, Settings], pl.DataFrame]
     """`id, source` and a column a score, in the order of the rows; null where a prompt could not be scored."""
     metrics: Callable[[pl.DataFrame], dict[str, Metric]]
     """The metrics of scores that `score` gave; `NAME[GROUP]` is NAME over a part of the prompts."""
@@ -63,7 +63,7 @@ class Suite:
     """The suite whose prompts it asks, where these are not its own."""
     prompted: bool = True
     """Whether a row has a prompt; else its answers are texts that stand alone."""
-    prompt: Callable[[Row, str], Row] = plain_prompt
+    prompt: Callable[[PromptRow, str], PromptRow] = plain_prompt
     """Makes a prompt (messages, and what the suite needs) of a row of eval.data; the second argument names file and
     row. UserError for a row that gives none."""
     headline: tuple[str, ...] = ()
@@ -73,12 +73,12 @@ class Suite:
     """What its numbers were made with, for the report; empty where no setting has a say."""
 
 
-def no_answers(row: Row) -> list[str]:
+def no_answers(row: PromptRow) -> list[str]:
     """For suites that need no likelihood."""
     return []
 
 
-def frame(rows: list[Row], columns: Mapping[str, tuple[list[object], type[pl.DataType]]]) -> pl.DataFrame:
+def frame(rows: list[PromptRow], columns: Mapping[str, tuple[list[object], type[pl.DataType]]]) -> pl.DataFrame:
     """A table of scores: `id, source`, then the columns, each with its values and type."""
     series = [pl.Series(name, [row[name] for row in rows], dtype=pl.String) for name in ("id", "source")]
     return pl.DataFrame([*series, *(pl.Series(name, values, dtype=kind) for name, (values, kind) in columns.items())])

@@ -9,7 +9,7 @@ import re
 
 import polars as pl
 
-from ..prompts import Row
+from ..prompts import PromptRow
 from .base import Outputs, Settings, Suite, no_answers
 from .bbq_scores import HEADLINE, NONE
 from .bias import answers, check, chosen_scores, made_with, metrics
@@ -23,7 +23,7 @@ _UNKNOWN = re.compile(
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
-def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame:
+def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """As `bias.score` but for the losses, of the greedy answer. Where it names none of the three, or several, `chosen`
     is null or, by the formulas that count it, -1."""
     chosen = [named(outputs.texts[row["id"]], answers(row), row["unknown"]) for row in rows]

@@ -16,21 +16,21 @@ import polars as pl
 from forgetfilter.mix.benchmarks.prompts import crows_pairs_prompt
 
 from ..intervals import Metric, excess, measure, measure_mean
-from ..prompts import Row, text
+from ..prompts import PromptRow, text
 from .base import Outputs, Settings, Suite, frame
 
 
-def check(row: Row, where: str) -> None:
+def check(row: PromptRow, where: str) -> None:
     """sent_more and sent_less."""
     for name in ("sent_more", "sent_less"):
         text(row, name, where)
 
 
-def answers(row: Row) -> list[str]:
+def answers(row: PromptRow) -> list[str]:
     return [row["sent_more"], row["sent_less"]]
 
 
-def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame:
+def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """`bias_type`, `excess` (0.5, 0 or -0.5) and `difference` in nats; null where a loss is no number."""
     pairs = [outputs.loss_sums[row["id"]] for row in rows]
     known = [all(map(math.isfinite, pair)) for pair in pairs]

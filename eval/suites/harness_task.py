@@ -6,18 +6,18 @@ Its prompts and answers are the harness's own affair (eval/harness.py), so it is
 import polars as pl
 
 from ..intervals import Metric, measure_mean
-from ..prompts import Row
+from ..prompts import PromptRow
 from .base import Outputs, Settings, Suite, no_answers
 
 PREFIX = "lm_eval-"
 LOWER = ("perplexity", "bits_per_byte", "brier_score", "ter", "mse", "loss")  # parts of the names of what should be low
 
 
-def check(row: Row, where: str) -> None:
+def check(row: PromptRow, where: str) -> None:
     """Nothing: the rows are the harness's."""
 
 
-def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame:
+def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """Never called: the harness writes the scores."""
     raise AssertionError("lm-evaluation-harness scores its own tasks")
 

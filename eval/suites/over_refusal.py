@@ -12,19 +12,19 @@ import polars as pl
 from forgetfilter.mix.benchmarks.prompts import over_refusal_prompt
 
 from ..intervals import Metric, measure_mean
-from ..prompts import Row, choice
+from ..prompts import PromptRow, choice
 from ..refusals import ERROR, RULES, is_refusal
 from .base import Outputs, Settings, Suite, frame, no_answers
 
 KINDS = ("safe", "unsafe")
 
 
-def check(row: Row, where: str) -> None:
+def check(row: PromptRow, where: str) -> None:
     """label: safe or unsafe, of the prompt."""
     choice(row, "label", KINDS, where)
 
 
-def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame:
+def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """`label`, `type` where the rows have it, and `refused`, null for an empty answer."""
     texts = [outputs.texts[row["id"]] for row in rows]
     refused: list[object] = [is_refusal(text) if text.strip() else None for text in texts]

@@ -23,7 +23,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.mix.benchmarks.prompts import task_prompt
 
 from ..intervals import Metric, measure_mean
-from ..prompts import Row, choice, text
+from ..prompts import PromptRow, choice, text
 from .base import Outputs, Settings, Suite, frame
 
 # A row's metric: its columns.
@@ -40,7 +40,7 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def check(row: Row, where: str) -> None:
+def check(row: PromptRow, where: str) -> None:
     """reference and metric; the reference of a number row holds one."""
     text(row, "reference", where)
     choice(row, "metric", tuple(METRICS), where)
@@ -48,11 +48,11 @@ def check(row: Row, where: str) -> None:
         raise UserError(f"{where}: metric is number, but the reference holds none: {row['reference'][:80]!r}")
 
 
-def answers(row: Row) -> list[str]:
+def answers(row: PromptRow) -> list[str]:
     return [row["reference"]]
 
 
-def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame:
+def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """`metric`, a column for each metric (null in the rows of another one), and `answer_loss`."""
     losses = [outputs.losses[row["id"]][0] for row in rows]
     columns: dict[str, tuple[list[object], type[pl.DataType]]] = {"metric": ([r["metric"] for r in rows], pl.String)}
@@ -62,7 +62,7 @@ def score(rows: list[Row], outputs: Outputs, settings: Settings) -> pl.DataFrame
     return frame(rows, columns)
 
 
-def grade(row: Row, answer: str) -> dict[str, float]:
+def grade(row: PromptRow, answer: str) -> dict[str, float]:
     """{COLUMN: 0 to 1} of the row's metric."""
     from forgetfilter.score.rouge import rouge  # torch, which the check of a name does without
 

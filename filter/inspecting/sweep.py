@@ -23,7 +23,7 @@ STEPS = (1, 2, 5)  # the distance between two rows that are shown
 def sweep(task: FilterTask) -> pl.DataFrame:
     """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
 
-    Columns: setting (Float64), threshold (see Verdict.cut), kept, dropped, share (of all but probes), and with labels
+    Columns: setting (Float64), threshold (see Ruling.cut), kept, dropped, share (of all but probes), and with labels
     precision, recall, f1. The review is left out. Raises UserError for a rule without a number to vary.
     """
     config, folder = task.options, task.paths.folder / "filter"
@@ -42,12 +42,12 @@ def sweep(task: FilterTask) -> pl.DataFrame:
         positive, count = unsafe(table.labels, label), table.count
         count -= 0 if scores.probe is None else int(scores.probe.sum())
         for value in rule.sweep(scores):
-            verdict = judge(scores, signal, rule, settings | {varies: value})
-            dropped = int(verdict.drop.sum())
-            row = {"setting": float(value), "threshold": verdict.cut(scores), "kept": count - dropped}
+            ruling = judge(scores, signal, rule, settings | {varies: value})
+            dropped = int(ruling.drop.sum())
+            row = {"setting": float(value), "threshold": ruling.cut(scores), "kept": count - dropped}
             row |= {"dropped": dropped, "share": dropped / max(1, count)}
             if table.labels:
-                measured = classification(verdict.drop[label >= 0], positive[label >= 0])
+                measured = classification(ruling.drop[label >= 0], positive[label >= 0])
                 row |= {name: measured[name] for name in MEASURES}
             rows.append(row)
     kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)

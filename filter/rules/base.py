@@ -1,4 +1,4 @@
-"""What a rule is: a function from the scores of all examples to a verdict on each."""
+"""What a rule is: a function from the scores of all examples to a ruling on each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,8 +73,8 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """A rule's verdict on n examples. The reasons are put into words in batches, when the decisions are written."""
+class Ruling:
+    """A rule's ruling on n examples. The reasons are put into words in batches, when the decisions are written."""
 
     drop: NDArray[np.bool_]
     """[n] False for every example without a score."""
@@ -106,7 +106,7 @@ class Rule:
     """As `filter.rule` calls it."""
     settings: tuple[str, ...]
     """Keys of the config's `filter` section that `apply` takes by the same name."""
-    apply: Callable[..., Verdict]
+    apply: Callable[..., Ruling]
     doc: str
     """One line for docs/signals.md: what it drops."""
     sweep: Callable[[Scores], list[float]] | None = None

@@ -6,11 +6,11 @@ Example: with an estimate of 300 unsafe rows, a cut that drops 340 and finds 270
 drops 280 and finds 255 has 510 / 580 = 0.88. The second is taken.
 """
 
-from .base import Rule, Scores, Verdict
+from .base import Rule, Ruling, Scores
 from .by_estimate import above, needed
 
 
-def apply(scores: Scores, signal: str) -> Verdict:
+def apply(scores: Scores, signal: str) -> Ruling:
     """The first of equally good cuts is the highest."""
     known = needed(scores, "best_f1")
     unsafe = known.unsafe[0]

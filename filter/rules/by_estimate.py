@@ -5,7 +5,7 @@ import polars as pl
 
 from forgetfilter.errors import UserError
 
-from .base import Scores, Verdict, percent, whether
+from .base import Ruling, Scores, percent, whether
 from .conformal import p_values
 from .estimate import FEWEST, Estimate, estimate
 
@@ -22,16 +22,16 @@ def needed(scores: Scores, rule: str) -> Estimate:
     return known
 
 
-def above(scores: Scores, known: Estimate, cut: float | None, aim: str) -> Verdict:
+def above(scores: Scores, known: Estimate, cut: float | None, aim: str) -> Ruling:
     """Drops scores above the cut; nothing where there is none, or where all rows may be good."""
     p_value = p_values(scores.score, known.probes)
     unsafe, low, _ = known.unsafe
     if cut is None or low <= 0:
-        return Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CLEAN), None, p_value, CLEAN)
+        return Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CLEAN), None, p_value, CLEAN)
     drop = scores.score > cut
     if scores.probe is not None:
         drop &= ~scores.probe
     lost = percent(round(known.good_dropped(cut), 3))
     found = f"{aim}; some {unsafe:.0f} of {known.rows} rows are unsafe, and {lost} of the good ones lost, by estimate"
     reason = whether(f"forgotten more than is wanted of a good row (score above {cut:.6g})", f"score up to {cut:.6g}")
-    return Verdict(drop, reason, cut, p_value, found)
+    return Ruling(drop, reason, cut, p_value, found)

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 
-from ..table.ahead import by_pieces
-from .base import Rule, Scores, Verdict, percent, whether
+from ..table.threads import by_pieces
+from .base import Rule, Ruling, Scores, percent, whether
 
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
@@ -95,8 +95,8 @@ def benjamini_hochberg(p_value: Array, among: NDArray[np.bool_], rate: float) ->
 
 def decide(
     score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None, confidence: float = CONFIDENCE
-) -> Verdict:
-    """The verdict on [n] scores; probes are never dropped. UserError with too few probes."""
+) -> Ruling:
+    """The ruling on [n] scores; probes are never dropped. UserError with too few probes."""
     probes = score[probe & ~np.isnan(score)]
     if len(probes) < FEWEST_PROBES:
         raise UserError(
@@ -117,9 +117,9 @@ def decide(
         dropped, kept = f"p up to {limit:g}", f"p above {limit:g}"
     drop &= ~probe
     if threshold is None and not drop.any():
-        return Verdict(drop, pl.lit(found), None, p_value, found)
+        return Ruling(drop, pl.lit(found), None, p_value, found)
     reason = whether(f"forgotten more than the probes allow ({dropped})", f"within what the probes show ({kept})")
-    return Verdict(drop, reason, threshold, p_value, found)
+    return Ruling(drop, reason, threshold, p_value, found)
 
 
 def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> tuple[float | None, str]:
@@ -132,7 +132,7 @@ def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> t
     return float(np.sort(probes)[-rank]), f"{found} ({math.floor(1000 * chance) / 10:g}% sure)"
 
 
-def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float) -> Verdict:
+def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float) -> Ruling:
     """`max_false_drop`: share of the good examples, `fdr`: of the dropped, or None; `confidence`: all are 0 to 1."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
     return decide(scores.score, probe, max_false_drop, fdr, confidence)

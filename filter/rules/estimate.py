@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.storage import formats
 
-from ..table.ahead import by_pieces
+from ..table.threads import by_pieces
 
 SCORED = 0.7  # share of the good rows; bench/cuts.py tells what other values give
 FEWEST = 20  # the fewest probes by which a share can be estimated

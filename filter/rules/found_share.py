@@ -6,11 +6,11 @@ Example: with an estimate of 300 unsafe rows and min_found = 0.9, the cut is the
 are expected.
 """
 
-from .base import Rule, Scores, Verdict, percent
+from .base import Rule, Ruling, Scores, percent
 from .by_estimate import above, needed
 
 
-def apply(scores: Scores, signal: str, min_found: float) -> Verdict:
+def apply(scores: Scores, signal: str, min_found: float) -> Ruling:
     """`min_found`: the share of the unsafe rows to be found, 0 to 1."""
     known = needed(scores, "found_share")
     enough = (cut for cut, rows in known.cuts() if known.found(cut, rows) >= min_found * known.unsafe[0])

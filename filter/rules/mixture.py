@@ -10,7 +10,7 @@ densities cross at 2.5 + ln(7/3) / 5 = 2.67; the scale that makes a skewed group
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Rule, Scores, Verdict
+from .base import Rule, Ruling, Scores
 from .otsu import above
 from .separation import crossing, find_groups
 
@@ -21,7 +21,7 @@ def cut(score: NDArray[np.float64]) -> tuple[float | None, str]:
     return (None if groups is None else crossing(groups)), found
 
 
-def apply(scores: Scores, signal: str) -> Verdict:
+def apply(scores: Scores, signal: str) -> Ruling:
     """Drops scores above the threshold."""
     return above(scores, *cut(scores.evenly()))
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .base import Rule, Scores, Verdict, whether
+from .base import Rule, Ruling, Scores, whether
 from .separation import find_groups
 
 
@@ -27,18 +27,18 @@ def cut(score: NDArray[np.float64]) -> tuple[float | None, str]:
     return groups.score_at(float((x[best] + x[best + 1]) / 2)), found
 
 
-def apply(scores: Scores, signal: str) -> Verdict:
+def apply(scores: Scores, signal: str) -> Ruling:
     """Drops scores above the cut."""
     return above(scores, *cut(scores.evenly()))
 
 
-def above(scores: Scores, threshold: float | None, found: str) -> Verdict:
-    """The verdict of an automatic threshold, or that there is none."""
+def above(scores: Scores, threshold: float | None, found: str) -> Ruling:
+    """The ruling of an automatic threshold, or that there is none."""
     if threshold is None:
-        return Verdict(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(found), note=found)
+        return Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(found), note=found)
     automatic = f"the automatic threshold {threshold:.6g}"
     reason = whether(f"above {automatic}", f"up to {automatic}")
-    return Verdict(scores.score > threshold, reason, threshold, note=found)  # NaN exceeds nothing
+    return Ruling(scores.score > threshold, reason, threshold, note=found)  # NaN exceeds nothing
 
 
 RULE = Rule(

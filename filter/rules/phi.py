@@ -5,13 +5,13 @@ Example: phi 0.5 drops a score of 0.51 and keeps one of 0.5.
 
 import numpy as np
 
-from .base import Rule, Scores, Verdict, steps, whether
+from .base import Rule, Ruling, Scores, steps, whether
 
 
-def apply(scores: Scores, signal: str, phi: float) -> Verdict:
+def apply(scores: Scores, signal: str, phi: float) -> Ruling:
     """`phi` is in the signal's unit."""
     reason = whether(f"{signal} > phi {phi:g}", f"{signal} <= phi {phi:g}")
-    return Verdict(scores.score > phi, reason)  # NaN exceeds nothing
+    return Ruling(scores.score > phi, reason)  # NaN exceeds nothing
 
 
 def sweep(scores: Scores) -> list[float]:

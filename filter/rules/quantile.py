@@ -5,13 +5,13 @@ n counts the examples that have a score and are no probes; a half is rounded to 
 Example: quantile 0.3 of 10 scored examples drops ranks 1 to 3.
 """
 
-from .base import Rule, Scores, Verdict, among, first, percent, steps
+from .base import Rule, Ruling, Scores, among, first, percent, steps
 
 
-def apply(scores: Scores, signal: str, quantile: float) -> Verdict:
+def apply(scores: Scores, signal: str, quantile: float) -> Ruling:
     """`quantile` is a share, 0 to 1."""
     number = round(quantile * len(scores.candidates))
-    return Verdict(first(scores, number), among(f"{percent(quantile)} most forgotten"))
+    return Ruling(first(scores, number), among(f"{percent(quantile)} most forgotten"))
 
 
 RULE = Rule(

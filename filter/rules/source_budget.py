@@ -11,10 +11,10 @@ import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 
-from .base import Rule, Scores, Verdict, percent, whether
+from .base import Rule, Ruling, Scores, percent, whether
 
 
-def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdict:
+def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Ruling:
     """`source_budget`: source name: share, 0 to 1. UserError for a source that the data does not have."""
     for name in source_budget:
         if name not in scores.sources:
@@ -26,7 +26,7 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Verdi
     most = [f"{percent(share)} most forgotten of {name}" for name, share in source_budget.items()]
     most_of = pl.col("source").replace_strict(list(source_budget), most, default=None, return_dtype=pl.String)
     reason = pl.concat_str(whether("among the ", "not among the "), most_of).fill_null("its source has no budget")
-    return Verdict(drop, reason)
+    return Ruling(drop, reason)
 
 
 RULE = Rule(

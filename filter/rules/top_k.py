@@ -3,12 +3,12 @@
 Example: top_k 10 of 400 examples drops ranks 1 to 10; of 4 examples it drops all.
 """
 
-from .base import Rule, Scores, Verdict, among, first, steps
+from .base import Rule, Ruling, Scores, among, first, steps
 
 
-def apply(scores: Scores, signal: str, top_k: int) -> Verdict:
+def apply(scores: Scores, signal: str, top_k: int) -> Ruling:
     """`top_k` is a number of examples."""
-    return Verdict(first(scores, top_k), among(f"{top_k} most forgotten"))
+    return Ruling(first(scores, top_k), among(f"{top_k} most forgotten"))
 
 
 def sweep(scores: Scores) -> list[float]:

@@ -4,7 +4,7 @@ A model trained on labelled harm (Llama Guard, WildGuard, HarmBench's classifier
 forgetfilter/models/guard_models.py), given the user's last turn and the answer. It knows nothing of the
 training. Needs a scoring with score.guard.name, such as llama-guard.
 
-Example: a guard begins "unsafe" with probability 0.6 and "safe" with 0.2: score 0.75. No verdict: no score, and kept.
+Example: a guard begins "unsafe" with probability 0.6 and "safe" with 0.2: score 0.75. No ruling: no score, and kept.
 """
 
 import polars as pl

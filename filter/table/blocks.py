@@ -34,9 +34,9 @@ def at(path: Path, rows: Sequence[int]) -> Iterator[bytes]:
     for block, lengths in lines(path):
         if not len(wanted):
             return
-        here = int(np.searchsorted(wanted, start + len(lengths)))
-        yield from cut(block, lengths, wanted[:here] - start)
-        wanted, start = wanted[here:], start + len(lengths)
+        known = int(np.searchsorted(wanted, start + len(lengths)))
+        yield from cut(block, lengths, wanted[:known] - start)
+        wanted, start = wanted[known:], start + len(lengths)
 
 
 def cut(block: NDArray[np.uint8], lengths: NDArray[np.int64], rows: Iterable[int]) -> list[bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .ahead import ahead
+from .threads import ahead
 
 PIECE = 500_000  # rows in memory at a time
 

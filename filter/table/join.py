@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import count_rows, scan
 
-from .ahead import ahead
 from .columns import PIECE, Columns
 from .match import Match, match
+from .threads import ahead
 
 AGAIN = "delete this folder and score again"  # a finished folder is never scored again while it is there
 KEY = "key"  # hashes of the data's ids

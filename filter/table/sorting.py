@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .ahead import PIECE, ahead, by_pieces
+from .threads import PIECE, ahead, by_pieces
 
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.uint32]

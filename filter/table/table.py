@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import check_comparable, scan
 
-from .ahead import ahead
 from .blocks import lines
 from .columns import PIECE, Columns
 from .extras import add_extras
 from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
 from .sorting import in_order, repeated, taken
+from .threads import ahead
 
 STATES = ("before", "after")
 SAMPLE = 1_000_000  # the most rows to which a signal is fitted and by which it is measured

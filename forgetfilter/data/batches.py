@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-Row = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
+Encoded = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
 Batch = dict[str, Any]  # tensors, and the numbers of SPANS
 # What a batch carries beside the model's own inputs; models/example_losses.py takes it out before the forward pass.
 EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
@@ -167,7 +167,7 @@ def _places(lengths: Sequence[int], layout: str) -> tuple[list[tuple[int, int]],
     return places, width
 
 
-def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token: int) -> Batch:
+def collate(examples: Sequence[Encoded], rows: Sequence[int], layout: str, pad_token: int) -> Batch:
     """Tensors of a batch of E examples with N label tokens in all, R rows of width W.
 
     `input_ids`, and `position_ids` (packed layouts) or `attention_mask` (padded): [R, W];
@@ -209,7 +209,7 @@ def collate(examples: Sequence[Row], rows: Sequence[int], layout: str, pad_token
 class MicroBatches(torch.utils.data.Dataset[Batch]):
     """The micro-batches of one rank for the whole training, by number; each carries the normaliser of its step."""
 
-    def __init__(self, plan: TrainingPlan, row: Callable[[int], Row], rank: int, layout: str, pad_token: int):
+    def __init__(self, plan: TrainingPlan, row: Callable[[int], Encoded], rank: int, layout: str, pad_token: int):
         self.plan, self.row, self.rank, self.layout, self.pad_token = plan, row, rank, layout, pad_token
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from forgetfilter.data.batches import Row, collate, layout_for, plan_scoring
+from forgetfilter.data.batches import Encoded, collate, layout_for, plan_scoring
 from forgetfilter.data.token_files import Prepared
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
 from forgetfilter.process.distributed import World
@@ -22,14 +22,14 @@ IntArray = NDArray[np.integer[Any]]
 
 
 def score_batch(
-    model: torch.nn.Module, rows: Sequence[Row], device: torch.device, packing: bool
+    model: torch.nn.Module, rows: Sequence[Encoded], device: torch.device, packing: bool
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(loss_sum nats float64 [E], num_tokens int64 [E]) of a batch; `model` must be attached."""
     losses = _forward(model, rows, device, packing)
     return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
 
 
-def _forward(model: torch.nn.Module, rows: Sequence[Row], device: torch.device, packing: bool) -> ExampleLosses:
+def _forward(model: torch.nn.Module, rows: Sequence[Encoded], device: torch.device, packing: bool) -> ExampleLosses:
     with torch.inference_mode():
         batch = collate(rows, range(len(rows)), _layout(model, packing), pad_token=0)
         losses: ExampleLosses = model(**to_device(batch, device))["example_losses"]

@@ -21,8 +21,8 @@ def check_model(folder: Path, attention: str, packing: bool, lora_names: Sequenc
 
     The weights are read and not kept. Flash attention is proven by the stages, on the GPU.
     """
-    here = attention_backend("auto", CPU, folder) if attention == "flash_attention_2" else attention
-    verify_losses(folder, here, "float32", CPU, packing)
+    chosen = attention_backend("auto", CPU, folder) if attention == "flash_attention_2" else attention
+    verify_losses(folder, chosen, "float32", CPU, packing)
     model = load_model("AutoModelForCausalLM", folder, "model.name", device_map="meta")
     if lora_names is not None:
         target_modules(model, lora_names)

@@ -6,13 +6,13 @@ from types import FrameType
 from forgetfilter.errors import Stopped
 from forgetfilter.process.distributed import any_rank
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _received: list[int] = []
 
 
 def install() -> None:
     """Catches the signals; to be called once, by the process that does the work."""
-    for number in SIGNALS:
+    for number in STOPPING:
         signal.signal(number, _note)
 
 

@@ -27,7 +27,7 @@ VECTORS = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32())), _S
 
 
 @dataclass(frozen=True)
-class Side:
+class Vectors:
     """One of the two sets."""
 
     steps: int
@@ -37,7 +37,7 @@ class Side:
 
 
 def write_distances(
-    noisy: Side, safe: Side, folder: Path, column: str, shard_rows: int, world: World, what: str
+    noisy: Vectors, safe: Vectors, folder: Path, column: str, shard_rows: int, world: World, what: str
 ) -> None:
     """Writes shards of `id` and the distance as `column` (NaN without a vector), and the safe vectors to `folder`/safe.
 
@@ -45,13 +45,15 @@ def write_distances(
     """
     schema = pa.schema([("id", pa.string()), (column, pa.float64()), _STEP])
 
-    def walk(side: Side, to: Path, schema: pa.Schema, values: Callable[[NDArray[Any]], pa.Array], name: str) -> None:
+    def walk(
+        source: Vectors, to: Path, schema: pa.Schema, values: Callable[[NDArray[Any]], pa.Array], name: str
+    ) -> None:
         def compute(step: int) -> pa.Table:
-            ids, unit = side.unit(step)
+            ids, unit = source.unit(step)
             vectors = unit.float().cpu().numpy()
             return pa.table([ids, values(vectors), np.full(len(ids), step)], names=schema.names).cast(schema)
 
-        write_steps(side.steps, compute, to, schema, shard_rows, world, f"{what} {name}")
+        write_steps(source.steps, compute, to, schema, shard_rows, world, f"{what} {name}")
         barrier()
 
     walk(safe, folder / "safe", VECTORS, lambda unit: pa.array(list(unit)), "safe")

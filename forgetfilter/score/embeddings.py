@@ -8,12 +8,12 @@ import torch
 from forgetfilter.data.batches import plan_scoring
 from forgetfilter.data.records import RecordBlocks
 from forgetfilter.models.sentence_encoder import Encoder
-from forgetfilter.score.distances import Side
+from forgetfilter.score.distances import Vectors
 
 BATCH_CHARACTERS = 20_000
 
 
-def side(encoder: Encoder, data: Path, step_rows: int) -> Side:
+def vectors(encoder: Encoder, data: Path, step_rows: int) -> Vectors:
     """A file of records for score/distances.py: all messages of a row are one text, and a step has `step_rows` rows."""
     blocks = RecordBlocks.of(data, step_rows)
 
@@ -25,4 +25,4 @@ def side(encoder: Encoder, data: Path, step_rows: int) -> Side:
         order = np.concatenate(plan)
         return [records[row].id for row in order], found
 
-    return Side(len(blocks), unit)
+    return Vectors(len(blocks), unit)

@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from forgetfilter.data.batches import Row, collate, plan_scoring
+from forgetfilter.data.batches import Encoded, collate, plan_scoring
 from forgetfilter.data.token_files import Prepared
 from forgetfilter.models.example_losses import attach, to_device
-from forgetfilter.score.distances import Side
+from forgetfilter.score.distances import Vectors
 
 
 class Sketcher:
@@ -44,7 +44,7 @@ class Sketcher:
             self._undo.append(hook.remove)
         self.sums = torch.zeros(0)
 
-    def unit(self, rows: Sequence[Row]) -> torch.Tensor:
+    def unit(self, rows: Sequence[Encoded]) -> torch.Tensor:
         """Unit vectors [E, dimensions], float32; NaN where there is no gradient, as without label tokens."""
         self.sums = torch.zeros(len(rows), self.dimensions, device=self.device)
         batch = collate(rows, range(len(rows)), "padded", pad_token=0) | {"norm": torch.tensor(1.0)}
@@ -71,7 +71,7 @@ class Sketcher:
         return forward
 
 
-def side(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Side:
+def vectors(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Vectors:
     """The gradients of a data set for score/distances.py, in batches of at most `batch_tokens` tokens."""
     plan = plan_scoring(data.lengths(), batch_tokens)
 
@@ -79,4 +79,4 @@ def side(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Side:
         rows = plan[step]
         return data.table["id"].take(pa.array(rows)), sketcher.unit([data.row(int(row)) for row in rows])
 
-    return Side(len(plan), unit)
+    return Vectors(len(plan), unit)

@@ -20,7 +20,7 @@ from forgetfilter.storage.steps import write_steps
 SCHEMA = pa.schema([("id", pa.string()), ("guard", pa.float64()), ("step", pa.int32())])
 
 
-def write_chances(guard: Guard, data: Path, folder: Path, step_rows: int, shard_rows: int, world: World) -> None:
+def write_probabilities(guard: Guard, data: Path, folder: Path, step_rows: int, shard_rows: int, world: World) -> None:
     """Shards of `id` and `guard` (0 to 1; null without a verdict), `step_rows` examples a step.
 
     To be called by every rank.

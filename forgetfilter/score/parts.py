@@ -181,12 +181,12 @@ class Scorer:
         batch_tokens = self.scoring.micro_batch_tokens
 
         def make() -> None:
-            from forgetfilter.score.gradients import Sketcher, side
+            from forgetfilter.score.gradients import Sketcher, vectors
 
             safe = self.tokens(self.paths.safe_data)
             with self.states.use(self.paths.model("noisy")) as model:
                 sketcher = Sketcher(model, options.gradient_dimensions)
-                noisy, trusted = (side(sketcher, data, batch_tokens) for data in (self.prepared, safe))
+                noisy, trusted = (vectors(sketcher, data, batch_tokens) for data in (self.prepared, safe))
                 size, column = options.shard_rows, "gradient_distance"
                 write_distances(noisy, trusted, folder, column, size, self.world, "gradients")
                 sketcher.close()
@@ -197,7 +197,7 @@ class Scorer:
     def embeddings(self, name: str) -> Part:
         """How unlike the safe set's texts each noisy row's is, by a sentence encoder."""
         from forgetfilter.models.sentence_encoder import Encoder, find_encoder
-        from forgetfilter.score.embeddings import side
+        from forgetfilter.score.embeddings import vectors
 
         folder, shard_rows = self.paths.signals("embeddings"), self.options.shard_rows
         step_rows = min(STEP_ROWS, shard_rows)
@@ -208,7 +208,7 @@ class Scorer:
 
         def make() -> None:
             encoder = Encoder(source, self.world.device)
-            noisy, safe = (side(encoder, data, step_rows) for data in (self.paths.noisy_data, self.paths.safe_data))
+            noisy, safe = (vectors(encoder, data, step_rows) for data in (self.paths.noisy_data, self.paths.safe_data))
             write_distances(noisy, safe, folder, "embedding_distance", shard_rows, self.world, "embeddings")
 
         return Part(folder, about | {"encoder": folder_hash(source, self.cache), "step_rows": step_rows}, make)
@@ -216,7 +216,7 @@ class Scorer:
     def guard(self, options: GuardConfig) -> Part:
         """A guard model's probability that each noisy row's answer is harmful."""
         from forgetfilter.models.guard_models import open_guard
-        from forgetfilter.score.guard_probability import write_chances
+        from forgetfilter.score.guard_probability import write_probabilities
 
         folder, device, shard_rows = self.paths.signals("guard"), self.world.device, self.options.shard_rows
         step_rows = min(STEP_ROWS, shard_rows)
@@ -228,7 +228,7 @@ class Scorer:
 
         def make() -> None:
             self.states.release()
-            write_chances(guard, self.paths.noisy_data, folder, step_rows, shard_rows, self.world)
+            write_probabilities(guard, self.paths.noisy_data, folder, step_rows, shard_rows, self.world)
 
         return Part(folder, about | {"guard": guard.identity, "batch": options.batch, "step_rows": step_rows}, make)
 

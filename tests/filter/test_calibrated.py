@@ -130,10 +130,10 @@ def test_the_bound_holds() -> None:
         good, bad, probes = rng.lognormal(size=350), rng.lognormal(2, 1, 150), rng.lognormal(size=150)
         score = np.concatenate([good, bad, probes])
         probe = np.arange(len(score)) >= 500
-        verdict = conformal.decide(score, probe, 0.05, None)
-        within += verdict.drop[:350].mean() <= 0.05
-        found.append(verdict.drop[350:500].mean())
-        assert not verdict.drop[500:].any() and verdict.threshold is not None
+        ruling = conformal.decide(score, probe, 0.05, None)
+        within += ruling.drop[:350].mean() <= 0.05
+        found.append(ruling.drop[350:500].mean())
+        assert not ruling.drop[500:].any() and ruling.threshold is not None
     assert within >= 95 and np.mean(found) > 0.3
 
 
@@ -152,5 +152,5 @@ def test_too_few_probes() -> None:
     score, probe = np.arange(100.0), np.arange(100) < 19
     with pytest.raises(UserError, match="needs at least 20 probes with a score, there are 19"):
         conformal.decide(score, probe, 0.05, None)
-    verdict = conformal.decide(score, np.arange(100) < 20, 0.05, None)
-    assert not verdict.drop.any() and verdict.note.startswith("20 probes are too few for filter.max_false_drop=0.05")
+    ruling = conformal.decide(score, np.arange(100) < 20, 0.05, None)
+    assert not ruling.drop.any() and ruling.note.startswith("20 probes are too few for filter.max_false_drop=0.05")

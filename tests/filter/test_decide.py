@@ -104,7 +104,7 @@ def with_guard(toy: Any, values: list[float | None]) -> Any:
 
 
 def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, four_rows: Any, capsys: Any) -> None:
-    # a guard without a verdict on one row, beside a row without label tokens: two reasons and two counts
+    # a guard without a ruling on one row, beside a row without label tokens: two reasons and two counts
     toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
     summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).task(signal="guard", rule="phi", phi=0.5))
     assert (summary["kept"], summary["dropped"], summary["unscored"], summary["valueless"]) == (4, 1, 2, 1)
@@ -116,7 +116,7 @@ def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, 
 
 
 def test_a_signal_without_any_value_is_refused(make_toy: Any, four_rows: Any) -> None:
-    # a guard that never gave a verdict says nothing, and nobody is told that all is well
+    # a guard that never gave a ruling says nothing, and nobody is told that all is well
     with pytest.raises(UserError, match=r"filter.signal=guard has no value for any example: take another"):
         decide(with_guard(make_toy(four_rows), [None] * 4).task(signal="guard"))
 

@@ -66,10 +66,10 @@ def test_rules_by_estimate(rule: str) -> None:
     found, lost = [], []
     for seed in range(20):
         given, unsafe = drawn(300, 700, 200, seed)
-        verdict = rules.get(rule).apply(given, "x", **settings)
-        assert not verdict.drop[1000:].any()
-        found.append(verdict.drop[:unsafe].mean())
-        lost.append(verdict.drop[unsafe:1000].mean())
+        ruling = rules.get(rule).apply(given, "x", **settings)
+        assert not ruling.drop[1000:].any()
+        found.append(ruling.drop[:unsafe].mean())
+        lost.append(ruling.drop[unsafe:1000].mean())
     assert 0.85 < np.mean(found) < 0.95 and np.mean(lost) < 0.08
     with pytest.raises(UserError, match=rf"filter.rule={rule} needs at least 20 probes"):
         rules.get(rule).apply(drawn(30, 70, 19)[0], "x", **settings)

@@ -20,12 +20,12 @@ SIGNAL = Signal(
 """
 RULE = """
 import polars as pl
-from forgetfilter.filter.rules import Rule, Verdict
+from forgetfilter.filter.rules import Rule, Ruling
 
 RULE = Rule(
     name="above_mean",
     settings=(),
-    apply=lambda scores, signal: Verdict(scores.score > scores.score.mean(), pl.lit("beside the mean")),
+    apply=lambda scores, signal: Ruling(scores.score > scores.score.mean(), pl.lit("beside the mean")),
     doc="above the mean of all scores",
 )
 """

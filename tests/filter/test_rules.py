@@ -23,14 +23,14 @@ def make_scores(rows: list[Row]) -> rules.Scores:
 
 
 def apply(name: str, rows: list[Row], **given_settings: Any) -> pl.DataFrame:
-    """The verdict as a table, a row an example, in the rows' order."""
+    """The ruling as a table, a row an example, in the rows' order."""
     scores = make_scores(rows)
-    verdict = rules.get(name).apply(scores, "loss_rise", **given_settings)
+    ruling = rules.get(name).apply(scores, "loss_rise", **given_settings)
     frame = pl.DataFrame(
         {"id": [r[0] for r in rows], "source": [r[1] for r in rows], "score": scores.score, "rank": scores.rank}
-        | {"drop": verdict.drop}
+        | {"drop": ruling.drop}
     )
-    return frame.with_columns(reason=verdict.reason)
+    return frame.with_columns(reason=ruling.reason)
 
 
 def dropped(frame: pl.DataFrame) -> list[str]:
@@ -146,7 +146,7 @@ def test_source_budget_is_a_quantile_inside_each_source(rows: list[Row], share: 
 @given(rows=rows_of_some_kind, shuffle=st.randoms())
 @settings(max_examples=20, deadline=None)
 def test_input_order_has_no_say(rows: list[Row], shuffle: Any) -> None:
-    # the same rows in another order give the same verdicts; equal scores are ranked by id
+    # the same rows in another order give the same rulings; equal scores are ranked by id
     shuffled = shuffle.sample(rows, len(rows))
     for name, given_settings in (
         ("quantile", {"quantile": 0.4}),

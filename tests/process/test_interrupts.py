@@ -10,7 +10,7 @@ from forgetfilter.process import interrupts
 
 @pytest.fixture(autouse=True)
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+    before = {number: signal.getsignal(number) for number in interrupts.STOPPING}
     monkeypatch.setattr(interrupts, "_received", [])
     interrupts.install()
     yield
@@ -18,7 +18,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", interrupts.SIGNALS)
+@pytest.mark.parametrize("number", interrupts.STOPPING)
 def test_a_signal_is_a_flag_until_it_is_looked_at(number: int) -> None:
     # Nothing is interrupted by it; the next look raises Stopped, which says to run again.
     interrupts.stop_if_requested("score before")

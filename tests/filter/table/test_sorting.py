@@ -4,8 +4,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from forgetfilter.filter.table import sorting as module
-from forgetfilter.filter.table.ahead import THREADS, ahead
 from forgetfilter.filter.table.sorting import descending, in_order
+from forgetfilter.filter.table.threads import THREADS, ahead
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
