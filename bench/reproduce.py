@@ -1,6 +1,6 @@
 """The paper's claims on published data: `forgetfilter compare` for bias, toxicity and harmfulness, and a page of it.
 
-    python bench/reproduce.py --data DATA --folder FOLDER [--name NAME] [--only KIND ...] [--gather] [key=value ...]
+    python bench/reproduce.py --data DATA --folder FOLDER [--name NAME] [--only KIND] [--gather] [key=value ...]
 
 DATA holds the published files that configs/reproduce/*.yaml name. Each kind is two comparisons in FOLDER: NAME-KIND
 with all defences of its config, and NAME-KIND-rounds with three rounds of four of them (left out by --no-rounds). What
@@ -49,11 +49,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--name", default="reproduce")
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--only", action="append", choices=KINDS, help="a kind; may be given several times")
     parser.add_argument("--no-rounds", action="store_true")
     parser.add_argument("--gather", action="store_true")
     options, settings = parser.parse_known_args()
-    for kind in options.only:
+    for kind in options.only or KINDS:
         names = {f"{options.name}-{kind}": []} | (
             {} if options.no_rounds else {f"{options.name}-{kind}-rounds": ROUNDS}
         )
