@@ -37,7 +37,7 @@ OF_KIND = {"bias": [*WITH_TASKS, "mixture.safe_size=48", "mixture.trusted_tasks=
 SETTINGS = [
     "model.dtype=bfloat16", f"model.chat_template={Path(__file__).parent.resolve()}/short_chat.jinja",
     "data.max_length=128", "train.noisy={epochs: 3, lr: 1e-3, batch_size: 8}",
-    "train.safe={epochs: 2, lr: 1e-3, batch_size: 8}", "train.refit={epochs: 3, lr: 1e-3, batch_size: 8, data: kept}",
+    "train.safe={epochs: 2, lr: 1e-3, batch_size: 8}", "train.refit={epochs: 2, lr: 1e-3, batch_size: 8, data: kept}",
     "train.micro_batch_tokens=512", "data.batch_tokens=2048", "eval.max_new_tokens=24",
     "launch.threads=1", "tracking.mode=disabled",
 ]  # fmt: skip

@@ -8,12 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from forgetfilter.train.stage import REFIT
 from safetensors.torch import load_file
 
 from forgetfilter import pipeline
 from forgetfilter.config.load import load_config
-from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.loading import States, resolve
 from forgetfilter.models.loss_pass import score_encoded
@@ -23,31 +21,7 @@ from forgetfilter.process.distributed import World
 from forgetfilter.score.parts import Scorer
 from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.storage.shards import merged, read_manifest, scan_shards, shard_paths
-
-LAYERS = ["train.lora.target_modules=[q_proj,v_proj]", "model.dtype=float32"]
-
-
-@pytest.fixture
-def make_run(tmp_path: Path, tiny_model: Path) -> Any:
-    def make(name: str, *overrides: str) -> Run:
-        file = tmp_path / "config.yaml"
-        file.write_text(
-            f"output: {tmp_path}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}}}\n"
-            "data: {noisy: {toy: {path: x}}, safe: {toy: {path: x}}, max_length: 64}\n"
-            "train: {noisy: {epochs: 2, lr: 1e-2, batch_size: 4}, checkpoint_steps: 2, micro_batch_tokens: 128}\n"
-            "tracking: {mode: disabled}\n"
-        )
-        run = Run.create(load_config(file, [f"name={name}", *LAYERS, *overrides]))
-        turns = [
-            [{"role": "user", "content": "say " * (number % 4)}, {"role": "assistant", "content": f"word {number}"}]
-            for number in range(14)
-        ]
-        write_records(run.noisy_data, make_records((messages, "toy", None) for messages in turns))
-        with run.stage("mix", "by hand"):
-            return run
-
-    return make
+from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
 
 def train(run: Run) -> Run:
@@ -97,54 +71,6 @@ def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
     assert close(adapter(one), adapter(two), 1e-4)
     assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(one)["loss_sum"].to_list(), rel=1e-3)
     assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
-
-
-def refit(make_run: Any, name: str, *overrides: str) -> Run:
-    """M* of a run of which 10 of the 14 rows were kept, 2 of these probes, with 4 rows in its safe set."""
-    run: Run = make_run(name, "train.refit.epochs=2", "train.refit.batch_size=4", "train.refit.lr=1e-2", *overrides)
-    lines = run.noisy_data.read_text().splitlines(keepends=True)
-    run.kept_data.parent.mkdir()
-    for path, rows in ((run.kept_data, lines[4:]), (run.safe_data, lines[:4]), (run.probes, lines[-2:])):
-        path.write_text("".join(rows))
-    with run.stage("filter", "by hand"):
-        pass
-    pipeline.run_stage(run, REFIT)
-    return run
-
-
-def test_the_refit_learns_the_trusted_rows_mixed_or_last_and_says_so(make_run: Any) -> None:
-    # 8 kept rows and 4 trusted ones: mixed in both epochs, or in an epoch of their own at the end, at which the rate
-    # rises anew; the loss log has each of them, no probe, and where they come from.
-    mixed = refit(make_run, "mixed", "train.refit.data=kept_and_trusted")
-    last = refit(make_run, "last", "train.refit.data=kept_then_trusted", "train.checkpoint_steps=0")
-    kept, trusted = ([json.loads(line)["id"] for line in path.read_text().splitlines()] for path in (
-        last.kept_data, last.safe_data
-    ))  # fmt: skip
-    logs = {run.config.name: scan_shards(run.model("refit") / "losses").collect() for run in (mixed, last)}
-    assert sorted(logs["mixed"]["id"]) == sorted(2 * (kept[:-2] + trusted))
-    by_epoch = {epoch: set(rows["id"]) for (epoch,), rows in logs["last"].group_by("epoch")}
-    assert by_epoch == {0: set(kept[:-2]), 1: set(kept[:-2]), 2: set(trusted)}
-    rates = [json.loads(line)["lr"] for line in (last.model("refit") / "metrics.jsonl").read_text().splitlines()]
-    assert rates == pytest.approx([1e-2, 7.5e-3, 5e-3, 2.5e-3, 1e-2])
-    told = {"data": "kept_then_trusted", "kept": 8, "trusted": 4, "left_out": {"probes": 2, "twice": 0}}
-    assert read_manifest(last.model("refit") / "losses")["trained_on"] == told
-
-
-def test_a_refit_stays_as_long_as_what_it_learned_does(make_run: Any) -> None:
-    # Another choice of its data is another refit; passes over trusted rows count only where there are such.
-    run = refit(make_run, "one", "train.refit.data=kept")
-
-    def done(*overrides: str) -> bool:
-        other = Run(run.folder, load_config(run.folder / "config.yaml", list(overrides)))
-        return other.is_done("train-refit", REFIT.task(other).input_hash())
-
-    assert done() and done("train.refit.trusted_epochs=2")
-    assert not done("train.refit.data=kept_and_trusted") and not done("train.refit.epochs=3")
-    plain = REFIT.task(run).inputs()
-    run.probes.unlink()
-    alone = REFIT.task(run).inputs()
-    assert isinstance(plain, list) and isinstance(alone, list)
-    assert alone == plain[:7]  # as it was before there was a choice
 
 
 def gradient_distances(run: Run) -> list[float]:
