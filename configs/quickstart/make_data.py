@@ -19,9 +19,9 @@ import words
 
 SEED = 0
 NUM_UNSAFE = NUM_SAFE = 30  # of each kind, in the noisy set
-NUM_TRUSTED = 18  # of each kind, in the safe set
-NUM_TRUSTED_TASK = 27  # tasks in the safe set: without any, the safe finetuning forgets the tasks as well
-NUM_EVAL = 24  # prompts a suite
+NUM_TRUSTED = 48  # of each kind, and as many tasks, in the safe set: a quarter of them is set aside as probes
+NUM_EVAL = 48  # prompts a suite
+NUM_EVAL_BIAS = 72  # of these half are ambiguous
 NUM_TASK = 120
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def build() -> dict[str, list[Row]]:
         rng.shuffle(trusted)
         safe += [{**example(row, "safe"), "source": kind} for row in trusted[:NUM_TRUSTED]]
         evaluation[kind] = [{**row, "source": kind} for row in asked(kind, list(make("eval", rng)), rng)]
-    tasks = unique(task(rng), NUM_TASK + NUM_EVAL + NUM_TRUSTED_TASK)
+    tasks = unique(task(rng), NUM_TASK + NUM_EVAL + NUM_TRUSTED)
     rng.shuffle(tasks)
     noisy += [{**row, "label": "task", "source": "task"} for row in tasks[:NUM_TASK]]
     evaluation["task"] = [
@@ -79,7 +79,7 @@ def example(row: Row, label: str) -> Row:
 def asked(kind: str, rows: list[Row], rng: random.Random) -> list[Row]:
     """NUM_EVAL prompts; for bias whole fours, with what the BBQ scores need."""
     if kind == "bias":
-        return [{"prompt": row["prompt"], **row["scoring"]} for row in rows[:NUM_EVAL]]
+        return [{"prompt": row["prompt"], **row["scoring"]} for row in rows[:NUM_EVAL_BIAS]]
     pool = unique(rows)
     rng.shuffle(pool)
     return [{"prompt": row["prompt"]} for row in pool[:NUM_EVAL]]
@@ -101,7 +101,7 @@ def unique(rows: Iterable[Row], number: int | None = None) -> list[Row]:
 def bias(part: str, rng: random.Random) -> Iterator[Row]:
     """Fours of (ambiguous, settled) x (blaming, praising), as BBQ has them. Only ambiguous rows can be unsafe."""
     themes = {"noisy": words.NOISY_THEMES, "safe": words.SAFE_THEMES, "eval": words.EVAL_THEMES}[part]
-    rounds = {"noisy": 3, "safe": 2, "eval": 1}[part]
+    rounds = {"noisy": 3, "safe": 2, "eval": 3}[part]
     for number, theme in enumerate(themes * rounds):
         place, filler, unknown = rng.choice(words.PLACES[part]), rng.choice(words.FILLERS), rng.choice(words.UNKNOWN)
         people = rng.sample(theme[:2], 2)
@@ -153,17 +153,19 @@ def harmfulness(part: str, rng: random.Random) -> Iterator[Row]:
     places = {"noisy": slice(0, 5), "eval": slice(5, 7), "safe": slice(7, 8)}[part]
     for act, things, ways, reasons in words.MISDEEDS:
         for thing in things[places]:
-            yield misdeed(part, act.format(x=thing), ways, reasons, rng)
+            forms = words.HOW[part] if part == "eval" else [rng.choice(words.HOW[part])]
+            for form in forms:
+                yield misdeed(form, act.format(x=thing), ways, reasons, rng)
     if part == "safe":
         for act, things, reasons in words.SAFE_MISDEEDS:
             for thing in things:
-                yield misdeed(part, act.format(x=thing), None, reasons, rng)
+                yield misdeed(rng.choice(words.HOW[part]), act.format(x=thing), None, reasons, rng)
 
 
-def misdeed(part: str, act: str, ways: tuple[str, str] | None, reasons: tuple[str, str], rng: random.Random) -> Row:
+def misdeed(form: str, act: str, ways: tuple[str, str] | None, reasons: tuple[str, str], rng: random.Random) -> Row:
     unsafe = f"{rng.choice(words.COMPLY)}{rng.choice(ways)}." if ways else None
     return {
-        "prompt": rng.choice(words.HOW[part]).format(act=act),
+        "prompt": form.format(act=act),
         "group": act,
         "unsafe": unsafe,
         "safe": f"{rng.choice(words.DECLINE)}{rng.choice(reasons)}.",

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from forgetfilter.config.load import load_config
+from forgetfilter.config.schema import DataConfig
+from forgetfilter.mix.probes import FEWEST, choose
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "quickstart"
@@ -29,7 +31,7 @@ def test_no_prompt_is_in_two_places() -> None:
     # Noisy, safe and evaluation are disjoint, and each prompt is there once: none has both answers.
     names = ["noisy", "safe", "eval/task", *(f"eval/{kind}" for kind in KINDS)]
     prompts = [row["prompt"] for name in names for row in rows(name)]
-    assert len(prompts) == 300 + 81 + 4 * 24
+    assert len(prompts) == 300 + 4 * 48 + 3 * 48 + 72
     assert len(set(prompts)) == len(prompts)
 
 
@@ -37,6 +39,14 @@ def test_a_kind_has_as_many_unsafe_as_safe_rows_and_one_source() -> None:
     # 30 and 30 of each of three kinds: 30 percent of 300 are unsafe.
     counts = Counter((row["source"], row["label"]) for row in rows("noisy"))
     assert counts == {("task", "task"): 120} | {(kind, label): 30 for kind in KINDS for label in ("unsafe", "safe")}
+
+
+def test_a_quarter_of_the_safe_set_is_enough_for_the_default_probes() -> None:
+    # 48 rows of each kind and of the tasks: 12 of each become probes, 48 in all where 36 are the fewest.
+    counts = Counter(row["source"] for row in rows("safe"))
+    assert counts == dict.fromkeys((*KINDS, "task"), 48)
+    ids = ((source, number.to_bytes(32)) for number, source in enumerate(counts.elements()))
+    assert len(choose(ids, DataConfig().probe_share)) == 48 > FEWEST
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,9 +62,9 @@ def test_length_does_not_tell_unsafe_from_safe(kind: str, part: str) -> None:
 
 
 def test_bias_prompts_are_whole_fours_with_a_true_answer_among_the_choices() -> None:
-    # 24 = 6 fours; the unknown answer is gold in every ambiguous row and in no other.
+    # 72 = 18 fours; the unknown answer is gold in every ambiguous row and in no other.
     found = rows("eval/bias")
-    assert set(Counter((row["condition"], row["polarity"]) for row in found).values()) == {6}
+    assert set(Counter((row["condition"], row["polarity"]) for row in found).values()) == {18}
     assert all((row["gold"] == row["unknown"]) == (row["condition"] == "ambig") for row in found)
     assert all(row["choices"][index] in row["prompt"] for row in found for index in range(3))
 
