@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forgetfilter.config.checks import prompted_suites
 from forgetfilter.config.load import to_written
-from forgetfilter.config.schema import EvalConfig, LaunchConfig
+from forgetfilter.config.schema import Config, EvalConfig, LaunchConfig
 from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.tracking import Tracker, tracked
@@ -91,6 +92,11 @@ class Evaluation(Task):
         args = [str(self.paths.folder), *models]
         launch("forgetfilter.eval.__main__", args, ranks.processes, ranks.threads, nodes=ranks.nodes)
 
+    def foresee(self) -> list[str]:
+        from .preflight import check_prompts
+
+        return check_prompts(self)
+
     def unfinished(self) -> bool:
         """Whether an evaluation that is done lacks verdicts that another try may give."""
         folders = (self.folder(model, suite) for model in MODELS for suite in self.options.suites)
@@ -114,6 +120,12 @@ def settings(run: Run) -> Evaluation:
     )
 
 
+def _check(config: Config) -> None:
+    from .preflight import check_instruments
+
+    check_instruments(config.eval, prompted_suites(config))
+
+
 def _compare(given: tuple[str, str], within: str | None) -> Path:
     from .compare import main
 
@@ -127,5 +139,6 @@ def _differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dic
 
 
 # It knows itself what of an earlier evaluation still holds, so nothing is removed before it starts.
-EVAL = Stage("eval", settings, folder="eval")
+READS = ("mix", "train-noisy", "train-safe", "train-refit")
+EVAL = Stage("eval", settings, folder="eval", reads=READS, check=_check)
 COMPARISON = Comparison(_compare, _differences)

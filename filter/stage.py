@@ -44,6 +44,11 @@ class FilterTask(Task, Answering):
             quality = {name: value for name, value in figures(summary["quality"]).items() if value is not None}
             tracker.log({"kept": summary["kept"], "dropped": summary["dropped"], **quality})
 
+    def foresee(self) -> list[str]:
+        from .foresight import foresee
+
+        return foresee(self)
+
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
         from .inspecting import questions
 
@@ -57,4 +62,5 @@ def settings(run: Run) -> FilterTask:
 
 
 # A decision replaces an earlier one only after every check, so nothing is removed before the stage starts.
-FILTER = Stage("filter", settings, files=FILES, folder="filter")
+EDITABLE, READS = ("filter/kept.jsonl",), ("mix", "score")
+FILTER = Stage("filter", settings, files=FILES, folder="filter", made=FILES, editable=EDITABLE, reads=READS)

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +12,9 @@ from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage import sums
+from forgetfilter.storage.run_folder import Run, folder_of
+from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.stage import Answering, Comparison, load
 
 STAGES = {
@@ -91,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(work=_config)
     words = "every setting with its type, default, bound and meaning; needs no CONFIG"
     show.add_argument("--describe", action="store_true", help=words)
+    verify = commands.add_parser("verify", help="every file of a run folder against the sum that its stage noted")
+    verify.set_defaults(work=_verify)
     doctor = commands.add_parser("doctor", help="what this machine has, and what is missing for what")
     doctor.set_defaults(work=_doctor)
     for name, command in commands.choices.items():
@@ -113,16 +119,25 @@ def _count(word: str) -> int:
 TAKEN = {"filter": ("filter.", "tracking.", "launch."), "report": ("launch.",)}
 
 
-def _open(options: argparse.Namespace) -> Run:
-    """The run of a config file (made or reopened) or of a run folder (as it is, but for the filter's settings)."""
+@contextmanager
+def _opened(options: argparse.Namespace, alone: bool = True) -> Iterator[Run]:
+    """The run of a config file (made or reopened) or of a run folder (as it is, but for the filter's settings).
+
+    `alone`: nobody else works on it meanwhile; false for what only reads.
+    """
     target = Path(options.target)
     if not target.is_dir():
-        return Run.create(load_config(target, options.overrides), options.resume)
+        config = load_config(target, options.overrides)
+        with held(folder_of(config)):
+            yield Run.create(config, options.resume)
+        return
     if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:
         but = "only filter.KEY=VALUE can be given here; " if options.command == "filter" else ""
         way = "to change its settings give the config file, and --resume"
         raise UserError(f"{foreign[0]!r}: {target} is a run folder: {but}{way}")
-    return Run.open(target, options.overrides if options.command == "filter" else [])
+    run = Run.open(target, options.overrides if options.command == "filter" else [])
+    with held(target) if alone else nullcontext():
+        yield run
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -130,9 +145,9 @@ def _run(options: argparse.Namespace) -> None:
     from forgetfilter.process import interrupts
 
     interrupts.install()  # a warning between the stages with ranks must not end the process
-    run = _open(options)
-    pipeline.run_pipeline(run)
-    _close(run)
+    with _opened(options) as run:
+        pipeline.run_pipeline(run)
+        _close(run)
 
 
 def _stage(options: argparse.Namespace) -> None:
@@ -154,33 +169,33 @@ def _stage(options: argparse.Namespace) -> None:
         raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
     if command == "filter":
         _check_question(options)
-    run = _open(options)
-    if command == "report" and options.reveal:
-        from forgetfilter.report.page import write_report
-        from forgetfilter.report.stage import settings
+    with _opened(options, alone=command != "filter" or options.why is None) as run:
+        if command == "report" and options.reveal:
+            from forgetfilter.report.page import write_report
+            from forgetfilter.report.stage import settings
 
-        print(write_report(settings(run, pipeline.stale(run)), reveal=True))
-        return
-    if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
-        task = by_name["filter"].task(run)
-        assert isinstance(task, Answering)
-        task.answer(options.sweep, options.why, options.review, options.reveal)
-        return
-    if command not in ("filter", "report"):
-        interrupts.install()
-        pipeline.preflight(run.config, models=command != "mix")
-    if run.config.only_evaluates and command == "eval":
-        names = ["mix", "eval"]
-    for name in names:
-        # a report takes seconds and may show texts; outputs that are gone are made again only for a stage that is named
-        again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
-        pipeline.run_stage(run, by_name[name], again)
-    if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
-        pipeline.run_stage(Run.open(run.folder), by_name["report"])  # else it would tell of what was there before
-    if command in ("filter", "eval"):  # an evaluation from before is not of this decision
-        _close(run, decided=command == "filter")
-    else:
-        print(run.folder)
+            print(write_report(settings(run, pipeline.stale(run)), reveal=True))
+            return
+        if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
+            task = by_name["filter"].task(run)
+            assert isinstance(task, Answering)
+            task.answer(options.sweep, options.why, options.review, options.reveal)
+            return
+        if command not in ("filter", "report"):
+            interrupts.install()
+            pipeline.preflight(run.config, models=command != "mix")
+        if run.config.only_evaluates and command == "eval":
+            names = ["mix", "eval"]
+        for name in names:
+            # a report takes seconds and may show texts; what is gone is made again only for a stage that is named
+            again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
+            pipeline.run_stage(run, by_name[name], again)
+        if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
+            pipeline.run_stage(Run.open(run.folder), by_name["report"])  # else it would tell of what was there before
+        if command in ("filter", "eval"):  # an evaluation from before is not of this decision
+            _close(run, decided=command == "filter")
+        else:
+            print(run.folder)
 
 
 def _check_question(options: argparse.Namespace) -> None:
@@ -259,6 +274,10 @@ def _config(options: argparse.Namespace) -> None:
     target = Path(options.target)
     found = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
     sys.stdout.write(to_yaml(found))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    print("\n".join(sums.verify(Run.open(Path(options.target)).folder)))
 
 
 def _doctor(options: argparse.Namespace) -> None:

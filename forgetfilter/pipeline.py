@@ -7,19 +7,23 @@ inputs changed starts from its beginning.
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
+from forgetfilter.files import read_json
 from forgetfilter.mix.stage import MIX
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.report.stage import report_stage
 from forgetfilter.score.stage import SCORE
-from forgetfilter.storage.results import refit_metrics
+from forgetfilter.storage import sums
+from forgetfilter.storage.results import read_state, refit_metrics
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.storage.stage import Stage, load
+from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.stage import Stage, Task, load
 
 STAGES = (
     MIX,  # the sources become records with ids: noisy, safe, and perhaps probes and a control set
@@ -32,6 +36,9 @@ STAGES = (
     load("forgetfilter.eval.stage:EVAL", Stage),  # the models answer prompts: which is the safer, and is it as able?
     report_stage(lambda run: stale(run)),  # report.html and card.json tell all of this to a reviewer
 )
+
+ADDED_LATER = ("signals/texts",)  # by another stage than the one whose folder it is
+SCORINGS = 2  # of the noisy data, before and after; more where a signal asks for them
 
 
 def run_pipeline(run: Run) -> None:
@@ -54,7 +61,8 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
         return
     task = stage.task(run)
     input_hash, foreign = task.input_hash(), task.foreign()
-    done = run.is_done(stage.name, input_hash, foreign) and not _lost(run.folder, stage)
+    broken = _mend(run.folder, stage)
+    done = run.is_done(stage.name, input_hash, foreign) and not _lost(run.folder, stage) and not broken
     if done and not again and not task.unfinished():
         console.print(f"{stage.name}: done already")
         if foreign is not None:
@@ -64,6 +72,9 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     if run.is_done(stage.name, input_hash) and not run.is_done(stage.name, input_hash, foreign):
         console.print(f"{stage.name}: the model's files, or others that it reads, are not those it was done with")
     _check_one_model(run, stage, foreign)
+    _check_read(run.folder, stage)
+    if stage.name == "train-noisy":
+        foresee(run.config, run, [other.task(run) for other in STAGES if other.wanted(run.config)])
     if not run.started_with(stage.name, input_hash, foreign):
         for output in stage.outputs:
             _remove(run.folder / output)
@@ -74,6 +85,7 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     stands = partial(_stands, run.folder, stage)
     with run.stage(stage.name, input_hash, ranks, stands, foreign):
         task.work()
+        note_sums(run.folder, stage)
     _remove_scratch(run.folder, stage)
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
 
@@ -88,6 +100,68 @@ def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | No
                 f"model.name: the model's files are not those that {earlier.name} was done with: put them back, or do "
                 f"all stages anew with forgetfilter run ({run.folder})"
             )
+
+
+def note_sums(folder: Path, stage: Stage) -> None:
+    """Notes what a stage has left, once it is done."""
+    if stage.folder:
+        sums.record(folder, stage.name, stage.made or (stage.folder,), [*ADDED_LATER, stage.scratch or ".scratch"])
+
+
+def _mend(folder: Path, stage: Stage) -> bool:
+    """Whether files of a finished stage are damaged: they are said, and removed with what is made anew as a whole."""
+    broken = [name for name in sums.damaged(folder, stage.name) if name not in stage.editable]
+    if not broken or read_state(folder).get(stage.name, {}).get("status") != "done":
+        return False
+    more = f" and {len(broken) - 1} more are" if len(broken) > 1 else " is"
+    console.print(f"{stage.name}: {broken[0]}{more} not as the stage left it: done again", style="yellow")
+    for name in (*broken, *stage.outputs):
+        _remove(folder / name)
+    return True
+
+
+def _check_read(folder: Path, stage: Stage) -> None:
+    """UserError where a file of an earlier stage, which this one reads, is damaged; what a person changed is said."""
+    for earlier in (one for one in STAGES if one.name in stage.reads):
+        for name in sums.damaged(folder, earlier.name):
+            if name not in earlier.editable:
+                way = f"forgetfilter run {folder} makes it again"
+                raise UserError(f"{folder / name} is not as {earlier.name} left it: {way}")
+            console.print(f"{stage.name}: {name} is not as {earlier.name} left it, and is taken as it stands")
+
+
+def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:
+    """What the mix has made known before anything is trained: refuses what cannot work, and says what will come to
+    nothing, and how much of the disk will be needed."""
+    if not (paths.folder / "data" / "summary.json").exists():  # the sets were made by hand
+        return
+    for line in (line for task in tasks for line in task.foresee()):
+        console.print(line, style="yellow")
+    console.print(check_disk(config, paths))
+
+
+def check_disk(config: Config, paths: RunPaths) -> str:
+    """What the trainings need of the disk, in a line; UserError where it cannot hold that."""
+    from forgetfilter.models.room import Work, check_room, trained_parameters
+    from forgetfilter.models.settings import ModelSettings
+
+    train, full = config.train, config.train.method == "full"
+    names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
+    counts = read_json(paths.folder / "data" / "summary.json")
+    rows = {"noisy": counts["noisy"], "refit": counts["noisy"]} | counts
+    schedules = {name: train.schedule(name) for name in names}
+    base, rank = ModelSettings.of(config).base().path, None if full else train.lora.r
+    work = Work(
+        trained_parameters(base, rank, train.lora.target_modules),
+        full,
+        train.deepspeed is not None,
+        [own.epochs * -(-rows[name]["rows"] // own.batch_size) for name, own in schedules.items()],
+        train.checkpoint_steps,
+        sum(own.epochs for own in schedules.values()) + SCORINGS,
+        counts["noisy"]["rows"],
+        paths.noisy_data.stat().st_size,
+    )
+    return check_room(paths.folder, work)
 
 
 def _stands(folder: Path, stage: Stage) -> bool:
@@ -152,7 +226,7 @@ def preflight(config: Config, models: bool = True) -> None:
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
         )
-    for stage in STAGES if not config.only_evaluates else ():
+    for stage in stages_of(config):
         if stage.wanted(config):
             stage.check(config)
     if config.eval.backend == "vllm":

@@ -9,7 +9,9 @@ import pytest
 from forgetfilter.cli import main
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig, TrackingConfig
 from forgetfilter.data.records import make_records, write_records
+from forgetfilter.storage import sums
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
 
 ROWS = 10
@@ -109,3 +111,52 @@ def test_the_command_report_always_writes_the_page(scored: Run) -> None:
     for reveal in ([], ["--reveal"], []):
         assert call("filter", scored.folder) == call("report", scored.folder, *reveal) == 0
         assert ("SECRET-9" in page.read_text()) == bool(reveal)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["decisions.parquet", "dropped.jsonl", "summary.json"])
+def test_a_damaged_decision_is_made_again(scored: Run, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    # One bit, which no reader need see: verify names it, and the same command makes it as it was.
+    assert call("filter", scored.folder) == 0
+    before = (scored.folder / "filter" / name).read_bytes()
+    assert call("verify", scored.folder) == 0 and "4 files of 1 stages are as they were made" in capsys.readouterr().out
+    flip(scored.folder / "filter" / name)
+    assert call("verify", scored.folder) == 2
+    assert f"filter/{name}: not as filter left it" in capsys.readouterr().out
+    assert call("filter", scored.folder) == 0
+    assert f"filter: filter/{name} is not as the stage left it: done again" in capsys.readouterr().err
+    assert (scored.folder / "filter" / name).read_bytes() == before and call("verify", scored.folder) == 0
+
+
+def test_kept_rows_that_a_person_edited_stay(scored: Run) -> None:
+    # They are the user's to change; verify tells.
+    assert call("filter", scored.folder) == 0
+    kept = scored.folder / "filter" / "kept.jsonl"
+    edited = b"".join(kept.read_bytes().splitlines(keepends=True)[:-1])
+    kept.write_bytes(edited)
+    assert call("filter", scored.folder) == 0 and kept.read_bytes() == edited
+    assert call("verify", scored.folder) == 2
+
+
+def test_signals_that_are_damaged_decide_nothing(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    # The filter needs no model, and so cannot make them again: one line names the file and the command that can.
+    sums.record(scored.folder, "score", ["signals"])
+    assert call("filter", scored.folder) == 0
+    flip(shard_path(scored.signals("after"), 0, 0))
+    assert call("filter", scored.folder, "filter.quantile=0.2") == 2
+    assert "is not as score left it: forgetfilter run" in capsys.readouterr().err
+
+
+def test_a_run_folder_is_one_processs(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    # A second command is refused by who works there; a question that writes nothing is answered.
+    assert call("filter", scored.folder) == 0
+    first = scored.noisy_data.read_text().splitlines()[0]
+    with held(scored.folder):
+        assert call("report", scored.folder) == 2
+        assert "is being worked on by process" in capsys.readouterr().err
+        assert call("filter", scored.folder, "--why", json.loads(first)["id"]) == 0

@@ -1,6 +1,7 @@
 """One finetuning, by the rank of a world that this process is."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.plain_answers import learn_end
 from forgetfilter.process.distributed import World, barrier
-from forgetfilter.process.progress import progress
+from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.shards import write_manifest
 
-from .hook import LossLog
+from .checkpoints import PICKLED_SETTINGS, Seal, resumable
+from .hook import LossLog, lacking
 from .model import trainable
 from .stage import Finetuning
-from .trainer import PlannedTrainer, Watch, arguments, resumable
+from .trainer import PlannedTrainer, Watch, arguments
 from .zero import zero_stage
 
 
@@ -57,7 +59,7 @@ def _run(
     """The training itself, to its end; Stopped after a signal, with a checkpoint saved."""
     with task.track() as tracker, progress(f"train {task.name}", batches.plan.num_steps) as meter:
         watch = Watch(meter, tracker, task.folder / "metrics.jsonl")
-        callbacks: list[transformers.TrainerCallback] = [watch, log] if task.options.log_losses else [watch]
+        callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *([log] if task.options.log_losses else [])]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -106,6 +108,15 @@ def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, epochs: int, w
         if task.options.log_losses:
             manifest = {"data": prepared.identity, "epochs": epochs, "rows": len(prepared), "world_size": world.size}
             told = {"trained_on": task.trained_on} if task.trained_on else {}
-            write_manifest(folder / "losses", manifest | told)
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: only safetensors come out
+            _close_log(folder / "losses", manifest | told)
+        (folder / PICKLED_SETTINGS).unlink(missing_ok=True)  # only safetensors come out
     barrier()
+
+
+def _close_log(folder: Path, manifest: dict[str, Any]) -> None:
+    """The marker of the loss log, once it is proven whole; a log that is not gets none, and so is used by nobody."""
+    if trouble := lacking(folder, manifest["rows"], manifest["epochs"]):
+        way = f"delete {folder.parent} and run again where a signal needs it"
+        console.print(f"{folder} is not whole, and left aside ({trouble}): {way}")
+        return
+    write_manifest(folder, manifest)

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import torch
 from transformers import TrainerCallback
 
 from forgetfilter.data.batches import collate
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.models.example_losses import ExampleLosses
 from forgetfilter.process.distributed import barrier, world
-from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, shard_paths, write_shard
+from forgetfilter.storage.shards import LOSS_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
 
 SHARD_ROWS = 65536
 
@@ -96,6 +97,20 @@ class LossLog(TrainerCallback):
         if len(rows):
             write_shard(shard_path(self.folder, self.rank, int(steps.max())), table.cast(LOSS_SCHEMA))
         self.pending, self.num_pending = [], 0
+
+
+def lacking(folder: Path, rows: int, epochs: int) -> str:
+    """What the log lacks, or has twice, in words; empty where each of so many examples is there once in each epoch."""
+    if not rows:
+        return ""
+    try:
+        counted = scan_shards(folder).group_by("epoch").agg(pl.len(), ids=pl.col("id").hash().n_unique())
+        found = {epoch: (count, ids) for epoch, count, ids in counted.collect(engine="streaming").iter_rows()}
+    except (UserError, pl.exceptions.PolarsError, OSError) as error:
+        return reason(error)
+    wrong = [epoch for epoch in range(epochs) if found.get(epoch) != (rows, rows)]
+    count, ids = found.get(wrong[0], (0, 0)) if wrong else (0, 0)
+    return f"epoch {wrong[0]} has {count} rows of {ids} examples, and there are {rows}" if wrong else ""
 
 
 def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[Any, Any], ...]:

@@ -143,7 +143,8 @@ def _check(config: Config, name: str) -> None:
 def _stage(name: str) -> Stage:
     folder = f"train/{name}"
     task, check, scratch = partial(settings, name=name), partial(_check, name=name), f"{folder}/checkpoints"
-    return Stage(f"train-{name}", task, (folder,), folder=folder, check=check, scratch=scratch)
+    reads = ("mix", *AFTER[name])
+    return Stage(f"train-{name}", task, (folder,), folder=folder, reads=reads, check=check, scratch=scratch)
 
 
 NOISY, SAFE, REFIT = _stage("noisy"), _stage("safe"), _stage("refit")

@@ -13,8 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.optimization import get_scheduler
 
 from forgetfilter.data.batches import MicroBatches
-from forgetfilter.errors import UserError
-from forgetfilter.files import read_json, write_json
+from forgetfilter.files import write_text
 from forgetfilter.models.example_losses import to_device
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
@@ -92,9 +91,10 @@ class Watch(TrainerCallback):
     def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.begin_at(state.global_step)
         if state.is_world_process_zero and self.metrics.exists():  # steps that are done again log again
-            lines = self.metrics.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            self.metrics.write_text("".join(line + "\n" for line in kept))
+            steps = {line: _step(line) for line in self.metrics.read_text(errors="replace").splitlines()}
+            write_text(
+                self.metrics, "".join(f"{line}\n" for line, step in steps.items() if 0 < step <= state.global_step)
+            )
 
     def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.advance()
@@ -111,36 +111,12 @@ class Watch(TrainerCallback):
             self.tracker.log(values, step=state.global_step)
 
 
-def resumable(folder: Path, world: World, deepspeed: bool) -> str | None:
-    """The checkpoint to go on from, None without one.
-
-    Steps do not depend on the number of ranks, so any number goes on from a checkpoint; but DeepSpeed's is in as many
-    parts as there were ranks, and only as many read it: UserError for another number. Rank 0 notes who writes.
-    """
-    checkpoint, note = last_checkpoint(folder), folder / "world.json"
-    if deepspeed and checkpoint and note.exists() and (written := read_json(note)["world_size"]) != world.size:
-        raise UserError(
-            f"{folder} is DeepSpeed's of {written} ranks, which {world.size} cannot read: go on with {written} ranks, "
-            "or delete that folder to start the stage anew"
-        )
-    if world.is_main:
-        write_json(note, {"world_size": world.size})
-    return checkpoint
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint: the trainer's state is what it writes last."""
-    whole = [path for path in folder.glob("checkpoint-*") if _is_json(path / "trainer_state.json")]
-    return str(max(whole, key=lambda p: int(p.name.split("-")[1]))) if whole else None
-
-
-def _is_json(path: Path) -> bool:
-    """Whether the file is there and whole: a full disk cuts it short."""
+def _step(line: str) -> int:
+    """The step of a line of metrics.jsonl; 0 for a line that a kill has cut."""
     try:
-        json.loads(path.read_text())
-    except (OSError, ValueError):
-        return False
-    return True
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 class OneDevice(TrainingArguments):

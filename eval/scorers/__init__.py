@@ -6,7 +6,7 @@ from forgetfilter.config import registry
 
 from .base import KEY, Scorer, ScorerKind
 
-__all__ = ["Scorer", "ScorerKind", "open_scorer"]
+__all__ = ["Scorer", "ScorerKind", "find_scorer", "open_scorer"]
 
 
 @functools.cache
@@ -16,6 +16,16 @@ def open_scorer(name: str, labels: tuple[str, ...] = ()) -> Scorer:
         from .text_classification import text_classification  # torch, which the check of a name does without
 
         return text_classification(name, labels)
+    return _kind(name).open()
+
+
+def find_scorer(name: str) -> None:
+    """UserError for a scorer that cannot be had; the folder of a model is found elsewhere, and not here."""
+    if "/" not in name:
+        _kind(name).find()
+
+
+def _kind(name: str) -> ScorerKind:
     kind = registry.SCORERS.get(name, KEY)
     assert isinstance(kind, ScorerKind)
-    return kind.open()
+    return kind

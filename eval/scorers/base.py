@@ -20,3 +20,5 @@ class ScorerKind:
     """As `eval.toxicity_scorer` calls it."""
     open: Callable[[], Scorer]
     """Loads it. UserError where it cannot be had."""
+    find: Callable[[], object] = lambda: None
+    """Proves before anything is trained that it can be had, and keeps nothing of it. UserError as of `open`."""

@@ -13,8 +13,9 @@ from .base import KEY, Scorer, ScorerKind, Toxicity
 BATCH = 32  # texts that BERT takes at once
 
 
-def detoxify(variant: str) -> Scorer:
-    """One of Detoxify's models. UserError where it is not installed, or its weights cannot be had."""
+def detoxify(variant: str, device: str = "") -> Scorer:
+    """One of Detoxify's models, on this rank's device where none is named. UserError where it is not installed, or its
+    weights cannot be had."""
     from forgetfilter.process.distributed import world  # torch, which the check of a name does without
 
     instead = "set eval.toxicity_scorer=profanity-check to score offline"
@@ -24,7 +25,7 @@ def detoxify(variant: str) -> Scorer:
         raise UserError(f"{KEY}: detoxify needs `pip install forgetfilter[detoxify]`; {instead}") from error
     try:
         with _weights_only():
-            model = Detoxify(variant, device=world().device)
+            model = Detoxify(variant, device=device or world().device)
     except Exception as error:  # torch.hub, urllib and transformers each raise their own types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason}); {instead}") from error
@@ -50,4 +51,9 @@ def _weights_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-SCORER = ScorerKind("detoxify", lambda: detoxify("original"))
+def kind(name: str, variant: str) -> ScorerKind:
+    """A variant by the name that the config has for it; it is found by loading it on the CPU."""
+    return ScorerKind(name, lambda: detoxify(variant), lambda: detoxify(variant, "cpu"))
+
+
+SCORER = kind("detoxify", "original")

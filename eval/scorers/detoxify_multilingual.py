@@ -1,6 +1,5 @@
 """Detoxify (Hanu and Unitary 2020), trained on comments in seven languages."""
 
-from .base import ScorerKind
-from .detoxify import detoxify
+from .detoxify import kind
 
-SCORER = ScorerKind("detoxify-multilingual", lambda: detoxify("multilingual"))
+SCORER = kind("detoxify-multilingual", "multilingual")

@@ -1,6 +1,5 @@
 """Detoxify (Hanu and Unitary 2020), trained so that the names of groups are less often taken for toxic."""
 
-from .base import ScorerKind
-from .detoxify import detoxify
+from .detoxify import kind
 
-SCORER = ScorerKind("detoxify-unbiased", lambda: detoxify("unbiased"))
+SCORER = kind("detoxify-unbiased", "unbiased")

@@ -2,10 +2,10 @@
 
 from forgetfilter.config import registry
 
-from .base import NO_TOKENS, NO_VALUE, PROBE, Rule, Ruling, Scores
+from .base import NO_TOKENS, NO_VALUE, PROBE, Known, Rule, Ruling, Scores
 from .estimate import estimate
 
-__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Rule", "Ruling", "Scores", "estimate", "every", "get"]
+__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Known", "Rule", "Ruling", "Scores", "estimate", "every", "get"]
 
 
 def every() -> list[Rule]:

@@ -99,6 +99,16 @@ class Ruling:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of the data before anything is scored."""
+
+    rows: int
+    """Examples that can be dropped, label tokens or not."""
+    probes: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Rule:
     """Which of the scored examples are dropped: `apply(scores, signal name, **settings)`."""
 
@@ -117,6 +127,8 @@ class Rule:
     """{setting that must not be empty: what the user is asked to put into it}."""
     fewest_probes: int = 0
     """The number of probes that it needs to decide; 0 where it needs none."""
+    hopeless: Callable[..., str] = lambda known, **settings: ""
+    """`hopeless(Known, **settings)`: why nothing will be dropped whatever the scores are; empty where something may."""
     automatic: bool = False
     """Whether it finds the threshold by itself, between two groups of scores."""
 

@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from forgetfilter.errors import UserError
 
 from ..table.threads import by_pieces
-from .base import Rule, Ruling, Scores, percent, whether
+from .base import Known, Rule, Ruling, Scores, percent, whether
 
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop where half of the examples are good
+MORE = "have more probes, or allow more"
 SLACK = 0.025  # by which it may be less however many more are good
 STEPS = 20  # of the number of good examples; a few would do, but for bounds that are no whole part of one
 
@@ -126,8 +127,7 @@ def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> t
     """The probe above which is dropped, None where none will do; and what was found."""
     rank, chance = probe_rank(len(probes), num_examples, bound, confidence)
     if not rank:
-        few = f"{len(probes)} probes are too few for filter.max_false_drop={bound:g}: nothing dropped; have more probes"
-        return None, f"{few}, or allow more"
+        return None, f"{_too_few(len(probes), f'filter.max_false_drop={bound:g}')}: nothing dropped; {MORE}"
     found = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
     return float(np.sort(probes)[-rank]), f"{found} ({math.floor(1000 * chance) / 10:g}% sure)"
 
@@ -136,6 +136,18 @@ def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None,
     """`max_false_drop`: share of the good examples, `fdr`: of the dropped, or None; `confidence`: all are 0 to 1."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
     return decide(scores.score, probe, max_false_drop, fdr, confidence)
+
+
+def _too_few(probes: int, setting: str) -> str:
+    return f"{probes} probes are too few for {setting}"
+
+
+def hopeless(known: Known, max_false_drop: float, fdr: float | None, confidence: float) -> str:
+    """Too few probes: no p-value is below 1 / (probes + 1), and no probe's rank keeps the bound."""
+    if fdr is not None:
+        return "" if fdr * (known.probes + 1) >= 1 else f"{_too_few(known.probes, f'filter.fdr={fdr:g}')}: {MORE}"
+    rank, _ = probe_rank(known.probes, known.rows, max_false_drop, confidence)
+    return "" if rank else f"{_too_few(known.probes, f'filter.max_false_drop={max_false_drop:g}')}: {MORE}"
 
 
 def sweep(scores: Scores) -> list[float]:
@@ -149,6 +161,7 @@ RULE = Rule(
     apply=apply,
     doc="what is forgotten more than trusted probes allow",
     sweep=sweep,
+    hopeless=hopeless,
     replaces={"fdr": "max_false_drop"},
     fewest_probes=FEWEST_PROBES,
 )

@@ -6,19 +6,19 @@ Sources that are not named keep all. `rank` stays the rank among all examples.
 Example: {"forum": 0.5} of 4 forum and 6 textbook examples drops the 2 most forgotten forum examples.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
 from forgetfilter.errors import UserError, nearest
 
-from .base import Rule, Ruling, Scores, percent, whether
+from .base import Known, Rule, Ruling, Scores, percent, whether
 
 
 def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Ruling:
     """`source_budget`: source name: share, 0 to 1. UserError for a source that the data does not have."""
-    for name in source_budget:
-        if name not in scores.sources:
-            raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, scores.sources)}")
+    _check(source_budget, scores.sources)
     drop, source = np.zeros(len(scores.score), dtype=np.bool_), scores.source[scores.candidates]
     for name, share in source_budget.items():
         rows = scores.candidates[source == scores.sources.index(name)]
@@ -29,10 +29,23 @@ def apply(scores: Scores, signal: str, source_budget: dict[str, float]) -> Rulin
     return Ruling(drop, reason)
 
 
+def _check(source_budget: dict[str, float], sources: Sequence[str]) -> None:
+    for name in source_budget:
+        if name not in sources:
+            raise UserError(f"filter.source_budget.{name}: the data has no such source{nearest(name, [*sources])}")
+
+
+def hopeless(known: Known, source_budget: dict[str, float]) -> str:
+    """UserError for a source that the data does not have."""
+    _check(source_budget, known.sources)
+    return "" if any(source_budget.values()) else "every share of filter.source_budget is 0"
+
+
 RULE = Rule(
     name="source_budget",
     settings=("source_budget",),
     apply=apply,
     doc="a share of each named source",
     needs={"source_budget": "name at least one source and its share to drop"},
+    hopeless=hopeless,
 )

@@ -15,4 +15,11 @@ def sweep(scores: Scores) -> list[float]:
     return sorted({round(value) for value in steps(len(scores.candidates))})
 
 
-RULE = Rule(name="top_k", settings=("top_k",), apply=apply, sweep=sweep, doc="a number of examples")
+RULE = Rule(
+    name="top_k",
+    settings=("top_k",),
+    apply=apply,
+    sweep=sweep,
+    doc="a number of examples",
+    hopeless=lambda known, top_k: "" if top_k else "filter.top_k is 0",
+)

@@ -21,8 +21,7 @@ def check(config: Config) -> None:
     if config.only_evaluates:
         if not config.eval.data and not config.eval.lm_eval.tasks:
             raise UserError("eval.data is empty: name the prompts of at least one suite, as eval.data.SUITE.path")
-        asked = {SUITES.get(suite, "eval.suites").prompts or suite for suite in config.eval.suites}
-        if not asked & set(config.eval.data) and not config.eval.lm_eval.tasks:
+        if not prompted_suites(config) and not config.eval.lm_eval.tasks:
             raise UserError("there is nothing to measure: no suite of eval.suites has prompts in eval.data")
     elif config.mixture is None:
         for key, sources in (("noisy", config.data.noisy), ("safe", config.data.safe)):
@@ -47,6 +46,13 @@ def check(config: Config) -> None:
             DEFENCES.get(name, "compare.defences")
         axes = {f"vary.{key}": values for key, values in config.compare.vary.items()}
         _check_grid("compare", {"defences": config.compare.defences, "seeds": config.compare.seeds, **axes})
+
+
+def prompted_suites(config: Config) -> list[str]:
+    """The suites of `eval.suites` for which the configuration gives prompts."""
+    made = {config.mixture.kind, *(["task"] if config.mixture.tasks else [])} if config.mixture else set()
+    given = made | {*config.eval.data}
+    return [suite for suite in config.eval.suites if (SUITES.get(suite, "eval.suites").prompts or suite) in given]
 
 
 def _check_names(config: Config) -> None:

@@ -15,7 +15,7 @@ KEY = "train.lora.target_modules"
 OTHERS = (("query_key_value",), ("c_attn",), ("qkv_proj",), ("Wqkv",), ("query", "value"), ("q_lin", "v_lin"))
 
 
-def target_modules(model: torch.nn.Module, wanted: Sequence[str]) -> list[str] | str:
+def target_modules(model: torch.nn.Module, wanted: Sequence[str], say: bool = True) -> list[str] | str:
     """The names that peft is given. Raises UserError where one of the config's names is in no layer that can have an
     adapter, since peft ignores such a name beside one that is."""
     if ALL in wanted:
@@ -25,7 +25,7 @@ def target_modules(model: torch.nn.Module, wanted: Sequence[str]) -> list[str] |
     names = adaptable(model)
     found = {name: [own for own in names if own == name or own.endswith(f".{name}")] for name in wanted}
     if not any(found.values()) and tuple(wanted) == DEFAULT:
-        return _by_architecture(names)
+        return _by_architecture(names, say)
     if lacking := [name for name, layers in found.items() if not layers]:
         raise UserError(f"{KEY}: {', '.join(lacking)} not in the model; its layers: {_last_parts(names)}")
     return list(wanted)
@@ -40,13 +40,14 @@ def adaptable(model: torch.nn.Module) -> list[str]:
     return [name for name, one in layers if isinstance(one, torch.nn.Linear | Conv1D) and one is not output]
 
 
-def _by_architecture(names: Sequence[str]) -> list[str]:
-    """The default for a model whose layers have other names than the paper's. It is told in one line."""
+def _by_architecture(names: Sequence[str], say: bool) -> list[str]:
+    """The default for a model whose layers have other names than the paper's. `say` has it told in one line."""
     last = {name.rsplit(".", 1)[-1] for name in names}
     chosen = next((list(one) for one in OTHERS if last.issuperset(one)), None)
     if chosen is None:
         raise UserError(f"{KEY}: {', '.join(DEFAULT)} not in the model; its layers: {_last_parts(names)}, or {ALL}")
-    console.print(f"{KEY}: the model has no {' and '.join(DEFAULT)}, so {', '.join(chosen)} get the adapter")
+    if say:
+        console.print(f"{KEY}: the model has no {' and '.join(DEFAULT)}, so {', '.join(chosen)} get the adapter")
     return chosen
 
 

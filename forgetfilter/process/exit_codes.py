@@ -57,7 +57,7 @@ def _leave(code: int) -> int:
     would wait for NCCL's other ranks."""
     if "RANK" not in os.environ:
         return code
-    for number in (signal.SIGUSR1, signal.SIGTERM):  # warnings go on, and its work is done
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):  # warnings go on, and its work is done
         signal.signal(number, signal.SIG_IGN)
     code = _recorded(code)
     # Not by Python's own end: it destroys the libraries' threads while they run, which now and then aborts the rank

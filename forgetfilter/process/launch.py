@@ -23,6 +23,7 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.exit_codes import OUTCOMES
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # by someone else; as an exit code
 AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
 GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, once one has failed
 
@@ -60,10 +61,16 @@ def launch(
         for rank in range(processes)
     ]
     with _forwarding_signals(ranks):
-        _wait(ranks)
+        first = _wait(ranks)
     codes = [rank.returncode for rank in ranks]
     # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
     failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
+    killed = [number for number in first if codes[number] in KILLED]
+    if killed and EXIT_USER not in codes:
+        raise Stopped(
+            f"rank {killed[0]} of {module} was killed ({signal.Signals(-codes[killed[0]]).name}; SIGKILL is what a "
+            "machine out of memory sends); run the same command again to go on from what was saved"
+        )
     if failed:
         # what the user did wrong on one rank makes the others crash in their next collective, as a bug does
         caused = (EXIT_LOST, -signal.SIGTERM)  # by a peer that went, or by us
@@ -87,8 +94,7 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
             interrupts.remember(number)
 
         # never TERM or INT: srun would end its ranks for it, USR1 it passes on to them
-        numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        previous = {number: signal.signal(number, note) for number in numbers}
+        previous = {number: signal.signal(number, note) for number in interrupts.caught()}
         try:
             _wait_warning(process, warned)
         finally:
@@ -128,11 +134,15 @@ def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
     raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")
 
 
-def _wait(ranks: list["subprocess.Popen[bytes]"]) -> None:
-    """Until all have ended; once one fails the others are asked to end, and after a grace period ended."""
-    deadline = None
+def _wait(ranks: list["subprocess.Popen[bytes]"]) -> list[int]:
+    """Until all have ended; once one fails the others are asked to end, and after a grace period ended.
+
+    Returns the numbers of those that failed before any was asked to end.
+    """
+    deadline, first = None, list[int]()
     while any(rank.poll() is None for rank in ranks):
-        if deadline is None and any(rank.poll() not in (None, 0, EXIT_STOPPED) for rank in ranks):
+        first = first or [n for n, rank in enumerate(ranks) if rank.poll() not in (None, 0, EXIT_STOPPED)]
+        if deadline is None and first:
             deadline = time.monotonic() + GRACE_SECONDS
             for rank in ranks:
                 rank.terminate()
@@ -140,6 +150,7 @@ def _wait(ranks: list["subprocess.Popen[bytes]"]) -> None:
             for rank in ranks:
                 rank.kill()
         time.sleep(0.05)
+    return first or [n for n, rank in enumerate(ranks) if rank.returncode not in (0, EXIT_STOPPED)]
 
 
 @contextlib.contextmanager
@@ -150,7 +161,7 @@ def _forwarding_signals(ranks: list["subprocess.Popen[bytes]"]) -> Iterator[None
             if rank.poll() is None:
                 rank.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    previous = {number: signal.signal(number, forward) for number in interrupts.caught()}
     try:
         yield
     finally:

@@ -90,4 +90,5 @@ def settings(run: Run) -> Scoring:
 
 
 # The stage itself knows which parts of an earlier scoring still hold, so nothing is removed before it starts.
-SCORE = Stage("score", settings, folder="signals")
+READS = ("mix", "train-noisy", "train-safe", "train-control")
+SCORE = Stage("score", settings, folder="signals", reads=READS)

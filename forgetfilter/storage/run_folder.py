@@ -40,7 +40,7 @@ class Run(RunPaths):
         stages whose inputs changed are done again. As long as no stage got anywhere, other settings are allowed, so
         that a mistake can be corrected.
         """
-        folder = Path(config.output).expanduser() / config.name
+        folder = folder_of(config)
         reopened = (folder / "config.yaml").exists() and not resume and _holds_work(folder)
         if reopened and (changes := cls.open(folder).changed_settings(config)):
             raise UserError(
@@ -155,6 +155,11 @@ class Run(RunPaths):
 
     def _set(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})
+
+
+def folder_of(config: Config) -> Path:
+    """Where the run of a configuration lies."""
+    return Path(config.output).expanduser() / config.name
 
 
 def versions() -> dict[str, str]:

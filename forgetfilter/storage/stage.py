@@ -32,6 +32,11 @@ class Task(ABC):
         None where there are none."""
         return None
 
+    def foresee(self) -> list[str]:
+        """What is known of the outcome once the mix is done, before anything is trained, in lines for people. UserError
+        where the work cannot be done."""
+        return []
+
     def unfinished(self) -> bool:
         """Whether a stage that is done left something out that another try may complete."""
         return False
@@ -55,6 +60,13 @@ class Stage:
     folder: str = ""
     """Below the run folder: all that the stage makes, so that another run with the same inputs may take it over; empty
     for a stage that every run does by itself."""
+    made: tuple[str, ...] = ()
+    """Of the files in `folder` those whose sums are noted once the stage is done: damaged, they are made again. Empty
+    for all of them."""
+    editable: tuple[str, ...] = ()
+    """Those that a person may change: what comes after takes them as they stand."""
+    reads: tuple[str, ...] = ()
+    """The stages whose files it reads."""
     wanted: Callable[[Config], bool] = lambda config: True
     """Whether the config asks for the stage at all."""
     check: Callable[[Config], None] = lambda config: None

@@ -22,6 +22,7 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.storage.results import read_decisions
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 from forgetfilter.study import shared
@@ -65,6 +66,10 @@ class Member:
 
     def prepare(self, peers: Sequence["Member"] = (), resume: bool = False) -> Run:
         """Makes its run folder and its data, and refuses what cannot work, before anything is trained."""
+        with held(self.folder):
+            return self._prepare(peers, resume)
+
+    def _prepare(self, peers: Sequence["Member"], resume: bool) -> Run:
         run = Run.create(self.config, resume)
         pipeline.preflight(run.config)
         self._do(self.stages[0], peers)
@@ -76,9 +81,10 @@ class Member:
         """Does what is still to be done, or takes it over from a peer."""
         if self.start:
             self.start[0]._write_outcome(self.start[1])
-        run = Run.create(self.config, resume) if prepared else self.prepare(peers, resume)
-        for stage in (one for one in self.stages if one.wanted(run.config)):
-            self._do(stage, peers)
+        with held(self.folder):
+            run = Run.create(self.config, resume) if prepared else self._prepare(peers, resume)
+            for stage in (one for one in self.stages if one.wanted(run.config)):
+                self._do(stage, peers)
 
     def _do(self, stage: Stage, peers: Sequence["Member"]) -> None:
         self._take_over(stage, [peer.folder for peer in peers if peer.number != self.number])
@@ -104,6 +110,7 @@ class Member:
         if found := shared.find(stage, input_hash, foreign, peers):
             peer, entry = found
             shared.link(peer / stage.folder, run.folder / stage.folder, run.folder / shared.SCRATCH)
+            pipeline.note_sums(run.folder, stage)
             run.take_over(stage.name, entry | {"shared_with": peer.name})
             console.print(f"{stage.name}: as in {peer.name}")
 

@@ -102,6 +102,14 @@ def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untype
         launch(module("toy_stop", "sys.exit(75)\n"), [], 2, 1)
 
 
+def test_a_killed_rank_stops_the_stage(module) -> None:  # type: ignore[no-untyped-def]
+    # As a machine out of memory kills one: no bug of ours, and the others save first. One line says which and how.
+    body = "if rank == 1:\n    os.kill(os.getpid(), 9)\nimport signal\n"
+    body += "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\ntime.sleep(600)\n"
+    with pytest.raises(Stopped, match=r"rank 1 of toy_killed was killed \(SIGKILL.*run the same command again"):
+        launch(module("toy_killed", body), [], 2, 1)
+
+
 def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     # Rank 1 crashes after saying more than a pipe holds; rank 0 would sleep for ten minutes, and is told to end.
     body = (

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from forgetfilter.train.trainer import PlannedTrainer, resumable
+from forgetfilter.train.checkpoints import resumable, seal
+from forgetfilter.train.trainer import PlannedTrainer
 from safetensors.torch import load_file
 
 from forgetfilter import pipeline
@@ -124,6 +125,7 @@ def test_deepspeeds_checkpoint_is_refused_to_another_number_of_ranks(tmp_path: P
     for step, state in (("2", "{}"), ("4", '{"cut": ')):  # the newer one is not whole
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    seal(tmp_path / "checkpoint-2", World(0, 1, 0))
     with pytest.raises(UserError, match=r"DeepSpeed's of 2 ranks, which 3 cannot read: go on with 2 ranks, or delete"):
         resumable(tmp_path, World(0, 3, 0), True)
     for world, deepspeed in ((World(0, 2, 0), True), (World(0, 3, 0), False)):

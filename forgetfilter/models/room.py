@@ -1,0 +1,97 @@
+"""Whether the disk can hold what the trainings write: an estimate from numbers that are known before the first.
+
+A finished training leaves its model: 4 bytes a trained parameter, 2 under DeepSpeed in full. While it runs there are up
+to three checkpoints (a third is written before the oldest goes), each the model and AdamW's two moments, 8 bytes a
+trained parameter, and under DeepSpeed its master weights, 4 more. Beside them the data is written once more as kept and
+dropped rows and once as their export, and an example has some 100 bytes in each epoch's loss log and in each scoring.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.errors import UserError
+from forgetfilter.models.lora_targets import ALL, adaptable, target_modules
+
+CHECKPOINTS = 3
+MOMENTS, MASTER = 8, 4  # bytes a trained parameter
+LOGGED = 100  # bytes an example, of each pass
+COPIES = 2  # of the data, in the filter's folder
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Work:
+    """What will be trained, in numbers."""
+
+    trained: int
+    """Parameters that are trained: all, or the adapters'."""
+    full: bool
+    deepspeed: bool
+    steps: Sequence[int]
+    """Optimizer steps of each training."""
+    checkpoint_steps: int
+    """Between checkpoints; 0 for none but on a signal."""
+    passes: int
+    """Epochs and scorings in which each noisy example is logged."""
+    rows: int
+    data: int
+    """Bytes of the noisy set."""
+
+    @property
+    def model(self) -> int:
+        """Bytes of a finished model or adapter."""
+        return self.trained * (2 if self.full and self.deepspeed else 4)
+
+    @property
+    def checkpoints(self) -> int:
+        """Bytes of the checkpoints of a training while there are most."""
+        most = max(self.steps, default=0)
+        number = min(CHECKPOINTS, -(-most // self.checkpoint_steps)) if self.checkpoint_steps else 1
+        return number * (self.model + self.trained * (MOMENTS + (MASTER if self.deepspeed else 0)))
+
+    @property
+    def logs(self) -> int:
+        """Bytes of the loss logs, the signals and the filter's files."""
+        return self.rows * self.passes * LOGGED + COPIES * self.data
+
+
+def trained_parameters(folder: Path, rank: int | None, wanted: Sequence[str]) -> int:
+    """How many parameters are trained of the model in a folder: all of them where `rank` is None, else those of
+    adapters on the `wanted` layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):  # shapes alone
+        kind: Any = AutoModelForCausalLM
+        model = kind.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    if rank is None:
+        return sum(parameter.numel() for parameter in model.parameters())
+    names = target_modules(model, wanted, say=False)
+    layers = [name for name in adaptable(model) if names == ALL or name.rsplit(".", 1)[-1] in names]
+    return sum(rank * sum(model.get_submodule(name).weight.shape) for name in layers)
+
+
+def check_room(folder: Path, work: Work) -> str:
+    """What the trainings need of the disk, in a line. UserError where it cannot hold that beside what lies there.
+
+    What an earlier try left in the run's folder is counted as room, since the same run writes it again.
+    """
+    models = len(work.steps) * work.model
+    needed = models + work.checkpoints + work.logs
+    free = shutil.disk_usage(folder).free
+    parts = (
+        f"{len(work.steps)} models {_gb(models)}, checkpoints {_gb(work.checkpoints)}, data and logs {_gb(work.logs)}"
+    )
+    said = f"{folder} needs about {_gb(needed)} of disk ({parts}); {_gb(free)} are free"
+    own = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if needed > free + own:
+        way = "make room, set output, or have fewer checkpoints (train.checkpoint_steps=0)"
+        raise UserError(f"output: {said}: {way}")
+    return said
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.2g} GB" if size < 10 * GB else f"{size / GB:.0f} GB"

@@ -1,0 +1,90 @@
+"""What each stage left behind, file by file with its sum: sums/STAGE.json of a run folder, written before `done` is.
+
+A file counts as unchanged where its size, both times and number on the disk are; else it is read and its sum compared,
+so that a run folder that was copied is read once. `verify` reads all of it. A stage whose files are all gone was
+cleared away on purpose; one that lacks some, or has others, is damaged.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from forgetfilter.errors import UserError, printable
+from forgetfilter.files import read_json, sha256_file, write_json
+from forgetfilter.storage.results import read_state
+
+FOLDER = "sums"
+Record = dict[str, list[Any]]  # path below the run folder: sha256, size, mtime_ns, ctime_ns, inode
+
+
+def record(run: Path, stage: str, made: Sequence[str], without: Sequence[str] = ()) -> None:
+    """Notes the files below the paths that a stage has `made`, but for those below `without`."""
+    before, found = _read(run, stage), Record()
+    for path in _files(run, made, without):
+        name = str(path.relative_to(run))
+        stats = _stats(path)
+        known = before.get(name)
+        found[name] = known if known and known[1:] == stats else [sha256_file(path), *stats]
+    write_json(run / FOLDER / f"{stage}.json", found)
+
+
+def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
+    """The files of a stage that are gone or not as it left them; none without a record, or where all are gone.
+
+    `thoroughly`: reads every file, also one that looks untouched.
+    """
+    known = _read(run, stage)
+    lost = [name for name in known if not (run / name).is_file()]
+    if len(lost) == len(known):
+        return []
+    seen = {name: _stats(run / name) for name in known if name not in {*lost}}
+    doubtful = [name for name, stats in seen.items() if thoroughly or known[name][1:] != stats]
+    changed = [name for name in doubtful if sha256_file(run / name) != known[name][0]]
+    if doubtful and not changed and not lost and not thoroughly:  # copied or touched: not read again the next time
+        write_json(run / FOLDER / f"{stage}.json", {name: [known[name][0], *stats] for name, stats in seen.items()})
+    return lost + changed
+
+
+def recorded(run: Path) -> list[str]:
+    """The stages that have a record."""
+    return sorted(path.stem for path in (run / FOLDER).glob("*.json"))
+
+
+def verify(run: Path) -> list[str]:
+    """Reads every file that has a sum; what was found, in lines. UserError where one is gone or changed."""
+    stages = recorded(run)
+    wrong = [(stage, name) for stage in stages for name in damaged(run, stage, thoroughly=True)]
+    for stage, name in wrong:
+        print(f"{printable(name)}: {'not as' if (run / name).exists() else 'gone since'} {stage} left it")
+    if wrong:
+        way = f"forgetfilter run {run} makes them again; delete filter/kept.jsonl first where it was edited"
+        raise UserError(f"{run}: {len(wrong)} files are not as they were made: {way}")
+    unknown = [name for name in read_state(run) if name not in stages and name != "report"]
+    number = sum(len(_read(run, stage)) for stage in stages)
+    return [
+        *(f"{stage}: no sums were noted, so its files are not checked" for stage in unknown),
+        f"{number} files of {len(stages)} stages are as they were made",
+    ]
+
+
+def _read(run: Path, stage: str) -> Record:
+    path = run / FOLDER / f"{stage}.json"
+    try:
+        found = read_json(path) if path.exists() else {}
+    except UserError:  # cut or garbled: as if there were none
+        return {}
+    whole = isinstance(found, dict) and all(isinstance(entry, list) and len(entry) == 5 for entry in found.values())
+    return found if whole else {}
+
+
+def _files(run: Path, made: Sequence[str], without: Sequence[str]) -> Iterator[Path]:
+    aside = [run / name for name in without]
+    for name in made:
+        path = run / name
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (one for one in files if one.is_file() and not any(one.is_relative_to(other) for other in aside))
+
+
+def _stats(path: Path) -> list[int]:
+    seen = path.stat()
+    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]

@@ -1,0 +1,40 @@
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from forgetfilter.errors import UserError
+from forgetfilter.models.lora_targets import ALL
+from forgetfilter.models.room import Work, check_room, trained_parameters
+
+SMALL = Work(1000, False, False, [30, 10], 10, 4, 100, 5000)
+
+
+def test_what_a_run_needs_by_hand() -> None:
+    # 1,000 parameters of an adapter: 4,000 bytes a model, 12,000 a checkpoint, of which three stand after 30 steps in
+    # tens; in full under DeepSpeed 2,000 and 14,000. 100 rows in four passes, and 5,000 bytes of data twice.
+    assert (SMALL.model, SMALL.checkpoints, SMALL.logs) == (4000, 36_000, 50_000)
+    deep = dataclasses.replace(SMALL, full=True, deepspeed=True, steps=[15], checkpoint_steps=10)
+    assert (deep.model, deep.checkpoints) == (2000, 28_000)
+    assert dataclasses.replace(SMALL, checkpoint_steps=0).checkpoints == 12_000  # one, on a signal
+
+
+def test_a_disk_that_cannot_hold_it_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One line with the sum and its parts; what an earlier try left in the folder is room for this one.
+    assert "needs about 9.4e-05 GB of disk (2 models 8e-06 GB" in check_room(tmp_path, SMALL)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 90_000))
+    with pytest.raises(UserError, match=r"^output: .* needs about 9.4e-05 GB .*; 9e-05 GB are free: make room"):
+        check_room(tmp_path, SMALL)
+    (tmp_path / "left").write_bytes(b"x" * 4000)
+    check_room(tmp_path, SMALL)
+
+
+def test_trained_parameters_are_those_of_the_model(tiny_model: Path) -> None:
+    # All of them, or rank times the sides of each layer that gets an adapter.
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert trained_parameters(tiny_model, None, []) == sum(one.numel() for one in model.parameters())
+    layers = [one for name, one in model.named_modules() if name.endswith("q_proj")]
+    assert trained_parameters(tiny_model, 3, ["q_proj"]) == sum(3 * sum(one.weight.shape) for one in layers) > 0
+    assert trained_parameters(tiny_model, 3, [ALL]) > 3 * trained_parameters(tiny_model, 3, ["q_proj"])

@@ -1,0 +1,85 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.errors import UserError
+from forgetfilter.storage import run_lock
+from forgetfilter.storage.run_lock import NAME, held
+
+HOLD = "import sys; from pathlib import Path; from forgetfilter.storage.run_lock import held\n"
+HOLD += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
+
+
+def elsewhere(path: Path) -> None:
+    """Makes a lock that of a process on another machine."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "node7", "machine": "another", "pid": 4711}))
+
+
+def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
+    # In one line with host, process and time; after its end the folder is free and holds no trace of a lock.
+    run = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(UserError, match=rf"being worked on by process {other.pid} on \S+ since 20") as caught,
+            held(run),
+        ):
+            pass
+        assert "\n" not in str(caught.value)
+        assert other.stdin is not None
+        other.stdin.close()
+    with held(run):
+        assert (run / NAME).exists()
+    assert list(run.iterdir()) == []
+
+
+def test_a_killed_holder_keeps_nothing(tmp_path: Path) -> None:
+    # Nothing is waited for, and another process with its number is no holder.
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        other.kill()
+    left = json.loads((tmp_path / NAME).read_text())
+    with held(tmp_path):
+        pass
+    (tmp_path / NAME).write_text(json.dumps(left | {"pid": os.getpid()}))
+    with held(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_on_another_machine_is_alive_while_it_touches_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Its process cannot be asked for; a node that died touches nothing, and its lock is taken over.
+    monkeypatch.setattr(run_lock, "PATIENCE", 60.0)
+    lock, ended = tmp_path / NAME, threading.Event()
+    lock.write_text(json.dumps(run_lock._whoami() | {"token": "a"}))
+    elsewhere(lock)
+
+    def beat() -> None:
+        while not ended.wait(0.01):
+            os.utime(lock)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    with pytest.raises(UserError, match="process 4711 on node7 since"), held(tmp_path):
+        pass
+    ended.set()
+    beating.join()
+    monkeypatch.setattr(run_lock, "PATIENCE", 0.2)
+    with held(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_was_taken_over_is_left_alone(tmp_path: Path) -> None:
+    # By a holder that was suspended, and goes on: the file is another's now.
+    with held(tmp_path):
+        other = json.dumps({"token": "another"})
+        (tmp_path / NAME).write_text(other)
+    assert (tmp_path / NAME).read_text() == other

@@ -1,0 +1,69 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from forgetfilter.storage import sums
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A stage that made two files, one in a folder, and a third that is another's."""
+    run = tmp_path / "run"
+    (run / "train" / "logs").mkdir(parents=True)
+    (run / "other").mkdir()
+    for name in ("train/model", "train/logs/0", "other/x"):
+        (run / name).write_text(f"content of {name}")
+    sums.record(run, "train", ["train", "other/missing"], ["other"])
+    return run
+
+
+def flip(path: Path) -> None:
+    """One bit, with the times and the size put back."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_a_stage_left_is_whole(run: Path) -> None:
+    # By a look and by reading all; files of others have no say.
+    (run / "other" / "x").write_text("changed")
+    (run / "train" / "later").write_text("new")
+    assert sums.damaged(run, "train") == sums.damaged(run, "train", thoroughly=True) == []
+    assert sums.recorded(run) == ["train"] and sums.verify(run) == ["2 files of 1 stages are as they were made"]
+
+
+def test_a_bit_a_cut_and_a_loss_are_noticed(run: Path) -> None:
+    # Each by the file's name; times that are put back hide nothing.
+    flip(run / "train" / "model")
+    assert sums.damaged(run, "train") == ["train/model"]
+    (run / "train" / "logs" / "0").unlink()
+    assert sums.damaged(run, "train") == ["train/logs/0", "train/model"]
+
+
+def test_what_was_cleared_away_is_no_damage(run: Path) -> None:
+    # All files of a stage, as one deletes a model that is not needed any more.
+    shutil.rmtree(run / "train")
+    assert sums.damaged(run, "train") == []
+
+
+def test_a_copied_run_is_read_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its files have other times and numbers; after one look these are known.
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert sums.damaged(copy, "train") == []
+    monkeypatch.setattr(sums, "sha256_file", lambda path: "read again")
+    assert sums.damaged(copy, "train") == []
+    assert sums.damaged(copy, "train", thoroughly=True) == ["train/logs/0", "train/model"]
+
+
+def test_a_record_that_is_cut_is_none(run: Path) -> None:
+    # A run of before there were records has none either, and stays as it is.
+    path = run / sums.FOLDER / "train.json"
+    path.write_text(path.read_text()[:-10])
+    assert sums.damaged(run, "train") == [] and sums.damaged(run, "never") == []
+    path.write_text(json.dumps({"train/model": "abc"}))
+    assert sums.damaged(run, "train") == []
