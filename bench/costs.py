@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from forgetfilter.filter.texts import texts
+from forgetfilter.filter.texts import text_columns
 
 from forgetfilter.storage.run_folder import Run, versions
 
@@ -62,7 +62,7 @@ def measured(source: Path, folder: Path, encoder: str) -> dict[str, float]:
         subprocess.run([sys.executable, "-m", "forgetfilter", *words], check=True, env=environment)
         found[what] = run.state()["score"]["seconds"]
     start = time.perf_counter()
-    texts.prepare(run, ["cluster"])
+    text_columns.prepare(run, ["cluster"])
     return found | {"clusters of alike texts": round(time.perf_counter() - start, 2)}
 
 

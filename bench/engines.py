@@ -196,7 +196,7 @@ def ours(folder: Path) -> None:
 def arg_sort(folder: Path) -> None:
     """The filter itself with its sort replaced: Polars' arg_sort of all keys at once, handed on in pieces."""
     from forgetfilter.filter.rules import base
-    from forgetfilter.filter.table import match, table
+    from forgetfilter.filter.table import joined_table, match
     from forgetfilter.filter.table.sorting import PART, Keys, Rows
 
     def in_order(lists: Sequence[Keys]) -> Iterator[list[tuple[Rows, Keys]]]:
@@ -205,7 +205,7 @@ def arg_sort(folder: Path) -> None:
             own = [found[start : start + PART] for found in rows]
             yield [(part, keys.take(part)) for part, keys in zip(own, lists)]
 
-    for module in (base, match, table):
+    for module in (base, match, joined_table):
         module.in_order = in_order
     decide(folder)
     (folder / "filter" / "decisions.parquet").rename(folder / "arg_sort.parquet")

@@ -124,8 +124,8 @@ def make(count: int, folder: Path, rules: bool, texts: bool) -> None:
         write_texts(folder / "data")
     signals = folder / "signals"
     if rules:
-        from forgetfilter.filter.texts.reading import BLOCK_ROWS
-        from forgetfilter.filter.texts.texts import VERSION
+        from forgetfilter.filter.texts.column_shards import BLOCK_ROWS
+        from forgetfilter.filter.texts.text_columns import VERSION
 
         for start in range(0, count, BLOCK_ROWS):
             rows = np.arange(start, min(count, start + BLOCK_ROWS), dtype=np.uint32)
@@ -221,7 +221,7 @@ def tied(folder: Path) -> dict[str, float]:
     """The order of a signal of few values, in which nearly all rows must be ordered by their ids."""
     from forgetfilter.filter import signals
     from forgetfilter.filter.decide import make_scores
-    from forgetfilter.filter.table.table import joined
+    from forgetfilter.filter.table.joined_table import joined
 
     exact = signals.get("relative_loss_rise")
     assert exact.expression is not None
@@ -246,7 +246,7 @@ def decisions_of(
     from forgetfilter.filter import rules, signals
     from forgetfilter.filter.decide import make_decisions, make_scores
     from forgetfilter.filter.probes import read_probes
-    from forgetfilter.filter.table.table import joined
+    from forgetfilter.filter.table.joined_table import joined
 
     known = signals.get(signal)
     with joined(data, folder / "signals", known.needs) as table:
@@ -277,7 +277,7 @@ def split(folder: Path) -> dict[str, float]:
 
 def clusters(folder: Path) -> dict[str, float]:
     """Clusters of alike texts, as a signal makes them at its first use, on all cores."""
-    from forgetfilter.filter.texts.texts import prepare
+    from forgetfilter.filter.texts.text_columns import prepare
 
     run = run_of(folder)
     shutil.rmtree(run.signals("texts"), ignore_errors=True)
@@ -293,7 +293,7 @@ def foretold(folder: Path) -> dict[str, float]:
     from forgetfilter.filter import signals
     from forgetfilter.filter.foretell import FITTED, add_foretold
     from forgetfilter.filter.probes import read_probes
-    from forgetfilter.filter.table.table import joined
+    from forgetfilter.filter.table.joined_table import joined
 
     run, base = run_of(folder), signals.get("pooled_excess")
     shutil.rmtree(run.signals("texts") / "foretold_pooled_excess", ignore_errors=True)

@@ -20,8 +20,8 @@ import polars as pl
 from forgetfilter.filter import quality, signals
 from forgetfilter.filter.probes import read_probes
 from forgetfilter.filter.rules import conformal, mixture, otsu
-from forgetfilter.filter.table.table import joined
-from forgetfilter.filter.texts import texts
+from forgetfilter.filter.table.joined_table import joined
+from forgetfilter.filter.texts import text_columns
 from numpy.typing import NDArray
 
 from forgetfilter.storage.run_folder import Run
@@ -55,7 +55,7 @@ def main() -> None:
 
 def measure(run: Run) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    texts.prepare(run, list(texts.COLUMNS))
+    text_columns.prepare(run, list(text_columns.COLUMNS))
     text_seconds = time.perf_counter() - start
     with joined(run.noisy_data, run.folder / "signals") as table:
         probe = read_probes(run.probes, table)  # first: it adds a column

@@ -26,9 +26,9 @@ from .inspecting import review
 from .probes import read_probes
 from .split import write_split
 from .stage import FilterTask
-from .table.extras import NOISE, stored_folders
-from .table.table import STATES, Table, joined
-from .texts import texts
+from .table.joined_table import STATES, Table, joined
+from .table.stored_columns import NOISE, stored_folders
+from .texts import text_columns
 from .threshold_line import threshold_line
 
 VERSION = 3  # of the files that are written; decisions of another version are made again
@@ -108,7 +108,7 @@ def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scor
     paths, options = task.paths, task.options
     words = review.read(paths)
     signal = signals.chosen(options.signal, options.combine)
-    texts.prepare(paths, [name for name in texts.COLUMNS if name in signal.needs], task.nodes)
+    text_columns.prepare(paths, [name for name in text_columns.COLUMNS if name in signal.needs], task.nodes)
     with joined(paths.noisy_data, paths.signals(""), [*signal.needs, NOISE]) as table:
         reviewed = review.rows(table, words, paths)
         probe = read_probes(paths.probes, table, reviewed != -1)

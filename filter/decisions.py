@@ -22,7 +22,7 @@ from forgetfilter.storage.shards import scan
 from . import rules
 from .signals import mean_loss
 from .table.blocks import at
-from .table.table import Table
+from .table.joined_table import Table
 from .table.threads import ahead
 
 COLUMNS = (

@@ -22,8 +22,8 @@ from .signals import Signal
 from .signals.distilled import column
 from .table.blocks import at
 from .table.join import KEY
-from .table.table import Table
-from .texts import forecast, texts
+from .table.joined_table import Table
+from .texts import forecast, text_columns
 from .texts.forecast import Forecast
 
 FITTED = 50_000  # rows; more would hardly change the weights of the words
@@ -50,12 +50,12 @@ def add_foretold(
             said = TOO_FEW if len(rows) < forecast.FEWEST else LOOKS_CLEAN
             table.add_empty(column(base))
             continue
-        about = texts.about(paths.folder / "signals", column(base)) | {"fit": Forecast.VERSION}
+        about = text_columns.about(paths.folder / "signals", column(base)) | {"fit": Forecast.VERSION}
         about["safe"] = sha256_file(paths.safe_data) if paths.safe_data.exists() else None
         about["ranks"] = sha256_value([rows.tolist(), ranks.tolist()])
-        if not texts.made(paths.signals("texts") / column(base), about):
+        if not text_columns.made(paths.signals("texts") / column(base), about):
             fitted = Forecast.fit(_records(paths, rows), ranks, _safe(paths))
-            texts.make(paths, {column(base): about}, nodes, **{column(base): fitted})
+            text_columns.make(paths, {column(base): about}, nodes, **{column(base): fitted})
         table.add(paths.noisy_data, paths.signals("texts") / column(base), column(base))
         foretold = table.sample[column(base)]
         said = NO_WORDS if foretold.min() == foretold.max() else said

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .signals.base import LOSS_COLUMNS, mean_loss
 from .table.columns import Columns
-from .table.table import Table
+from .table.joined_table import Table
 
 PRIOR_ROWS = 1  # a source's mean is mixed with this many rows at the mean of all probes, since few probes say little
 

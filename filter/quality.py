@@ -15,8 +15,8 @@ from forgetfilter.storage.formats import Classification, Noise, Quality, Ranking
 
 from . import signals
 from .decisions import Decisions
-from .table.extras import NOISE
-from .table.table import Table
+from .table.joined_table import Table
+from .table.stored_columns import NOISE
 
 
 def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> Quality | None:

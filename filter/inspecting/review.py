@@ -22,7 +22,7 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan
 
 from ..decisions import records_of, stored
-from ..table.table import Table
+from ..table.joined_table import Table
 from . import texts
 
 FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "prompt", "text")

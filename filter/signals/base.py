@@ -23,7 +23,7 @@ class Stored:
     """What is missing without them, and what to do; it completes `filter.signal=NAME needs ...`."""
     folder: str = ""
     """The folder below signals/ whose shards hold them, one row for each example, under the same names; `loss_sum`
-    there is called FOLDER_loss_sum here. Empty where filter/table/extras.py reads them in another way."""
+    there is called FOLDER_loss_sum here. Empty where filter/table/stored_columns.py reads them in another way."""
 
 
 @dataclass(frozen=True, eq=False)  # polars expressions have no plain equality

@@ -1,7 +1,7 @@
 """Loss rise compared with that of similar rows: (rise - median) / (spread + floor) within the row's cluster.
 
 It takes out what a whole kind of text forgets, and with it families of unsafe rows that look alike. The
-clusters are those of filter/texts/texts.py; the rest is as in conditional_rise.
+clusters are those of filter/texts/text_columns.py; the rest is as in conditional_rise.
 
 Example: see conditional_rise, with a cluster for a cell.
 """

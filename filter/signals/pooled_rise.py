@@ -1,9 +1,9 @@
 """Relative loss rise pooled over rows that look alike: a cluster's mean percentile, and a quarter of the row's own.
 
 The rise of one row is noisy; that of a family of rows is less so. With p the percentile rank of relative_loss_rise and
-c the row's cluster (filter/texts/texts.py): (sum of p in c + 2 * 0.5) / (rows in c + 2) + p / 4, so that small clusters
-say little (shrinkage as by two rows of no opinion). Strong where unsafe rows come in families and safe rows share
-none with them; without families it is the relative rise with noise from the clusters.
+c the row's cluster (filter/texts/text_columns.py): (sum of p in c + 2 * 0.5) / (rows in c + 2) + p / 4, so that small
+clusters say little (shrinkage as by two rows of no opinion). Strong where unsafe rows come in families and safe rows
+share none with them; without families it is the relative rise with noise from the clusters.
 
 Example: percentile 0.8 in a cluster of 0.8 and 0.6: (1.4 + 1) / 4 + 0.2 = 0.8.
 """

@@ -1,6 +1,7 @@
 """A rival that looks at texts alone: 1 less the cosine to the most alike row of the safe set.
 
-The space is that of filter/texts/texts.py. A row far from everything trusted may be unsafe, or only of another subject.
+The space is that of filter/texts/text_columns.py. A row far from everything trusted may be unsafe, or only of
+another subject.
 
 Example: a copy of a safe row scores 0; a row that shares nothing with any scores 1.
 """

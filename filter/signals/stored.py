@@ -21,6 +21,6 @@ def tokens(column: str) -> Stored:
 
 
 def epochs(column: str) -> Stored:
-    """A column that filter/table/extras.py makes of the losses of the noisy training, epoch by epoch."""
+    """A column that filter/table/stored_columns.py makes of the losses of the noisy training, epoch by epoch."""
     lacking = "the losses of the noisy training, which were not logged: set train.log_losses=true"
     return Stored((column,), "train.log_losses", lacking)

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.texts.reading import BLOCK_ROWS
+from forgetfilter.filter.texts.column_shards import BLOCK_ROWS
 
 from forgetfilter import cli
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig

@@ -10,7 +10,7 @@
 | signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/guard | guard | score.guard.name=NAME: the probability of harm |
 | signals/rouge1/{before,after} | before_rouge1, after_rouge1 | score.rouge=true |
-| signals/texts/NAME | cluster, safe_distance, profanity | filter/texts/texts.py, when a signal needs it |
+| signals/texts/NAME | cluster, safe_distance, profanity | filter/texts/text_columns.py, when a signal needs it |
 | data/probes.jsonl | probe_rise | probes (filter/probes.py) |
 | train/noisy/losses | noisy_loss_rises, noisy_variability, noisy_confidence | train.log_losses=true |
 """
@@ -28,7 +28,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import check_comparable, read_manifest, scan_shards
 
 from ..signals import ROUGE_COLUMNS, every
-from ..texts import texts
+from ..texts import text_columns
 from .join import AGAIN, Joiner, Kinds, pick, refuse
 
 NOISE = "noise_loss_sum"  # M1's losses once more (score.noise=true), for no signal, but to measure the noise of one
@@ -78,7 +78,7 @@ def _stored(joiner: Joiner, signals: Path) -> Iterator[tuple[Collection[str], Ca
     data = read_manifest(signals / "before").get("data")
     for name, kinds in (stored_folders() | TEXTS).items():
         folder = signals / name
-        if (folder / "manifest.json").exists() and (name not in TEXTS or texts.stored(signals, folder.name)):
+        if (folder / "manifest.json").exists() and (name not in TEXTS or text_columns.stored(signals, folder.name)):
             yield [column for column, _ in kinds.values()], partial(_add, joiner, folder, kinds, data)
     if all((signals / "rouge1" / state / "manifest.json").exists() for state in ("before", "after")):
         yield ROUGE_COLUMNS, partial(_add_rouge, joiner, signals / "rouge1")

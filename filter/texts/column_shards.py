@@ -1,4 +1,4 @@
-"""Reads the texts for filter/texts/texts.py in blocks, each of which becomes a shard.
+"""Reads the texts for filter/texts/text_columns.py in blocks, each of which becomes a shard.
 
 A single block is read in this process, several blocks by one process for each core, or under Slurm's launcher by all
 ranks of the job. A run that was stopped goes on with the missing blocks.
@@ -32,9 +32,9 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
 
 from ..table.blocks import cut, lines
-from ..table.table import read_lines
+from ..table.joined_table import read_lines
+from .clusters import Space
 from .forecast import Forecast
-from .space import Space
 
 SAMPLE = 20_000  # the most rows to which the space is fitted, and the most rows of the safe set
 BLOCK_ROWS, PIECE_ROWS = 200_000, 10_000  # rows of a shard, and rows in memory at a time
@@ -72,7 +72,7 @@ def make(
         interrupts.stop_if_requested("reading the texts")  # while the space was fitted: ranks would not know
         processes = min(len(os.sched_getaffinity(0)), len(blocks))
         launch(
-            "forgetfilter.filter.texts.reading",
+            "forgetfilter.filter.texts.column_shards",
             [str(paths.folder), *columns],
             processes,
             1,

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from forgetfilter.filter.table.table import joined
-from forgetfilter.filter.texts import reading, texts
-from forgetfilter.filter.texts.space import Space
+from forgetfilter.filter.table.joined_table import joined
+from forgetfilter.filter.texts import column_shards, text_columns
+from forgetfilter.filter.texts.clusters import Space
 
 from forgetfilter.data.records import RecordBlocks
 from forgetfilter.errors import Stopped, UserError
@@ -27,8 +27,8 @@ def families(make_toy: Any) -> Any:
 
 
 def prepare(toy: Any, *columns: str) -> pl.DataFrame:
-    columns = columns or texts.COLUMNS
-    texts.prepare(toy.run(), columns)
+    columns = columns or text_columns.COLUMNS
+    text_columns.prepare(toy.run(), columns)
     found = pl.DataFrame({"id": toy.ids})
     for name in columns:
         column = pl.read_parquet(folder_of(toy, name) / "rank=00000" / "*.parquet")
@@ -41,7 +41,7 @@ def folder_of(toy: Any, column: str) -> Path:
 
 
 def forget(toy: Any, *columns: str) -> None:
-    for name in columns or texts.COLUMNS:
+    for name in columns or text_columns.COLUMNS:
         (folder_of(toy, name) / "plan.json").unlink()
         (folder_of(toy, name) / "manifest.json").unlink()
 
@@ -59,15 +59,15 @@ def test_clusters_are_of_rows_that_look_alike(families: Any) -> None:
 def test_each_column_is_made_once_and_only_when_asked_for(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # what is there for the same data is kept; of another safe set only the distance to it is made anew
     made: list[str] = []
-    real = reading._work
-    monkeypatch.setattr(reading, "_work", lambda name, run: made.append(name) or real(name, run))
+    real = column_shards._work
+    monkeypatch.setattr(column_shards, "_work", lambda name, run: made.append(name) or real(name, run))
     prepare(families, "cluster")
     prepare(families)
     assert made == ["cluster", "safe_distance", "profanity"]
     (families.folder / "data" / "safe.jsonl").write_text("")
     assert prepare(families)["safe_distance"].is_nan().all()
     assert made[3:] == ["safe_distance"]
-    assert {path.name for path in (families.folder / "signals" / "texts").iterdir()} == set(texts.COLUMNS)
+    assert {path.name for path in (families.folder / "signals" / "texts").iterdir()} == set(text_columns.COLUMNS)
 
 
 def test_what_another_safe_set_said_is_not_joined(families: Any) -> None:
@@ -83,9 +83,9 @@ def test_what_another_safe_set_said_is_not_joined(families: Any) -> None:
 
 def test_a_stop_while_the_space_is_fitted_starts_no_process(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # the signal came before there were ranks to be told
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(column_shards, "BLOCK_ROWS", 10)
     monkeypatch.setattr(interrupts, "_received", [15])
-    monkeypatch.setattr(reading, "launch", None)
+    monkeypatch.setattr(column_shards, "launch", None)
     with pytest.raises(Stopped, match="the same command"):
         prepare(families)
 
@@ -101,9 +101,9 @@ def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytes
     # many blocks go to a process a core, each block a shard; no value depends on how the rows are dealt out
     found = prepare(families)
     forget(families)
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(reading, "PIECE_ROWS", 3)
-    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(column_shards, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(column_shards, "PIECE_ROWS", 3)
+    monkeypatch.setattr(column_shards.os, "sched_getaffinity", lambda _: {0, 1})
     shared = prepare(families)
     assert len(list(folder_of(families, "cluster").rglob("*.parquet"))) == 6
     assert shared.drop("safe_distance").equals(found.drop("safe_distance"))
@@ -112,8 +112,8 @@ def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytes
 
 def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # a signal ends it between two blocks; the next call makes those that lack, in the space fitted before
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 10)
-    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0})  # all in this process
+    monkeypatch.setattr(column_shards, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(column_shards.os, "sched_getaffinity", lambda _: {0})  # all in this process
     found = prepare(families)
     forget(families)
     read: list[int] = []
@@ -131,7 +131,7 @@ def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatc
         prepare(families)
     assert read == [0, 1]
     interrupts._received.clear()
-    monkeypatch.setattr(reading.Space, "fit", None)
+    monkeypatch.setattr(column_shards.Space, "fit", None)
     assert prepare(families).equals(found)
     assert read == [0, 1, 2, 3]
 

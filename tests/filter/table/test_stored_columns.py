@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.table.table import joined
+from forgetfilter.filter.table.joined_table import joined
 
 from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_manifest, write_shard

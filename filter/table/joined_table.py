@@ -26,9 +26,9 @@ from forgetfilter.storage.shards import check_comparable, scan
 
 from .blocks import lines
 from .columns import PIECE, Columns
-from .extras import add_extras
 from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
 from .sorting import in_order, repeated, taken
+from .stored_columns import add_extras
 from .threads import ahead
 
 STATES = ("before", "after")

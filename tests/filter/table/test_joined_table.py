@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 from forgetfilter.filter.table import join
-from forgetfilter.filter.table import table as table_module
+from forgetfilter.filter.table import joined_table as table_module
 from forgetfilter.filter.table.columns import Columns
-from forgetfilter.filter.table.table import Table, joined
+from forgetfilter.filter.table.joined_table import Table, joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .forecast import Forecast
 
 COLUMNS = ("cluster", "safe_distance", "profanity")
-VERSION = 2  # of all that the columns depend on, filter/texts/space.py too
+VERSION = 2  # of all that the columns depend on, filter/texts/clusters.py too
 
 
 def prepare(paths: RunPaths, columns: Collection[str], nodes: int = 1) -> None:
@@ -30,7 +30,7 @@ def prepare(paths: RunPaths, columns: Collection[str], nodes: int = 1) -> None:
 def make(paths: RunPaths, lacking: dict[str, dict[str, Any]], nodes: int, **forecasts: "Forecast") -> None:
     """The same for columns and what they depend on, each by its forecast where one is given."""
     if lacking:  # who only moves a threshold does not wait for torch
-        importlib.import_module("forgetfilter.filter.texts.reading").make(paths, lacking, nodes, forecasts)
+        importlib.import_module("forgetfilter.filter.texts.column_shards").make(paths, lacking, nodes, forecasts)
 
 
 def stored(signals: Path, column: str) -> bool:
