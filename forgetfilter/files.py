@@ -32,7 +32,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_DISK_WORDS = ("No space left", "os error 28", "quota exceeded", "Read-only file system", "PytorchStreamWriter failed")
+_DISK_WORDS = (
+    "No space left",
+    "os error 28",
+    "quota exceeded",
+    "Read-only file system",
+    "PytorchStreamWriter failed",
+    "iostream error",  # torch.save's own stream, which was cut short
+)
 
 
 def disk_trouble(error: BaseException | None) -> str | None:

@@ -1,6 +1,7 @@
 """One finetuning, by the rank of a world that this process is."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def train(task: Finetuning, world: World) -> None:
     trainer = _run(task, given, model, batches, log, checkpoint)
     detach()
     trainer.save_model(str(folder))
-    _finish(task, prepared, tokenizer, plan.epochs, world)
+    _finish(task, prepared, tokenizer, plan, world)
 
 
 def _run(
@@ -95,7 +96,7 @@ def _arguments(task: Finetuning, plan: TrainingPlan, dtype: str, world: World) -
     return arguments(task, plan.accumulation, plan.num_steps, dtype, world)
 
 
-def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, epochs: int, world: World) -> None:
+def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, plan: TrainingPlan, world: World) -> None:
     """The marker of the loss log, and the tokenizer beside a full model.
 
     The checkpoints stay until the stage is recorded as done: a rank that is killed before that must not cost all of it.
@@ -106,16 +107,17 @@ def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, epochs: int, w
         if task.options.method == "full":
             tokenizer.save_pretrained(folder)
         if task.options.log_losses:
-            manifest = {"data": prepared.identity, "epochs": epochs, "rows": len(prepared), "world_size": world.size}
+            rows = {"epochs": plan.epochs, "rows": len(prepared)}
+            manifest = {"data": prepared.identity, **rows, "world_size": world.size}
             told = {"trained_on": task.trained_on} if task.trained_on else {}
-            _close_log(folder / "losses", manifest | told)
+            _close_log(folder / "losses", manifest | told, plan.epoch_rows)
         (folder / PICKLED_SETTINGS).unlink(missing_ok=True)  # only safetensors come out
     barrier()
 
 
-def _close_log(folder: Path, manifest: dict[str, Any]) -> None:
+def _close_log(folder: Path, manifest: dict[str, Any], expected: Sequence[int]) -> None:
     """The marker of the loss log, once it is proven whole; a log that is not gets none, and so is used by nobody."""
-    if trouble := lacking(folder, manifest["rows"], manifest["epochs"]):
+    if trouble := lacking(folder, expected):
         way = f"delete {folder.parent} and run again where a signal needs it"
         console.print(f"{folder} is not whole, and left aside ({trouble}): {way}")
         return

@@ -99,18 +99,20 @@ class LossLog(TrainerCallback):
         self.pending, self.num_pending = [], 0
 
 
-def lacking(folder: Path, rows: int, epochs: int) -> str:
-    """What the log lacks, or has twice, in words; empty where each of so many examples is there once in each epoch."""
-    if not rows:
+def lacking(folder: Path, expected: Sequence[int]) -> str:
+    """What the log lacks, or has twice, in words; empty where each epoch has as many examples as `expected`, once."""
+    if not any(expected):
         return ""
     try:
         counted = scan_shards(folder).group_by("epoch").agg(pl.len(), ids=pl.col("id").hash().n_unique())
         found = {epoch: (count, ids) for epoch, count, ids in counted.collect(engine="streaming").iter_rows()}
     except (UserError, pl.exceptions.PolarsError, OSError) as error:
         return reason(error)
-    wrong = [epoch for epoch in range(epochs) if found.get(epoch) != (rows, rows)]
-    count, ids = found.get(wrong[0], (0, 0)) if wrong else (0, 0)
-    return f"epoch {wrong[0]} has {count} rows of {ids} examples, and there are {rows}" if wrong else ""
+    for epoch, rows in enumerate(expected):
+        count, ids = found.get(epoch, (0, 0))
+        if (count, ids) != (rows, rows):
+            return f"epoch {epoch} has {count} rows of {ids} examples, and there are {rows}"
+    return ""
 
 
 def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[Any, Any], ...]:

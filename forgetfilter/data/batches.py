@@ -63,6 +63,11 @@ class TrainingPlan:
         return [(*span, start) for span, start in zip(spans, starts)]
 
     @property
+    def epoch_rows(self) -> list[int]:
+        """How many rows each epoch learns."""
+        return [rows for _, rows, _ in self._epochs[:-1]]
+
+    @property
     def num_steps(self) -> int:
         return self._epochs[-1][2]
 

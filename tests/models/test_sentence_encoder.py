@@ -13,7 +13,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.sentence_encoder import PACKAGE, PACKAGED, Encoder, find_encoder
 from forgetfilter.process.distributed import World
 from forgetfilter.score.distances import distance, write_distances
-from forgetfilter.score.embeddings import side
+from forgetfilter.score.embeddings import vectors
 from forgetfilter.storage.shards import scan_shards
 
 
@@ -41,7 +41,7 @@ def test_distances_are_those_of_all_texts_at_once(tiny_model: Path, tmp_path: Pa
     ]
     paths = [tmp_path / "noisy.jsonl", tmp_path / "safe.jsonl"]
     records, _ = (written(path, own) for path, own in zip(paths, texts))
-    noisy, safe = (side(encoder, path, 3) for path in paths)
+    noisy, safe = (vectors(encoder, path, 3) for path in paths)
     write_distances(noisy, safe, tmp_path / "found", "far", 5, World(0, 1, 0), "test")
     found = scan_shards(tmp_path / "found").collect()
     expected = distance(*(torch.cat([encoder.unit([text]) for text in own]).numpy() for own in texts))
@@ -58,7 +58,7 @@ def test_texts_pass_and_do_not_stay(tmp_path: Path) -> None:
     written(tmp_path / "data.jsonl", [f"{n} " + "word " * 800 for n in range(4000)])
     encoder: Any = Lengths()
     tracemalloc.start()
-    noisy = side(encoder, tmp_path / "data.jsonl", 16)
+    noisy = vectors(encoder, tmp_path / "data.jsonl", 16)
     seen = sum(len(noisy.unit(step)[0]) for step in range(noisy.steps))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
