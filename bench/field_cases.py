@@ -197,7 +197,7 @@ def impossible(field: Field) -> bool:
     second = field.ff("run", "name=arch-bloom", bloom, "train.lora.target_modules=[query_key_value]")
     packing = "data.packing=false"
     third = field.ff("run", "name=c17c", bert, "train.lora.target_modules=[query,value]", packing)
-    return first.refused("model.name") and second.refused("eager") and third.refused("model.name")
+    return first.refused("model.name") and second.refused("packing") and third.refused("model.name")
 
 
 def lora_names(field: Field) -> bool:
