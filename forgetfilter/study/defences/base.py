@@ -17,6 +17,12 @@ def unchanged(config: Config) -> dict[str, Any]:
     return {}
 
 
+def by_signal(config: Config, signal: str) -> dict[str, Any]:
+    """The filter with another signal, and its rule as it is, but for phi: that is in the unit of one signal."""
+    own = {"filter.signal": signal, "filter.combine": []}
+    return own | ({"filter.rule": "auto", "filter.phi": 0.0} if config.filter.rule == "phi" else {})
+
+
 @dataclass(frozen=True)
 class Defence:
     """One way to keep a finetuned model safe, as a cell of `forgetfilter compare` runs it."""

@@ -8,14 +8,13 @@ from typing import Any
 
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
-from forgetfilter.study.defences.base import Defence
+from forgetfilter.study.defences.base import Defence, by_signal
 
 
 def settings(config: Config) -> dict[str, Any]:
     if not config.score.guard.name:
         raise UserError("compare.defences: guard needs a guard model: set score.guard.name, such as llama-guard")
-    own = {"filter.signal": "guard", "filter.combine": []}
-    return own | ({"filter.rule": "auto", "filter.phi": 0.0} if config.filter.rule == "phi" else {})
+    return by_signal(config, "guard")
 
 
 DEFENCE = Defence(

@@ -7,13 +7,11 @@ above nearly all of them is dropped.
 from typing import Any
 
 from forgetfilter.config.schema import Config
-from forgetfilter.study.defences.base import Defence
+from forgetfilter.study.defences.base import Defence, by_signal
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Another signal, and the rule as it is, but for phi: that is in the unit of one signal."""
-    own = {"filter.signal": "text_toxicity", "filter.combine": []}
-    return own | ({"filter.rule": "auto", "filter.phi": 0.0} if config.filter.rule == "phi" else {})
+    return by_signal(config, "text_toxicity")
 
 
 DEFENCE = Defence(
