@@ -28,6 +28,7 @@ def gather(config: Config) -> dict[str, Any]:
     cells = compare.members(config)
     status = {cell.number: cell.status() for cell in cells}
     done = [cell for cell in cells if status[cell.number] == DONE]
+    rows = {cell.number: _row(cell) for cell in done}
     value: dict[str, Any] = {
         "name": config.name,
         "members": len(cells),
@@ -35,8 +36,8 @@ def gather(config: Config) -> dict[str, Any]:
         "missing": [{"run": one.config.name, "status": status[one.number]} for one in cells if one not in done],
         "defences": {cell.defence.name: cell.defence.doc for cell in cells},
         "ceilings": sorted({cell.defence.name for cell in cells if cell.defence.reads_labels}),
-        "cells": [_row(cell) for cell in done],
-        "points": [{"point": point, "rows": _compared(own)} for point, own in _by_point(done).items()],
+        "cells": list(rows.values()),
+        "points": [{"point": point, "rows": _compared(own, rows)} for point, own in _by_point(done).items()],
     }
     if curves := _curves(done):
         value["curves"] = curves
@@ -62,10 +63,13 @@ def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
     return found
 
 
-def _compared(cells: dict[str, list[Cell]]) -> list[dict[str, Any]]:
-    """A row a defence at one point: its metrics with their differences, and the means of quality and cost."""
+def _compared(cells: dict[str, list[Cell]], rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a defence at one point: its metrics with their differences, and the means of quality and cost.
+
+    `rows`: what each cell cost and how well it filtered, by its number.
+    """
     measured = {name: _differences(own, own) for name, own in cells.items()}
-    rows = []
+    compared = []
     for name, own in cells.items():
         metrics = {
             suite: {metric: _value(one) for metric, one in found.items()} for suite, found in measured[name].items()
@@ -76,10 +80,10 @@ def _compared(cells: dict[str, list[Cell]]) -> list[dict[str, Any]]:
             if rival := _best_rival(suite, name, cells, measured):
                 found = _differences(cells[rival], own)
                 _add(metrics, "to_rival", rival, {suite: found[suite]} if suite in found else {})
-        each = [_row(cell) for cell in own]
+        each = [rows[cell.number] for cell in own]
         row = {"defence": name, "seeds": [cell.config.seed for cell in own], "metrics": metrics}
-        rows.append(row | {key: _mean([one[key] for one in each]) for key in COSTS + QUALITY})
-    return rows
+        compared.append(row | {key: _mean([one[key] for one in each]) for key in COSTS + QUALITY})
+    return compared
 
 
 def _value(one: dict[str, Any]) -> dict[str, Any]:

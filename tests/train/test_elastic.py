@@ -16,38 +16,27 @@ from safetensors.torch import load_file
 
 from forgetfilter import pipeline
 from forgetfilter.config.load import load_config
-from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged
 
+LONG = (
+    "train.noisy.epochs=8",
+    "train.noisy.lr=5e-3",
+    "train.checkpoint_steps=6",
+    "train.micro_batch_tokens=64",
+    "train.lora.dropout=0.0",
+)
 STAGE = next(stage for stage in pipeline.STAGES if stage.name == "train-noisy")
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def make_run(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runs of the other tests, long enough to be stopped, and without the noise that depends on the ranks."""
     monkeypatch.setattr(interrupts, "_received", [])
-
-    def make(name: str, *overrides: str) -> Run:
-        file = tmp_path / "config.yaml"
-        file.write_text(
-            f"output: {tmp_path}/runs\ncache: {tmp_path}/cache\nmodel: {{name: {tiny_model}, dtype: float32}}\n"
-            "data: {noisy: {toy: {path: x}}, safe: {toy: {path: x}}, max_length: 64}\n"
-            "train: {noisy: {epochs: 8, lr: 5e-3, batch_size: 4}, checkpoint_steps: 6, micro_batch_tokens: 64,\n"
-            "  lora: {dropout: 0.0}}\ntracking: {mode: disabled}\n"
-        )
-        run = Run.create(load_config(file, [f"name={name}", *overrides]))
-        turns = [
-            [{"role": "user", "content": "say " * (n % 4)}, {"role": "assistant", "content": f"word {n}"}]
-            for n in range(14)
-        ]
-        write_records(run.noisy_data, make_records((messages, "toy", None) for messages in turns))
-        with run.stage("mix", "by hand"):
-            return run
-
-    return make
+    return lambda name, *overrides: make_run(name, *LONG, *overrides)
 
 
 def train(run: Run, ranks: int) -> None:

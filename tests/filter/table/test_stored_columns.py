@@ -63,25 +63,19 @@ def test_dynamics_of_other_data_are_left_alone(make_toy: Any, four_rows: Any) ->
     assert "noisy_confidence" not in columns(toy)
 
 
-def test_base_losses(make_toy: Any, four_rows: Any) -> None:
-    # M0's losses join by id; those of other data are refused
+@pytest.mark.parametrize(
+    ("state", "field", "refusal"),
+    [("base", "data", "is of other data"), ("control", "plan", "cannot be compared: plan")],
+)
+def test_losses_of_other_states(make_toy: Any, four_rows: Any, state: str, field: str, refusal: str) -> None:
+    # M0's losses, and those after a control finetuning, join by id; M0's of other data are refused, and so are the
+    # control's where they were scored in other batches
     toy = make_toy(four_rows)
-    toy.write_losses("base", [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[2, 0, 3, 1])
-    assert columns(toy)["base_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
-    toy.manifest["data"] = "other"
-    write_manifest(toy.folder / "signals" / "base", toy.manifest)
-    with pytest.raises(UserError, match="is of other data"):
-        columns(toy)
-
-
-def test_control_losses(make_toy: Any, four_rows: Any) -> None:
-    # those after a control finetuning join by id; scored in other batches they are not comparable
-    toy = make_toy(four_rows)
-    toy.write_losses("control", [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[3, 1, 0, 2])
-    assert columns(toy)["control_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
-    toy.manifest["plan"] = "other"
-    write_manifest(toy.folder / "signals" / "control", toy.manifest)
-    with pytest.raises(UserError, match="cannot be compared: plan"):
+    toy.write_losses(state, [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[2, 0, 3, 1])
+    assert columns(toy)[f"{state}_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
+    toy.manifest[field] = "other"
+    write_manifest(toy.folder / "signals" / state, toy.manifest)
+    with pytest.raises(UserError, match=refusal):
         columns(toy)
 
 
