@@ -50,8 +50,12 @@ def _created(path: Path, own: dict[str, Any]) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with open(handle, "w", encoding="utf-8") as file:
-        json.dump(own, file)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(own, file)
+    except OSError:  # a full disk takes the name alone: a lock of nobody, which the next process would wait for
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -83,3 +84,17 @@ def test_a_lock_that_was_taken_over_is_left_alone(tmp_path: Path) -> None:
         other = json.dumps({"token": "another"})
         (tmp_path / NAME).write_text(other)
     assert (tmp_path / NAME).read_text() == other
+
+
+def test_a_lock_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A full disk takes the file's name but not what it holds: one line, and nobody waits for it afterwards.
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_lock.json, "dump", full)
+        with pytest.raises(UserError, match="cannot be written: No space left on device"), held(tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with held(tmp_path):
+        assert (tmp_path / NAME).stat().st_size
