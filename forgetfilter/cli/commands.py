@@ -281,6 +281,6 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from forgetfilter.doctor import examine
+    from forgetfilter.cli.doctor import examine
 
     examine()

