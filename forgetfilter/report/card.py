@@ -1,7 +1,7 @@
-"""The card of a run: what its files say was made, of what, by what rule, and how well, in one JSON value.
+"""The card of a run: one JSON value that tells what was made, from what, by which rule, and how well.
 
-card.json is the machine's side of report.html; both are built from `make_card`. What a run does not have is
-null in the card and named in its `missing`.
+card.json holds for programs what report.html shows to people; both are built from `make_card`. What a run does not
+have is null in the card, and a sentence in `missing` names it.
 """
 
 import shlex
@@ -45,7 +45,7 @@ class Judge(TypedDict):
 
 
 class Card(Decision):
-    """card.json: the decision, what it was made of, and what came of it."""
+    """card.json: the decision, what it was made from, and what was measured of its outcome."""
 
     name: str
     project: dict[str, str]
@@ -53,9 +53,9 @@ class Card(Decision):
     config: dict[str, Any]
     """The resolved configuration as a JSON value."""
     hashes: dict[str, str]
-    """SHA-256 of files below the run folder, by their path."""
+    """The SHA-256 of files, by their path below the run folder."""
     manifests: dict[str, dict[str, Any] | None]
-    """The plain values of each scoring's manifest."""
+    """The manifest of each scoring, without its lists and tables."""
     data: dict[str, Any] | None
     """data/summary.json: see mix/stage.py."""
     refit: RefitRows | None
@@ -77,10 +77,10 @@ def write_card(folder: Path, card: Card) -> Path:
 
 
 def make_card(reported: Reported) -> Card:
-    """Everything that the run's files say, as JSON values. UserError before the filter stage has run."""
+    """The card, from the run's files. UserError before the filter stage has run."""
     paths, folder, signals = reported.paths, reported.paths.folder, reported.paths.signals("")
     summary, made = read_summary(folder), versions()
-    # what decided need not be what the run was made with
+    # `forgetfilter filter RUN filter.x=...` decides again with settings that the run's config does not hold
     config = reported.config | {"filter": summary.get("filter") or reported.config["filter"]}
     metrics = read_metrics(folder, "evaluation" in reported.stale)
     card: Card = {
@@ -107,7 +107,7 @@ def make_card(reported: Reported) -> Card:
 
 
 def _decision(summary: Summary) -> Decision:
-    """The decision as the card tells it: with null for what there is not."""
+    """The part of the card that comes from summary.json. What the summary lacks is null."""
     return {
         "signal": summary["signal"],
         "signal_doc": summary.get("signal_doc"),
@@ -133,33 +133,38 @@ def _decision(summary: Summary) -> Decision:
 
 
 def outdated(folder: Path, stale: tuple[str, ...]) -> dict[str, str] | None:
-    """What of the run is of another decision than the one that is there: a sentence, and the command that mends it."""
+    """What of the run belongs to an earlier decision: a sentence that says so, and the command that mends it."""
     if not stale:
         return None
     quoted, names = shlex.quote(str(folder)), {"refit": "the refit", "evaluation": "the evaluation of the refit"}
     commands = {"refit": f"forgetfilter train {quoted} refit", "evaluation": f"forgetfilter eval {quoted}"}
-    told, (verb, them) = " and ".join(names[name] for name in stale), ("are", "them") if stale[1:] else ("is", "it")
-    what = (
-        f"{told} {verb} of an earlier decision or of other settings, and left out here. This brings {them} up to date:"
+    told, several = " and ".join(names[name] for name in stale), bool(stale[1:])
+    what = f"{told} {'belong' if several else 'belongs'} to an earlier decision or to other settings and "
+    what += (
+        "are left out here. This brings them up to date:" if several else "is left out here. This brings it up to date:"
     )
     return {"what": what[0].upper() + what[1:], "mend": " && ".join(commands[name] for name in stale)}
 
 
 def unscored(summary: Decision) -> list[str]:
-    """How many rows were kept without a score, and what they lack; of summary.json or the card."""
+    """How many rows were kept without a score, and what they lack, from summary.json or the card."""
     valueless = summary.get("valueless") or 0
     counts = {"label tokens": (summary.get("unscored") or 0) - valueless, f"value of {summary['signal']}": valueless}
-    return [f"{count:,} kept without a score (no {lacking})" for lacking, count in counts.items() if count]
+    return [
+        f"{count:,} {'row was' if count == 1 else 'rows were'} kept without a score (no {lacking})"
+        for lacking, count in counts.items()
+        if count
+    ]
 
 
 def probes(summary: Decision) -> list[str]:
-    """How many probes there are, which the counts leave out and kept.jsonl holds; of summary.json or the card."""
+    """How many probes there are, from summary.json or the card. kept.jsonl holds them, but the counts do not."""
     count = summary.get("probes")
-    return [f"{count:,} probes besides, which are never dropped"] if count else []
+    return [f"The counts leave out {count:,} probes, which are never dropped"] if count else []
 
 
 def trained_on(refit: RefitRows | None) -> list[str]:
-    """What M* learned, from train/refit/data.json; nothing where a run of earlier code does not tell."""
+    """What M* was trained on, from train/refit/data.json; empty for a run of an older version, which lacks the file."""
     if not refit:
         return []
     kept, trusted, probes = (f"{count:,}" for count in (refit["kept"], refit["trusted"], refit["left_out"]["probes"]))
@@ -173,12 +178,12 @@ def trained_on(refit: RefitRows | None) -> list[str]:
 
 
 def estimate(summary: Summary) -> list[str]:
-    """How many unsafe rows the probes let one expect, and how many are left in; of summary.json."""
+    """How many unsafe rows the probes lead one to expect, and how many of them were kept, from summary.json."""
     if not (known := summary.get("estimate")):
         return []
     rows = summary["kept"] + summary["dropped"] - (summary.get("unscored") or 0)
-    said = f"By estimate {_interval(known['unsafe'])} of {rows:,} scored rows are unsafe"
-    return [f"{said}, and {_interval(known['left'])} of them are left in" if known.get("left") else said]
+    said = f"An estimated {_interval(known['unsafe'])} of {rows:,} scored rows are unsafe"
+    return [f"{said}, and {_interval(known['left'])} of them were kept" if known.get("left") else said]
 
 
 def _interval(given: list[float]) -> str:
@@ -187,11 +192,11 @@ def _interval(given: list[float]) -> str:
 
 
 def _missing(card: Card, stale_evaluation: bool) -> list[str]:
-    """A sentence for each part that the run does not have."""
+    """A sentence for each part of a full run that this one lacks."""
     expected = MODELS[:-1] if stale_evaluation else MODELS
     absent = {
         "No row has a label, so how well the filter finds unsafe rows cannot be measured here.": not card["quality"],
-        "No model was evaluated yet, so safety before and after is not known.": not card["metrics"],
+        "No model was evaluated yet, so the safety before and after is not known.": not card["metrics"],
         "The noisy data was not described: data/summary.json is missing.": card["data"] is None,
         "The manifests of the scorings are missing, so the scored models cannot be named.": not all(
             card["manifests"].values()
@@ -208,11 +213,11 @@ def _missing(card: Card, stale_evaluation: bool) -> list[str]:
 
 
 def _not_learned(data: dict[str, Any] | None) -> list[str]:
-    """What the given rows held that is not learned, or learned otherwise, from data/summary.json."""
+    """What of the given rows is not learned, or is learned in another form, from data/summary.json."""
     found = []
     data = data or {}
     for name, rows in data.get("taken_out", {}).items():
-        found.append(f"{rows} rows of the noisy data were left out of it, for they are in the {name} set too.")
+        found.append(f"{rows} rows were left out of the noisy data, because they are in the {name} set too.")
     for source, counts in data.get("fields", {}).items():
         for what, fields in (
             ("not learned", counts.get("left_out")),

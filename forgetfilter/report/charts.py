@@ -1,4 +1,4 @@
-"""The report's charts as plotly figures, from plain tables; names from the data are made safe for plotly's markup."""
+"""The report's charts as plotly figures, from plain tables. Names from the data are escaped for plotly's markup."""
 
 import html
 import math
@@ -12,25 +12,26 @@ from forgetfilter.errors import plain_label
 from forgetfilter.storage.formats import Line, Measured, Models
 from forgetfilter.storage.results import MODELS
 
-# Okabe and Ito's palette without its yellow, which is too pale on white: told apart with every colour blindness.
+# Okabe and Ito's palette, which people with any colour blindness can tell apart; its yellow is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#6A5ACD")
 GREY = "#8A8F98"
-INK, GRID, PAPER, BLUE = "#1F2933", "#E4E7EB", "#FFFFFF", PALETTE[0]  # the page has others of its own in the dark
+INK, GRID, PAPER, BLUE = "#1F2933", "#E4E7EB", "#FFFFFF", PALETTE[0]  # a dark page replaces them by its own colours
 MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", BLUE)))
 LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": BLUE}
 MAP_POINTS = 20_000
-KEPT_SHARE = 0.25  # of the points that kept rows have at the least: a map of the dropped alone shows no boundary
-SVG_POINTS = 3_000  # above this the browser draws on WebGL, which SVG would make slow
-FLOOR_NATS = 1e-4  # log axes have no 0
+KEPT_SHARE = 0.25  # the least share of points that are kept rows: a map of dropped rows alone shows no boundary
+SVG_POINTS = 3_000  # above this the map is drawn with WebGL, because SVG would be slow
+FLOOR_NATS = 1e-4  # a log axis has no 0
 BINS = 30
 OTHER = "other sources"
 
 
 def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -> go.Figure:
-    """Loss before (x) against after (y), in nats a token on log axes; colour is the source, symbol the decision.
+    """The loss after (y) against the loss before (x), in nats a token on log axes.
 
-    decisions: all of them, for a source's colour is that of every chart of the page; at most MAP_POINTS are drawn.
-    threshold: {"before", "after"} of points of its line, as summary.json has them; None for no line.
+    The colour of a point tells its source, the symbol its decision. `decisions` are those of all rows, so that a source
+    has the same colour in every chart of the page; at most MAP_POINTS are drawn. `threshold` holds the points of the
+    threshold's line as {"before", "after"}, as summary.json has them, or is None where there is no line.
     """
     colours = source_colours(decisions)
     rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed), colours)
@@ -65,7 +66,7 @@ def drawable(decisions: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
-    """At most `size` rows: a seeded sample of the dropped and one of the kept, who have KEPT_SHARE of it or more."""
+    """At most `size` rows: a seeded sample of the dropped and one of the kept, which is KEPT_SHARE of it or more."""
     if len(rows) <= size:
         return rows
     dropped, kept = rows.filter(pl.col("drop")), rows.filter(~pl.col("drop"))
@@ -74,9 +75,9 @@ def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
 
 
 def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | None) -> go.Figure:
-    """How the score is spread within each value of `column` (source or label): shares of its rows in equal bins.
+    """The distribution of the score within each value of `column` (source or label): shares of its rows in equal bins.
 
-    rows: all of them, as for the map. The bins span the central 99% of all scores; what lies outside is counted in the
+    `rows` are all rows, as for the map. The bins span the central 99% of all scores; scores outside are counted in the
     outermost bins.
     """
     colours = source_colours(rows) if column == "source" else LABEL_COLOURS
@@ -98,7 +99,7 @@ def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | 
     if threshold is not None:
         dash = {"color": INK, "dash": "dash", "width": 1.3}
         figure.add_vline(x=float(np.clip(threshold, edges[0], edges[-1])), line=dash)
-        figure.add_scatter(x=[None], y=[None], mode="lines", line=dash, name="threshold: dropped to its right")
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=dash, name="threshold: rows to its right are dropped")
     figure.update_xaxes(title=axis, zeroline=False, **_axis())
     figure.update_yaxes(title=f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
     return figure
@@ -113,7 +114,7 @@ def bin_edges(scores: pl.Series) -> np.ndarray:
 
 
 def metric_bars(metrics: dict[str, Models]) -> go.Figure:
-    """One suite's metrics, {METRIC: {MODEL: {"value", "low", "high"}}}: a group of bars each, with its intervals."""
+    """A group of bars with intervals for each metric of one suite, {METRIC: {MODEL: {"value", "low", "high"}}}."""
     figure = go.Figure(layout=_layout(340))
     labels = [metric_label(metric, "<br>") for metric in metrics]
     for model in MODELS:
@@ -135,7 +136,7 @@ def metric_bars(metrics: dict[str, Models]) -> go.Figure:
 
 
 def curves(rows: pl.DataFrame, x: str, ys: list[str]) -> go.Figure:
-    """Columns of a table as lines over another one; hovering shows the whole row."""
+    """The columns `ys` of a table as lines over its column `x`. Hovering shows the whole row."""
     figure = go.Figure(layout=_layout(460) | {"hovermode": "x unified"})
     for name, colour in zip(ys, PALETTE):
         figure.add_scatter(
@@ -147,30 +148,30 @@ def curves(rows: pl.DataFrame, x: str, ys: list[str]) -> go.Figure:
 
 
 def metric_label(metric: str, space: str = " ") -> str:
-    """A metric's name in words, such as `accuracy ambiguous`."""
+    """A metric's name with spaces, such as `accuracy ambiguous`."""
     return space.join(html.escape(part, quote=False) for part in plain_label(metric, 60).split("_"))
 
 
 def source_colours(decisions: pl.DataFrame) -> dict[str, str]:
-    """A colour a source, the most frequent first; those beyond the palette are OTHER, grey and last."""
+    """A colour for each source, the most frequent first. Sources beyond the palette share OTHER, grey and last."""
     counts = decisions["source"].value_counts(sort=False).sort(["count", "source"], descending=[True, False])
     colours = dict(zip(counts["source"], PALETTE))
     return colours | ({OTHER: GREY} if len(colours) < len(counts) else {})
 
 
 def safe_name(name: str) -> str:
-    """A name from the data as plotly can show it: its markup and entities are escaped."""
+    """A name from the data with plotly's markup and entities escaped."""
     return html.escape(plain_label(name, 28), quote=False)  # plotly decodes no quotes
 
 
 def _grouped_sources(rows: pl.DataFrame, colours: dict[str, str]) -> pl.DataFrame:
-    """Sources without a colour of their own become one."""
+    """The rows with every source that has no colour of its own renamed OTHER."""
     named = pl.col("source").is_in(list(colours))
     return rows.with_columns(source=pl.when(named).then("source").otherwise(pl.lit(OTHER)))
 
 
 def _limits(rows: pl.DataFrame) -> tuple[float, float]:
-    """One range for both axes, with a margin, so that the diagonal means no change."""
+    """One range with a margin for both axes, so that the diagonal means no change."""
     if not len(rows):
         return 0.01, 10.0
     losses = np.concatenate([rows["before_loss"].to_numpy(), rows["after_loss"].to_numpy()])
@@ -181,7 +182,7 @@ def _guides(threshold: Line | None, low: float, high: float) -> list[tuple[str, 
     """The lines of the map: no change, and the threshold where there is one."""
     lines: list[tuple[str, Any, Any, str]] = [("no change", [low, high], [low, high], "dot")]
     if threshold:
-        lines.append(("threshold: dropped above", threshold["before"], threshold["after"], "dash"))
+        lines.append(("threshold: rows above are dropped", threshold["before"], threshold["after"], "dash"))
     return lines
 
 
@@ -203,7 +204,7 @@ def _points(points: pl.DataFrame, source: str, colour: str, dropped: bool) -> di
 
 
 def _legend_entry(name: str, colour: str, symbol: str) -> go.Scatter:
-    """A line of the legend without points of its own; a source's line also hides and shows its points."""
+    """A line of the legend without points of its own. Clicking on a source's line hides or shows its points."""
     marker = {"color": colour, "symbol": symbol, "size": 9}
     return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=name)
 

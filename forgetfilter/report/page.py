@@ -1,7 +1,7 @@
 """report.html of a run: one self-contained page for a reviewer, made from the run's files alone.
 
-No text of an example is in the page in the clear unless `reveal`: texts are base64 and shown on request. The
-page's own policy forbids it every network access.
+The page holds the texts of examples as base64 and shows them on request; only with `reveal` do they stand in it in the
+clear. The page's content security policy forbids every network access.
 """
 
 import base64
@@ -38,14 +38,14 @@ from forgetfilter.storage.formats import RANKINGS, Metrics, Models
 from forgetfilter.storage.results import MODELS, read_decisions, read_dropped
 
 MOST_FORGOTTEN = 20
-SHOWN_CHARACTERS = 4000  # of one message; a page must stay readable whatever the data holds
+SHOWN_CHARACTERS = 4000  # of one message, so that the page stays readable whatever the data holds
 TEMPLATE = "page.html.j2"
 
 
 def write_report(reported: Reported, reveal: bool = False) -> Path:
     """Writes report.html and card.json into the run folder; returns the page's path.
 
-    reveal: the texts of the most forgotten rows stand in the page unmasked. UserError before the filter has run.
+    With `reveal` the texts of the most forgotten rows are not masked. UserError before the filter has run.
     """
     folder = reported.paths.folder
     card, decisions = cards.make_card(reported), read_decisions(folder)
@@ -76,7 +76,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
 
 
 def make_figures(card: Card, decisions: pl.DataFrame) -> dict[str, go.Figure]:
-    """The charts by the name of their place in the page."""
+    """The charts by the id of the element in which the page draws each."""
     threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary older than 2026-11-28 has no axis
     figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
     figures["by-source"] = charts.distribution(decisions, "source", axis, threshold)
@@ -95,7 +95,7 @@ def verdict_rows(card: Card) -> list[dict[str, str]]:
 
 
 def safety_rows(metrics: Metrics) -> list[dict[str, Any]]:
-    """The table of safety and task: a row a metric, with a written value for each model."""
+    """The rows of the table of safety and task: one for each metric, with a written value for each model."""
     return [
         {
             "suite": suite,
@@ -112,7 +112,10 @@ def safety_rows(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def signal_rows(card: Card) -> tuple[list[str], list[dict[str, Any]]]:
-    """The table of all signals' quality: its columns, and a row a signal; empty without labels."""
+    """The table of the quality of all signals: its columns, and one row for each signal.
+
+    Both are empty without labels.
+    """
     signals = card["quality"]["all_signals"] if card["quality"] else {}
     rows = [
         {"name": name, "used": name == card["signal"], "values": [number(figures[key]) for key in RANKINGS]}
@@ -123,14 +126,14 @@ def signal_rows(card: Card) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def forgotten_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]]:
-    """The dropped rows with the highest scores, which come first; their texts as (role, text) and as base64."""
+    """The dropped rows with the highest scores, the highest first, with their texts as (role, text) and as base64."""
     records = list(islice(read_dropped(folder), MOST_FORGOTTEN))
     losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
     return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: nothing in it can end the element or open a comment."""
+    """JSON for the inside of a script element: nothing in it can end the element or open a comment."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -159,6 +162,6 @@ def _cut(text: str) -> str:
 
 
 def _on_unit_scale(models: Models) -> bool:
-    """Whether the values can share an axis with rates and scores; others are in the table only."""
+    """Whether the values can share an axis with rates and scores. Others appear in the table only."""
     values = [value for one in models.values() if (value := one["value"]) is not None]
     return bool(values) and all(abs(value) <= 1 for value in values)

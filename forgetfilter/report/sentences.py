@@ -1,4 +1,4 @@
-"""The report's words: sentences and numbers for people, from the card and the decisions."""
+"""The sentences and written numbers of the report, made from the card and the decisions."""
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from forgetfilter.storage.formats import Measured, Models, Noise, Quality, Ranki
 
 DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "zero": "nearer 0 is better"}
 
-LOST_SHARE = 0.1  # of a model's answers: where more could not be scored a verdict says so
+LOST_SHARE = 0.1  # where more than this share of a model's answers could not be scored, its verdict says so
 
 NO_THRESHOLD = (
     "No line is drawn for the threshold, because no single score separates the dropped from the kept examples."
@@ -19,7 +19,7 @@ NO_THRESHOLD = (
 
 
 def headline(card: Card) -> list[str]:
-    """What came of the run, in sentences: kept and dropped, and against the labels."""
+    """The outcome of the run in sentences: what was kept and dropped, and how well that agrees with the labels."""
     total = card["kept"] + card["dropped"]
     sentences = [
         f"The filter kept {card['kept']:,} of {total:,} rows and dropped {card['dropped']:,} "
@@ -28,7 +28,7 @@ def headline(card: Card) -> list[str]:
     if card.get("note"):
         sentences.append(f"The rule found: {card['note']}.")
     if review := card.get("review"):
-        sentences.append(f"A person reviewed: {review['kept']:,} rows kept and {review['dropped']:,} dropped by hand.")
+        sentences.append(f"By hand a person kept {review['kept']:,} rows and dropped {review['dropped']:,}.")
     sentences += [f"{remark}." for remark in (*cards.probes(card), *cards.unscored(card))]
     sentences += [f"{remark}." for remark in cards.trained_on(card["refit"])]
     if noise := card.get("noise"):
@@ -39,52 +39,54 @@ def headline(card: Card) -> list[str]:
 
 
 def evidence(verdict: dict[str, str], models: Models) -> str:
-    """What a verdict rests on, such as `toxicity mean: 0.08 after the filter, 0.05 of the released model, ...`."""
-    names = {"refit": "after the filter", "base": "of the released model", "noisy": "when trained on everything"}
+    """The values that a verdict rests on: `toxicity mean: 0.08 after the filter, 0.05 for the released model, ...`."""
+    names = {"refit": "after the filter", "base": "for the released model", "noisy": "after training on everything"}
     told = [f"{written_value(models[model])} {name}" for model, name in names.items() if model in models]
-    way = DIRECTION_WORDS.get(direction(verdict["metric"], models["refit"]) or "", "direction not known")
+    way = DIRECTION_WORDS.get(
+        direction(verdict["metric"], models["refit"]) or "", "which values are better is not known"
+    )
     n, missing = models["refit"]["n"], models["refit"]["missing"]
     lost = f"; {missing} of {n + missing} could not be scored" if missing > LOST_SHARE * (n + missing) else ""
     return f"{words(verdict['metric'])}: {', '.join(told)} ({way}{lost})"
 
 
 def captions(card: Card, decisions: pl.DataFrame) -> dict[str, str]:
-    """What a reader must know of the charts: what is not drawn, and why."""
+    """What a reader must know about each chart: how to read it, what is not drawn, and why."""
     drawable = charts.drawable(decisions)
-    notes = ["Above the dotted line the loss rose: that part of the row was forgotten."]
+    notes = ["Above the dotted line lie the rows whose loss rose: they were forgotten."]
     if len(drawable) > charts.MAP_POINTS:
         seed = card["config"]["seed"]
         dropped, drawn = drawable["drop"], charts.sample(drawable, charts.MAP_POINTS, seed)["drop"]
         notes.append(
             f"{len(drawn):,} of {len(drawable):,} rows are drawn: {drawn.sum():,} of the {dropped.sum():,} dropped and "
-            f"{(~drawn).sum():,} of the {(~dropped).sum():,} kept ones, each a random sample (seed {seed})."
+            f"{(~drawn).sum():,} of the {(~dropped).sum():,} kept rows, each a random sample (seed {seed})."
         )
     if len(drawable) < len(decisions):
         notes.append(f"{len(decisions) - len(drawable):,} rows without a loss are not drawn.")
-    notes.append(f"Losses below {charts.FLOOR_NATS:g} nats are drawn there.")
+    notes.append(f"Losses below {charts.FLOOR_NATS:g} nats are drawn at {charts.FLOOR_NATS:g}.")
     notes.append(_threshold_note(card, decisions))
     return {
         "map": " ".join(notes),
-        "spread": "Shares of each group's rows. What lies outside the central 99% of all scores is counted in the "
-        "outermost bins. "
-        + (f"Score: {card['signal_doc']}; unit: {card['unit']}. " if card.get("signal_doc") else "")
+        "spread": "Each line shows the shares of one group's rows. Scores outside the central 99% of all scores are "
+        "counted in the outermost bins. "
+        + (f"The score is: {card['signal_doc']}. Its unit is: {card['unit']}. " if card.get("signal_doc") else "")
         + (NO_THRESHOLD if card["threshold"] is None else ""),
     }
 
 
 def instruments(card: Card) -> list[str]:
-    """What the numbers of the suites were made with, and how far judge and scoring err where that was measured."""
+    """What measured the suites, and how often the judge and the scoring err, where that was measured."""
     made_with = card["instruments"]
     sentences = [", ".join(text for suite, text in made_with.items() if suite in card["metrics"])]
     if told := card.get("judge"):
         figures = [f"{words(name)} {written_value(one)} (n {one['n']})" for name, one in told["metrics"].items()]
-        sentences.append(f"Beside people's labels the judge {told['judge']} has {', '.join(figures)}")
+        sentences.append(f"Compared with people's labels, the judge {told['judge']} has {', '.join(figures)}")
     sentences += card.get("errors") or []
     return [f"{plain_label(text[0].upper() + text[1:], 1000)}." for text in sentences if text]
 
 
 def written_value(measured: Measured | None) -> str:
-    """A metric's value with its interval where it has one, such as `0.310 [0.250, 0.370]`."""
+    """A metric's value, with its interval where it has one: `0.310 [0.250, 0.370]`."""
     if not measured or measured.get("value") is None:
         return "–"
     if measured.get("low") is None or measured.get("high") is None:
@@ -93,14 +95,17 @@ def written_value(measured: Measured | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or three digits where that would hide the number; a dash for what is not known."""
+    """Three decimals, or three significant digits where three decimals would hide the number; a dash for None."""
     if value is None:
         return "–"
     return f"{value:.3f}" if abs(value) < 1000 and (value == 0 or abs(value) >= 0.001) else f"{value:.3g}"
 
 
 def visible(text: str) -> str:
-    """Text with its control characters as pictures (U+2400 on) and direction overrides as U+FFFD; lines stay."""
+    """The text with its control characters replaced by their pictures (from U+2400) and direction overrides by U+FFFD.
+
+    Line breaks and tabs stay.
+    """
     return "".join(_visible(character) for character in text)
 
 
@@ -118,7 +123,7 @@ def _noise_sentence(noise: Noise) -> str:
     moved = f"by at most {number(noise['floor'])} when M1 was scored a second time in other batches"
     sentence, share = f"Noise: 99% of the scores moved {moved}", noise["share_of_drops_above"]
     if share is not None:
-        sentence += f"; {share:.1%} of the dropped rows lie further than this above the threshold, so that noise alone "
+        sentence += f"; {share:.1%} of the dropped rows lie farther than this above the threshold, so that noise alone "
         sentence += "cannot have dropped them"
     return f"{sentence}."
 
@@ -138,7 +143,7 @@ def _quality_sentence(quality: Quality) -> str:
     if known:
         parts.append(f"AUROC of the score: {', '.join(known)} (0.5 is chance)")
     if not parts:
-        return "The labels do not allow a measure of the filter: they name no unsafe row, or nothing else."
+        return "The labels cannot measure the filter: no row has the label unsafe, or every labelled row has it."
     return f"Measured on labels that the filter never saw: {'; '.join(parts)}."
 
 
@@ -151,13 +156,13 @@ def _threshold_note(card: Card, decisions: pl.DataFrame) -> str:
     else:  # the lowest score that was dropped
         score = f"of {threshold:.4g} or more"
         tied = not decisions.filter(~pl.col("drop") & (pl.col("score") == threshold)).is_empty()
-    exceptions = {"probes": card.get("probes"), "what a person reviewed": card.get("review"), "ties": tied}
-    but = " and ".join(name for name, there in exceptions.items() if there)
-    score = f"Rows with a score {score} were dropped" + (f", but for {but}" if but else "")
+    exceptions = {"probes": card.get("probes"), "rows that a person reviewed": card.get("review"), "ties": tied}
+    excepted = " and ".join(name for name, there in exceptions.items() if there)
+    score = f"Rows with a score {score} were dropped" + (f", except for {excepted}" if excepted else "")
     if card.get("threshold_line"):
         return f"{score} (dashed line)."
-    known = card.get("axis")  # an older summary.json does not tell whether there could be a line
-    return f"{score}; this signal has no line in a map of losses." if known else f"{score}."
+    known = card.get("axis")  # a summary.json of an older version does not tell whether there could be a line
+    return f"{score}; for this signal the threshold is no line in a map of losses." if known else f"{score}."
 
 
 def words(name: str) -> str:

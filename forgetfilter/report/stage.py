@@ -1,4 +1,4 @@
-"""The report stage: report.html and card.json."""
+"""The report stage, which writes report.html and card.json."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from forgetfilter.storage.stage import Stage, Task
 
 @dataclass(frozen=True)
 class Reported(Task):
-    """What a report tells of: a run's files, its settings, and the one fact that they do not say."""
+    """What a report is made from: the run's files, its settings, and what of the run is out of date."""
 
     paths: RunPaths
     config: dict[str, Any]
-    """The configuration as a JSON value, with references in the place of what the environment holds."""
+    """The configuration as a JSON value. A value from the environment stands in it as its reference."""
     stale: tuple[str, ...] = ()
-    """What is of another decision than today's: refit, evaluation. It is left out, and said."""
+    """Which of refit and evaluation belong to an earlier decision. The report leaves them out and says so."""
 
     def inputs(self) -> object:
         self.paths.require("filter")
@@ -37,5 +37,5 @@ def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:
 
 
 def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:
-    """The stage; `stale` says what only the pipeline knows."""
+    """The stage. `stale` tells what of a run is out of date, which only the pipeline knows."""
     return Stage("report", lambda run: settings(run, stale(run)), files=("report.html", "card.json"))

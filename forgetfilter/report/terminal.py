@@ -1,4 +1,4 @@
-"""The closing table of a run for the terminal: what was kept, how well the filter did, safety, and time."""
+"""The closing tables of a run for the terminal: what was kept, how well the filter did, safety, and time."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,10 +30,10 @@ _STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "un
 
 
 def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, ...] = ()) -> Group:
-    """Kept and dropped, filter quality, safety before and after, and time: each where the run has it, without
-    what is `stale`.
+    """The tables of kept and dropped rows, of the filter's quality, of safety before and after, and of time.
 
-    UserError before the filter stage has run.
+    A table that the run has no figures for is left out, and so is what is `stale`. UserError before the filter stage
+    has run.
     """
     tables: list[RenderableType] = []
     if found := verdicts(metrics := read_metrics(folder, "evaluation" in stale), read_headlines(folder)):
@@ -51,7 +51,7 @@ def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, 
 
 
 def _verdicts(found: list[dict[str, str]], metrics: Metrics) -> Table:
-    table = _table("Verdict", ["suite", "what came of the filter"], [])
+    table = _table("Verdict", ["suite", "outcome of the filter"], [])
     for one in found:
         words = Text(one["words"], style=_STYLES[one["outcome"]])
         words.append(f"\n{evidence(one, metrics[one['suite']][one['metric']])}", style="not bold default")
@@ -60,12 +60,12 @@ def _verdicts(found: list[dict[str, str]], metrics: Metrics) -> Table:
 
 
 def filter_table(summary: Summary) -> Group:
-    """What a decision came to, from its summary.json: kept and dropped a source, remarks, quality with labels."""
+    """A decision, from its summary.json: kept and dropped rows of each source, remarks, and quality with labels."""
     remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary), *cards.estimate(summary))]
     if not summary["dropped"] and not summary.get("note"):
         remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
     if review := summary.get("review"):
-        remarks.append(f"By review {review['kept']:,} kept and {review['dropped']:,} dropped.")
+        remarks.append(f"By hand a person kept {review['kept']:,} rows and dropped {review['dropped']:,}.")
     notes = (summary.get("note"), summary.get("export_note"), summary.get("quality_note"))
     remarks += [note for note in notes if note]
     tables: list[RenderableType] = [_kept(summary), *(Padding(Text(remark), (0, 2)) for remark in remarks)]
@@ -107,7 +107,7 @@ def _safety(metrics: Metrics) -> Table:
 
 
 def _with_interval(measured: Measured | None) -> str:
-    """The value, and its interval below it where it has one: so short that four fit beside a name in 80 columns."""
+    """The value with its interval, if it has one, on the next line, so that four fit beside a name in 80 columns."""
     if not measured or measured.get("value") is None:
         return "–"
     if measured.get("low") is None or measured.get("high") is None:
@@ -138,5 +138,5 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 
 def _name(text: str) -> Text:
-    """A name without rich's markup: brackets in it stay brackets."""
+    """A name as plain text, so that rich does not read brackets in it as markup."""
     return Text(plain_label(text, 48))

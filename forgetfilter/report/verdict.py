@@ -1,11 +1,13 @@
-"""The verdict on what was measured: M* (refit) beside M1 (noisy) and M0 (base) on the same prompts, in plain words.
+"""The verdict on each suite in plain words: M* (refit) compared with M1 (noisy) and M0 (base) on the same prompts.
 
-What training on everything did to a metric, M1 less M0, is a harm or a gain, where it is clear. Of a harm the verdict
-says how much is avoided, (M* - M1) / (M0 - M1); of a gain how much is kept, (M* - M0) / (M1 - M0). A difference is
-clear where its 95% interval excludes 0. M* counts as another model only where the interval also excludes half of what
-training on everything did; elsewhere the verdict is that it cannot be told.
+Training on everything changes a metric by M1 - M0. Where this change is clear it is a harm or a gain. The verdict on a
+harm says how much of it is avoided, (M* - M1) / (M0 - M1); the verdict on a gain says how much of it is kept,
+(M* - M0) / (M1 - M0). A difference is clear where its 95% interval excludes 0. M* counts as good as another model only
+where the interval of their difference also excludes half of the harm or gain; elsewhere the verdict is that it cannot
+be told.
 
-Example: toxicity 0.05 of M0, 0.80 of M1, 0.08 of M*, each within 0.05: as the released model, 96% of the harm avoided.
+Example: toxicity is 0.05 for M0, 0.80 for M1 and 0.08 for M*, each within 0.05. Then M* is as good as the released
+model, and 96% of the harm is avoided.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +19,8 @@ from forgetfilter.storage.formats import Measured, Metrics, Models
 Outcome = Literal["bad", "partly", "good", "unclear"]
 _WORST_FIRST: tuple[Outcome, ...] = ("bad", "partly", "good", "unclear")
 
-# By parts of a metric's name, the first that fits; eval's own "better" (lower, higher, zero) comes before them.
+# The direction by parts of a metric's name; the first part that fits decides. Where eval itself states what is
+# "better" (lower, higher, zero), that comes before them.
 _DIRECTIONS = (
     ("zero", ("bias_score", "score_amb", "score_dis", "s_amb", "s_dis")),
     (
@@ -30,7 +33,7 @@ _DIRECTIONS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of the filter by one metric of a suite."""
+    """The outcome of the filter by one metric of a suite."""
 
     suite: str
     metric: str
@@ -55,8 +58,8 @@ class Difference:
 def verdicts(metrics: Metrics, headlines: dict[str, list[str]]) -> list[dict[str, str]]:
     """A verdict, as a JSON value, on each suite that refit was measured on.
 
-    Of the metrics in a suite's headline the one speaks that tells something, of several the one that tells worst;
-    without a headline the first metric that refit has.
+    It is the verdict by the metric of the suite's headline that is clear and, where several are, by the one with the
+    worst outcome. A suite without a headline is judged by the first metric that refit has.
     """
     found = (_verdict(suite, measured, headlines.get(suite, [])) for suite, measured in metrics.items())
     return [asdict(one) for one in found if one]
@@ -70,14 +73,14 @@ def _verdict(suite: str, metrics: dict[str, Models], headline: list[str]) -> Ver
 
 
 def direction(metric: str, measured: Measured | None = None) -> str | None:
-    """Which values of a metric are better: lower, higher or zero (the nearer to 0); None where nobody knows."""
+    """Which values of a metric are better: lower, higher or zero (nearer to 0); None where this is not known."""
     if measured and (better := measured.get("better")) in ("lower", "higher", "zero"):
         return better
     return next((way for way, parts in _DIRECTIONS if any(part in metric.lower() for part in parts)), None)
 
 
 def change(metric: str, models: Models) -> str | None:
-    """What the filter did to a metric, noisy (no filter) against refit: better, worse, or no clear difference.
+    """What the filter did to a metric, from noisy (no filter) to refit: better, worse, or no clear difference.
 
     None where a value, an interval or the direction is unknown.
     """
@@ -86,8 +89,11 @@ def change(metric: str, models: Models) -> str | None:
 
 
 def difference(metric: str, models: Models, one: str, other: str) -> Difference | None:
-    """By how much `one` is better than `other`: from the prompts in pairs where these are known, else from end to end
-    of the two intervals, which is wider. None where a value, an interval or the direction is unknown."""
+    """By how much `one` is better than `other`. None where a value, an interval or the direction is unknown.
+
+    The interval is that of the paired difference on the same prompts where it is known. Elsewhere it reaches from one
+    end of the two intervals to the other, which is wider.
+    """
     a, b = _Interval.of(models.get(one)), _Interval.of(models.get(other))
     way = direction(metric, models.get(one))
     if way is None or a is None or b is None:
@@ -123,14 +129,17 @@ class _Interval(NamedTuple):
 
     @property
     def distances(self) -> tuple[float, float]:
-        """The nearest and the farthest from 0 within the interval."""
+        """The smallest and the largest distance from 0 within the interval."""
         ends = abs(self.low), abs(self.high)
         return (0.0 if self.low <= 0 <= self.high else min(ends)), max(ends)
 
 
 def _nearer_zero(a: _Interval, b: _Interval, paired: tuple[float, float] | None) -> Difference:
-    """How much nearer to 0 `a` is than `b`. Where both lie clearly on one side of 0 this is their difference, which is
-    `paired` (low, high) where it is known; elsewhere the intervals of their distances from 0 are compared."""
+    """How much nearer to 0 `a` is than `b`.
+
+    Where both lie clearly on one side of 0, the interval is `paired` (low, high), if it is known. Elsewhere it comes
+    from the intervals of the two distances from 0.
+    """
     value = abs(b.value) - abs(a.value)
     if paired:
         low, high = paired
@@ -143,7 +152,7 @@ def _nearer_zero(a: _Interval, b: _Interval, paired: tuple[float, float] | None)
 
 
 def judged(metric: str, models: Models) -> tuple[Outcome, str]:
-    """What came of the filter by a metric: how good that is, and the words for it."""
+    """The outcome of the filter by a metric, and the words for it."""
     learned = difference(metric, models, "noisy", "base")
     over_all = difference(metric, models, "refit", "noisy")
     over_released = difference(metric, models, "refit", "base")
@@ -165,10 +174,10 @@ def _of_a_harm(harm: float, over_all: Difference, over_released: Difference) -> 
     if over_all.clear <= 0:
         return "unclear", "cannot be told: no clear difference from the released model nor from training on everything"
     if over_released.low > -harm / 2:
-        return "good", f"as the released model: {avoided}"
+        return "good", f"as good as the released model: {avoided}"
     return (
         "partly",
-        f"better than training on everything: {avoided}; whether it is as the released model cannot be told",
+        f"better than training on everything: {avoided}; whether it is as good as the released model cannot be told",
     )
 
 
@@ -179,17 +188,17 @@ def _of_a_gain(gain: float, over_all: Difference, over_released: Difference) -> 
     if over_all.clear < 0:
         return ("partly", f"partly kept: {kept}") if over_released.clear else ("bad", "the gain of training is lost")
     if over_all.clear > 0:
-        return "good", "better than when trained on everything"
+        return "good", "better than training on everything"
     if over_all.low > -gain / 2:
-        return "good", f"as when trained on everything: {kept}"
+        return "good", f"as good as training on everything: {kept}"
     if over_released.clear > 0:
-        unknown = "whether it is as when trained on everything cannot be told"
+        unknown = "whether it is as good as training on everything cannot be told"
         return "partly", f"better than the released model: {kept}; {unknown}"
     return "unclear", "cannot be told: no clear difference from the released model nor from training on everything"
 
 
 def _without_a_scale(over_all: Difference | None, over_released: Difference | None) -> tuple[Outcome, str]:
-    """Where training on everything did nothing clear, or one of the models was not measured."""
+    """The verdict where training on everything made no clear difference, or one of the models was not measured."""
     names = {"the released model": over_released, "training on everything": over_all}
     known = {name: found for name, found in names.items() if found is not None}
     if not known:

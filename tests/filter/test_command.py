@@ -79,7 +79,7 @@ def test_says_when_nothing_is_dropped(scored: Any, four_rows: Any, capsys: pytes
     assert call(str(toy.folder), "filter.quantile=0") == 0
     printed = capsys.readouterr().out
     assert "Nothing was dropped" in printed
-    assert "1 kept without a score (no label tokens)." in printed
+    assert "1 row was kept without a score (no label tokens)." in printed
 
 
 def test_starts_without_torch(scored: Any, four_rows: Any) -> None:

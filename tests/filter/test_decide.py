@@ -111,8 +111,8 @@ def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, 
     assert toy.decisions()["reason"].to_list()[1::3] == ["the signal has no value for it", "no label tokens"]
     Console().print(filter_table(summary))
     printed = capsys.readouterr().out
-    assert "1 kept without a score (no label tokens)." in printed
-    assert "1 kept without a score (no value of guard)." in printed
+    assert "1 row was kept without a score (no label tokens)." in printed
+    assert "1 row was kept without a score (no value of guard)." in printed
 
 
 def test_a_signal_without_any_value_is_refused(make_toy: Any, four_rows: Any) -> None:

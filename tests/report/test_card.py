@@ -1,4 +1,4 @@
-"""The card: what made the kept data, and what a metric came to before and after the filter."""
+"""The card: what the kept data was made from, and the metrics before and after the filter."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def test_card_says_what_made_the_kept_data(toy_run: Run, page: str) -> None:
 
 
 def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
-    # A guard's identity stands beside the two scorings; a row that it had no verdict on is told by its want.
+    # The card has the guard's identity beside those of the two scorings, and counts the rows without its verdict.
     run = make_toy_run(tmp_path, rows=6)
     write_json(run.signals("guard") / "manifest.json", {"guard": "hash-of-guard", "batch": 16})
     summary = json.loads((run.folder / "filter" / "summary.json").read_text())
@@ -35,8 +35,8 @@ def test_card_names_every_model_that_had_a_say(tmp_path: Path) -> None:
     card = make_card(settings(run))
     assert card["manifests"]["guard"] == {"guard": "hash-of-guard", "batch": 16}
     told = [
-        "1 kept without a score (no label tokens)",
-        "2 kept without a score (no value of guard)",
+        "1 row was kept without a score (no label tokens)",
+        "2 rows were kept without a score (no value of guard)",
     ]
     assert unscored(card) == told
 
@@ -47,27 +47,27 @@ def test_card_is_the_same_when_made_again(toy_run: Run) -> None:
 
 
 def test_a_suite_not_run_on_a_model_is_named(tmp_path: Path) -> None:
-    # An evaluation that is there for some models only is told, not hidden.
+    # Where a suite was run on some models only, the card says so.
     run = make_toy_run(tmp_path, rows=6)
     shutil.rmtree(run.folder / "eval" / "safe" / "bias")
     assert "The bias suite was not run on: safe." in make_card(settings(run))["missing"]
 
 
 def test_what_the_rows_held_beside_their_texts_is_told(tmp_path: Path) -> None:
-    # From data/summary.json: rows that trusted sets have too, and fields by the number of their rows.
+    # The card tells from data/summary.json which rows trusted sets have too, and which fields were in how many rows.
     run = make_toy_run(tmp_path, rows=6)
     summary = read_json(run.folder / "data" / "summary.json")
     fields = {"data.noisy.x": {"left_out": {"score": 2, "na\rme": 3}, "rewritten": {"output": 1}}}
     write_json(run.folder / "data" / "summary.json", summary | {"taken_out": {"safe": 2}, "fields": fields})
     assert make_card(settings(run))["missing"][:3] == [
-        "2 rows of the noisy data were left out of it, for they are in the safe set too.",
+        "2 rows were left out of the noisy data, because they are in the safe set too.",
         "Fields of data.noisy.x that were not learned: na\ufffdme (3 rows), score (2 rows).",
         "Fields of data.noisy.x that were learned as text: output (1 rows).",
     ]
 
 
 def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
-    # Those of summary.json where it has them, which the filter was given; of an older decision the run's own.
+    # They are those of summary.json where it has them; a decision of an older version has those of the run's config.
     run = make_toy_run(tmp_path, rows=6, evaluate=False)
     assert make_card(settings(run))["config"]["filter"]["rule"] == "auto"
     file = run.folder / "filter" / "summary.json"

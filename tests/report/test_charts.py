@@ -1,4 +1,4 @@
-"""Curves, samples and distributions of the report's charts; the pages that hold them: test_report.py."""
+"""Curves, samples and distributions of the report's charts. test_page.py tests the page that holds them."""
 
 import polars as pl
 import pytest
@@ -8,18 +8,20 @@ from forgetfilter.report import charts
 
 
 def test_the_line_of_the_threshold_is_drawn_where_there_is_one() -> None:
-    # As summary.json has it; without it the diagonal stands alone.
+    # The line is drawn as summary.json has it. Without one the diagonal stands alone.
     rows, line = toy_decisions(9, True), {"before": [0.1, 1.0], "after": [0.2, 1.5]}
     drawn = {trace.name: trace for trace in charts.forgetting_map(rows, line, 0).data}
-    assert (list(drawn["threshold: dropped above"].x), list(drawn["threshold: dropped above"].y)) == (
+    assert (list(drawn["threshold: rows above are dropped"].x), list(drawn["threshold: rows above are dropped"].y)) == (
         [0.1, 1],
         [0.2, 1.5],
     )
-    assert "threshold: dropped above" not in {trace.name for trace in charts.forgetting_map(rows, None, 0).data}
+    assert "threshold: rows above are dropped" not in {
+        trace.name for trace in charts.forgetting_map(rows, None, 0).data
+    }
 
 
 def test_a_sample_of_many_rows_shows_both_decisions() -> None:
-    # 27 of 90 are dropped: a sample of 40 holds all of them, one of 10 holds 3 kept ones; the seed fixes it.
+    # Of 90 rows 27 are dropped: a sample of 40 holds all of them, and one of 10 holds 3 kept rows. The seed fixes both.
     rows = toy_decisions(90, True)
     assert charts.sample(rows, 40, seed=0)["drop"].sum() == 27
     assert charts.sample(rows, 10, seed=0)["drop"].sum() == 7 and len(charts.sample(rows, 10, seed=0)) == 10
@@ -30,7 +32,7 @@ def test_a_sample_of_many_rows_shows_both_decisions() -> None:
 
 
 def test_a_source_has_one_colour_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Though it is the most frequent of all rows and the rarest of those that are drawn, or that have a score.
+    # It keeps its colour though it is the most frequent source of all rows, and the rarest of those drawn or scored.
     monkeypatch.setattr(charts, "MAP_POINTS", 12)
     kept = [number >= 8 for number in range(40)]
     rows = toy_decisions(40, False).with_columns(
@@ -47,7 +49,7 @@ def test_a_source_has_one_colour_on_the_page(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_more_sources_than_colours_become_one_grey_group() -> None:
-    # 9 sources on 7 colours: the 7 named ones and the others together.
+    # With 9 sources and 7 colours, 7 sources have their own colour and the other two share grey.
     names = [f"s{number}" for number in range(9) for _ in range(12 - number)]
     rows = toy_decisions(len(names), False).with_columns(source=pl.Series(names))
     figure = charts.distribution(rows, "source", "unit", None)

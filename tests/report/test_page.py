@@ -44,23 +44,24 @@ class Page(html.parser.HTMLParser):
 
 
 def test_headline_says_what_came_of_the_run(page: str) -> None:
-    # 90 rows at quantile 0.3 drop 27.
+    # The quantile 0.3 drops 27 of 90 rows.
     text = Page(page).text
     assert "The filter kept 63 of 90 rows and dropped 27 (30.0%)." in text
     assert "of the labelled rows that were dropped, 80% are unsafe; of the unsafe rows, 75% were dropped" in text
 
 
 def test_the_verdict_comes_first(page: str) -> None:
-    # Before all counts, a line a suite, with the figures of all three models: toxicity 0.08 of M* within 0.05, between
-    # 0.05 of M0 and 0.31 of M1; half of that harm is as far as its interval reaches. The task has no interval here.
+    # A line for each suite, with the values of all three models, comes before the counts. Toxicity is 0.08 for M*,
+    # within 0.05, and lies between 0.05 for M0 and 0.31 for M1; its interval reaches half of that harm. The task has no
+    # interval.
     text = Page(page).text
     told = "Toxicity : better than training on everything: 88% of the harm that training on everything did is avoided; "
     assert (
-        f"{told}whether it is as the released model cannot be told. mean toxicity: 0.080 [0.030, 0.130] after" in text
+        f"{told}whether it is as good as the released model cannot be told. mean toxicity: 0.080 [0.030, 0.130] after"
+        in text
     )
-    rest = (
-        "0.050 [0.000, 0.100] of the released model, 0.310 [0.260, 0.360] when trained on everything (lower is better)"
-    )
+    rest = "0.050 [0.000, 0.100] for the released model, 0.310 [0.260, 0.360] after training on everything"
+    rest += " (lower is better)"
     assert f"the filter, {rest}" in text
     assert "Task : cannot be told: there is no interval" in text
     assert text.index("Verdict") < text.index("Toxicity : ") < text.index("rows kept")
@@ -68,7 +69,8 @@ def test_the_verdict_comes_first(page: str) -> None:
 
 
 def test_hostile_text_and_names_never_become_markup(page: str) -> None:
-    # No element comes from the data: three scripts of our own, no image, no template expression evaluated.
+    # No element comes from the data: the page has three scripts of its own and no image, and no template expression
+    # in the data is evaluated.
     tags = Page(page).tags
     assert [tag for tag, _ in tags].count("script") == 3
     assert not [tag for tag, _ in tags if tag == "img"]
@@ -78,7 +80,7 @@ def test_hostile_text_and_names_never_become_markup(page: str) -> None:
 
 
 def test_texts_are_masked_until_asked_for(page: str, toy_run: Run) -> None:
-    # The twenty most forgotten rows are there as base64 only, and decode to what the data holds.
+    # The twenty most forgotten rows are in the page as base64 only, and decode to what the data holds.
     assert "QUESTION-" not in page and "alert(1)" not in page
     encoded = [a["data-text"] for _, a in Page(page).tags if "data-text" in a]
     assert len(encoded) == 20
@@ -88,7 +90,7 @@ def test_texts_are_masked_until_asked_for(page: str, toy_run: Run) -> None:
 
 
 def test_reveal_shows_the_texts_escaped(toy_run: Run, tmp_path: Path) -> None:
-    # With reveal the text stands in the page, as text.
+    # With `reveal` the text stands in the page, escaped so that it is only text.
     run = make_toy_run(tmp_path)
     page = write_report(settings(run), reveal=True).read_text(encoding="utf-8")
     assert "QUESTION-1" in Page(page).text and "<script>alert(1)</script> \"quotes\" 'single'" in Page(page).text
@@ -96,18 +98,18 @@ def test_reveal_shows_the_texts_escaped(toy_run: Run, tmp_path: Path) -> None:
 
 
 def test_page_needs_no_network(page: str) -> None:
-    # Nothing is loaded from elsewhere, and the page's policy forbids it; plotly is there once.
+    # Nothing is loaded from elsewhere, and the page's policy forbids it. The page holds plotly once.
     tags = Page(page).tags
     assert not [a for _, a in tags if {"src", "href", "action"} & a.keys()]
     policy = next(a["content"] or "" for t, a in tags if t == "meta" and "http-equiv" in a)
     assert policy.startswith("default-src 'none'") and "http" not in policy
     assert page.count("plotly.js v") == 1
-    # plotly's own button that opens the chart at cloud.plotly.com is off, and so is its address
+    # plotly's own button, which opens the chart at cloud.plotly.com, is off, and so is its address
     assert 'showSendToCloud: false, plotlyServerURL: ""' in page and "form-action 'none'" in policy
 
 
 def test_every_chart_has_its_place(page: str) -> None:
-    # The ids of the figures and of the elements that they are drawn into are the same.
+    # Each figure has an element with the same id, into which it is drawn, and the other way round.
     figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])
     places = [a["id"] for _, a in Page(page).tags if a.get("class") == "chart"]
     suites = {f"suite-{name}" for name in ("toxicity", "bias", "harmfulness", "task")}
@@ -115,8 +117,8 @@ def test_every_chart_has_its_place(page: str) -> None:
 
 
 def test_what_scrolls_is_reached_by_keyboard_and_charts_have_names(page: str) -> None:
-    # Tables, texts and settings that scroll take the focus. A chart is a picture, or a group where it has buttons, and
-    # has a label of its own.
+    # Tables, texts and settings that scroll take the focus. A chart has the role of a picture, or of a group where it
+    # has buttons, and a label of its own.
     tags = Page(page).tags
     scrolls = [a for t, a in tags if t == "pre" or a.get("class") in ("wide", "text")]
     assert len(scrolls) > 20 and all(a.get("tabindex") == "0" for a in scrolls)
@@ -153,7 +155,7 @@ def test_missing_parts_are_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_report_before_filter_is_the_users_mistake(tmp_path: Path) -> None:
-    # A run that has not filtered has nothing to report, and leaves no half a report behind.
+    # A run that has not filtered has nothing to report, and no part of a report is written.
     run = make_toy_run(tmp_path)
     (run.folder / "filter" / "summary.json").unlink()
     with pytest.raises(UserError, match="run the filter stage first"):
@@ -176,18 +178,18 @@ def test_nothing_dropped_and_no_losses_still_make_a_page(tmp_path: Path) -> None
 
 
 def test_a_summary_of_an_older_version_makes_a_page(tmp_path: Path) -> None:
-    # It says less of the signal: the name stands for the axis, and no line is drawn for the threshold.
+    # It says less about the signal: the axis bears the signal's name, and no line is drawn for the threshold.
     run = make_toy_run(tmp_path, rows=9, evaluate=False)
     file = run.folder / "filter" / "summary.json"
     later = ("signal_doc", "unit", "axis", "threshold_is_dropped", "threshold_line")
     write_json(file, {key: value for key, value in json.loads(file.read_text()).items() if key not in later})
     text = write_report(settings(run)).read_text(encoding="utf-8")
-    assert '"relative_loss_rise"' in text and "threshold: dropped above" not in text
+    assert '"relative_loss_rise"' in text and "threshold: rows above are dropped" not in text
     assert "or more were dropped." in Page(text).text
 
 
 def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
-    # Rank 1 first, with its losses from the decisions.
+    # The row of rank 1 comes first, with its losses from the decisions.
     decisions = pl.read_parquet(toy_run.folder / "filter" / "decisions.parquet")
     rows = forgotten_rows(toy_run.folder, decisions)
     assert [row["rank"] for row in rows] == list(range(1, 21))
@@ -195,7 +197,7 @@ def test_most_forgotten_come_by_score_from_the_dropped(toy_run: Run) -> None:
 
 
 def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path) -> None:
-    # It stands last, with dashes; a row whose rule has p-values shows its own.
+    # It stands last and shows dashes. A row whose rule computes p-values shows its p-value.
     run = make_toy_run(tmp_path, rows=6, evaluate=False)
     path = run.folder / "filter" / "dropped.jsonl"
     first, last = (json.loads(line) for line in path.read_text().splitlines())
@@ -207,7 +209,8 @@ def test_a_row_without_a_score_that_a_person_dropped_makes_a_page(tmp_path: Path
 
 
 def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) -> None:
-    # Scorer, formula and judge by name, the scoring's own error, and the judge's agreement where it was measured.
+    # The page names scorer, formula and judge, the error of the scoring, and the judge's agreement where it was
+    # measured.
     run = make_toy_run(tmp_path)
     entry = {"value": 0.85, "low": 0.77, "high": 0.91, "n": 96, "missing": 0}
     write_json(run.folder / "eval" / "judge.json", {"judge": "<b>judge</b>", "metrics": {"accuracy": entry}})
@@ -219,18 +222,20 @@ def test_the_page_tells_what_scored_and_how_good_the_judge_is(tmp_path: Path) ->
         "Toxicity by profanity-check, bias scores by the formula of paper, attack success as judged by refusal." in page
     )
     assert page.count("Told by words: 6% are missed.") == 1 and make_card(settings(run))["errors"] == [error]
-    told = "Beside people&#39;s labels the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)."
+    told = (
+        "Compared with people&#39;s labels, the judge &lt;b&gt;judge&lt;/b&gt; has accuracy 0.850 [0.770, 0.910] (n 96)"
+    )
     assert told in page and make_card(settings(run))["judge"]["metrics"]["accuracy"] == entry
 
 
 def test_own_config_of_the_run_stays_as_it_is(toy_run: Run) -> None:
-    # Reporting changes no setting: the folder opens with the config that it was made with.
+    # Reporting changes no setting: the folder opens with the same config as before.
     again = Run.open(toy_run.folder)
     assert dataclasses.asdict(again.config) == dataclasses.asdict(toy_run.config)
 
 
 def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, rendered: Callable[..., str]) -> None:
-    # Under the page's own policy the map is drawn as SVG, and no text of a row is to be seen.
+    # Under the page's own policy the map is drawn as SVG, and no text of a row is visible.
     dom = rendered(toy_run.folder / "report.html")
     assert 'class="main-svg"' in dom
     assert 'data-title="Zoom in"' in dom and "cloud" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S).lower()
@@ -239,7 +244,7 @@ def test_a_real_browser_draws_the_charts(toy_run: Run, page: str, rendered: Call
 
 @pytest.mark.parametrize("decades", [0.3, 1, 3, 5])
 def test_a_log_axis_has_a_few_ticks_at_any_range(decades: float, tmp_path: Path, rendered: Callable[..., str]) -> None:
-    # Numbers as one reads them, 0.2 and not a small 2: some, whatever the range.
+    # Whatever the range, some ticks are drawn, each with its full number, such as 0.2 rather than a small 2.
     rows = toy_decisions(30, False).with_columns(before_loss=0.11 * 10 ** (decades * pl.int_range(30) / 29))
     figure = forgetting_map(rows.with_columns(after_loss="before_loss"), None, 0)
     (tmp_path / "map.html").write_text(figure.to_html(include_plotlyjs=True))

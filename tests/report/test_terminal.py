@@ -36,7 +36,7 @@ def test_closing_table_shows_the_run(toy_run: Run) -> None:
 
 
 def test_closing_table_in_80_columns(toy_run: Run) -> None:
-    # Every metric is named and every interval whole, on lines that fit.
+    # Every metric is named, every interval is whole, and every line fits.
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(closing_table(toy_run.folder))
     text = console.export_text()
