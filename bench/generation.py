@@ -34,7 +34,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = resolve(options.model, None, Path("~/.cache/forgetfilter").expanduser())
     tokenizer = load_tokenizer(base.path, None)
-    model: Any = load_base(base.path, "bfloat16", attention_backend("auto", device, base.path), device).eval()
+    model: Any = load_base(
+        base.path, "bfloat16", attention_backend("auto", device, base.path, "bfloat16"), device
+    ).eval()
     asked = [f"Write {n + 3} sentences about {THINGS[n % len(THINGS)]}." for n in range(options.prompts)]
     texts = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in asked]
     sizes = {"batched": len(texts), "one by one": 1}

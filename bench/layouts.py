@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = resolve(options.model, None, Path("~/.cache/forgetfilter").expanduser())
-    attention = attention_backend("auto", device, base.path)
+    attention = attention_backend("auto", device, base.path, "bfloat16")
     model: Any = load_base(base.path, "bfloat16", attention, device)
     model = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
     attach(model)

@@ -46,7 +46,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = resolve(options.model, None, Path("~/.cache/forgetfilter").expanduser())
     tokenizer = load_tokenizer(base.path, None)
-    model: Any = load_base(base.path, "bfloat16", attention_backend("auto", device, base.path), device).eval()
+    model: Any = load_base(
+        base.path, "bfloat16", attention_backend("auto", device, base.path, "bfloat16"), device
+    ).eval()
     questions = read_questions(options.data, options.questions)
     sides: dict[str, Callable[[], Scores]] = {
         "forgetfilter": lambda: ours(model, tokenizer, questions, device, share=True),

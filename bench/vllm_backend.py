@@ -41,7 +41,9 @@ def main() -> None:
     tokenizer = load_tokenizer(base.path, None)
     questions = [asked.format(topic) for asked in ASKED for topic in TOPICS][: options.prompts]
     texts = [prompt_text(tokenizer, [{"role": "user", "content": text}]) for text in questions]
-    plain = load_base(base.path, options.dtype, attention_backend("auto", device, base.path), device).eval()
+    plain = load_base(
+        base.path, options.dtype, attention_backend("auto", device, base.path, options.dtype), device
+    ).eval()
     states = VllmStates(base, options.dtype, [])
     rates: dict[str, list[float]] = {"transformers": [], "vllm": []}
     answers: dict[str, list[tuple[str, int]]] = {}

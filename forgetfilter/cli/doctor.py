@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from forgetfilter.errors import masked
 from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE
 from forgetfilter.models.numerics import compute_dtype
+from forgetfilter.models.varlen import MODULE, NAME, find_kernel
 from forgetfilter.process.tracking import mode
 
 HUB = ("huggingface.co", 443)
@@ -51,7 +52,8 @@ def facts() -> list[Fact]:
         Fact("Python", True, platform.python_version(), "everything"),
         *_torch(),
         _package("deepspeed", "train.deepspeed (ZeRO)"),
-        _package("flash_attn", "model.attention=flash_attention_2; SDPA does without", "flash-attn"),
+        _package("flash_attn", "model.attention=flash_attention_2; varlen or SDPA do without", "flash-attn"),
+        _varlen(),
         _package("bitsandbytes", "train.method=qlora"),
         _program("g++", "DeepSpeed's builds"),
         _program("ninja", "DeepSpeed's builds", "ninja"),
@@ -78,6 +80,14 @@ def _torch() -> list[Fact]:
         found.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
     return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16)]
+
+
+def _varlen() -> Fact:
+    """torch's own variable-length attention, which needs no package, and of which only a GPU makes use."""
+    found = find_kernel() is not None
+    return Fact(
+        f"{NAME} attention", found, MODULE if found else "torch 2.11 or later", f"model.attention={NAME} on a GPU"
+    )
 
 
 def _cpu_bf16(needed_for: str) -> Fact:

@@ -134,8 +134,9 @@ class ModelConfig:
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """The type of weights and activations: bfloat16, float16 or float32. auto is bfloat16 on a GPU and on a CPU that
     computes in it, and float32 on other CPUs, which only emulate it (bench/dtypes.py)."""
-    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
-    """auto (the fastest that the model and the machine have: flash attention on a GPU, SDPA, eager), or one by name."""
+    attention: Literal["auto", "flash_attention_3", "flash_attention_2", "varlen", "sdpa", "eager"] = "auto"
+    """auto (the first of these that the model and the machine have), or one by name. The first three need a GPU:
+    flash-attn 3 or 2 their package, varlen (torch's own variable-length kernel) torch 2.11 or later."""
     chat_template: str | None = pathname(None)
     """Jinja file that replaces the model's chat template."""
 

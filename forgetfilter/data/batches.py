@@ -151,7 +151,7 @@ def layout_for(attention: str, packing: bool) -> str:
     """
     if not packing:
         return "padded"
-    return "row" if attention.startswith("flash") else "rows"
+    return "row" if attention.startswith("flash") or attention == "varlen" else "rows"
 
 
 def _places(lengths: Sequence[int], layout: str) -> tuple[list[tuple[int, int]], int]:

@@ -8,10 +8,19 @@ from pathlib import Path
 import torch
 
 from forgetfilter.errors import UserError
+from forgetfilter.models import varlen
 from forgetfilter.models.pretrained import load_config
 
-# The attentions of transformers, the fastest first, each with the class attribute by which a model says that it has it.
-ATTENTIONS = {"flash_attention_2": "_supports_flash_attn", "sdpa": "_supports_sdpa"}
+# The attentions, the fastest first, each with the class attributes by which a model says that it has it. What the
+# variable-length kernel lacks (a cap, sinks) SDPA lacks too, so it takes only models that have all three.
+ATTENTIONS = {
+    "flash_attention_3": ("_supports_flash_attn",),
+    "flash_attention_2": ("_supports_flash_attn",),
+    varlen.NAME: ("_supports_flash_attn", "_supports_sdpa", "_supports_attention_backend"),
+    "sdpa": ("_supports_sdpa",),
+}
+FLASH = {"flash_attention_3": "flash_attn_interface", "flash_attention_2": "flash_attn"}  # the modules that they load
+HALF = ("bfloat16", "float16")  # the kernels that need no mask compute in nothing else
 
 
 @dataclass(frozen=True)
@@ -31,39 +40,59 @@ class Numerics:
         return "nf4" if self.four_bit else self.dtype
 
 
-def attention_backend(wanted: str, device: torch.device, folder: Path) -> str:
+def attention_backend(wanted: str, device: torch.device, folder: Path, dtype: str) -> str:
     """The attention that `auto` stands for here, for the model in a folder: the fastest that both have.
 
     UserError for one that the device or the model does not have. (Gemma 2 caps what its attention compares, which
     SDPA cannot.)
     """
-    flash = device.type == "cuda" and _has_flash_attention()
     known = attentions(folder)
     if wanted == "auto":
-        return next(one for one in known if flash or one != "flash_attention_2")
-    if wanted == "flash_attention_2" and not flash:
-        raise UserError("model.attention: flash_attention_2 needs a GPU and the flash-attn package; use auto or sdpa")
-    if wanted not in known:
+        wanted = next(one for one in known if not _lacking(one, device, dtype))
+    elif lacking := _lacking(wanted, device, dtype):
+        raise UserError(f"model.attention: {wanted} needs {lacking}; use auto or sdpa")
+    elif wanted not in known:
         raise UserError(f"model.attention: {wanted} is not among the model's ({', '.join(known)}); use auto")
+    if wanted == varlen.NAME and (kernel := varlen.find_kernel()):
+        varlen.register(kernel)
     return wanted
 
 
 def attentions(folder: Path) -> tuple[str, ...]:
-    """The attentions that the model's class has, the fastest first; all where transformers has no such class."""
+    """The attentions that the model has, the fastest first; all where transformers has no such class."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    made = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(load_config(folder, "model.name")), None)
-    return (*(name for name, flag in ATTENTIONS.items() if getattr(made, flag, True)), "eager")
+    config = load_config(folder, "model.name")
+    made = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    has = [name for name, flags in ATTENTIONS.items() if all(getattr(made, flag, True) for flag in flags)]
+    return (*(name for name in has if name != varlen.NAME or varlen.fits(config)), "eager")
 
 
-def _has_flash_attention() -> bool:
+def _lacking(attention: str, device: torch.device, dtype: str) -> str:
+    """What an attention needs that is not here; empty where nothing is."""
+    if attention in ("sdpa", "eager"):
+        return ""
+    package = f"the {FLASH[attention].replace('_', '-')} package" if attention in FLASH else "torch 2.11 or later"
+    if device.type != "cuda":
+        return f"a GPU and {package}"
+    if dtype not in HALF:
+        return f"model.dtype=bfloat16 or float16, not {dtype}"
+    if attention in FLASH:
+        return "" if _has_flash_attention(attention) else f"a GPU and {package}"
+    if torch.cuda.get_device_capability(device) < varlen.LEAST_CAPABILITY:
+        return "a GPU of compute capability 8.0 or more"
+    return "" if varlen.find_kernel() else package
+
+
+def _has_flash_attention(attention: str) -> bool:
     """Whether transformers takes the installed flash-attn, and it loads: one built for another torch does not."""
-    from transformers.utils.import_utils import is_flash_attn_2_available
+    from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-    if not is_flash_attn_2_available():
+    taken = {"flash_attention_3": is_flash_attn_3_available, "flash_attention_2": is_flash_attn_2_available}
+    if not taken[attention]():
         return False
     with contextlib.suppress(ImportError, OSError):
-        importlib.import_module("flash_attn")
+        importlib.import_module(FLASH[attention])
         return True
     return False
 

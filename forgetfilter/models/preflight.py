@@ -19,9 +19,10 @@ def check_model(folder: Path, attention: str, packing: bool, lora_names: Sequenc
     """UserError where the weights are not whole, the kind of model gives no exact losses, or it lacks the layers that
     an adapter is asked for; `lora_names` is None without one.
 
-    The weights are read and not kept. Flash attention is proven by the stages, on the GPU.
+    The weights are read and not kept. What only a GPU computes is proven by the stages, there.
     """
-    chosen = attention_backend("auto", CPU, folder) if attention == "flash_attention_2" else attention
+    own = attention in ("sdpa", "eager")
+    chosen = attention if own else attention_backend("auto", CPU, folder, "float32")
     verify_losses(folder, chosen, "float32", CPU, packing)
     model = load_model("AutoModelForCausalLM", folder, "model.name", device_map="meta")
     if lora_names is not None:

@@ -69,5 +69,5 @@ class ModelSettings:
         from forgetfilter.models.numerics import Numerics, attention_backend, compute_dtype
 
         dtype = compute_dtype(self.dtype, device, self.four_bit)
-        attention = attention_backend(self.attention, device, self.base().path)
+        attention = attention_backend(self.attention, device, self.base().path, dtype)
         return Numerics(dtype, attention, device, self.four_bit)

@@ -131,7 +131,13 @@ def test_packed_rows_are_as_wide_as_the_longest() -> None:
 
 @pytest.mark.parametrize(
     ("attention", "packing", "layout"),
-    [("flash_attention_2", True, "row"), ("sdpa", True, "rows"), ("eager", True, "rows"), ("sdpa", False, "padded")],
+    [
+        ("flash_attention_2", True, "row"),
+        ("varlen", True, "row"),
+        ("sdpa", True, "rows"),
+        ("eager", True, "rows"),
+        ("sdpa", False, "padded"),
+    ],
 )
 def test_the_layout_fits_the_attention(attention: str, packing: bool, layout: str) -> None:
     # Only variable-length kernels take one long row.

@@ -29,7 +29,7 @@ def test_a_dtype_that_is_named_is_taken() -> None:
 def test_the_attention_is_one_that_the_model_has(tiny_model: Path, tmp_path: Path) -> None:
     # Llama has SDPA; Gemma 2, which caps what its attention compares, is eager, and asked for SDPA it is refused.
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
-    assert attention_backend("auto", CPU, tiny_model) == "sdpa"
-    assert attention_backend("auto", CPU, tmp_path) == "eager"
+    assert attention_backend("auto", CPU, tiny_model, "float32") == "sdpa"
+    assert attention_backend("auto", CPU, tmp_path, "float32") == "eager"
     with pytest.raises(UserError, match=r"model.attention: sdpa is not among the model's \(.*eager\)"):
-        attention_backend("sdpa", CPU, tmp_path)
+        attention_backend("sdpa", CPU, tmp_path, "float32")
