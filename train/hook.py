@@ -21,6 +21,7 @@ import torch
 from transformers import TrainerCallback
 
 from forgetfilter.data.batches import collate
+from forgetfilter.data.token_files import taken
 from forgetfilter.errors import UserError, reason
 from forgetfilter.models.example_losses import ExampleLosses
 from forgetfilter.process.distributed import barrier, world
@@ -88,8 +89,8 @@ class LossLog(TrainerCallback):
             )
         table = pa.table(
             [
-                self.ids.take(pa.array(rows)),
-                self.sources.take(pa.array(rows)),
+                taken(self.ids, rows),
+                taken(self.sources, rows),
                 *(pa.array(a) for a in (num_tokens, loss_sum, np.full(len(rows), self.rank), steps, epochs)),
             ],
             names=LOSS_SCHEMA.names,

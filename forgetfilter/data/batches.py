@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from forgetfilter.data.accumulation import fewest_micro_batches, in_steps
+
 Encoded = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
 Batch = dict[str, Any]  # tensors, and the numbers of SPANS
 # What a batch carries beside the model's own inputs; models/example_losses.py takes it out before the forward pass.
@@ -29,13 +31,14 @@ def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int) -> list[np.nd
     A pure function of the lengths, so that no score depends on the world size.
     """
     order = np.argsort(lengths, kind="stable")
-    batches, start, used = [], 0, 0
-    for place, row in enumerate(order):
-        if used + lengths[row] > batch_tokens and place > start:
-            batches.append(order[start:place])
-            start, used = place, 0
-        used += int(lengths[row])
-    return [*batches, order[start:]] if len(order) else []
+    ends = np.concatenate([[0], np.cumsum(lengths[order])])  # tokens before each row, and after the last
+    most = np.searchsorted(ends, ends[:-1] + batch_tokens, side="right") - 1  # where a batch that begins there ends
+    batches, start = [], 0
+    while start < len(order):
+        end = max(most.item(start), start + 1)
+        batches.append(order[start:end])
+        start = end
+    return batches
 
 
 @dataclass(frozen=True)
@@ -100,19 +103,9 @@ class TrainingPlan:
     @cached_property
     def accumulation(self) -> int:
         """Micro-batches of a step and rank: the fewest that keep every one within the token budget."""
-        tokens = max(int(self.lengths[self.rows(step)].sum()) for step in range(self.num_steps))
-        fewest = max(1, -(-tokens // (self.micro_batch_tokens * self.world_size)))
-        while fewest < self.batch_size and not self._fits(fewest):
-            fewest += 1
-        return fewest
-
-    def _fits(self, accumulation: int) -> bool:
-        return all(
-            self.lengths[bin_].sum() <= self.micro_batch_tokens or len(bin_) == 1
-            for step in range(self.num_steps)
-            for bin_ in self._bins(step, accumulation)
-            if len(bin_)
-        )
+        learned = (self.lengths[self._drawn(epoch)] for epoch, rows in enumerate(self.epoch_rows) if rows)
+        by_step = (in_steps(lengths, self.batch_size) for lengths in learned)
+        return fewest_micro_batches(by_step, self.micro_batch_tokens, self.world_size)
 
     def _bins(self, step: int, accumulation: int) -> list[np.ndarray[Any, Any]]:
         return split_evenly(self.rows(step), self.lengths, self.world_size * accumulation)

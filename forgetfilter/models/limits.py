@@ -54,13 +54,15 @@ def fit_tokenizer(tokenizer: Any, limits: Limits) -> None:
 
 def check_tokens(prepared: Prepared, tokenizer: Any, data: Path, limits: Limits) -> None:
     """UserError for the first row that holds a token beyond the model's embeddings."""
-    column = prepared.table["input_ids"].combine_chunks()
-    beyond = np.flatnonzero(column.values.to_numpy() >= limits.vocabulary)
-    if len(beyond):
-        row = int(np.searchsorted(column.offsets.to_numpy(), beyond[0], side="right"))
-        number = int(column.values[int(beyond[0])].as_py())
-        text = tokenizer.convert_ids_to_tokens(number)
-        raise UserError(_beyond(f"{data} line {row}", text, number, limits))
+    before = 0
+    for chunk in prepared.table["input_ids"].chunks:  # together they may be more than one array can hold
+        beyond = np.flatnonzero(chunk.values.to_numpy() >= limits.vocabulary)
+        if len(beyond):
+            row = before + int(np.searchsorted(chunk.offsets.to_numpy(), beyond[0], side="right"))
+            number = int(chunk.values[int(beyond[0])].as_py())
+            text = tokenizer.convert_ids_to_tokens(number)
+            raise UserError(_beyond(f"{data} line {row}", text, number, limits))
+        before += len(chunk)
 
 
 def check_prompts(asked: Iterable[tuple[str, Sequence[int]]], tokenizer: Any, limits: Limits) -> None:

@@ -101,7 +101,6 @@ def _loss_table(
 ) -> pa.Table:
     """A batch's losses as rows of a shard; `numbers` are columns with the same value in all rows."""
     loss_sum, num_tokens = losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
-    taken = prepared.table.select(["id", "source"]).take(pa.array(rows))
     columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
     columns |= {key: np.full(len(rows), value) for key, value in numbers.items()}
     if losses.tokens is not None and losses.correct is not None:
@@ -109,4 +108,4 @@ def _loss_table(
         nats = losses.tokens.float().cpu().numpy().clip(0, 65504).astype(np.float16)
         columns["token_losses"] = pa.ListArray.from_arrays(ends, pa.array(nats))
         columns["token_correct"] = pa.ListArray.from_arrays(ends, pa.array(losses.correct.cpu().numpy()))
-    return pa.table({"id": taken["id"], "source": taken["source"], **columns}).cast(schema)
+    return pa.table({**prepared.named(rows), **columns}).cast(schema)

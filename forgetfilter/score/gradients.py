@@ -12,7 +12,6 @@ tokens of the outer product of the gradient of its output and its input, so ever
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from forgetfilter.data.batches import Encoded, collate, plan_scoring
@@ -77,6 +76,6 @@ def vectors(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Vectors:
 
     def unit(step: int) -> tuple[Any, torch.Tensor]:
         rows = plan[step]
-        return data.table["id"].take(pa.array(rows)), sketcher.unit([data.row(int(row)) for row in rows])
+        return data.named(rows)["id"], sketcher.unit([data.row(int(row)) for row in rows])
 
     return Vectors(len(plan), unit)

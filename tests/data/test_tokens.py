@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from forgetfilter.data import token_files, tokens
+from forgetfilter.data import tokenising, tokens
 from forgetfilter.data.records import Message, make_records, write_records
 from forgetfilter.data.rendering import check_template, prompt_text, render
 from forgetfilter.data.token_files import prepare
@@ -90,7 +90,7 @@ def test_templates_that_cannot_be_used(tokenizer: Any, template: str, said: str)
 
 def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Row i is record i, over several chunks; a second call reads the cache and tokenises nothing.
-    monkeypatch.setattr(token_files, "CHUNK", 2)
+    monkeypatch.setattr(tokenising, "CHUNK", 2)
     long = [CHAT[0], {"role": "assistant", "content": "z" * 40}]
     path = data(tmp_path, CHAT, long, CHAT)
     made = prepare(path, tokenizer, 40, tmp_path / "cache")
