@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
+from forgetfilter.cli import copies, init
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
@@ -106,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
         command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
+    for further in (init, copies):
+        further.add(commands)
     return parser
 
 

@@ -4,7 +4,7 @@ A shape is recognised by the fields that it needs, and the first shape that fits
 `history` belong to the prompt and are put into it. Every other field that holds something is counted as left out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from forgetfilter.data.messages import check_learned, message_list, parsed, read_messages
@@ -14,21 +14,21 @@ from forgetfilter.data.values import LONGEST, as_text, empty, found, missing
 from forgetfilter.errors import UserError
 
 Row = Mapping[str, Any]
-OTHER_NAMES = {  # fields of shapes that are not read, with the columns that make them one that is
-    ("question", "answer"): "{prompt: question, completion: answer}",
-    ("query", "response"): "{prompt: query, completion: response}",
-    ("question", "response"): "{prompt: question, completion: response}",
-    ("query", "answer"): "{prompt: query, completion: answer}",
-    ("instruction", "response"): "{output: response}",
-    ("instruction", "completion"): "{output: completion}",
-    ("prompt", "response"): "{completion: response}",
-    ("prompt", "answer"): "{completion: answer}",
-    ("prompt", "output"): "{completion: output}",
-    ("prompt", "chosen"): "{completion: chosen}",
-    ("input", "output"): "{prompt: input, completion: output}",
-    ("inputs", "targets"): "{prompt: inputs, completion: targets}",
-    ("chosen", "rejected"): "{messages: chosen}",
-    ("content",): "{text: content}",
+OTHER_NAMES: dict[tuple[str, ...], dict[str, str]] = {  # of shapes that are not read, with columns that mend it
+    ("question", "answer"): {"prompt": "question", "completion": "answer"},
+    ("query", "response"): {"prompt": "query", "completion": "response"},
+    ("question", "response"): {"prompt": "question", "completion": "response"},
+    ("query", "answer"): {"prompt": "query", "completion": "answer"},
+    ("instruction", "response"): {"output": "response"},
+    ("instruction", "completion"): {"output": "completion"},
+    ("prompt", "response"): {"completion": "response"},
+    ("prompt", "answer"): {"completion": "answer"},
+    ("prompt", "output"): {"completion": "output"},
+    ("prompt", "chosen"): {"completion": "chosen"},
+    ("input", "output"): {"prompt": "input", "completion": "output"},
+    ("inputs", "targets"): {"prompt": "inputs", "completion": "targets"},
+    ("chosen", "rejected"): {"messages": "chosen"},
+    ("content",): {"text": "content"},
 }
 _KNOWN = ("source", "label")  # read by the mix stage
 _SYSTEM = ("system", "system_prompt")
@@ -120,14 +120,28 @@ def read_shape(row: Row, where: str) -> list[Message]:
     return _shape_of(row, where)(_Reading(row, where))
 
 
+def shape_fields(row: Row) -> tuple[str, ...]:
+    """The fields by which a row's shape is recognised; empty where it has none of the usual shapes."""
+    return _holding(row, _SHAPES) or ()
+
+
+def columns_for(row: Row) -> dict[str, str]:
+    """The setting `columns` that would give a row one of the usual shapes; empty where none is known."""
+    return OTHER_NAMES[names] if (names := _holding(row, OTHER_NAMES)) else {}
+
+
+def _holding(row: Row, known: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The first of the known groups of fields of which a row has every value."""
+    return next((names for names in known if not any(missing(row.get(name)) for name in names)), None)
+
+
 def _shape_of(row: Row, where: str) -> Callable[[_Reading], list[Message]]:
-    for needs, shape in _SHAPES.items():
-        if not any(missing(row.get(name)) for name in needs):
-            return shape
+    if needs := shape_fields(row):
+        return _SHAPES[needs]
     lacking = sorted({name for needs in _SHAPES for name in needs if name in row and missing(row[name])})
     nothing = f" ({', '.join(lacking)} without a value)" if lacking else ""
-    columns = [text for names, text in OTHER_NAMES.items() if not any(missing(row.get(name)) for name in names)]
-    hint = f"; set columns: {columns[0]} on this source to name them" if columns else ""
+    columns = ", ".join(f"{wanted}: {name}" for wanted, name in columns_for(row).items())
+    hint = f"; set columns: {{{columns}}} on this source to name them" if columns else ""
     raise UserError(
         f"{where}: needs messages, or conversations, or prompt and completion, or instruction and output, or text"
         f"{nothing}{hint}; fields found: {found(row)}"

@@ -223,7 +223,8 @@ def test_names_of_fields_can_stand_in_any_file_and_do_not_grow_without_end() -> 
 @pytest.mark.parametrize("names", OTHER_NAMES)
 def test_other_names_are_told_with_the_columns_that_help(names: tuple[str, ...]) -> None:
     # The error names the setting.
-    assert f"set columns: {OTHER_NAMES[names]} on this source" in refused(dict.fromkeys(names, "x"))
+    columns = ", ".join(f"{wanted}: {name}" for wanted, name in OTHER_NAMES[names].items())
+    assert f"set columns: {{{columns}}} on this source" in refused(dict.fromkeys(names, "x"))
 
 
 def test_a_text_beyond_any_example_is_refused() -> None:
