@@ -15,11 +15,14 @@ import torch
 
 from forgetfilter.data.batches import Batch, Encoded, collate, layout_for, plan_scoring
 from forgetfilter.models.example_losses import attach, to_device
+from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
+from forgetfilter.storage.shards import LOSS_SCHEMA
 from forgetfilter.storage.steps import write_steps
 
 Group = Sequence[Encoded]  # a prompt with each of its answers: (input_ids, num_prompt)
 Array = np.ndarray[Any, Any]
+LOSS_COLUMNS = [column for column in LOSS_SCHEMA if column.name not in ("id", "source")]
 
 # Of an answer's loss beside others' against the one alone: the rounding of a trained model, and of few label tokens.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -30,27 +33,26 @@ def score_groups(
     groups: Sequence[Group],
     keys: pa.Table,
     folder: Path,
-    schema: pa.Schema,
-    batch_tokens: int,
+    how: LossPass,
     world: World,
     what: str,
-    packing: bool = True,
-    shard_rows: int = 4096,
 ) -> bool:
-    """Writes `num_tokens` and `loss_sum` (nats) of each answer beside its row of `keys` to shards below `folder`.
+    """Writes the columns of `keys` and LOSS_COLUMNS for each answer to shards below `folder`.
 
-    The rows of `keys` are the answers of all groups, in order. Batches are planned once and handed to ranks whole; what
-    whole shards hold is left out. To be called by every rank; returns whether prompts were shared. Stopped by a signal.
+    To be called by every rank. `keys` has one row for each answer of all groups, in order. Batches are planned once for
+    all groups and handed to ranks whole; batches that whole shards already hold are skipped. Returns whether prompts
+    were shared. Raises Stopped after a signal.
     """
+    schema = pa.schema([*keys.schema, *LOSS_COLUMNS])
     ends = np.cumsum([len(group) for group in groups])
     detach = attach(model)
     try:
-        share = can_share(model, groups, world.device, packing)
-        plan = plan_scoring(np.array([_width(group, share) for group in groups], dtype=np.int64), batch_tokens)
+        share = can_share(model, groups, world.device, how.packing)
+        plan = plan_scoring(np.array([_width(group, share) for group in groups], dtype=np.int64), how.batch_tokens)
 
         def compute(step: int) -> pa.Table:
             chosen = [groups[number] for number in plan[step]]
-            loss_sum, num_tokens = score_batch(model, chosen, world.device, packing, share)
+            loss_sum, num_tokens = score_batch(model, chosen, world.device, how.packing, share)
             rows = np.concatenate([np.arange(ends[n] - len(groups[n]), ends[n]) for n in plan[step]])
             columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
             columns |= {k: np.full(len(rows), v) for k, v in (("rank", world.rank), ("step", step), ("epoch", 0))}
@@ -58,7 +60,7 @@ def score_groups(
             columns |= {name: answers[name] for name in keys.column_names}
             return pa.table(columns).select(schema.names).cast(schema)
 
-        write_steps(len(plan), compute, folder, schema, shard_rows, world, what)
+        write_steps(len(plan), compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
     return share

@@ -21,6 +21,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models.generation import Decoding, Prompt, generate, is_complete, read_generations
 from forgetfilter.models.limits import check_prompts, limits_in
+from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.models.sampling import Sampling, sample_ids
 from forgetfilter.process.distributed import World, any_rank, barrier
 from forgetfilter.process.progress import console
@@ -31,18 +32,14 @@ from .prompts import PromptRow
 from .suites import Outputs, Suite
 
 CODE_VERSION = 3  # raise it when the likelihood of an unchanged answer changes
-LIKELIHOODS = pa.schema(
+SHARD_ROWS = 4096  # answers in a shard of likelihoods
+KEYS = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
         ("prompt", pa.string()),
-        ("choice", pa.int32()),  # number of the answer among those of its prompt
+        ("choice", pa.int32()),  # the answer's number among those to its prompt
         ("answer", pa.string()),
-        ("num_tokens", pa.int32()),  # of the answer, its EOS included
-        ("loss_sum", pa.float64()),  # nats
-        ("rank", pa.int32()),
-        ("step", pa.int32()),  # number of the batch
-        ("epoch", pa.int32()),  # 0: there is but one pass
     ]
 )
 
@@ -204,8 +201,8 @@ def _write_likelihoods(
         console.print(
             f"{what}: {cut} of {keys.num_rows} answers with their prompt exceed {longest} tokens, and are cut"
         )
-    sizes = (asking.batch_tokens, asking.world, what)
-    shared = score_groups(model, groups, keys, folder, LIKELIHOODS, *sizes, asking.packing)
+    how = LossPass(asking.batch_tokens, SHARD_ROWS, asking.packing)
+    shared = score_groups(model, groups, keys, folder, how, asking.world, what)
     barrier()
     if asking.world.is_main:
         made = {"identity": wanted, "batch_tokens": asking.batch_tokens, "max_length": longest}
@@ -229,9 +226,8 @@ def _encode(
         for row, answers in asked
         for number, answer in enumerate(answers)
     ]
-    names = LIKELIHOODS.names[: len(known[0])]
-    keys = pa.table({name: pa.array(values, LIKELIHOODS.field(name).type) for name, values in zip(names, zip(*known))})
-    return groups, keys, sum(was_cut for _, _, was_cut in coded)
+    columns = [pa.array(values, field.type) for field, values in zip(KEYS, zip(*known))]
+    return groups, pa.table(columns, schema=KEYS), sum(was_cut for _, _, was_cut in coded)
 
 
 def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:

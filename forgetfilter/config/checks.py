@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
@@ -87,9 +86,7 @@ def _check_grid(section: str, axes: Mapping[str, Sequence[object]]) -> None:
 
 
 def _check_choices(config: Config) -> None:
-    choices: dict[str, tuple[Any, tuple[str, ...]]] = {
-        "eval.judge.name": (config.eval.judge.name, judge_names()),
-    }
+    choices: dict[str, tuple[str, tuple[str, ...]]] = {"eval.judge.name": (config.eval.judge.name, judge_names())}
     if "/" not in config.eval.toxicity_scorer:  # with a slash it names a model by folder or hub id
         choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS.names)
     if config.score.guard.name:
@@ -100,4 +97,4 @@ def _check_choices(config: Config) -> None:
         choices[f"eval.suites[{number}]"] = (suite, SUITES.names)
     for key, (value, known) in choices.items():
         if value not in known:
-            raise UserError(f"{key} cannot be {value!r}{nearest(str(value), known)}")
+            raise UserError(f"{key} cannot be {value!r}{nearest(value, known)}")

@@ -13,6 +13,7 @@ from forgetfilter.eval.answer_likelihoods import can_share, score_batch, score_g
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from forgetfilter.models.example_losses import attach
+from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.shards import scan_shards
 
@@ -26,10 +27,6 @@ SETTINGS: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
-SCHEMA = pa.schema(
-    [("name", pa.string()), ("num_tokens", pa.int32()), ("loss_sum", pa.float64())]
-    + [(name, pa.int32()) for name in ("rank", "step", "epoch")]
-)
 
 
 def tiny(attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
@@ -108,7 +105,7 @@ def test_a_resume_writes_the_same_rows(tmp_path: Path) -> None:
     keys = pa.table({"name": [f"{g}-{a}" for g, group in enumerate(groups) for a in range(len(group))]})
 
     def rows(folder: Path) -> list[tuple[Any, ...]]:
-        score_groups(model, groups, keys, folder, SCHEMA, 60, World(0, 1, 0), "toy", shard_rows=1)
+        score_groups(model, groups, keys, folder, LossPass(60, shard_rows=1), World(0, 1, 0), "toy")
         return scan_shards(folder).select("name", "num_tokens", "loss_sum", "step").sort("name").collect().rows()
 
     alone = rows(tmp_path / "one")
