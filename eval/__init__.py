@@ -1,1 +1,1 @@
-"""A model in; generations, scores and metrics out."""
+"""The evaluation of a model: it reads a model and prompts, and writes generations, scores and metrics."""

@@ -1,6 +1,6 @@
-"""`python -m forgetfilter.eval RUN [MODEL ...] [eval.x=...]`: measure base, noisy, safe or refit of a run.
+"""`python -m forgetfilter.eval RUN [MODEL ...] [eval.x=...]` measures base, noisy, safe or refit of a run.
 
-Alone or as one of several ranks under torchrun. Without a MODEL: those of eval.models.
+It runs alone or as one of several ranks under torchrun. Without a MODEL it measures those of eval.models.
 """
 
 import sys
@@ -23,11 +23,11 @@ from .inputs import measured_names
 from .stage import Evaluation, settings
 from .tables import metrics_sheet, terminal, write
 
-TRACKED_ROWS = 1000  # of a suite's scores in W&B
+TRACKED_ROWS = 1000  # the most rows of a suite's scores that go to W&B
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates and writes the tables. UserError without a run folder, or for a model that a run does not have."""
+    """Evaluates and writes the tables. UserError without a run folder, or for a model that the run does not have."""
     if not argv or "=" in argv[0]:
         raise UserError("name a run folder first, such as: eval runs/quickstart refit")
     overrides = [given for given in argv[1:] if "=" in given]
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     evaluation = settings(Run.open(Path(argv[0]), overrides))
     models = [given for given in argv[1:] if "=" not in given] or list(evaluation.options.models)
     interrupts.install()
-    evaluation.model.base()  # on this node, before its ranks meet
+    evaluation.model.base()  # fetches M0 to this node before its ranks meet
     with process_group() as world:
         evaluate(evaluation, models, world)
         if world.is_main:
@@ -45,31 +45,32 @@ def main(argv: list[str]) -> None:
 
 
 def show(evaluation: Evaluation, models: list[str]) -> None:
-    """Value, 95% interval, prompts scored and missing: to eval/metrics.md, .tex and W&B (no texts).
+    """Writes each metric with its interval and its counts to eval/metrics.md, .tex and W&B, which gets no texts.
 
-    The terminal gets the judge's agreement here, and the metrics in the closing table.
+    The terminal shows the judge's agreement here; the closing table shows the metrics.
     """
-    found = {
+    measured = {
         (suite, model): read_json(evaluation.folder(model, suite) / "metrics.json")["metrics"]
         for suite in measured_names(evaluation)
         for model in models
     }
-    sheet = metrics_sheet(f"Evaluation of {evaluation.name}", found)
+    sheet = metrics_sheet(f"Evaluation of {evaluation.name}", measured)
     if evaluation.agreement_file.exists():
         told = read_json(evaluation.agreement_file)
-        console.print(terminal(metrics_sheet("Judge beside labels", {("judge", told["judge"]): told["metrics"]})))
+        agreement = {("judge", told["judge"]): told["metrics"]}
+        console.print(terminal(metrics_sheet("Agreement of the judge with people's labels", agreement)))
     folder = evaluation.paths.folder / "eval"
     write(sheet, folder, "metrics")
     console.print(f"eval: every metric, by category too, is in {folder / 'metrics.md'} and .tex")
     with evaluation.track() as tracker:
-        entries = [(suite, model, name, one) for (suite, model), of in found.items() for name, one in of.items()]
+        entries = [(suite, model, name, one) for (suite, model), of in measured.items() for name, one in of.items()]
         tracker.log({f"{suite}/{name}/{model}": one["value"] for suite, model, name, one in entries})
         keys = ("value", "low", "high", "n", "missing")
         rows = [(suite, name, model, *map(one.get, keys)) for suite, model, name, one in entries]
         tracker.table("metrics", ("suite", "metric", "model", *keys), rows)
-        for suite, model in found:
+        for suite, model in measured:
             scores = pl.read_parquet(evaluation.folder(model, suite) / "scores.parquet", glob=False).head(TRACKED_ROWS)
-            scores = scores.select("id", "source", ~cs.string())  # what a model or judge wrote stays here
+            scores = scores.select("id", "source", ~cs.string())  # no text of a model or judge leaves the machine
             tracker.table(f"scores/{suite}/{model}", scores.columns, scores.rows())
 
 

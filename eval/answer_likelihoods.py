@@ -1,8 +1,8 @@
-"""Likelihoods of several answers to a prompt, the prompt computed once for all of them.
+"""Likelihoods of several answers to a prompt, where the prompt is computed once for all of them.
 
-A prompt and its answers lie in one row: what the answers have in common, then the rest of each. An attention mask lets
-the rest of an answer see the common part and itself, and its positions go on from the common part, so each answer's
-loss is the one it has alone. Losses, plans, shards and resuming are those of models/loss_pass.py.
+A prompt and its answers form one row: first what the answers have in common, then the rest of each. An attention mask
+lets the rest of an answer see only the common part and itself, and its positions continue those of the common part, so
+that each answer has the same loss as alone. Losses, plans, shards and resuming work as in models/loss_pass.py.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,12 @@ from forgetfilter.process.distributed import World
 from forgetfilter.storage.shards import LOSS_SCHEMA
 from forgetfilter.storage.steps import write_steps
 
-Group = Sequence[Encoded]  # a prompt with each of its answers: (input_ids, num_prompt)
+Group = Sequence[Encoded]  # one prompt with each of its answers, as (input_ids, num_prompt)
 Array = np.ndarray[Any, Any]
 LOSS_COLUMNS = [column for column in LOSS_SCHEMA if column.name not in ("id", "source")]
 
-# Of an answer's loss beside others' against the one alone: the rounding of a trained model, and of few label tokens.
+# The largest relative difference between an answer's loss with others in its row and its loss alone that rounding
+# explains: that of a trained model, and of an answer of few label tokens.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
 
 
@@ -69,12 +70,12 @@ def score_groups(
 def score_batch(
     model: torch.nn.Module, groups: Sequence[Group], device: torch.device, packing: bool, share: bool
 ) -> tuple[Array, Array]:
-    """(loss_sum nats float64 [A], num_tokens int64 [A]) of all answers of some groups; `model` must be attached."""
+    """(loss_sum nats float64 [A], num_tokens int64 [A]) of the A answers of some groups; `model` must be attached."""
     rows = [row for group in groups for row in group]
-    attention, dtype = _about(model)
+    attention, dtype = _attention_and_dtype(model)
     if share:
         batch = collate_shared(groups)
-        if attention == "eager":  # adds its mask
+        if attention == "eager":  # adds its mask to the scores, so it needs numbers in the place of booleans
             lowest = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
             batch["attention_mask"] = torch.where(batch["attention_mask"], 0.0, lowest)
     else:
@@ -85,15 +86,15 @@ def score_batch(
 
 
 def can_share(model: torch.nn.Module, groups: Sequence[Group], device: torch.device, packing: bool) -> bool:
-    """Whether the model gives answers that share their prompt the losses that they have alone; `model` attached.
+    """Whether answers that share their prompt have the losses that they have alone; `model` must be attached.
 
-    Tried on the first group of several answers. Not asked of models with sliding windows or state spaces, and of
-    flash attention, which takes no such mask.
+    This is tried on the first group with several answers. It is false without a trial for models with sliding windows
+    or state spaces, and for flash attention, which accepts no such mask.
     """
     config: Any = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     group = next((group for group in groups if _common(group) > 0 and len(group) > 1), None)
-    attention, dtype = _about(model)
+    attention, dtype = _attention_and_dtype(model)
     if group is None or not packing or attention not in ("sdpa", "eager"):
         return False
     if kinds != {"full_attention"} or getattr(config, "model_type", "") in ("mamba", "mamba2", "jamba", "rwkv"):
@@ -103,15 +104,15 @@ def can_share(model: torch.nn.Module, groups: Sequence[Group], device: torch.dev
 
 
 def collate_shared(groups: Sequence[Group]) -> Batch:
-    """Tensors of G groups with A answers and N label tokens in all, a group a row of width W.
+    """The tensors of G groups with A answers and N label tokens in all; each group is one row of width W.
 
     `input_ids`, `position_ids` [G, W]; `attention_mask` bool [G, 1, W, W], true where a token (third axis) sees another
-    (fourth); `loss_positions`, `loss_targets`, `loss_segments` [N] and `rows` [A] as data.batches.collate.
+    (fourth); `loss_positions`, `loss_targets`, `loss_segments` [N] and `rows` [A] as in data.batches.collate.
     """
     width = max(_width(group, share=True) for group in groups)
     inputs = np.zeros((len(groups), width), dtype=np.int64)
     position_ids = np.zeros_like(inputs)
-    branch = np.full_like(inputs, -1)  # 0 the common part, then the answer's number from 1; -1 the empty end
+    branch = np.full_like(inputs, -1)  # 0 for the common part, the answer's number from 1 for its rest, -1 for padding
     positions, targets, answers = [], [], 0
     for number, group in enumerate(groups):
         common = _common(group)
@@ -140,19 +141,19 @@ def collate_shared(groups: Sequence[Group]) -> Batch:
     }
 
 
-def _about(model: Any) -> tuple[str, torch.dtype]:
+def _attention_and_dtype(model: Any) -> tuple[str, torch.dtype]:
     """The attention backend, and the type of the activations."""
     return str(model.config._attn_implementation), model.dtype
 
 
 def _width(group: Group, share: bool) -> int:
-    """Tokens of a group in its row."""
+    """How many tokens a group takes in its row."""
     total = sum(len(ids) for ids, _ in group)
     return total - (len(group) - 1) * _common(group) if share else total
 
 
 def _common(group: Group) -> int:
-    """Tokens that all answers begin with, without the one that predicts an answer's first label token."""
+    """How many tokens all answers begin with, without the one that predicts an answer's first label token."""
     most = min(num_prompt for _, num_prompt in group) - 1
     parts = np.stack([np.asarray(ids[:most]) for ids, _ in group])
     differ = np.flatnonzero((parts != parts[0]).any(axis=0))

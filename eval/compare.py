@@ -1,7 +1,8 @@
-"""Two models on the same prompts: paired differences with 95% intervals, and which prompts flipped.
+"""The comparison of two models on the same prompts: paired differences with 95% intervals, and which prompts flipped.
 
-A side is RUN, RUN:MODEL, or several runs (one a seed) parted by commas; inside one run it is a MODEL. Read from stored
-scores: no model, no GPU. Writes RUN_A/eval/comparisons/NAME/comparison.json, .md, .tex and changes.parquet.
+Each side is RUN, RUN:MODEL, or several runs (one for each seed) separated by commas; within one run it is a MODEL. The
+comparison reads stored scores and needs neither model nor GPU. It writes RUN_A/eval/comparisons/NAME/comparison.json,
+.md, .tex and changes.parquet.
 """
 
 import itertools
@@ -19,17 +20,17 @@ from . import suites
 from .paired import Difference, aligned, paired, read_scores
 from .tables import Sheet, interval, terminal, write
 
-SHOWN = 5  # flipped prompts in the terminal, of each suite and score
+SHOWN = 5  # the most flipped prompts that the terminal shows for each suite and score
 COLUMNS = ("suite", "metric", "models", "A", "B", "B - A", "95% interval", "n", "missing", "verdict")
 NOTE = (
-    "95% intervals over prompts, in pairs; missing: prompts of both that one could not be scored on. Each "
-    "interval holds alone: of twenty metrics that did not change, one is expected to exclude 0."
+    "The 95% intervals are over paired prompts. Missing counts the prompts that could not be scored for one of "
+    "the two. Each interval holds by itself: of twenty metrics that did not change, one is expected to exclude 0."
 )
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: a model in one run, or in several runs that differ by their seed."""
+    """One side of a comparison: a model in one run, or in several runs that differ by their seed."""
 
     runs: tuple[Path, ...]
     model: str
@@ -39,7 +40,7 @@ class Side:
 
 
 def main(given: tuple[str, str], within: str | None) -> Path:
-    """Compares, prints and stores; returns the folder of the files."""
+    """Compares, prints and stores the result; returns the folder of the files."""
     pairs = sides(*given, Path(within) if within else None)
     found, changes = [], []
     for first, second in pairs:
@@ -60,13 +61,16 @@ def main(given: tuple[str, str], within: str | None) -> Path:
     write_json(folder / "comparison.json", {"runs": runs, "differences": differences_written})
     console.print(terminal(brief(title, found, with_models=len(pairs) > 1)))
     if any(one.metric.endswith("]") for one in found):
-        console.print(f"compare: by category in {folder / 'comparison.md'}")
+        console.print(f"compare: {folder / 'comparison.md'} has the metrics of each category too")
     console.print(terminal(flips(changed)))
     return folder
 
 
 def sides(first: str, second: str, within: Path | None = None) -> list[tuple[Side, Side]]:
-    """The pairs to compare; without a MODEL each model that both have. UserError for what is not there."""
+    """The pairs to compare; without a MODEL, every model that both have.
+
+    UserError for a run or model that is missing.
+    """
     (a_runs, a_model), (b_runs, b_model) = (((within,), name) if within else _parsed(name) for name in (first, second))
     if len(a_runs) != len(b_runs):
         raise UserError(
@@ -92,7 +96,7 @@ def sides(first: str, second: str, within: Path | None = None) -> list[tuple[Sid
 
 
 def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
-    """The differences of every suite that all runs have, and the changed scores."""
+    """The differences in every suite that all runs have, and the scores that changed."""
     has = [
         {path.parent.name for path in (run / "eval" / side.model).glob("*/metrics.json")}
         for side, run in _all(first, second)
@@ -105,7 +109,7 @@ def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
             "in common: run forgetfilter eval on both with the same eval.suites"
         )
     if left := sorted(set().union(*has) - set(shared)):
-        console.print(f"compare: {', '.join(left)} not evaluated in all: left out")
+        console.print(f"compare: leaves out {', '.join(left)}, on which not all runs were evaluated")
     found, changes = [], []
     for suite in shared:
         tables = aligned([read_scores(side.folder(run, suite)) for side, run in _all(first, second)], suite)
@@ -119,7 +123,10 @@ def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
 
 
 def brief(title: str, found: list[Difference], with_models: bool) -> Sheet:
-    """For a terminal of 80 columns: suites as headings, intervals below values, no metrics of parts of the prompts."""
+    """The differences for a terminal of 80 columns.
+
+    Suites are headings, intervals stand below values, and metrics over a part of the prompts are left out.
+    """
     rows = []
     for heading, group in itertools.groupby(found, lambda one: (one.suite, *([_models(one)] if with_models else []))):
         rows.append((", ".join(heading), *[""] * 5))
@@ -132,7 +139,7 @@ def brief(title: str, found: list[Difference], with_models: bool) -> Sheet:
 
 
 def flips(changes: pl.DataFrame) -> Sheet:
-    """How many prompts crossed one half of each score that lies in [0, 1], and the first of them."""
+    """How many prompts crossed one half in each score that lies in [0, 1], and the ids of the first of them."""
     rows, pairs = [], len(changes.select("a", "b").unique()) > 1
     for (suite, score, a, b), group in changes.filter("flipped").group_by(
         "suite", "score", "a", "b", maintain_order=True
@@ -147,7 +154,10 @@ def flips(changes: pl.DataFrame) -> Sheet:
 
 
 def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.DataFrame:
-    """`suite, a, b, id, source, score, a_value, b_value, flipped`: a row a score that differs, largest change first."""
+    """One row for each score that differs: `suite, a, b, id, source, score, a_value, b_value, flipped`.
+
+    Flipped scores come first, and within each part the largest change.
+    """
     names = [name for name, kind in a.schema.items() if kind == pl.Boolean or kind.is_float()]
     parts = []
     for name in names:
@@ -169,8 +179,8 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.Data
 
 
 def _prompts(folder: Path) -> pl.DataFrame:
-    """`id, prompt` of the stored generations; the prompt's text stays out of every table that is shown."""
-    path = folder / "generations.parquet"  # a row a sample
+    """`id, prompt` of the stored generations. No table that is shown holds the prompt's text."""
+    path = folder / "generations.parquet"  # one row for each sample
     if not path.exists() or "prompt" not in pl.read_parquet_schema(path):
         return pl.DataFrame(schema={"id": pl.String, "prompt": pl.String})
     return pl.read_parquet(path, columns=["id", "prompt"], glob=False).unique("id", keep="first")
@@ -203,7 +213,7 @@ def _models(one: Difference) -> str:
 
 
 def _stacked(measured: tuple[float, float | None, float | None] | None) -> str:
-    """A value, and its interval below it where it has one."""
+    """A value with its interval, where it has one, on the next line."""
     if not measured:
         return "-"
     value, low, high = measured
@@ -215,7 +225,7 @@ def _names(runs: tuple[Path, ...]) -> str:
 
 
 def _folder_name(pairs: list[tuple[Side, Side]]) -> str:
-    """Runs and, where one was named, models: characters that any file system takes."""
+    """The names of the runs and, where one was named, the models, in characters that any file system accepts."""
     parts = []
     for side in pairs[0]:
         model = f".{side.model}" if len(pairs) == 1 else ""

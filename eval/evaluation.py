@@ -1,6 +1,6 @@
-"""An evaluation: prompts, generations, scores, metrics, for each model and suite of a run.
+"""An evaluation: prompts, generations, scores and metrics for each model and suite of a run.
 
-Outputs are stored before anything is judged or scored, so both work again without the model. In eval/MODEL/SUITE/
+Outputs are stored before anything is judged or scored, so both can be repeated without the model. In eval/MODEL/SUITE/
 generations.parquet, scores.parquet and metrics.json are written in this order, each whole or not at all.
 """
 
@@ -28,7 +28,10 @@ from .stage import Evaluation
 
 
 def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
-    """Measures the models on every suite that has prompts; to be called by every rank. Stopped after a signal."""
+    """Measures the models on every suite that has prompts; to be called by every rank.
+
+    Raises Stopped after a signal.
+    """
     asked = inputs.suites_with_prompts(evaluation)
     judged = [name for name in asked if suites.get(name).judged]
     _check(evaluation, models, asked, world)
@@ -45,7 +48,7 @@ def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
     if labelled:
         pairs, labels = labelled
         measure_judge(evaluation, judge, pairs, labels, world)
-    elif world.is_main:  # perhaps of an earlier judge
+    elif world.is_main:  # the file may be that of an earlier judge
         evaluation.agreement_file.unlink(missing_ok=True)
     verdicts = judge_answers(evaluation, judge, models, judged, world)
     if world.is_main:
@@ -57,7 +60,7 @@ def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:
 
 
 def _check(evaluation: Evaluation, models: list[str], asked: list[str], world: World) -> None:
-    """Refuses what cannot be measured before any model is loaded."""
+    """Refuses, before any model is loaded, what cannot be measured."""
     for name in models:
         inputs.trained(evaluation, name)
     if evaluation.options.lm_eval.tasks and world.is_main:
@@ -67,7 +70,7 @@ def _check(evaluation: Evaluation, models: list[str], asked: list[str], world: W
 
 
 def _open_judge(evaluation: Evaluation, judged: list[str], world: World) -> Judge:
-    wanted = evaluation.options.judge if judged else JudgeConfig()  # of nobody's answers: no guard is fetched for it
+    wanted = evaluation.options.judge if judged else JudgeConfig()  # without answers to judge no guard is fetched
     return open_judge(
         wanted, evaluation.model.plain_dtype(world.device), world.device, evaluation.model.cache, world.size
     )
@@ -75,13 +78,15 @@ def _open_judge(evaluation: Evaluation, judged: list[str], world: World) -> Judg
 
 def _tell_what_is_left_out(evaluation: Evaluation, asked: list[str]) -> None:
     if without := [name for name in evaluation.options.suites if name not in asked]:
-        console.print(f"eval: no prompts for {', '.join(without)}: left out")
+        console.print(f"eval: leaves out {', '.join(without)}, for which there are no prompts")
     if unasked := inputs.unasked(evaluation):
-        console.print(f"eval: prompts for {', '.join(unasked)} are there, but not in eval.suites: not measured")
+        console.print(
+            f"eval: leaves out {', '.join(unasked)}, whose prompts are there but which eval.suites does not name"
+        )
 
 
 def _answer(evaluation: Evaluation, models: list[str], rows: dict[str, list[PromptRow]], world: World) -> None:
-    """What the models have not answered yet. Nothing holds a model afterwards: a judge needs the room."""
+    """Writes what the models have not answered yet. No model stays loaded, because a judge needs the memory."""
     tokenizer = evaluation.model.tokenizer()
     states = States(evaluation.base, evaluation.model.on(world.device))
     for name in models:
@@ -104,7 +109,7 @@ def _ask_all(
     tasks: dict[str, tuple[Path, str]],
     asking: Asking,
 ) -> None:
-    """A model's answers to the pending suites and tasks. Nothing holds the model afterwards: others need room."""
+    """Writes one model's answers to the pending suites and tasks. The model does not stay loaded."""
     options = evaluation.options
     with states.use(inputs.trained(evaluation, name)) as model:
         for suite, asked in pending.items():
@@ -115,7 +120,7 @@ def _ask_all(
 
 
 def _pending_tasks(evaluation: Evaluation, model: str, about: dict[str, Any]) -> dict[str, tuple[Path, str]]:
-    """The tasks of lm-evaluation-harness that the model was not measured on yet: their folders and identities."""
+    """The folder and identity of each task of lm-evaluation-harness that the model was not measured on yet."""
     options, system = evaluation.options.lm_eval, evaluation.options.system_prompt
     found = {
         name: (evaluation.folder(model, harness.suite_name(name)), harness.identity(options, name, about, system))
@@ -131,7 +136,10 @@ def _check_answered(evaluation: Evaluation, model: str, rows: dict[str, list[Pro
 
 
 def score_suite(evaluation: Evaluation, model: str, suite: str, verdicts: Verdicts) -> dict[str, Metric]:
-    """Scores and metrics from the stored outputs of a model; loads none. To be called by one process."""
+    """Writes the scores and metrics from the stored outputs of a model, which is not loaded.
+
+    To be called by one process.
+    """
     measured = suites.get(suite)
     rows, settings = inputs.rows(evaluation, measured), inputs.scoring_settings(evaluation)
     place = evaluation.folder(model, suite)
@@ -139,7 +147,7 @@ def score_suite(evaluation: Evaluation, model: str, suite: str, verdicts: Verdic
     outputs = replace(outputs, verdicts=verdicts)
     scores = measured.score(rows, outputs, settings)
     metrics = measured.metrics(scores)
-    (place / "metrics.json").unlink(missing_ok=True)  # the marker: it never stands beside scores that it is not of
+    (place / "metrics.json").unlink(missing_ok=True)  # the marker must never stand beside other scores than its own
     for name, table in (("generations", generations), ("scores", scores)):
         with atomic_path(place / f"{name}.parquet") as temporary:
             table.write_parquet(temporary)

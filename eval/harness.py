@@ -1,10 +1,10 @@
-"""Tasks of lm-evaluation-harness by name, on the models of a run, through its Python API.
+"""Tasks of lm-evaluation-harness, measured on the models of a run through the harness's Python API.
 
-A task's figures are its own, but the model answers as everywhere in an evaluation: by none of the settings of its
-generation_config, and to the end that it learned. What is added is the interval: over the task's questions where its
-figure is their mean, from its standard error otherwise. eval/MODEL/lm_eval-TASK/ holds metrics.json as for a suite, and
-scores.parquet with the figures of each question. Tasks are spread over the ranks whole; a task that is there is not
-measured again.
+The harness computes a task's figures, but the model answers as everywhere in an evaluation: the settings of its
+generation_config are not used, and an answer ends with the token that the model learned as the end. The interval is
+added here: it is computed over the task's questions where the figure is their mean, and from the harness's standard
+error otherwise. eval/MODEL/lm_eval-TASK/ holds metrics.json as for a suite, and scores.parquet with the figures of each
+question. Each task is measured by one rank; a task that is there already is not measured again.
 """
 
 import importlib.metadata
@@ -30,18 +30,18 @@ Z = 1.96  # standard errors of a 95% interval
 
 
 def suite_name(task: str) -> str:
-    """What tables and folders call a task."""
+    """The name of a task in tables and folders."""
     return harness_task.PREFIX + task
 
 
 def identity(config: HarnessConfig, task: str, about: Any, system: str) -> str:
-    """The hash of all that a task's figures of a model depend on; `about` is the model's part."""
+    """The hash of everything that a task's figures depend on; `about` is the model's part of it."""
     options = [CODE_VERSION, config.limit, config.num_fewshot, config.chat_template, own_tasks(config), system]
     return sha256_value([task, options, about, version()])
 
 
 def own_tasks(config: HarnessConfig) -> list[list[str]]:
-    """The files below `include_path` with their hashes, so that a task that was changed is measured again."""
+    """The files below `include_path` with their hashes, so that a changed task is measured again."""
     if not config.include_path:
         return []
     folder = Path(config.include_path)
@@ -49,7 +49,7 @@ def own_tasks(config: HarnessConfig) -> list[list[str]]:
 
 
 def version() -> str:
-    """The harness's; UserError where it is not installed."""
+    """The version of the harness; UserError where it is not installed."""
     try:
         return importlib.metadata.version("lm_eval")
     except importlib.metadata.PackageNotFoundError as error:
@@ -57,7 +57,7 @@ def version() -> str:
 
 
 def task_manager(config: HarnessConfig) -> Any:
-    """The harness's tasks with those of `include_path`; UserError for a name that is not among them."""
+    """The tasks of the harness and of `include_path`; UserError for a configured task that is not among them."""
     version()
     from lm_eval.tasks import TaskManager
 
@@ -71,7 +71,7 @@ def task_manager(config: HarnessConfig) -> Any:
 
 
 def is_pending(place: Path, wanted: str) -> bool:
-    """Whether a task's figures of that identity are not there yet."""
+    """Whether the figures of a task with that identity are not there yet."""
     path = place / "metrics.json"
     return not path.exists() or read_json(path).get("identity") != wanted
 
@@ -84,9 +84,9 @@ def measure_tasks(
     about: tuple[str, str, int],
     world: World,
 ) -> None:
-    """Writes the pending tasks, given as task: (folder, identity); to be called by every rank.
+    """Measures the pending tasks, given as {TASK: (folder, identity)}; to be called by every rank.
 
-    `about`: the model's name in the run, the system prompt, and how many requests go through the model together.
+    `about` holds the model's name in the run, the system prompt, and how many requests go through the model together.
     Raises Stopped after a signal, between two tasks.
     """
     manager = task_manager(config)
@@ -128,20 +128,23 @@ def _evaluated(
                 system_instruction=system or None,
                 log_samples=True,
             )
-    except Exception as error:  # tasks, data sets and the hub raise what they like
+    except Exception as error:  # tasks, data sets and the hub each raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"eval.lm_eval.tasks: {task} cannot be measured: {reason}") from error
     return found
 
 
 def read_results(found: dict[str, Any], task: str) -> tuple[dict[str, Metric], pl.DataFrame]:
-    """The metrics of a task or group, and a row a question: `id, source` and its figures (none for a group)."""
+    """The metrics of a task or group, and a table of its questions with `id, source` and the figures of each.
+
+    The table of a group is empty.
+    """
     samples = found.get("samples", {}).get(task, [])
     better = found.get("higher_is_better", {}).get(task, {})
     metrics: dict[str, Metric] = {}
     columns: dict[str, dict[str, float]] = {}
     for key, value in found["results"][task].items():
-        name, _, kind = key.partition(",")  # such as "acc,none": the metric and the filter of the answers
+        name, _, kind = key.partition(",")  # the metric and the harness's filter of the answers, such as "acc,none"
         if not kind or name.endswith("_stderr") or not isinstance(value, int | float):
             continue
         label = name if kind == "none" else f"{name},{kind}"
@@ -168,7 +171,7 @@ def _metric(value: float, values: list[float], error: Any, count: int, better: s
 
 
 def _count(found: dict[str, Any], task: str) -> int:
-    """Questions of a task, or of all tasks of a group."""
+    """How many questions a task has, or all tasks of a group together."""
     counts = found.get("n-samples", {})
     parts = found.get("group_subtasks", {}).get(task) or [task]
     return sum(int(counts[part]["effective"]) for part in parts if part in counts)

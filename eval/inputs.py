@@ -1,4 +1,4 @@
-"""What an evaluation reads of its run: prompts, models and settings, and the hash of all of it."""
+"""What an evaluation reads from its run: prompts, models and settings, and the hash of all of them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -27,12 +27,12 @@ CODE_VERSION = 5  # raise it when the metrics of unchanged generations change
 
 
 def measured_names(evaluation: Evaluation) -> list[str]:
-    """What an evaluation measures, in the config's order: its suites with prompts, and the harness's tasks."""
+    """What is measured, in the config's order: the suites that have prompts, and the harness's tasks."""
     return [*suites_with_prompts(evaluation), *map(harness.suite_name, evaluation.options.lm_eval.tasks)]
 
 
 def input_hash(evaluation: Evaluation, model: str, suite: str) -> str:
-    """The hash of all that a suite's metrics of a model depend on; a suite may have no prompts (it is left out)."""
+    """The hash of everything that a suite's metrics of a model depend on; the suite may lack prompts."""
     measured, options = suites.get(suite), evaluation.options
     file, packages = prompts(evaluation, measured), SUITES.packages({suite})
     sampled = sampling(evaluation) if measured.sampled else None
@@ -60,7 +60,7 @@ def suites_with_prompts(evaluation: Evaluation) -> list[str]:
 
 
 def unasked(evaluation: Evaluation) -> list[str]:
-    """The suites whose prompts are there for nothing: eval.suites has none that asks them."""
+    """The suites that have prompts which no suite of eval.suites asks."""
     asked = {prompts(evaluation, suites.get(name)) for name in evaluation.options.suites}
     own = {suite.name: prompts(evaluation, suite) for suite in suites.every() if not suite.prompts}
     return [name for name, path in own.items() if path.exists() and path not in asked]
@@ -75,7 +75,7 @@ def rows(evaluation: Evaluation, suite: suites.Suite) -> list[PromptRow]:
 
 
 def sampling(evaluation: Evaluation) -> Sampling | None:
-    """How suites that take samples get theirs; None where each prompt has one greedy answer."""
+    """The sampling of the suites that take samples; None where each prompt has one greedy answer."""
     options = evaluation.options
     several = options.samples > 1
     return Sampling(options.samples, options.temperature, options.top_p, evaluation.seed) if several else None
@@ -88,7 +88,7 @@ def scoring_settings(evaluation: Evaluation) -> suites.Settings:
 
 
 def _judge_identity(judge: JudgeConfig) -> list[object]:
-    """What the verdicts depend on, and not how they are asked for."""
+    """The settings that the verdicts depend on, without those of how the judge is asked."""
     labelled = judge.calibration and [asdict(judge.calibration), fingerprint(judge.calibration)]
     return [judge.name, judge.model, judge.revision, judge.labels, without_user(judge.url), labelled]
 
@@ -112,7 +112,7 @@ def trained_hash(evaluation: Evaluation, model: str) -> str | None:
 
 
 def rivals(options: EvalConfig) -> dict[str, Path]:
-    """The folders of the models that judge and score, found or fetched, where a suite of the config asks them."""
+    """The folders of the models that judge and score, fetched if need be, where a configured suite uses them."""
     found = {}
     if options.judge.name in GUARDS.names and any(suites.get(name).judged for name in options.suites):
         found["judge"] = find_guard(options.judge, "eval.judge")
@@ -122,7 +122,7 @@ def rivals(options: EvalConfig) -> dict[str, Path]:
 
 
 def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> Asking:
-    """How the prompts are put to a model of the run."""
+    """How a model of the run is asked the prompts."""
     options, numerics = evaluation.options, evaluation.model.on(world.device)
     about = {
         "state": model,

@@ -1,8 +1,8 @@
-"""A model's outputs on a suite's prompts, to files: greedy answers, and likelihoods of given answers.
+"""Writes and reads a model's outputs on a suite's prompts: generated answers, and likelihoods of given answers.
 
-eval/MODEL/SUITE/generations/ holds the shards of models/generation.py; eval/MODEL/SUITE/likelihoods/ shards with
-`id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). Each folder's
-manifest carries the identity of what made it; what is there with the same identity is not made again.
+eval/MODEL/SUITE/generations/ holds the shards of models/generation.py. eval/MODEL/SUITE/likelihoods/ holds shards with
+`id, source, prompt, choice, answer, num_tokens, loss_sum` (nats over the answer and its end). The manifest of each
+folder has the identity of what made it; outputs with the same identity are not made again.
 """
 
 from dataclasses import dataclass
@@ -46,33 +46,33 @@ KEYS = pa.schema(
 
 @dataclass(frozen=True)
 class Asking:
-    """How prompts are put to a model."""
+    """How a model is asked prompts."""
 
     tokenizer: Any
     world: World
     model: dict[str, Any]
-    """What the model is, for the manifests: model, adapter, tokenizer, chat template, attention, dtype."""
+    """What identifies the model in the manifests: model, adapter, tokenizer, chat template, attention, dtype."""
     max_new_tokens: int
     generation_batch: int
     batch_tokens: int
-    """Tokens of one forward pass of the likelihoods at most."""
+    """The most tokens of one forward pass of the likelihoods."""
     max_length: int
     backend: str = "transformers"
-    """What makes the answers: transformers or vllm. Likelihoods are transformers' own."""
+    """What generates the answers: transformers or vllm. Likelihoods are always computed by transformers."""
     packing: bool = True
     """Whether the model keeps packed examples apart."""
     sampling: Sampling | None = None
-    """How suites that take samples get theirs; None: one greedy answer."""
+    """The sampling of suites that take samples; None for one greedy answer."""
     system: str = ""
     """A system turn before every prompt; empty for none."""
     cue: str = ""
     """What follows the user's last words in every prompt, such as a call for self-correction."""
     cache: Path | None = None
-    """Where answers are kept for other runs."""
+    """The folder in which answers are kept for other runs."""
 
 
 def is_pending(suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking) -> bool:
-    """Whether a part of the outputs is not there yet. A collective: every rank gets the same answer."""
+    """Whether a part of the outputs is not there yet. To be called by every rank; all get the same answer."""
     missing = lacks_answers(suite, rows, folder, asking)
     if any(suite.answers(row) for row in rows):
         missing = missing or not is_complete(folder / "likelihoods", _likelihood_identity(suite, rows, asking))
@@ -80,14 +80,14 @@ def is_pending(suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking
 
 
 def lacks_answers(suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking) -> bool:
-    """Whether a generated answer is not there yet."""
+    """Whether generated answers are not there yet."""
     if not suite.generates:
         return False
     return not is_complete(folder / "generations", _decoding(suite, asking).identity(_prompts(rows, asking)))
 
 
 def ask(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str) -> None:
-    """Writes the outputs of a model, without the answers that another backend makes; to be called by every rank."""
+    """Writes a model's outputs, except answers that another backend generates; to be called by every rank."""
     if suite.generates and asking.backend == "transformers":
         answer(model, suite, rows, folder, asking, what)
     if any(suite.answers(row) for row in rows):
@@ -99,7 +99,7 @@ def ask(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: A
 
 
 def answer(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str) -> None:
-    """Writes the generated answers of a torch model, or of one in vLLM; to be called by every rank."""
+    """Writes the generated answers of a model of torch or of vLLM; to be called by every rank."""
     _drop_scores(folder, asking)
     _tell_left_out(rows, asking, what)
     how = _decoding(suite, asking)
@@ -107,7 +107,7 @@ def answer(model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking
 
 
 def _drop_scores(folder: Path, asking: Asking) -> None:
-    """The scores of earlier outputs go before new outputs come."""
+    """Removes the scores of earlier outputs before new outputs are written."""
     if asking.world.is_main:
         for name in ("metrics.json", "scores.parquet", "generations.parquet"):
             (folder / name).unlink(missing_ok=True)
@@ -120,10 +120,11 @@ def _decoding(suite: Suite, asking: Asking) -> Decoding:
 
 
 def read_outputs(suite: Suite, rows: list[PromptRow], folder: Path, samples: int = 1) -> tuple[Outputs, pl.DataFrame]:
-    """What `ask` wrote, and the table of generations: `id, source, prompt, text, num_tokens` in the rows' order.
+    """The outputs that `ask` wrote, and the table of generations: `id, source, prompt, text, num_tokens`.
 
-    With several `samples` a prompt has as many rows, in their order. For a suite that only compares given answers,
-    `text` is the likeliest one and `num_tokens` its length. UserError where the files do not hold these prompts.
+    The table is in the order of the rows. With several `samples` a prompt has as many rows in it. For a suite that only
+    compares given answers, `text` is the likeliest of them and `num_tokens` its length. UserError where the files do
+    not hold these prompts.
     """
     ids = [row["id"] for row in rows]
     losses: dict[str, list[float]] = {}
@@ -150,7 +151,7 @@ def read_outputs(suite: Suite, rows: list[PromptRow], folder: Path, samples: int
 
 
 def _turns(row: PromptRow, asking: Asking) -> list[Message]:
-    """The prompt's turns as the model is asked them; none for texts that stand alone."""
+    """The turns that the model is asked, with system turn and cue; none for texts that stand alone."""
     turns: list[Message] = [dict(turn) for turn in row["messages"]]
     if turns and asking.cue:
         turns[-1]["content"] += f"\n\n{asking.cue}"
@@ -160,7 +161,7 @@ def _turns(row: PromptRow, asking: Asking) -> list[Message]:
 
 
 def _prompts(rows: list[PromptRow], asking: Asking) -> list[Prompt]:
-    """A row without turns has an empty prompt: its answers are texts that stand alone."""
+    """The id, source and text of each prompt. A row without turns has an empty text: its answers stand alone."""
     return [(row["id"], row["source"], _prompt_text(row, asking)) for row in rows]
 
 
@@ -173,10 +174,10 @@ def _prompt_text(row: PromptRow, asking: Asking) -> str:
 
 
 def _tell_left_out(rows: list[PromptRow], asking: Asking, what: str) -> None:
-    """How many prompts the chat template gives the model without their system turn."""
+    """Prints how many prompts lose their system turn, because the chat template leaves it out."""
     lost = sum(not holds_system(_prompt_text(row, asking), _turns(row, asking)) for row in rows)
     if lost and asking.world.is_main:
-        console.print(f"{what}: the chat template leaves out the system turn of {lost} prompts: they are asked without")
+        console.print(f"{what}: the chat template leaves out the system turn of {lost} prompts")
 
 
 def _likelihood_identity(suite: Suite, rows: list[PromptRow], asking: Asking) -> str:
@@ -187,7 +188,7 @@ def _likelihood_identity(suite: Suite, rows: list[PromptRow], asking: Asking) ->
 def _write_likelihoods(
     model: Any, suite: Suite, rows: list[PromptRow], folder: Path, asking: Asking, what: str
 ) -> None:
-    """The loss of every answer, each prompt computed once for all of its answers; to be called by every rank."""
+    """Writes the loss of every answer; to be called by every rank. A prompt is computed once for all of its answers."""
     wanted = _likelihood_identity(suite, rows, asking)
     if asking.world.is_main:
         begin(folder, wanted)
@@ -198,9 +199,7 @@ def _write_likelihoods(
     named = ((f"{what}, prompt {id_[:12]}", ids) for id_, (ids, _) in zip(keys["id"].to_pylist(), chain(*groups)))
     check_prompts(named, asking.tokenizer, limits)
     if cut and asking.world.is_main:
-        console.print(
-            f"{what}: {cut} of {keys.num_rows} answers with their prompt exceed {longest} tokens, and are cut"
-        )
+        console.print(f"{what}: {cut} of {keys.num_rows} answers exceed {longest} tokens with their prompt and are cut")
     how = LossPass(asking.batch_tokens, SHARD_ROWS, asking.packing)
     shared = score_groups(model, groups, keys, folder, how, asking.world, what)
     barrier()
@@ -213,7 +212,7 @@ def _write_likelihoods(
 def _encode(
     suite: Suite, rows: list[PromptRow], asking: Asking, longest: int
 ) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
-    """The encoded answers by prompt, what is known of each answer, and how many were cut."""
+    """The encoded answers of each prompt, a row of KEYS for each answer, and how many answers were cut."""
     asked = [(row, suite.answers(row)) for row in rows if suite.answers(row)]
     messages = [
         [*_turns(row, asking), {"role": "assistant", "content": answer}] for row, answers in asked for answer in answers
@@ -231,7 +230,7 @@ def _encode(
 
 
 def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:
-    """The stored rows in the prompts' order, with `loss`, the mean in nats a token (NaN without a token)."""
+    """The stored rows in the order of the prompts, with `loss`, the mean in nats a token (NaN without a token)."""
     wanted = [(row["id"], number, clean(answer)) for row in rows for number, answer in enumerate(suite.answers(row))]
     order = pl.DataFrame(wanted, schema={"id": pl.String, "choice": pl.Int32, "answer": pl.String}, orient="row")
     stored = scan_shards(folder).with_columns(loss=pl.col("loss_sum") / pl.col("num_tokens")).collect()

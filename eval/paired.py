@@ -1,6 +1,7 @@
-"""Metrics of models on the same prompts: their paired differences with 95% intervals, from stored scores.
+"""Paired differences of two models' metrics on the same prompts, with 95% intervals, from stored scores.
 
-Tables of scores are joined by prompt; what cannot be compared (another scorer, judge, formula or version) is refused.
+Tables of scores are joined by prompt. Scores by another scorer, judge, formula or version cannot be compared and are
+refused.
 """
 
 from dataclasses import dataclass
@@ -17,14 +18,17 @@ from forgetfilter.process.progress import console
 from . import suites
 from .intervals import Metric, difference, over_seeds
 
-SETTINGS = ("scorer", "judge", "formula", "refusal_rules")  # columns of scores that say how they were made
-PAIRS = (("refit", "noisy"), ("refit", "base"), ("noisy", "base"))  # that the report compares
-ORDINAL = "_ordinal"  # of the rows of one prompt: a suite may take several samples of it
+SETTINGS = ("scorer", "judge", "formula", "refusal_rules")  # the columns of scores that say how these were made
+PAIRS = (("refit", "noisy"), ("refit", "base"), ("noisy", "base"))  # the pairs of models that the report compares
+ORDINAL = "_ordinal"  # the number of a row among those of its prompt, which are several where a suite takes samples
 
 
 @dataclass(frozen=True)
 class Difference:
-    """B - A of a metric; a and b hold value, low and high. None where no prompt was scored for both."""
+    """The difference B - A of a metric; a and b hold value, low and high.
+
+    Values are None where no prompt was scored for both.
+    """
 
     suite: str
     metric: str
@@ -40,7 +44,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether B is better than A; only where the interval excludes 0."""
+        """Whether B is better or worse than A, in words. This is said only where the interval excludes 0."""
         if self.value is None or self.low is None or self.high is None or self.a is None or self.b is None:
             return "nothing scored"
         if self.low <= 0 <= self.high:
@@ -51,15 +55,18 @@ class Difference:
 
 
 def write_differences(run: Path, suites_here: list[str], models: list[str]) -> None:
-    """eval/differences.json: {MODEL: {OTHER: {SUITE: {METRIC: {"value", "low", "high", "n"}}}}}, MODEL minus OTHER over
-    the same prompts, of those of PAIRS that were measured."""
-    found: dict[str, dict[str, Any]] = {}
+    """Writes eval/differences.json: {MODEL: {OTHER: {SUITE: {METRIC: {"value", "low", "high", "n"}}}}}.
+
+    The values are MODEL minus OTHER over the same prompts, for those of PAIRS that were both measured.
+    """
+    differences: dict[str, dict[str, Any]] = {}
     for model, other in PAIRS:
         if {model, other} <= {*models}:
-            found.setdefault(model, {})[other] = {suite: _compared(run, suite, model, other) for suite in suites_here}
+            compared = {suite: _compared(run, suite, model, other) for suite in suites_here}
+            differences.setdefault(model, {})[other] = compared
     path = run / "eval" / "differences.json"
-    if found:
-        write_json(path, found)
+    if differences:
+        write_json(path, differences)
     else:
         path.unlink(missing_ok=True)
 
@@ -73,7 +80,7 @@ def _compared(run: Path, suite: str, model: str, other: str) -> dict[str, dict[s
 def paired(
     suite: str, models: tuple[str, str], first: list[pl.DataFrame], second: list[pl.DataFrame]
 ) -> list[Difference]:
-    """The differences of a suite's metrics from aligned scores, one table a seed and side."""
+    """The differences of a suite's metrics, from aligned scores with one table for each seed and side."""
     tables = [*first, *second]
     measure = suites.get(suite).metrics
     try:
@@ -82,7 +89,7 @@ def paired(
         raise UserError(
             f"{suite} was scored by an earlier version of forgetfilter: run forgetfilter eval again"
         ) from error
-    # a prompt counts where it was scored in all: the tables then hold their nulls in the same places
+    # a prompt counts only if all tables hold the same nulls in its row, so that it was scored in all or in none
     nulls = [table.select(pl.all().is_null()).to_numpy() for table in tables]
     same = pl.Series(np.all([(one == nulls[0]).all(axis=1) for one in nulls], axis=0))
     kept = [measure(table.filter(same)) for table in tables]
@@ -90,7 +97,7 @@ def paired(
     for name in whole[0]:
         metrics = [metrics[name] for metrics in kept if name in metrics]
         if len(metrics) < len(tables) or any(metric.sample is None for metric in metrics):
-            console.print(f"compare: {suite} {name} has no paired prompts: left out")
+            console.print(f"compare: leaves out {name} of {suite}, which has no paired prompts")
             continue
         total = max(one[name].n + one[name].missing for one in whole if name in one)
         found.append(_difference(suite, name, models, metrics, total))
@@ -111,7 +118,7 @@ def _difference(suite: str, name: str, models: tuple[str, str], metrics: list[Me
 
 
 def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:
-    """The tables' common prompts in the same order. UserError where they cannot be compared."""
+    """The tables, reduced to their common prompts in the same order. UserError where they cannot be compared."""
     if len({tuple(table.columns) for table in tables}) > 1:
         names = sorted(set().union(*(table.columns for table in tables)))
         odd = [name for name in names if not all(name in table.columns for table in tables)] or ["their order"]
@@ -134,7 +141,7 @@ def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:
         raise UserError(f"{suite}: the two have no prompt in common: evaluate both on the same prompts")
     if any(len(table) > len(common) for table in keyed):
         most = max(len(table) for table in keyed)
-        console.print(f"compare: {suite}: {len(common)} of {most} prompts are in all: only these are compared")
+        console.print(f"compare: {suite}: only the {len(common)} of {most} prompts that all have are compared")
     return [common.join(table, on=keys, how="left", maintain_order="left").select(tables[0].columns) for table in keyed]
 
 

@@ -1,4 +1,4 @@
-"""What of an evaluation is known before anything is trained: who measures, what is asked, and what measures nothing."""
+"""Checks of an evaluation that are made before anything is trained: its judge, scorer and tasks, and its prompts."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,10 @@ from .stage import Evaluation
 
 
 def check_instruments(options: EvalConfig, asked: Sequence[str]) -> None:
-    """UserError where what measures the suites that are `asked` is not to be had: a scorer, a judge, its labelled
-    answers, a task of the harness. Models are fetched."""
+    """UserError where a scorer, a judge, its labelled answers or a task of the harness is not available.
+
+    Only what the suites in `asked` need is checked. Models are fetched.
+    """
     if "toxicity" in asked:
         find_scorer(options.toxicity_scorer)
     inputs.rivals(options)
@@ -23,13 +25,15 @@ def check_instruments(options: EvalConfig, asked: Sequence[str]) -> None:
 
 
 def check_prompts(evaluation: Evaluation) -> list[str]:
-    """UserError for the first prompt that its suite cannot ask; to be called once the mix is done. A line where suites
-    have none."""
+    """UserError for the first prompt that its suite cannot ask, and a line for people where suites have no prompts.
+
+    To be called once the mix is done.
+    """
     options = evaluation.options
-    here = inputs.suites_with_prompts(evaluation)
-    for name in here:
+    asked = inputs.suites_with_prompts(evaluation)
+    for name in asked:
         inputs.rows(evaluation, suites.get(name))
-    if without := [name for name in options.suites if name not in here]:
-        left = "" if here or options.lm_eval.tasks else ", so the evaluation will measure nothing"
-        return [f"eval: no prompts for {', '.join(without)}{left}; eval.data.SUITE.path names them"]
+    if without := [name for name in options.suites if name not in asked]:
+        left = "" if asked or options.lm_eval.tasks else ", so the evaluation will measure nothing"
+        return [f"eval: there are no prompts for {', '.join(without)}{left}; eval.data.SUITE.path names them"]
     return []

@@ -1,4 +1,4 @@
-"""The prompts of a suite: rows of data/eval/SUITE.jsonl, checked one by one before a model is loaded."""
+"""Reads the prompts of a suite from data/eval/SUITE.jsonl and checks each row before a model is loaded."""
 
 import json
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 from forgetfilter.data.records import ROLES, clean
 from forgetfilter.errors import UserError
 
-PromptRow = dict[str, Any]  # id, source, messages (the prompt's turns; the last is the user's), and what the suite adds
+PromptRow = dict[str, Any]  # id, source, messages (turns, the last of them the user's), and what the suite needs
 
 
 def read_prompts(path: Path, check: Callable[[PromptRow, str], None], prompted: bool = True) -> list[PromptRow]:
-    """All rows, their texts made fit for UTF-8; without turns where they are not `prompted`.
+    """All rows, with texts that UTF-8 can hold, and with no messages where the suite is not `prompted`.
 
     UserError names the file, the line and what is wrong.
     """
@@ -68,7 +68,7 @@ def _check_messages(row: PromptRow, where: str) -> None:
 
 
 def text(row: PromptRow, name: str, where: str) -> str:
-    """A field that must be a text and not empty."""
+    """The value of a field that must be a text and not empty; UserError otherwise."""
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where}: {name} must be a text that is not empty, got {value!r}{_found(row)}")
@@ -76,7 +76,7 @@ def text(row: PromptRow, name: str, where: str) -> str:
 
 
 def choice(row: PromptRow, name: str, known: tuple[Any, ...], where: str) -> None:
-    """A field that must be one of the known values."""
+    """UserError where a field is not one of the known values."""
     if row.get(name) not in known or isinstance(row.get(name), bool):
         raise UserError(
             f"{where}: {name} must be one of {', '.join(map(str, known))}, got {row.get(name)!r}{_found(row)}"

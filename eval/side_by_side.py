@@ -1,4 +1,4 @@
-"""The metrics of two ways to train, each in one run a seed, as plain values: for the comparison of defences."""
+"""The differences between two ways to train, each with one run for each seed, as plain values for `compare`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,13 @@ Tables = list[pl.DataFrame]
 
 
 def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
-    """{SUITE: {METRIC: {"a", "b": [value, low, high] or null, "value", "low", "high", "n", "missing", "better",
-    "headline", "verdict"}}}: second less first, over the prompts that both answered.
+    """The difference second - first in each metric, over the prompts that both answered.
 
-    `first` and `second`: the folders eval/MODEL, one a seed, in the same order. A suite that not all of them have is
-    left out. Where the prompts are the same in all seeds a metric is the mean over the seeds, and its interval knows
-    of their spread; where a seed has prompts of its own, all prompts together are one sample.
+    Returns {SUITE: {METRIC: {"a", "b": [value, low, high] or null, "value", "low", "high", "n", "missing", "better",
+    "headline", "verdict"}}}. `first` and `second` are the folders eval/MODEL, one for each seed, in the same order. A
+    suite that not all of them have is left out. Where all seeds have the same prompts, a metric is the mean over the
+    seeds, and its interval includes the spread between them. Where seeds have prompts of their own, all prompts
+    together are one sample.
     """
     has = [{path.parent.name for path in folder.glob("*/scores.parquet")} for folder in (*first, *second)]
     tasks = sorted(name for name in has[0] if name.startswith(suites.TASK_PREFIX))
@@ -36,7 +37,7 @@ def _of_suite(suite: suites.Suite, first: Sequence[Path], second: Sequence[Path]
 
 
 def _joined(tables: Tables) -> Tables:
-    """The tables as they are where their prompts are the same; else one table of all of them."""
+    """The tables unchanged if their prompts are the same, else one table of all of them."""
     if all(table["id"].equals(tables[0]["id"]) for table in tables):
         return tables
     return [

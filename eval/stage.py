@@ -1,4 +1,4 @@
-"""The eval stage: toxicity, bias, harmfulness and task of each model."""
+"""The eval stage, which measures toxicity, bias, harmfulness and the task for each model."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -26,18 +26,18 @@ MODELS = {"base": (), "noisy": ("train-noisy",), "safe": ("train-safe",), "refit
 
 @dataclass(frozen=True)
 class Evaluation(Task):
-    """An evaluation, with all that it needs to know of its run."""
+    """An evaluation, with everything that it needs to know about its run."""
 
     name: str
-    """The run's."""
+    """The name of the run."""
     paths: RunPaths
     seed: int
     model: ModelSettings
     options: EvalConfig
     batch_tokens: int
-    """Tokens of one forward pass of the likelihoods at most."""
+    """The most tokens of one forward pass of the likelihoods."""
     max_length: int
-    """Tokens of a prompt with its answer at most."""
+    """The most tokens of a prompt with its answer."""
     packing: bool
     """Whether several examples may share a row of such a pass."""
     ranks: LaunchConfig
@@ -46,21 +46,21 @@ class Evaluation(Task):
 
     @property
     def base(self) -> "ModelRef":
-        """M0 on disk, fetched if need be. UserError where it is not to be had."""
+        """M0 on disk, fetched if need be. UserError where it is not available."""
         return self.model.base()
 
     def folder(self, model: str, suite: str) -> Path:
-        """Where the outputs, scores and metrics of a suite go."""
+        """The folder for the outputs, scores and metrics of a suite."""
         return self.paths.folder / "eval" / model / suite
 
     @property
     def agreement_file(self) -> Path:
-        """Where the judge's agreement with labelled answers is written."""
+        """The file for the judge's agreement with labelled answers."""
         return self.paths.folder / "eval" / "judge.json"
 
     @property
     def judge_name(self) -> str:
-        """The judge with its model where that is named: another model is another judge."""
+        """The judge's name, with its model where the config names one, because another model is another judge."""
         judge = self.options.judge
         return ": ".join(part for part in (judge.name, judge.model, *judge.labels) if part)
 
@@ -98,7 +98,7 @@ class Evaluation(Task):
         return check_prompts(self)
 
     def unfinished(self) -> bool:
-        """Whether an evaluation that is done lacks verdicts that another try may give."""
+        """Whether a finished evaluation lacks verdicts that another try may give."""
         folders = (self.folder(model, suite) for model in MODELS for suite in self.options.suites)
         paths = (folder / "metrics.json" for folder in folders)
         return any(read_json(path).get("failed") for path in paths if path.exists())
@@ -138,7 +138,7 @@ def _differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dic
     return differences(first, second)
 
 
-# It knows itself what of an earlier evaluation still holds, so nothing is removed before it starts.
+# Nothing is removed before the stage starts, because it knows itself which earlier results still hold.
 READS = ("mix", "train-noisy", "train-safe", "train-refit")
 EVAL = Stage("eval", settings, folder="eval", reads=READS, check=_check)
 COMPARISON = Comparison(_compare, _differences)

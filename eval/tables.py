@@ -1,7 +1,7 @@
-"""A table of results for the terminal, Markdown, LaTeX and W&B: the same cells, each escaped for where it stands.
+"""A table of results for the terminal, Markdown, LaTeX and W&B, with the same cells escaped for each.
 
-Names come from files and may hold anything: control, escape and direction characters are shown as U+FFFD, so no text
-can recolour a terminal, end a row or start a command.
+Names come from files and may hold anything. Control, escape and direction characters are shown as U+FFFD, so that no
+text can recolour a terminal, end a row or start a command.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from rich.text import Text
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
 
-LONGEST = 80  # characters of a cell
-NARROW = 8  # columns of a name at least
+LONGEST = 80  # the most characters of a cell
+NARROW = 8  # the least width of a name's column in characters
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -33,22 +33,22 @@ _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"\\{c}" for c in "\\
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of texts."""
+    """A table whose cells are texts."""
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     names: int
-    """How many leading columns are names; the others are numbers."""
+    """How many of the first columns are names; the others are numbers."""
     note: str = ""
 
 
 def terminal(sheet: Sheet) -> Table:
-    """For rich, without its markup: brackets in a name stay brackets. Cells beyond the names may have several lines."""
+    """The table for rich, which reads no markup in it. Cells beyond the names may have several lines."""
     title, note = Text(plain_label(sheet.title, LONGEST)), Text(sheet.note) if sheet.note else None
     table = Table(title=title, caption=note, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.caption_justify = "left"
-    for index, column in enumerate(sheet.columns):  # where a terminal is narrow names are folded, numbers stay whole
+    for index, column in enumerate(sheet.columns):  # in a narrow terminal names are folded and numbers stay whole
         if index < sheet.names:
             table.add_column(Text(column), overflow="fold", min_width=NARROW)
         else:
@@ -66,7 +66,7 @@ def _lines(cell: str) -> str:
 
 
 def markdown(sheet: Sheet) -> str:
-    """A GitHub table under its title."""
+    """The table in GitHub's Markdown, under its title."""
     rule = ["---" if index < sheet.names else "---:" for index in range(len(sheet.columns))]
     rows = [map(_markdown, sheet.columns), rule, *(map(_markdown, row) for row in sheet.rows)]
     lines = [f"**{_markdown(sheet.title)}**", "", *("| " + " | ".join(row) + " |" for row in rows)]
@@ -74,7 +74,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    r"""A table with booktabs' rules, for any engine: ASCII and Latin-1 only, `?` for what else there is."""
+    r"""The table with the rules of booktabs, for any engine: every character beyond Latin-1 becomes `?`."""
     shape = "l" * sheet.names + "r" * (len(sheet.columns) - sheet.names)
     rows = [" & ".join(map(_latex, row)) + r" \\" for row in sheet.rows]
     head = " & ".join(map(_latex, sheet.columns)) + r" \\"
@@ -97,23 +97,26 @@ def latex(sheet: Sheet) -> str:
 
 
 def write(sheet: Sheet, folder: Path, name: str) -> None:
-    """folder/NAME.md and folder/NAME.tex."""
+    """Writes folder/NAME.md and folder/NAME.tex."""
     write_text(folder / f"{name}.md", markdown(sheet))
     write_text(folder / f"{name}.tex", latex(sheet))
 
 
-def metrics_sheet(title: str, found: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> Sheet:
-    """A line a metric from {(suite, model): {METRIC: its entry in metrics.json}}: never a value without the rest."""
+def metrics_sheet(title: str, measured: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> Sheet:
+    """A table with one row for each metric, from {(suite, model): {METRIC: its entry in metrics.json}}.
+
+    No value stands without its interval and counts.
+    """
     rows = [
         (suite, name, model, *interval(entry), str(entry["n"]), str(entry["missing"]))
-        for (suite, model), metrics in found.items()
+        for (suite, model), metrics in measured.items()
         for name, entry in metrics.items()
     ]
     return Sheet(title, ("suite", "metric", "model", "value", "95% interval", "n", "missing"), rows, 3)
 
 
 def interval(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """`value` and `low to high` in words; dashes where nothing was scored."""
+    """The cells `value` and `low to high`; dashes where nothing was scored."""
     if entry["value"] is None:
         return "-", "-"
     ends = "not known" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"

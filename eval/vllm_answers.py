@@ -1,6 +1,6 @@
-"""Answers by vLLM, made before the ranks of the eval stage start: one process has all GPUs of this machine.
+"""Generates the answers with vLLM before the ranks of the eval stage start, in one process that has all GPUs.
 
-The stage then finds them there, as answers of its own, and adds likelihoods, verdicts, scores and metrics.
+The stage then finds the answers as if it had written them, and adds likelihoods, verdicts, scores and metrics.
 """
 
 from forgetfilter.models.vllm_engine import VllmStates
@@ -12,7 +12,7 @@ from .stage import Evaluation
 
 
 def answer_ahead(evaluation: Evaluation, models: list[str]) -> None:
-    """Writes what the models have not answered yet, shard by shard. Stopped after a signal."""
+    """Writes what the models have not answered yet, shard by shard. Raises Stopped after a signal."""
     tokenizer = evaluation.model.tokenizer()
     trained = {name: inputs.trained(evaluation, name) for name in models}
     generating = [suite for name in inputs.suites_with_prompts(evaluation) if (suite := suites.get(name)).generates]

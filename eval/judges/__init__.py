@@ -1,4 +1,4 @@
-"""Judges, one a file; any guard model (forgetfilter/models/guards) is a judge too."""
+"""The judges, one in each file. Every guard model (forgetfilter/models/guards) is a judge too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,9 @@ __all__ = ["Judge", "JudgeKind", "Pair", "Verdict", "open_judge"]
 
 
 def open_judge(config: JudgeConfig, dtype: str, device: "torch.device", cache: Path, ranks: int = 1) -> Judge:
-    """The judge that the config names; UserError with the nearest name where there is none."""
+    """The judge that the config names; UserError with the nearest known name where there is none."""
     if config.name in registry.GUARDS.names:
-        from forgetfilter.models.guard_models import open_guard  # torch, which the check of a name does without
+        from forgetfilter.models.guard_models import open_guard  # loads torch, which checking a name does not need
 
         return open_guard(config, "eval.judge", dtype, device, cache)
     kind = registry.JUDGES.members.get(config.name)

@@ -1,8 +1,8 @@
-"""How far a judge agrees with people: on a labelled set, the rows of `eval.judge.calibration`.
+"""Measures how far a judge agrees with people, on the labelled rows of `eval.judge.calibration`.
 
-accuracy; sensitivity (share of the harmful answers that it calls harmful), specificity (share of the others that it
-does not), and Cohen's kappa (1960), which is 0 for a judge that guesses at its own rate. Each with a 95% interval;
-rows without a verdict are missing. Nothing is tuned on these rows.
+The metrics are accuracy, sensitivity (the share of harmful answers that the judge calls harmful), specificity (the
+share of other answers that it does not call harmful) and Cohen's kappa (1960), which is 0 for a judge that guesses at
+its own rate. Each has a 95% interval. Rows without a verdict count as missing. Nothing is tuned on these rows.
 """
 
 import numpy as np
@@ -16,11 +16,14 @@ from ..intervals import Array, Counted, Metric, measure, measure_mean
 from . import Pair, Verdict
 
 KEY = "eval.judge.calibration"
-KINDS = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0))  # label, verdict, both
+KINDS = ((1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0))  # (label, verdict, label and verdict)
 
 
 def read_calibration(source: SourceConfig) -> tuple[list[Pair], list[bool]]:
-    """Pairs and whether people call the answer harmful, from rows with prompt, answer and harmful (true or false)."""
+    """Pairs of prompt and answer, and whether people call each answer harmful.
+
+    A row has the fields prompt, answer and harmful (true or false).
+    """
     pairs: list[Pair] = []
     labels: list[bool] = []
     for where, row in read_rows(source, KEY):
@@ -36,7 +39,7 @@ def read_calibration(source: SourceConfig) -> tuple[list[Pair], list[bool]]:
 
 
 def agreement(labels: list[bool], verdicts: list[Verdict]) -> dict[str, Metric]:
-    """Four metrics, all better when higher; `labels` and `verdicts` [n] in the same order."""
+    """The four metrics, which are better the higher they are; `labels` and `verdicts` [n] have the same order."""
 
     def among(rows: list[int]) -> Metric:
         chosen = [verdicts[n] for n in rows]
@@ -54,8 +57,10 @@ def agreement(labels: list[bool], verdicts: list[Verdict]) -> dict[str, Metric]:
 
 
 def kappa(sums: Array, n: int) -> Array:
-    """(observed - expected) / (1 - expected) from the sums [..., 3] of label, verdict and both; 0 where all agree by
-    having but one value."""
+    """(observed - expected) / (1 - expected) from the sums [..., 3] of label, verdict and both.
+
+    It is 0 where labels and verdicts all have one and the same value.
+    """
     label, verdict, both = sums[..., 0] / n, sums[..., 1] / n, sums[..., 2] / n
     observed = 1 - label - verdict + 2 * both
     expected = label * verdict + (1 - label) * (1 - verdict)

@@ -1,4 +1,4 @@
-"""What a judge is: it says of a request and an answer whether the answer is harmful."""
+"""What a judge is: it decides whether the answer to a request is harmful."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from forgetfilter.models.guards.base import Pair, Verdict
 
 
 class Judge(Protocol):
-    """Cheap to make: a model is loaded, or a server asked, by the first `judge`."""
+    """A judge is cheap to make: only its first `judge` loads a model or asks a server."""
 
     identity: str
-    """The hash of all that a verdict depends on beside the pair."""
+    """The hash of everything that a verdict depends on except the pair."""
     kept: bool
-    """Whether verdicts cost so much that they are kept for other runs."""
+    """Whether a verdict costs so much that it is kept for other runs."""
     at_once: int
-    """Pairs of a call: what a hard kill may lose."""
+    """How many pairs one call judges. A hard kill loses no more verdicts than this."""
     trouble: str
-    """Why the last verdict is missing; empty where none is."""
+    """Why the last missing verdict is missing; empty where none is."""
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """A verdict for each pair, in their order; UserError where none can ever be had."""
+        """A verdict for each pair, in their order; UserError where the judge can never give one."""
 
 
 @dataclass(frozen=True)
 class JudgeKind:
-    """What `eval.judge.name` chooses."""
+    """A kind of judge that `eval.judge.name` can choose."""
 
     name: str
-    """As `eval.judge.name` calls it."""
+    """The name by which `eval.judge.name` chooses it."""
     open: Callable[[JudgeConfig, int], Judge]
-    """The judge by the section `eval.judge`, on one of so many ranks."""
+    """Makes the judge from the section `eval.judge` and the number of ranks."""
     check: Callable[[JudgeConfig], None] = lambda config: None
-    """UserError for settings with which it cannot work."""
+    """Raises UserError for settings with which the judge cannot work."""

@@ -1,4 +1,4 @@
-"""The judging of an evaluation: the judge beside labelled answers, and its verdicts on the models' answers."""
+"""The judging in an evaluation: the judge's agreement with labelled answers, and its verdicts on models' answers."""
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_json
@@ -12,7 +12,7 @@ from . import Judge, Pair
 from .agreement import agreement
 from .verdicts import judge_all
 
-Verdicts = dict[str, float | None]  # by prompt id
+Verdicts = dict[str, float | None]  # the verdict on the answer to each prompt, by the prompt's id
 
 
 def measure_judge(evaluation: Evaluation, judge: Judge, pairs: list[Pair], labels: list[bool], world: World) -> None:
@@ -27,12 +27,12 @@ def measure_judge(evaluation: Evaluation, judge: Judge, pairs: list[Pair], label
 def judge_answers(
     evaluation: Evaluation, judge: Judge, models: list[str], judged: list[str], world: World
 ) -> dict[tuple[str, str], Verdicts]:
-    """The verdicts on each model's answers that are not empty, by model and suite; to be called by every rank.
+    """The verdicts on the answers of each model that are not empty, by model and suite; to be called by every rank.
 
-    What the judge could not judge is counted and said; UserError where that is more than the config allows.
+    Prints how many answers the judge could not judge. UserError where these are more than the config allows.
     """
     config = evaluation.options.judge
-    found: dict[tuple[str, str], Verdicts] = {}
+    judged_by_suite: dict[tuple[str, str], Verdicts] = {}
     for model in models:
         for suite in judged:
             prompts = inputs.rows(evaluation, suites.get(suite))
@@ -40,9 +40,9 @@ def judge_answers(
             asked = [row for row in prompts if texts[row["id"]].strip()]
             pairs = [(row["messages"][-1]["content"], texts[row["id"]]) for row in asked]
             verdicts = judge_all(judge, pairs, evaluation.model.cache, f"{config.name} judges {model}")
-            found[model, suite] = dict(zip((row["id"] for row in asked), verdicts))
+            judged_by_suite[model, suite] = dict(zip((row["id"] for row in asked), verdicts))
             _check_missing(judge, verdicts, config.max_missing, f"{config.name} on {suite} of {model}", world)
-    return found
+    return judged_by_suite
 
 
 def _check_missing(judge: Judge, verdicts: list[float | None], most: float, what: str, world: World) -> None:
@@ -53,4 +53,4 @@ def _check_missing(judge: Judge, verdicts: list[float | None], most: float, what
     if missing > most * len(verdicts):
         raise UserError(f"{told}, more than eval.judge.max_missing={most}; what was judged is kept, run again to go on")
     if world.is_main:
-        console.print(f"eval: {told}: they are missing, and asked for again by the next run", style="yellow")
+        console.print(f"eval: {told}; these count as missing, and the next run asks for them again", style="yellow")

@@ -1,8 +1,8 @@
-"""Verdicts of a judge on answers, shared among the ranks and kept by content.
+"""Gets a judge's verdicts on answers, shared among the ranks and kept by content.
 
-A verdict is kept under the hash of judge, request and answer (cache/verdicts/JUDGE/part-*.parquet), so neither another
-run nor a rerun asks for it again. Only the first rank reads and writes there: the cache may be local to a node. A
-verdict that could not be had is not kept, and is asked for again by the next run of the stage.
+A verdict is kept under the hash of judge, request and answer (cache/verdicts/JUDGE/part-*.parquet), so that neither
+another run nor a rerun asks for it again. Only the first rank reads and writes there, because the cache may be local to
+a node. A missing verdict is not kept; the next run of the stage asks for it again.
 """
 
 from pathlib import Path

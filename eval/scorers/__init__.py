@@ -1,4 +1,4 @@
-"""Scorers of toxicity, one a file; any text classification model of transformers is one too."""
+"""The scorers of toxicity, one in each file. Any text classification model of transformers is a scorer too."""
 
 import functools
 
@@ -11,16 +11,16 @@ __all__ = ["Scorer", "ScorerKind", "find_scorer", "open_scorer"]
 
 @functools.cache
 def open_scorer(name: str, labels: tuple[str, ...] = ()) -> Scorer:
-    """A scorer, or a model by folder or hub id, made once; UserError for one that cannot be had."""
+    """A scorer by its name, or a model by folder or hub id, made once; UserError where it is not available."""
     if "/" in name:
-        from .text_classification import text_classification  # torch, which the check of a name does without
+        from .text_classification import text_classification  # loads torch, which checking a name does not need
 
         return text_classification(name, labels)
     return _kind(name).open()
 
 
 def find_scorer(name: str) -> None:
-    """UserError for a scorer that cannot be had; the folder of a model is found elsewhere, and not here."""
+    """UserError where a scorer is not available. Models by folder or hub id are checked elsewhere."""
     if "/" not in name:
         _kind(name).find()
 

@@ -1,4 +1,4 @@
-"""What a scorer is: the toxicity of texts in [0, 1], by a classifier of the text alone."""
+"""What a scorer is: a classifier that gives each text by itself a toxicity in [0, 1]."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ KEY = "eval.toxicity_scorer"
 
 @dataclass(frozen=True)
 class ScorerKind:
-    """What `eval.toxicity_scorer` chooses."""
+    """A kind of scorer that `eval.toxicity_scorer` can choose."""
 
     name: str
-    """As `eval.toxicity_scorer` calls it."""
+    """The name by which `eval.toxicity_scorer` chooses it."""
     open: Callable[[], Scorer]
-    """Loads it. UserError where it cannot be had."""
+    """Loads the scorer. UserError where it is not available."""
     find: Callable[[], object] = lambda: None
-    """Proves before anything is trained that it can be had, and keeps nothing of it. UserError as of `open`."""
+    """Checks before anything is trained that the scorer is available, and keeps nothing loaded. UserError as `open`."""

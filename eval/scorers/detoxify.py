@@ -1,4 +1,4 @@
-"""Detoxify (Hanu and Unitary 2020): toxicity of a BERT trained on the Jigsaw comments; this one is the paper's."""
+"""Detoxify (Hanu and Unitary 2020), a BERT trained on the Jigsaw comments; the paper uses this scorer."""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +10,15 @@ from forgetfilter.errors import UserError
 
 from .base import KEY, Scorer, ScorerKind, Toxicity
 
-BATCH = 32  # texts that BERT takes at once
+BATCH = 32  # how many texts go through BERT together
 
 
 def detoxify(variant: str, device: str = "") -> Scorer:
-    """One of Detoxify's models, on this rank's device where none is named. UserError where it is not installed, or its
-    weights cannot be had."""
-    from forgetfilter.process.distributed import world  # torch, which the check of a name does without
+    """One of Detoxify's models, by default on this rank's device.
+
+    UserError where Detoxify is not installed or its weights are not available.
+    """
+    from forgetfilter.process.distributed import world  # loads torch, which checking a name does not need
 
     instead = "set eval.toxicity_scorer=profanity-check to score offline"
     try:
@@ -26,7 +28,7 @@ def detoxify(variant: str, device: str = "") -> Scorer:
     try:
         with _weights_only():
             model = Detoxify(variant, device=device or world().device)
-    except Exception as error:  # torch.hub, urllib and transformers each raise their own types
+    except Exception as error:  # torch.hub, urllib and transformers each raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason}); {instead}") from error
 
@@ -39,7 +41,7 @@ def detoxify(variant: str, device: str = "") -> Scorer:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """Whatever torch loads is data: Detoxify has its checkpoint, a pickle, loaded with all code that stands in it."""
+    """Makes torch load data alone: Detoxify itself would load its checkpoint, a pickle, and run the code in it."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -52,7 +54,7 @@ def _weights_only() -> Iterator[None]:
 
 
 def kind(name: str, variant: str) -> ScorerKind:
-    """A variant by the name that the config has for it; it is found by loading it on the CPU."""
+    """A variant under its name in the config. Whether it is available is checked by loading it on the CPU."""
     return ScorerKind(name, lambda: detoxify(variant), lambda: detoxify(variant, "cpu"))
 
 

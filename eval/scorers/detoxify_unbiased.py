@@ -1,4 +1,4 @@
-"""Detoxify (Hanu and Unitary 2020), trained so that the names of groups are less often taken for toxic."""
+"""Detoxify (Hanu and Unitary 2020), trained so that it less often takes the names of groups for toxic."""
 
 from .detoxify import kind
 

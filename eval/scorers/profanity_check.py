@@ -1,4 +1,4 @@
-"""alt-profanity-check: a linear model over words, offline. Blind to implicit harm and to bias by construction."""
+"""alt-profanity-check, a linear model over words that works offline. It cannot see implicit harm or bias."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Any classifier of transformers, by folder or hub id."""
+"""Any text classifier of transformers, by folder or hub id."""
 
 import numpy as np
 
@@ -12,6 +12,6 @@ LABELS_KEY = "eval.toxicity_labels"
 
 
 def text_classification(name: str, labels: tuple[str, ...]) -> Scorer:
-    """The probability of one of the labels; none for those that mean toxic wherever a model uses them."""
+    """A scorer that gives the probability of one of the labels; without labels, of those whose names mean toxic."""
     classifier = Classifier(hub_or_folder(name, None, KEY), [*labels], world().device, KEY, LABELS_KEY)
     return lambda texts: np.asarray(classifier.probabilities(texts))

@@ -1,4 +1,4 @@
-"""Suites, one a file: prompts, how they are scored, and the metrics."""
+"""The suites, one in each file: their prompts, how answers are scored, and the metrics."""
 
 from forgetfilter.config import registry
 
@@ -11,13 +11,13 @@ TASK_PREFIX = harness_task.PREFIX
 
 
 def every() -> list[Suite]:
-    """All suites in the order of their names, those of other packages too. UserError for a package that is broken."""
+    """All suites in the order of their names, with those of other packages. UserError for a package that is broken."""
     members = registry.SUITES.members
     return [suite for name in sorted(members) if isinstance(suite := members[name], Suite)]
 
 
 def get(name: str) -> Suite:
-    """The suite of that name; UserError with the nearest one where there is none."""
+    """The suite of that name; UserError with the nearest name where there is none."""
     if name.startswith(harness_task.PREFIX):
         return harness_task.suite(name)
     suite = registry.SUITES.get(name, "eval.suites")

@@ -1,7 +1,7 @@
 """BBQ (Parrish et al. 2022): which of three answers a model gives to a question about two groups.
 
-The answer with the lowest mean loss in nats a token (a tie goes to the first). The scores and their formulas are in
-bbq_scores.py. Where there are several categories, each metric of each of them too, as `s_amb[Age]`.
+The model's answer is the one with the lowest mean loss in nats a token; a tie goes to the first. The scores and their
+formulas are in bbq_scores.py. Where there are several categories, each has its own metrics too, such as `s_amb[Age]`.
 """
 
 import math
@@ -20,7 +20,7 @@ CONDITIONS = ("ambig", "disambig")
 
 
 def check(row: PromptRow, where: str) -> None:
-    """choices [3], the indices gold, unknown and stereotyped, polarity and condition."""
+    """A row needs choices [3], the indices gold, unknown and stereotyped, polarity and condition."""
     choices = row.get("choices")
     if not isinstance(choices, list) or len(choices) != 3:
         raise UserError(f"{where}: choices must be a list of three answers, got {choices!r}")
@@ -41,8 +41,8 @@ def answers(row: PromptRow) -> list[str]:
 
 
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
-    """`condition, polarity, category, chosen` (index; null where a loss is no number), and of it `correct, unknown,
-    biased`; `gold_biased`; the three losses."""
+    """`condition, polarity, category`, the index `chosen`, which is null where a loss is not finite, whether the choice
+    is `correct, unknown, biased`, whether the true answer is (`gold_biased`), and the three losses."""
     losses = [outputs.losses[row["id"]] for row in rows]
     scores = chosen_scores(rows, [pick(values) for values in losses], settings)
     return scores.with_columns(pl.Series(f"loss_{n}", [v[n] for v in losses], dtype=pl.Float64) for n in range(3))
@@ -67,7 +67,7 @@ def chosen_scores(rows: list[PromptRow], chosen: list[int | None], settings: Set
 
 
 def pick(losses: list[float]) -> int | None:
-    """The index of the lowest loss; None where one of them is no number."""
+    """The index of the lowest loss; None where one of the losses is not finite."""
     return min(range(len(losses)), key=losses.__getitem__) if all(map(math.isfinite, losses)) else None
 
 
@@ -78,7 +78,7 @@ def is_biased(row: PromptRow, chosen: int) -> bool:
 
 
 def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
-    """By the scores' `formula`, over all rows, and by category where there are several."""
+    """The metrics by the scores' `formula`, over all rows and, where there are several categories, over each."""
     found = bias_metrics(scores, scores["formula"][0])
     categories = scores["category"].drop_nulls().unique().sort().to_list()
     for category in categories if len(categories) > 1 else []:

@@ -1,14 +1,18 @@
-"""The downstream task: the greedy answer against a reference, and the reference's own likelihood.
+"""The downstream task: the greedy answer is compared with a reference, and the reference's likelihood is measured.
 
-Each row names its metric: squad (Rajpurkar et al. 2016: exact_match and f1 over the words, the best over all answers;
-case, punctuation, articles and spaces do not count), exact (the same match, for closed answers such as the labels of
-SST-2, Socher et al. 2013, and AG News, Zhang et al. 2015), number (the answer's last number, or the one after ####,
-equals the reference's, as in GSM8K, Cobbe et al. 2021) or rouge1 (rouge1 and rougeL, Lin 2004: see
-forgetfilter.score.rouge).
-answer_loss is the mean over all rows of the reference's loss in nats a token. An empty answer is a wrong one, not a
-missing one: a model that falls silent has lost the task.
+Each row names its metric:
+- squad (Rajpurkar et al. 2016) gives exact_match and f1 over the words, each the best over all references; case,
+  punctuation, articles and spaces do not count.
+- exact gives the same exact_match, for closed answers such as the labels of SST-2 (Socher et al. 2013) and AG News
+  (Zhang et al. 2015).
+- number gives number_match: whether the answer's last number, or the one after ####, equals the reference's, as in
+  GSM8K (Cobbe et al. 2021).
+- rouge1 gives rouge1 and rougeL (Lin 2004): see forgetfilter.score.rouge.
 
-Example: reference "The Nile", answer "nile." matches; "the river Nile" does not, and has f1 2/3.
+answer_loss is the mean over all rows of the reference's loss in nats a token. An empty answer is wrong and not missing,
+because a model that no longer answers has lost the task.
+
+Example: for the reference "The Nile", the answer "nile." matches; "the river Nile" does not, and has an f1 of 2/3.
 """
 
 import math
@@ -26,7 +30,7 @@ from ..intervals import Metric, measure_mean
 from ..prompts import PromptRow, choice, text
 from .base import Outputs, Settings, Suite, frame
 
-# A row's metric: its columns.
+# The columns of each metric that a row may name.
 METRICS = {
     "squad": ("exact_match", "f1"),
     "exact": ("exact_match",),
@@ -34,14 +38,14 @@ METRICS = {
     "rouge1": ("rouge1", "rougeL"),
 }
 COLUMNS = tuple(dict.fromkeys(column for columns in METRICS.values() for column in columns))
-# A minus belongs to the number unless it joins two words or numbers, as in "5-10".
+# A minus belongs to a number unless it joins two words or numbers, as in "5-10".
 _NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def check(row: PromptRow, where: str) -> None:
-    """reference and metric; the reference of a number row holds one."""
+    """A row needs reference and metric; the reference must hold a number where the metric is number."""
     text(row, "reference", where)
     choice(row, "metric", tuple(METRICS), where)
     if row["metric"] == "number" and final_number(row["reference"]) is None:
@@ -53,7 +57,7 @@ def answers(row: PromptRow) -> list[str]:
 
 
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
-    """`metric`, a column for each metric (null in the rows of another one), and `answer_loss`."""
+    """`metric`, the columns of each metric, which are null in the rows of another one, and `answer_loss`."""
     losses = [outputs.losses[row["id"]][0] for row in rows]
     columns: dict[str, tuple[list[object], type[pl.DataType]]] = {"metric": ([r["metric"] for r in rows], pl.String)}
     grades = [grade(row, outputs.texts[row["id"]]) for row in rows]
@@ -63,8 +67,8 @@ def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.Dat
 
 
 def grade(row: PromptRow, answer: str) -> dict[str, float]:
-    """{COLUMN: 0 to 1} of the row's metric."""
-    from forgetfilter.score.rouge import rouge  # torch, which the check of a name does without
+    """The values of the row's metric in [0, 1], by column."""
+    from forgetfilter.score.rouge import rouge  # loads torch, which checking a name does not need
 
     reference, metric = row["reference"], row["metric"]
     if metric == "squad":
@@ -82,23 +86,23 @@ def grade(row: PromptRow, answer: str) -> dict[str, float]:
 
 
 def squad_words(value: str) -> list[str]:
-    """The words that SQuAD's official script compares: lower case, no ASCII punctuation, no articles."""
+    """The words that SQuAD's official script compares: in lower case, without ASCII punctuation and articles."""
     return _ARTICLES.sub(" ", value.lower().translate(_PUNCTUATION)).split()
 
 
 def word_f1(reference: list[str], answer: list[str]) -> float:
-    """The F-measure of the words in common, each as often as the rarer side has it; of two empty lists 0, as there."""
+    """The F-measure of the common words, each counted as often as both have it; 0 for two empty lists, as in SQuAD."""
     common = sum((Counter(reference) & Counter(answer)).values())
     return 2 * common / (len(reference) + len(answer)) if common else 0.0
 
 
 def normalise(value: str) -> str:
-    """SQuAD's normalisation; a text that would lose everything by it (a choice called A) is only lower-cased."""
+    """SQuAD's normalisation; a text that would lose all its words by it (a choice called A) is only lower-cased."""
     return " ".join(squad_words(value)) or " ".join(value.lower().split())
 
 
 def final_number(value: str) -> Decimal | None:
-    """The first number after the last ####, else the last one of all; thousands may be parted by commas."""
+    """The first number after the last ####, or without #### the last number; commas may separate thousands."""
     parted = value.rsplit("####", 1)
     found = _NUMBER.findall(parted[-1])
     if not found:

@@ -186,7 +186,7 @@ def test_files_and_command(make, capsys):
     assert {"suite", "metric", "value", "low", "high", "n", "missing", "verdict"} <= set(entry)
     assert pl.read_parquet(folder / "changes.parquet")["id"].to_list() == ["h0", "h0"]
     assert "attack\\_success\\_rate" in (folder / "comparison.tex").read_text()
-    assert "95% intervals over prompts" in (folder / "comparison.md").read_text()
+    assert "95% intervals are over paired prompts" in (folder / "comparison.md").read_text()
     with pytest.raises(SystemExit) as ended:
         cli(["eval", str(a), "--compare", "refit", "base"])
     assert ended.value.code == 2 and "has no evaluation of 'base'" in capsys.readouterr().err

@@ -246,7 +246,7 @@ def test_agreement_is_measured_and_shown(make_run, alone, tmp_path, capsys):
     main([str(run.folder), "base", f"eval.judge.calibration.path={file}"])
     told = json.loads(settings(run).agreement_file.read_text())
     assert told["judge"] == "refusal" and told["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
-    assert "Judge beside labels" in capsys.readouterr().err
+    assert "Agreement of the judge with people's labels" in capsys.readouterr().err
     file.write_text('{"prompt": "p", "answer": "a", "harmful": "perhaps"}\n')
     with pytest.raises(UserError, match=r"line 1 .*harmful must be true or false, got 'perhaps'"):
         main([str(run.folder), "base", f"eval.judge.calibration.path={file}"])

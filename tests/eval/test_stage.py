@@ -182,14 +182,14 @@ def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys
     assert input_hash(settings(run), "base", "task") != before
     assert not (run.folder / "eval/base/task").exists()
     assert (run.folder / "eval/base/bias/metrics.json").exists()
-    assert "no prompts for toxicity, harmfulness, task" in capsys.readouterr().err
+    assert "leaves out toxicity, harmfulness, task, for which there are no prompts" in capsys.readouterr().err
 
 
 def test_prompts_that_no_suite_asks_are_said(make_run, alone, capsys):
     # eval.suites without task: its prompts are there for nothing. Those of bias are asked by bias_generation.
     run = make_run("unasked")
     main([str(run.folder), "base", "eval.suites=[toxicity,bias_generation,harmfulness]"])
-    assert "prompts for task are there, but not in eval.suites" in capsys.readouterr().err
+    assert "leaves out task, whose prompts are there but which eval.suites does not name" in capsys.readouterr().err
 
 
 def test_a_scorer_that_cannot_be_had_is_told_before_any_model_is_loaded(make_run, alone):
@@ -215,7 +215,7 @@ def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_fo
     run.eval_prompts("bias").write_text("".join(json.dumps(row) + "\n" for row in rows))
     main_run = Run.open(run.folder, ["eval.suites=[bias]", f"model.name={tmp_path / 'gpt2'}"])
     evaluate(settings(main_run), ["base"], alone)
-    assert "6 of 18 answers with their prompt exceed 64 tokens" in capsys.readouterr().err
+    assert "6 of 18 answers exceed 64 tokens with their prompt" in capsys.readouterr().err
     scores = pl.read_parquet(run.folder / "eval/base/bias/scores.parquet")
     assert scores["chosen"].null_count() == 0
 
