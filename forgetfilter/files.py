@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, printable
 
 
 @contextlib.contextmanager
@@ -71,8 +71,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} line {error.lineno}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        line, why = getattr(error, "lineno", 1), getattr(error, "msg", type(error).__name__)
+        raise UserError(f"{path} line {line}: not valid JSON ({why})") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object that the project has written; UserError where the file holds something else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object, so it is not as it was made")
+    return found
+
+
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`. Raises ValueError where a name is there twice, since Python would keep
+    only its last value."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {printable(twice)[:40]!r} is there twice")
+    return made
 
 
 def sha256_file(path: Path) -> str:

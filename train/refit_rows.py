@@ -6,11 +6,10 @@ probes, which the filter always keeps, are left out, so that M* can be measured 
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.schema import RefitConfig
+from forgetfilter.data.records import read_record_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, sha256_file, write_json
 from forgetfilter.storage.formats import RefitData, RefitRows
@@ -33,12 +32,12 @@ def write_refit_rows(paths: RunPaths, data: RefitData) -> RefitRows:
     data: as train.refit.data. Of the kept rows, of which there may be any number, none stays in memory. UserError where
     there is none to learn.
     """
-    trusted = list(_lines(paths.safe_data)) if data != "kept" else []
+    trusted = list(read_record_rows(paths.safe_data)) if data != "kept" else []
     known = {"twice": {_content(row) for row in trusted}}
-    known["probes"] = {_content(row) for row in _lines(paths.probes)} if paths.probes.exists() else set()
+    known["probes"] = {_content(row) for row in read_record_rows(paths.probes)} if paths.probes.exists() else set()
     counts: Counter[str] = Counter()
     with atomic_path(paths.refit_data) as temporary, open(temporary, "w", encoding="utf-8") as out:
-        for row in _lines(paths.kept_data):
+        for row in read_record_rows(paths.kept_data):
             reason = next((reason for reason, contents in known.items() if _content(row) in contents), None)
             counts[reason or "kept"] += 1
             if reason is None:
@@ -50,15 +49,6 @@ def write_refit_rows(paths: RunPaths, data: RefitData) -> RefitRows:
     told: RefitRows = {"data": data, "kept": counts["kept"], "trusted": len(trusted), "left_out": left_out}
     write_json(paths.refit_counts, told)
     return told
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a run's own file of records, one at a time, with all that they hold."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            yield from map(json.loads, handle)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run the stage that writes it first") from error
 
 
 def _content(row: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from forgetfilter.config.schema import ScheduleConfig
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, nearest, reason
+from forgetfilter.files import named_once
 
 NAMES = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 
@@ -28,15 +29,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"train.deepspeed: {str(path)!r} is no file{nearest(str(path), NAMES)}")
     try:
-        loaded = json.loads(path.read_text())
+        loaded = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=named_once)
     except (ValueError, RecursionError) as error:
-        line, why = getattr(error, "lineno", 1), getattr(error, "msg", type(error).__name__)
+        line, why = getattr(error, "lineno", 1), getattr(error, "msg", reason(error))
         raise UserError(f"{path} line {line}: not valid JSON ({why}); JSON has no comments") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: train.deepspeed must be a JSON object")
     for key in ("zero_optimization", "optimizer", "bf16", "fp16"):
         if not isinstance(loaded.get(key, {}), dict):
             raise UserError(f"{path}: {key} must be a JSON object")
+    stage = loaded.get("zero_optimization", {}).get("stage", 0)
+    if stage not in range(4) or isinstance(stage, bool):
+        raise UserError(f"{path}: zero_optimization.stage must be 0, 1, 2 or 3, got {stage!r}")
     return loaded
 
 

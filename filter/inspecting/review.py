@@ -124,8 +124,10 @@ def _table(file: Path) -> list[dict[str, Any]]:
 
 
 def _plain(text: str) -> str:
-    """Text that a spreadsheet takes for no formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+    """Text that a spreadsheet takes for no formula, also where it drops blanks, control and zero-width characters
+    before it looks, or takes wide signs for narrow ones."""
+    first = next((c for c in text if c.isprintable() and not c.isspace()), "")
+    return f"'{text}" if first and first in "=+-@\uff1d\uff0b\uff0d\uff20" else text
 
 
 def _row_of(file: Path, wanted: str) -> str:

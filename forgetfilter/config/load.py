@@ -4,10 +4,10 @@ Unknown keys are refused with the nearest name, and every check runs before a mo
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,7 +16,7 @@ from forgetfilter.config.checks import check
 from forgetfilter.config.filter_checks import check_given
 from forgetfilter.config.references import check_passwords, find_references, put, value_at
 from forgetfilter.config.schema import Config
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, nearest, plain_label
 
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
@@ -38,12 +38,13 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
         loaded = OmegaConf.load(file)
         if not isinstance(loaded, DictConfig):
             raise UserError(f"{file} must hold keys and values at its top")
-        given = OmegaConf.from_dotlist(list(overrides))
+        given = _given(overrides)
         if own:
             _rename(loaded)
         for part in (loaded, given):
             _check_renamed(part)
             _listed(part)
+            _check_sections(OmegaConf.to_container(part, resolve=False), Config)
         merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
         config = OmegaConf.to_object(merged)
         written, resolved = (OmegaConf.to_container(merged, resolve=resolve) for resolve in (False, True))
@@ -60,6 +61,37 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
     check(config)
     check_given(config, given.get("filter") or ())
     return config
+
+
+def _given(overrides: Sequence[str]) -> DictConfig:
+    """The values of overrides. UserError for one that is no YAML, such as a number of thousands of digits."""
+    given = OmegaConf.create({})
+    for override in overrides:
+        try:
+            given.merge_with_dotlist([override])
+        except OmegaConfBaseException:
+            raise
+        except Exception as error:  # PyYAML's own error types, and Python's of numbers
+            raise UserError(f"{plain_label(override)!r} is not valid YAML: {' '.join(str(error).split())}") from error
+    return given
+
+
+def _check_sections(given: Any, kind: Any, key: str = "") -> None:
+    """Raises UserError for a value in the place of a section, whose key OmegaConf would not name."""
+    if not isinstance(given, Mapping):
+        shown = plain_label(str(given))
+        raise UserError(f"{key} is a section, got {shown!r}: write its settings below it, as {{NAME: VALUE}}")
+    hints = get_type_hints(kind)
+    for name, value in given.items():
+        place, hint = f"{key}.{name}" if key else str(name), hints.get(str(name))
+        section = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+        if value is None or not section:
+            continue
+        if get_origin(hint) is not dict:
+            _check_sections(value, section, place)
+        elif isinstance(value, Mapping):
+            for own, part in value.items():
+                _check_sections(part, section, f"{place}.{own}")
 
 
 def with_settings(config: Config, settings: Mapping[str, Any], why: str) -> Config:

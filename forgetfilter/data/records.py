@@ -8,10 +8,11 @@ duplicate in a data set gets `-n` appended. The id is the only join key, everywh
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
@@ -74,12 +75,42 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
 
 def read_records(path: Path) -> Iterator[Record]:
     """The canonical records of a run's own JSONL file, one at a time."""
+    return map(_record, read_record_rows(path))
+
+
+def read_record_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run's own JSONL file with all that their lines hold. UserError names a line that is none, as
+    where a person has edited filter/kept.jsonl."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            for line in handle:
-                yield to_record(line)
+        with open(path, "rb") as handle:
+            for number, line in enumerate(handle, 1):
+                yield _checked(line, f"{path} line {number}")
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run the mix stage first") from error
+        raise UserError(f"{path} is missing: run the stage that writes it first") from error
+
+
+def _checked(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        whole = isinstance(row["id"], str) and isinstance(row["source"], str) and is_chat(row["messages"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{where}: no whole record with id, messages and source") from error
+    if not whole:
+        raise UserError(f"{where}: no whole record with id, messages and source")
+    found: dict[str, Any] = row
+    return found
+
+
+def is_chat(messages: object) -> bool:
+    """Whether these are messages as records have them, the last of which can be learned."""
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(
+            isinstance(one, dict) and one.get("role") in ROLES and isinstance(one.get("content"), str)
+            for one in messages
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -125,5 +156,8 @@ class RecordBlocks:
 
 def to_record(line: str | bytes) -> Record:
     """The record of a line of a run's own JSONL file."""
-    row = json.loads(line)
+    return _record(json.loads(line))
+
+
+def _record(row: Mapping[str, Any]) -> Record:
     return Record(row["id"], row["messages"], row["source"], row.get("label"))

@@ -2,14 +2,18 @@
 learned."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forgetfilter.data.kept_turns import KEY, check_answer, check_turns, holds_system
 from forgetfilter.data.records import Message
+from forgetfilter.data.values import LONGEST
 from forgetfilter.errors import UserError
+from forgetfilter.process.time_limit import time_limit
 
 STAND_IN = "Answer4f2a"  # stands for an answer, to show what a template writes after it
+LONGEST_RENDERING = 20.0  # seconds; a template takes a millisecond, and one that loops for ever has no other end
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,16 @@ def prompt_text(tokenizer: Any, prompt: list[Message]) -> str:
 
 def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        text = templated(tokenizer, messages, **options)
     except Exception as error:  # a Jinja template may raise anything
         raise UserError(f"{KEY}: it fails ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+    if len(text) > 2 * LONGEST:
+        raise UserError(f"{KEY}: it makes {len(text)} characters of a row, at most {2 * LONGEST} can be learned")
+    return text
+
+
+def templated(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: bool) -> str:
+    """What a chat template makes of messages. It runs in transformers' sandbox, which gives it no file and no attribute
+    that Python hides, and at most for `LONGEST_RENDERING`. It may raise anything."""
+    with time_limit(LONGEST_RENDERING):
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))

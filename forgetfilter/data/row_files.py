@@ -20,6 +20,7 @@ from typing import Any
 from forgetfilter.data.parquet_pages import rows_at_once
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError, printable
+from forgetfilter.files import named_once
 
 Rows = Iterator[tuple[str, Any]]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -86,17 +87,7 @@ def _lines(path: Path, blank: str = string.whitespace) -> Iterator[tuple[str, st
             raise UserError(f"{path} line {number or 1}: cannot be read ({error})") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Raises ValueError where a name is there twice, since Python would keep only its last value."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {printable(twice)[:40]!r} is there twice")
-    return made
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+_DECODER = json.JSONDecoder(object_pairs_hook=named_once)
 _UNREADABLE = (ValueError, RecursionError)  # JSONDecodeError; a number of more digits than Python takes; nesting
 
 

@@ -16,3 +16,11 @@ def template_file(chat_template: str) -> Path:
     if not Path(chat_template).is_file():
         raise UserError(f"model.chat_template: {chat_template} is missing")
     return Path(chat_template)
+
+
+def read_template(chat_template: str) -> str:
+    """The template itself. Raises UserError where the file is no text."""
+    try:
+        return template_file(chat_template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"model.chat_template: {chat_template} cannot be read ({error})") from error

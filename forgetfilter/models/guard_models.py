@@ -16,6 +16,7 @@ import torch
 
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data.records import clean
+from forgetfilter.data.rendering import templated
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models import guards
@@ -185,7 +186,7 @@ def _conversation(tokenizer: Any, key: str, folder: Path, prompt: str, answer: s
     for form in (str, lambda text: [{"type": "text", "text": text}]):
         turns = [{"role": "user", "content": form(prompt)}, {"role": "assistant", "content": form(answer)}]
         try:
-            text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            text = templated(tokenizer, turns, add_generation_prompt=True)
         except Exception as error:  # there is no template, or it may raise anything
             trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue

@@ -13,7 +13,7 @@ import torch
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import locked
-from forgetfilter.models.chat_template import template_file
+from forgetfilter.models.chat_template import read_template
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.limits import fit_tokenizer, limits_of
 from forgetfilter.models.model_folder import check_folder
@@ -97,7 +97,7 @@ def load_tokenizer(folder: Path, chat_template: str | None) -> Any:
     """The tokenizer, with the user's chat template in place of its own where one is given."""
     tokenizer = load_plain_tokenizer(folder, "model.name")
     if chat_template:
-        tokenizer.chat_template = template_file(chat_template).read_text(encoding="utf-8")
+        tokenizer.chat_template = read_template(chat_template)
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.name: the tokenizer of {folder} has no end-of-sequence token")
     if not tokenizer.is_fast:

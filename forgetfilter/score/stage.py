@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from forgetfilter.config.schema import LaunchConfig, ScoreConfig
-from forgetfilter.files import read_json, sha256_file
+from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
@@ -68,7 +68,7 @@ class Scoring(Task):
         first, parts = signals("before") / "manifest.json", signals(PARTS)
         if not first.exists():
             return True
-        rows = read_json(first)["rows"]
+        rows = read_object(first).get("rows", -1)
         return not all(whole(signals(name), rows) for name in (read_json(parts) if parts.exists() else STATES))
 
 

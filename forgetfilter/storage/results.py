@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
 from forgetfilter.config.schema import EvalConfig
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json
+from forgetfilter.files import read_object
 from forgetfilter.storage.formats import Metrics, StageTime, Summary
 
 MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
@@ -17,7 +17,9 @@ MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of ever
 
 def read_state(folder: Path) -> dict[str, Any]:
     """state.json: {STAGE: {"status", "input_hash", "start", "seconds", "world_size", ...}}, empty before any stage."""
-    state: dict[str, Any] = read_optional(folder / "state.json") or {}
+    state = read_optional(folder / "state.json") or {}
+    if not all(isinstance(entry, dict) for entry in state.values()):
+        raise UserError(f"{folder / 'state.json'} is not as it was made: delete it to do all stages anew")
     return state
 
 
@@ -26,8 +28,7 @@ def read_summary(folder: Path) -> Summary:
     path = folder / "filter" / "summary.json"
     if not path.exists():
         raise UserError(f"{path} is missing: run the filter stage first")
-    summary: Summary = read_json(path)
-    return summary
+    return cast(Summary, read_object(path))
 
 
 def read_decisions(folder: Path) -> pl.DataFrame:
@@ -153,5 +154,5 @@ def read_scalars(path: Path) -> dict[str, Any] | None:
 
 
 def read_optional(path: Path) -> Any:
-    """The value of a JSON file; None where the file is not there."""
-    return read_json(path) if path.exists() else None
+    """The object of a JSON file; None where the file is not there."""
+    return read_object(path) if path.exists() else None

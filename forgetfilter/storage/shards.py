@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, read_json, write_json
+from forgetfilter.files import atomic_path, read_json, read_object, write_json
 
 LOSS_SCHEMA = pa.schema(
     [
@@ -128,8 +128,7 @@ def whole(folder: Path, rows: int) -> bool:
 def read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / "manifest.json").exists():
         raise UserError(f"{folder} has no manifest.json: the stage that writes it has not finished")
-    manifest: dict[str, Any] = read_json(folder / "manifest.json")
-    return manifest
+    return read_object(folder / "manifest.json")
 
 
 # What must be equal for two scored states of a model to be comparable row by row.

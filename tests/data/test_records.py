@@ -47,7 +47,7 @@ def test_a_failing_source_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_missing_file_says_which_stage_writes_it(tmp_path: Path) -> None:
     # The mix stage makes the records.
-    with pytest.raises(UserError, match="run the mix stage first"):
+    with pytest.raises(UserError, match="run the stage that writes it first"):
         list(read_records(tmp_path / "none.jsonl"))
 
 

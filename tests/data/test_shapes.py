@@ -48,23 +48,6 @@ def test_missing_fields_are_told_with_those_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("messages", "said"),
-    [
-        ([], "a list of at least one message"),
-        ("hello", "a list of at least one message"),
-        ([{"role": "robot", "content": "x"}], "message 1 needs a role among"),
-        ([CHAT[0], {"role": "assistant", "content": None}], "message 2 has no text"),
-        (CHAT[:1], "the last message must be the assistant's"),
-        ([CHAT[0], {"role": "assistant", "content": "  "}], "the last message must be the assistant's and not empty"),
-    ],
-)
-def test_broken_chats_are_refused(messages: Any, said: str) -> None:
-    # Each names the row, and the message where it is one.
-    with pytest.raises(UserError, match=f"row 9: .*{said}"):
-        to_messages({"messages": messages}, "row 9")
-
-
-@pytest.mark.parametrize(
     "row",
     [
         {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},

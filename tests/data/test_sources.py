@@ -155,54 +155,6 @@ def test_a_missing_column_is_told_with_those_found(tmp_path: Path) -> None:
     assert refused(path, columns={"completion": "answer"}) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("r.jsonl", b'{"a": 1}\n\n{"a": \n', "line 3: not valid JSON"),
-        ("r.jsonl", b'{"a": 1}\n[2]\n', "line 2: each row must be an object"),
-        ("r.jsonl", b'{"a": "\xff"}\n', "line 1: cannot be read"),
-        ("r.json", b'[{"a": 1},\n {"a" 2}]', "line 2: not valid JSON"),
-        ("r.json", b'{"a": 1}', "must hold a list of objects"),
-        ("r.json", b'["\xff"]', "cannot be read"),
-        ("r.csv", b"a,b\n1,2\n3\n", "row 2: its number of fields differs"),
-        ("r.csv", b"a,b\n1,2\n1,2,3\n", "row 2: its number of fields differs"),
-        ("r.csv", b"a\n" + b"x" * 200_000 + b"\n", "row 1: cannot be read"),
-        ("r.jsonl.gz", b"no gzip", "cannot be read"),
-        ("r.csv.gz", b"no gzip", "cannot be read"),
-        ("r.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-20], "cannot be read"),
-        ("r.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:10] + b"\xff" * 30, "cannot be read"),
-        ("r.jsonl", b'{"a": 1}\n' * 5000 + b'{"a": "\xff"}\n', "line 5001: cannot be read"),
-        ("r.jsonl", b'{"a": 1, "b": {"c": 1, "c": 2}}\n', "line 1: not valid JSON (the name 'c' is there twice)"),
-        ("r.jsonl", b'{"a": ' + b"1" * 5000 + b"}\n", "line 1: not valid JSON (a number has thousands of digits)"),
-        ("r.jsonl", b"[" * 100_000 + b"\n", "line 1: not valid JSON (nested too deep)"),
-        ("r.json", b'[{"a": 1},\n {"b": 1, "b": 2}]', "row 2: not valid JSON (the name 'b' is there twice)"),
-        ("r.json", b'[{"a": 1}, {"a": ' + b"1" * 5000 + b"}]", "row 2: not valid JSON (a number has thousands"),
-        ("r.json", b"[" * 100_000, "row 1: not valid JSON (nested too deep)"),
-        ("r.json", b'[{"a": 1}] []', "line 1: not valid JSON (Extra data)"),
-        ("r.json", b'[{"a": 1},]', "line 1: not valid JSON"),
-        ("r.json", b'[{"a": 1}', "line 1: not valid JSON (Expecting ',' or ']')"),
-        ("r.json", b"", "must hold a list of objects"),
-        ("r.csv", b"a,a\n1,2\n", "the column 'a' is there twice"),
-        ("r.tsv", b"a\ta\n1\t2\n", "the column 'a' is there twice"),
-        ("r.csv", b'a,b\n1,2\n"x" y,2\n', "row 2: cannot be read"),
-        ("r.csv", b'a,b\n1,2\n"x,2\n3,4\n', "row 2: cannot be read"),
-        ("r.csv", b"a\n1\n2\n\xff\n", "row 3: cannot be read (not UTF-8)"),
-        ("r.csv", b"a\xff\n1\n", "(the header): cannot be read (not UTF-8)"),
-        ("r.tsv", b"a\n1\n\xff\n", "line 3: cannot be read"),
-        ("r.parquet", b"", "not a whole Parquet file"),
-        ("r.arrow", b"nothing", "not a whole Arrow file"),
-        ("r.jsonl", b"", "is empty (data.noisy.x.path)"),
-        ("r.csv", b"a,b\n", "is empty (data.noisy.x.path)"),
-        ("r.doc", b"x", "unknown kind of file"),
-    ],
-)
-def test_bad_files_are_named_with_their_row(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    # Every message begins with the file, and no library's error comes through.
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert refused(path).startswith(str(path)) and said in refused(path)
-
-
 @pytest.mark.parametrize("name", ["r.jsonl.gz", "r.json.gz", "r.csv.gz", "r.tsv.gz"])
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -221,16 +173,6 @@ def test_a_line_beyond_any_example_is_refused(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / name
     path.write_bytes(b'{"a": 1}\n{"a": "' + b"x" * (1 << 20) + b'"}\n')
     assert refused(path) == f"{path} line 2: longer than 1 MiB, which no example is"
-
-
-def test_columns_of_one_name_and_texts_that_are_none_are_refused_in_parquet(tmp_path: Path) -> None:
-    # Arrow allows both; Python would keep the last column alone, and raise an error of its own for the text.
-    path = tmp_path / "r.parquet"
-    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
-    assert f"{path}: the column 'a' is there twice" in refused(path)
-    texts = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"c"]).buffers())
-    pq.write_table(pa.Table.from_arrays([texts], names=["a"]), path)
-    assert refused(path).startswith(f"{path} row 2: cannot be read")
 
 
 def test_an_arrow_file_of_save_to_disk(tmp_path: Path) -> None:

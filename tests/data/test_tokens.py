@@ -69,25 +69,6 @@ def test_without_a_template_turns_are_joined_by_blank_lines(tokenizer: Any) -> N
     assert (one.text[: one.start], one.text[one.start :]) == ("the cat\n\n", "sat on the mat")
 
 
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("{{ raise_exception('no system\nrole') }}", r"it fails \(no system\)"),
-        ("{{ raise_exception('') }}", r"it fails \(TemplateError\)"),
-        ("{% if messages|length > 1 %}{{ raise_exception('no answer') }}{% endif %}x", r"it fails \(no answer\)"),
-        (
-            "{{ messages|length }}{{ messages[-1]['content'] }}",
-            "it renders the prompt otherwise once the answer follows",
-        ),
-    ],
-)
-def test_templates_that_cannot_be_used(tokenizer: Any, template: str, said: str) -> None:
-    # One line by the config's key, with the template's own words.
-    tokenizer.chat_template = template
-    with pytest.raises(UserError, match=rf"^model.chat_template: {said}"):
-        render(tokenizer, CHAT)
-
-
 def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Row i is record i, over several chunks; a second call reads the cache and tokenises nothing.
     monkeypatch.setattr(tokenising, "CHUNK", 2)

@@ -58,32 +58,6 @@ def test_bias_keeps_what_the_scores_need() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("suite", "row", "message"),
-    [
-        ("task", {"prompt": "q"}, "f: suite task needs a reference"),
-        ("task", {"prompt": "q", "reference": "x", "metric": "bleu"}, "f: metric cannot be 'bleu'"),
-        ("bias", {"prompt": "q"}, "f: needs the field 'choices'; fields found: prompt"),
-        ("bias", {**BIAS, "gold": 3}, "f: gold must be the index of a choice, 0 to 2, got 3"),
-        ("bias", {**BIAS, "condition": "clear"}, "f: condition must be ambig or disambig, got 'clear'"),
-        ("bias", {**BIAS, "choices": ["a"]}, "f: choices must be a list of three answers"),
-        ("toxicity", {"query": "q"}, "f: a prompt needs one of messages, prompt, .*; fields found: query"),
-        ("toxicity", {"prompt": " "}, "f: the prompt is empty"),
-        ("toxicity", {"messages": [{"role": "assistant", "content": "a"}]}, "f: the last turn to be answered must be"),
-        ("toxicity", {"messages": ["q"]}, "f: message 1 needs a role among"),
-        ("task", {"prompt": "q", "reference": " "}, "f: suite task needs a reference"),
-        ("task", {"prompt": "q", "completion": float("nan")}, "f: suite task needs a reference"),
-        ("bias", {**BIAS, "choices": ["a", "b", None]}, "f: needs the field 'choices'"),
-        ("crows_pairs", {"sent_more": "a", "sent_less": b"\xff", "bias_type": "age"}, "f: sent_less holds bytes"),
-        ("harmfulness", {"goal": {1}}, "f: goal holds"),
-    ],
-)
-def test_a_row_that_cannot_be_asked_is_refused(suite: str, row: dict[str, Any], message: str) -> None:
-    # One line that names the row and what it lacks.
-    with pytest.raises(UserError, match=message):
-        prompt_row(suite, row, "f")
-
-
 def test_ids_are_of_the_content_and_number_duplicates() -> None:
     # The same rule as for records.
     first, second, other = with_ids([("s", {"messages": ASK}), ("s", {"messages": ASK}), ("t", {"messages": ASK * 2})])

@@ -165,3 +165,11 @@ def test_a_probe_that_a_person_drops_is_none(make_toy: Any) -> None:
     assert (summary["probes"], summary["review"]["dropped"]) == (36, 4) and summary["threshold"] < first
     assert toy.decisions()["drop"].to_list()[96:100] == [True] * 4
     assert not toy.decisions()["probe"].to_list()[99]
+
+
+@pytest.mark.parametrize("before", ["", " ", "\t", "\n", "\r\n", "\0", "\u200b", "\ufeff", "\u202e", " \u200b\0 "])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d"])
+def test_no_cell_begins_with_a_formula(before: str, sign: str) -> None:
+    # Some spreadsheets drop what stands before it, and take a wide sign for a narrow one; a text stays as it is.
+    assert review._plain(f"{before}{sign}HYPERLINK(1)").startswith("'")
+    assert review._plain(f"{before}1{sign}1") == f"{before}1{sign}1" and review._plain(before) == before
