@@ -1,1 +1,1 @@
-"""Data in, model or adapter out; the per-example loss hook."""
+"""Finetuning: it reads data and writes a model or adapter, and logs the loss of each example through a hook."""

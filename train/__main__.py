@@ -1,4 +1,4 @@
-"""One rank of a finetuning:  python -m forgetfilter.train RUN STAGE  (alone, or under torchrun or deepspeed)."""
+"""`python -m forgetfilter.train RUN STAGE` runs one rank of a finetuning, alone or under torchrun or deepspeed."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="forgetfilter.train", description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("stage", choices=NAMES)
-    parser.add_argument("--local_rank", help="given by the deepspeed launcher; the environment says it too")
+    parser.add_argument("--local_rank", help="set by the deepspeed launcher; the environment has it too")
     options = parser.parse_args(argv)
     task = settings(Run.open(options.run), options.stage)
     interrupts.install()

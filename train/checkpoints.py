@@ -1,7 +1,7 @@
-"""Checkpoints that are known to be whole: each has a list of every rank's files with their sums, written last.
+"""Checkpoints that are known to be whole: each has a list of all ranks' files with their sums, which is written last.
 
-A training goes on from the newest checkpoint whose files are all there and unchanged. transformers and DeepSpeed know
-none of this: a file that lacks costs them a traceback, or another random state without a word.
+A training resumes from the newest checkpoint whose files are all there and unchanged. transformers and DeepSpeed do not
+check this: with a file missing they end in a traceback, or go on silently with another random state.
 """
 
 import json
@@ -17,8 +17,8 @@ from forgetfilter.process.distributed import World, barrier, gathered, shared, w
 from forgetfilter.process.progress import console
 
 LIST = "files.json"  # {path below the checkpoint: sha256}
-NOTE = "world.json"  # beside the checkpoints: who writes them
-PICKLED_SETTINGS = "training_args.bin"  # of transformers: a pickle that nobody reads
+NOTE = "world.json"  # stands beside the checkpoints and says how many ranks write them
+PICKLED_SETTINGS = "training_args.bin"  # a pickle that transformers writes and nobody reads
 
 
 class Seal(TrainerCallback):
@@ -29,8 +29,8 @@ class Seal(TrainerCallback):
 
 
 def seal(checkpoint: Path, here: World) -> None:
-    """Writes the list of a checkpoint; a collective."""
-    barrier()  # every rank's files are there
+    """Writes the list of a checkpoint's files; to be called by every rank."""
+    barrier()  # after it the files of every rank are there
     if here.is_main:
         (checkpoint / PICKLED_SETTINGS).unlink(missing_ok=True)
     barrier()
@@ -41,7 +41,7 @@ def seal(checkpoint: Path, here: World) -> None:
 
 
 def _sums(checkpoint: Path, here: World) -> dict[str, str]:
-    """The sums of a checkpoint's files by path, on every rank; each rank reads a share of them. A collective."""
+    """The sums of a checkpoint's files by path; to be called by every rank, each of which reads a share of them."""
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != LIST)
     parts = len(gathered(here.rank))
     own = {str(path.relative_to(checkpoint)): sha256_file(path) for path in files[here.rank % parts :: parts]}
@@ -49,10 +49,10 @@ def _sums(checkpoint: Path, here: World) -> dict[str, str]:
 
 
 def resumable(folder: Path, here: World, deepspeed: bool) -> str | None:
-    """The checkpoint to go on from, None without one; a collective. One that is not whole is said, and removed.
+    """The checkpoint to resume from, or None; to be called by every rank. One that is not whole is named and removed.
 
-    Steps do not depend on the number of ranks, so any number goes on from a checkpoint; but DeepSpeed's is in as many
-    parts as there were ranks, and only as many read it: UserError for another number. Rank 0 notes who writes.
+    Steps do not depend on the number of ranks, so any number of ranks can resume. Under DeepSpeed, however, each rank
+    writes a part that only the same number of ranks can read: UserError for another number. Rank 0 notes the number.
     """
     note = shared(_read_note(folder / NOTE) if here.is_main else None)
     checkpoint = _newest_whole(folder, here, bool(note.get("listed")))
@@ -72,10 +72,14 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _newest_whole(folder: Path, here: World, listed: bool) -> Path | None:
-    """`listed`: whether checkpoints without a list are of a run that was killed while it saved. Before there were lists
-    the trainer's state, which is written last, had to do; such a checkpoint gets its list now."""
-    found = folder.glob("checkpoint-*") if folder.is_dir() else ()
-    numbered = sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    """The newest checkpoint that is whole.
+
+    `listed` says that the run writes lists, so that a checkpoint without one was cut off while it was saved. In a run
+    of an older version without lists, a checkpoint counts as whole if it has the trainer's state, which is written
+    last; it gets its list now.
+    """
+    folders = folder.glob("checkpoint-*") if folder.is_dir() else ()
+    numbered = sorted(folders, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for checkpoint in shared([str(path) for path in numbered]):
         path = Path(checkpoint)
         trouble = _trouble(path, here, listed)
@@ -85,13 +89,13 @@ def _newest_whole(folder: Path, here: World, listed: bool) -> Path | None:
             return path
         barrier()
         if here.is_main:
-            console.print(f"{path} is not whole ({trouble}): going on from the one before it, if there is one")
+            console.print(f"{path} is not whole ({trouble}): resuming from the one before it, if there is one")
             shutil.rmtree(path)
     return None
 
 
 def _trouble(checkpoint: Path, here: World, listed: bool) -> str:
-    """Why a checkpoint is not whole, the same on every rank; empty where it is. A collective."""
+    """Why a checkpoint is not whole, or an empty text; to be called by every rank, and the same on each."""
     known = _is_json(checkpoint / LIST)
     if not known:
         old = not listed and not (checkpoint / LIST).exists() and _is_json(checkpoint / "trainer_state.json")
@@ -105,7 +109,7 @@ def _trouble(checkpoint: Path, here: World, listed: bool) -> str:
 
 
 def _is_json(path: Path) -> bool:
-    """Whether the file is there and holds an object: a full disk cuts it short."""
+    """Whether the file is there and holds a whole JSON object, which a full disk would have cut short."""
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""One finetuning, by the rank of a world that this process is."""
+"""One finetuning, as one rank of the processes that train together."""
 
 import importlib
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ from .zero import zero_stage
 
 
 def train(task: Finetuning, world: World) -> None:
-    """Trains as one rank of the world; goes on from the last checkpoint where there is one. Stopped after a signal."""
+    """Trains as one rank of the world and resumes from the last whole checkpoint. Raises Stopped after a signal."""
     options, folder = task.options, task.folder
     base, tokenizer, numerics = task.model.base(), task.model.tokenizer(), task.model.on(world.device)
     prepared = prepare(task.data, tokenizer, task.max_length, task.model.cache)
     verify_losses(base.path, numerics.attention, numerics.dtype, world.device, task.packing)
     plan = make_plan(task, prepared, world)
     checkpoint = resumable(folder / "checkpoints", world, options.deepspeed is not None)
-    given = _arguments(task, plan, numerics.dtype, world)  # before the model: ZeRO-3 shards it while it loads
+    given = _arguments(task, plan, numerics.dtype, world)  # must come first, because ZeRO-3 shards a model as it loads
     transformers.set_seed(task.seed)
     model = trainable(base, task, numerics, zero_stage(options.deepspeed) == 3)
     if options.method == "full":
@@ -57,7 +57,7 @@ def _run(
     log: LossLog,
     checkpoint: str | None,
 ) -> PlannedTrainer:
-    """The training itself, to its end; Stopped after a signal, with a checkpoint saved."""
+    """Runs the training to its end. Raises Stopped after a signal, with a checkpoint saved."""
     with task.track() as tracker, progress(f"train {task.name}", batches.plan.num_steps) as meter:
         watch = Watch(meter, tracker, task.folder / "metrics.jsonl")
         callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *([log] if task.options.log_losses else [])]
@@ -72,7 +72,7 @@ def _run(
 
 
 def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPlan:
-    """UserError where a step has fewer examples than there are ranks."""
+    """The plan of all steps. UserError where a step has fewer examples than there are ranks."""
     schedule = task.schedule
     if schedule.batch_size < world.size:
         raise UserError(f"train.{task.name}.batch_size is {schedule.batch_size}, fewer than the {world.size} ranks")
@@ -97,9 +97,9 @@ def _arguments(task: Finetuning, plan: TrainingPlan, dtype: str, world: World) -
 
 
 def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, plan: TrainingPlan, world: World) -> None:
-    """The marker of the loss log, and the tokenizer beside a full model.
+    """Writes the marker of the loss log, and the tokenizer beside a full model.
 
-    The checkpoints stay until the stage is recorded as done: a rank that is killed before that must not cost all of it.
+    The checkpoints stay until the stage is recorded as done, so that a kill before that does not cost the training.
     """
     barrier()
     folder = task.folder
@@ -111,14 +111,14 @@ def _finish(task: Finetuning, prepared: Prepared, tokenizer: Any, plan: Training
             manifest = {"data": prepared.identity, **rows, "world_size": world.size}
             told = {"trained_on": task.trained_on} if task.trained_on else {}
             _close_log(folder / "losses", manifest | told, plan.epoch_rows)
-        (folder / PICKLED_SETTINGS).unlink(missing_ok=True)  # only safetensors come out
+        (folder / PICKLED_SETTINGS).unlink(missing_ok=True)  # the result holds no pickle, only safetensors
     barrier()
 
 
 def _close_log(folder: Path, manifest: dict[str, Any], expected: Sequence[int]) -> None:
-    """The marker of the loss log, once it is proven whole; a log that is not gets none, and so is used by nobody."""
+    """Writes the marker of the loss log if it is proven whole. A log without its marker is not used."""
     if trouble := lacking(folder, expected):
-        way = f"delete {folder.parent} and run again where a signal needs it"
-        console.print(f"{folder} is not whole, and left aside ({trouble}): {way}")
+        way = f"delete {folder.parent} and run again if a signal needs it"
+        console.print(f"{folder} is not whole and is not used ({trouble}): {way}")
         return
     write_manifest(folder, manifest)

@@ -1,6 +1,6 @@
-"""The per-example loss log: each example's loss once an epoch, from the forward pass that trains anyway.
+"""The loss log: the loss of each example once an epoch, from the forward pass that trains anyway.
 
-With the project's own trainer it comes ready. On a plain transformers.Trainer it is a collator and a callback:
+The project's own trainer uses it without further code. A plain transformers.Trainer needs a collator and a callback:
 
     log = LossLog(folder, ids, sources)
     detach = attach(model, log.record)
@@ -31,10 +31,10 @@ SHARD_ROWS = 65536
 
 
 class LossLog(TrainerCallback):
-    """Collects losses on the device and writes them as whole shards: before every checkpoint, and at the end.
+    """Collects losses on the device and writes them as whole shards before every checkpoint and at the end.
 
-    A shard is numbered by its last optimizer step. After a resume from step S all shards of later steps are
-    deleted, since those steps are done again: so every example is there exactly once an epoch.
+    A shard bears the number of its last optimizer step. On a resume from step S all shards of later steps are deleted,
+    because those steps are done again. So every example is in the log exactly once an epoch.
     """
 
     def __init__(self, folder: Path, ids: Sequence[str] | pa.ChunkedArray, sources: Sequence[str] | pa.ChunkedArray):
@@ -50,7 +50,7 @@ class LossLog(TrainerCallback):
         self.num_pending = 0
 
     def record(self, losses: ExampleLosses) -> None:
-        """The sink of `attach`; keeps tensors on the device, so it waits for nothing."""
+        """Takes the losses from `attach`. They stay on the device, so nothing waits for it."""
         self.pending.append((self.step, self.epoch, losses))
         self.num_pending += len(losses.rows)
 
@@ -63,10 +63,10 @@ class LossLog(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.step = state.global_step + 1
-        self.epoch = int(state.epoch or 0)  # for batches that do not say it themselves
+        self.epoch = int(state.epoch or 0)  # used where a batch does not carry its epoch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Before the checkpoint, not after it: a kill between the two must not lose rows.
+        # The losses are written before the checkpoint, so that a kill between the two loses no rows.
         if control.should_save or control.should_training_stop or self.num_pending >= SHARD_ROWS:
             self.flush()
 
@@ -74,12 +74,12 @@ class LossLog(TrainerCallback):
         self.flush()
 
     def flush(self) -> None:
-        """Writes what is pending as one shard; UserError where a loss is not finite."""
+        """Writes the pending losses as one shard; UserError where a loss is not finite."""
         if not self.pending:
             return
         steps = np.concatenate([np.full(len(losses.rows), step) for step, _, losses in self.pending])
         rows, loss_sum, num_tokens, epochs = _to_host(self.pending)
-        real = rows >= 0  # the empty micro-batch of a rank that had nothing to do
+        real = rows >= 0  # a rank that had nothing to do had an empty micro-batch with the row -1
         steps, rows, loss_sum, num_tokens, epochs = (a[real] for a in (steps, rows, loss_sum, num_tokens, epochs))
         if not np.isfinite(loss_sum).all():
             bad = int(np.flatnonzero(~np.isfinite(loss_sum))[0])
@@ -101,23 +101,23 @@ class LossLog(TrainerCallback):
 
 
 def lacking(folder: Path, expected: Sequence[int]) -> str:
-    """What the log lacks, or has twice, in words; empty where each epoch has as many examples as `expected`, once."""
+    """What the log lacks or holds twice, in words. Empty where epoch e has each of its `expected[e]` examples once."""
     if not any(expected):
         return ""
     try:
         counted = scan_shards(folder).group_by("epoch").agg(pl.len(), ids=pl.col("id").hash().n_unique())
-        found = {epoch: (count, ids) for epoch, count, ids in counted.collect(engine="streaming").iter_rows()}
+        logged = {epoch: (count, ids) for epoch, count, ids in counted.collect(engine="streaming").iter_rows()}
     except (UserError, pl.exceptions.PolarsError, OSError) as error:
         return reason(error)
     for epoch, rows in enumerate(expected):
-        count, ids = found.get(epoch, (0, 0))
+        count, ids = logged.get(epoch, (0, 0))
         if (count, ids) != (rows, rows):
             return f"epoch {epoch} has {count} rows of {ids} examples, and there are {rows}"
     return ""
 
 
 def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[Any, Any], ...]:
-    """rows, loss_sum, num_tokens, epochs; one copy from the device for each."""
+    """The arrays rows, loss_sum, num_tokens and epochs, each copied from the device at once."""
     losses = [entry for _, _, entry in pending]
     epochs = [
         entry.epoch.expand(len(entry.rows)).cpu() if entry.epoch is not None else torch.full((len(entry.rows),), epoch)
@@ -133,7 +133,7 @@ def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[
 
 
 class LossCollator:
-    """For a plain Trainer: rows {"input_ids", "num_prompt", "row"} to a batch that `attach`ed models take."""
+    """For a plain Trainer: makes a batch for models with `attach` from rows {"input_ids", "num_prompt", "row"}."""
 
     def __init__(self, layout: str = "rows", pad_token: int = 0):
         self.layout, self.pad_token = layout, pad_token
@@ -145,8 +145,8 @@ class LossCollator:
             self.layout,
             self.pad_token,
         )
-        # The Trainer counts `labels` to normalise over devices and accumulated batches, leaving out the first of
-        # each row because causal losses shift them; one column more keeps that count equal to the label tokens.
+        # The Trainer counts `labels` to normalise over devices and accumulated batches. It leaves out the first label
+        # of each row, because causal losses shift them; one more column makes the count equal to the label tokens.
         labels = batch["loss_targets"].new_full((1, 1 + len(batch["loss_targets"])), -100)
         labels[0, 1:] = batch["loss_targets"]
         return batch | {"labels": labels}

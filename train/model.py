@@ -1,4 +1,4 @@
-"""The model to train: M0 or an earlier stage's result, in full, with LoRA, or 4-bit with LoRA."""
+"""The model to train: M0 or the result of an earlier stage, in full, with LoRA, or in 4 bits with LoRA."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from .stage import Finetuning
 
 
 def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: bool) -> torch.nn.Module:
-    """The model with what is to be trained requiring gradients.
+    """The model, in which exactly the weights to be trained require gradients.
 
-    `sharded` leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed has float32 weights: bfloat16
-    weights alone would lose small updates.
+    `sharded` leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed trains float32 weights,
+    because bfloat16 weights alone would lose small updates.
     """
     start, options = task.start, task.options
     device = None if sharded else numerics.device
@@ -28,7 +28,7 @@ def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: boo
     model: Any = load_base(base.path, numerics.dtype, numerics.attention, device, numerics.four_bit)
     model.requires_grad_(False)
     if options.gradient_checkpointing:
-        model.enable_input_require_grads()  # else checkpointed blocks see no gradient to pass on
+        model.enable_input_require_grads()  # without it checkpointed blocks pass no gradient on
     if start is not None:
         if not is_adapter(start):
             raise UserError(f"{start} holds no adapter: train.method changed; give name=NEW for a new run")

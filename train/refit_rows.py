@@ -1,7 +1,8 @@
-"""The rows of the refit in one file: what the filter kept, and perhaps the rows of the safe set behind them.
+"""Writes the rows of the refit to one file: the kept rows and, if asked for, the rows of the safe set after them.
 
-A line is a record with `part`, which is kept or trusted. A row that is in both stands among the trusted ones alone. The
-probes, which the filter always keeps, are left out, so that M* can be measured on rows that it has not learned.
+A line is a record with `part`, which is kept or trusted. A row that is in both parts stands only among the trusted
+rows. The probes, which the filter always keeps, are left out, so that M* can be measured on rows that it has not
+learned.
 """
 
 import json
@@ -17,8 +18,11 @@ from forgetfilter.storage.run_paths import RunPaths
 
 
 def inputs(paths: RunPaths, chosen: RefitConfig) -> list[object]:
-    """What a refit depends on beside its schedule and the kept rows, by content. Nothing for these rows alone in a run
-    without probes: such refits of earlier runs stay as they are."""
+    """What a refit depends on besides its schedule and the kept rows, by content.
+
+    The list is empty where these rows are all and the run has no probes, so that such refits of earlier versions stay
+    done.
+    """
     parts = {"safe": paths.safe_data} if chosen.data != "kept" else {}
     parts |= {"probes": paths.probes} if paths.probes.exists() else {}
     hashes = {name: sha256_file(path) for name, path in parts.items()}
@@ -29,8 +33,8 @@ def inputs(paths: RunPaths, chosen: RefitConfig) -> list[object]:
 def write_refit_rows(paths: RunPaths, data: RefitData) -> RefitRows:
     """Writes the file, then its counts beside it: {"data", "kept", "trusted", "left_out": {"probes", "twice"}}.
 
-    data: as train.refit.data. Of the kept rows, of which there may be any number, none stays in memory. UserError where
-    there is none to learn.
+    `data` is the setting train.refit.data. There may be any number of kept rows, so they are not held in memory.
+    UserError where no kept row is left to learn.
     """
     trusted = list(read_record_rows(paths.safe_data)) if data != "kept" else []
     known = {"twice": {_content(row) for row in trusted}}

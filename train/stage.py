@@ -1,4 +1,4 @@
-"""The training stages: noisy (M0 to M1), safe (M1 to M2), control (from M1 too) and refit (M0 to M*)."""
+"""The training stages: noisy (from M0 to M1), safe (from M1 to M2), control (from M1 too) and refit (from M0 to M*)."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ AFTER = {"noisy": (), "safe": ("train-noisy",), "control": ("train-noisy",), "re
 
 @dataclass(frozen=True)
 class Finetuning(Task):
-    """One finetuning, with all that it needs to know of its run."""
+    """One finetuning, with everything that it needs to know about its run."""
 
     name: str
     """One of NAMES."""
@@ -32,7 +32,7 @@ class Finetuning(Task):
     seed: int
     model: ModelSettings
     max_length: int
-    """Tokens an example at most."""
+    """The most tokens of an example."""
     packing: bool
     options: TrainConfig
     ranks: LaunchConfig
@@ -41,19 +41,19 @@ class Finetuning(Task):
 
     @property
     def data(self) -> Path:
-        """The records that it learns."""
+        """The file of the records that it learns."""
         paths = self.paths
         data = {"noisy": paths.noisy_data, "safe": paths.safe_data, "control": paths.control_data}
         return (data | {"refit": paths.refit_data})[self.name]
 
     @property
     def start(self) -> Path | None:
-        """What it goes on from; None for M0."""
+        """The folder of the model that it starts from; None for M0."""
         return self.paths.model("noisy") if self.name in ("safe", "control") else None
 
     @property
     def folder(self) -> Path:
-        """Where its model and its logs go."""
+        """The folder for its model and its logs."""
         return self.paths.model(self.name)
 
     @property
@@ -62,13 +62,13 @@ class Finetuning(Task):
 
     @property
     def trained_on(self) -> RefitRows | None:
-        """Of the refit: where its rows come from, as refit_rows.py tells; None before they are written."""
+        """For the refit, the counts of its rows by refit_rows.py, or None before these are written; else None."""
         counts = self.paths.refit_counts
         return read_json(counts) if self.name == "refit" and counts.exists() else None
 
     @property
     def second_part(self) -> tuple[int, int]:
-        """(rows at the end of the data that are learned after all the others, passes over them)."""
+        """How many rows at the end of the data are learned after all others, and how many passes are made over them."""
         told = self.trained_on
         if told is None or told["data"] != "kept_then_trusted":
             return 0, 0
@@ -76,9 +76,9 @@ class Finetuning(Task):
 
     def inputs(self) -> object:
         self.paths.require("mix", *AFTER[self.name])
-        own = (*NAMES, "checkpoint_steps")  # the stages' own schedules, and what changes no outcome
+        own = (*NAMES, "checkpoint_steps")  # the schedules of all stages, and a setting that changes no outcome
         options = {key: value for key, value in asdict(self.options).items() if key not in own}
-        options["packing"] = self.packing  # data.packing under its old name, so that older run folders stay done
+        options["packing"] = self.packing  # data.packing has its old place here, so that older run folders stay done
         schedule = {key: value for key, value in asdict(self.schedule).items() if key not in ("data", "trusted_epochs")}
         parts = [
             self.seed,
@@ -103,7 +103,7 @@ class Finetuning(Task):
         paths, ranks = self.paths, self.ranks
         if self.name == "refit":
             refit_rows.write_refit_rows(paths, self.options.refit.data)
-        if self.name == "noisy":  # what the safe stages cannot read is told before anything is trained
+        if self.name == "noisy":  # rows that the safe stages could not read are refused before anything is trained
             for later in filter(Path.exists, (paths.safe_data, paths.control_data)):
                 prepare_tokens(self.model, later, self.max_length)
         prepare_before_launch(self.model, self.data, self.max_length)

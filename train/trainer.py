@@ -1,4 +1,4 @@
-"""transformers.Trainer with the project's data order and normalisation; nothing else is changed."""
+"""transformers.Trainer with the project's order of the data and its normalisation of the loss."""
 
 import json
 from bisect import bisect
@@ -24,14 +24,14 @@ from .stage import Finetuning
 from .zero import settings as deepspeed_settings
 
 Args = TrainingArguments
-Batch = dict[str, Any]  # what a forward pass takes: tensors, and what attention kernels want as plain numbers
+Batch = dict[str, Any]  # the arguments of a forward pass: tensors, and plain numbers for attention kernels
 
 
 class PlannedTrainer(Trainer):
     """Takes its micro-batches from a plan that is a pure function of seed, epoch and position.
 
-    The whole training is one pass over that plan, so resuming skips exactly the micro-batches that were done.
-    The loss comes normalised by the label tokens of its whole optimizer step; multiplied by the number of ranks
+    The whole training is one pass over that plan, so a resume skips exactly the micro-batches that were done. The loss
+    is already normalised by the label tokens of its whole optimizer step. It is multiplied by the number of ranks,
     because gradients are averaged over them.
     """
 
@@ -39,16 +39,16 @@ class PlannedTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         assert isinstance(self.train_dataset, MicroBatches)
-        # batch size 1 with a collator that unwraps it: accelerate can then skip what a resumed run has done
-        pinned = self.args.device.type == "cuda"  # from other memory a copy waits for the GPU
+        # With batch size 1 and a collator that unwraps it, accelerate can skip what a resumed run has done.
+        pinned = self.args.device.type == "cuda"  # a copy from memory that is not pinned waits for the GPU
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only, pin_memory=pinned)
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:
-        # not transformers' own, which waits for the copy and under DeepSpeed rounds the loss's normaliser to bfloat16
+        # transformers' own method waits for the copy, and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
-        """The rate's schedule runs once for each part of the plan: what comes last is learned as fast as the rest."""
+        """Runs the rate's schedule once for each part of the plan, so that the last part has the full rate too."""
         assert isinstance(self.train_dataset, MicroBatches)
         parts, chosen = self.train_dataset.plan.part_steps, optimizer or self.optimizer
         if len(parts) == 1:
@@ -82,7 +82,7 @@ def _only(batches: list[Batch]) -> Batch:
 
 
 class Watch(TrainerCallback):
-    """Progress, metrics.jsonl and W&B on rank 0; and the signal that stops all ranks at the same step."""
+    """Shows progress, writes metrics.jsonl and W&B on rank 0, and stops all ranks at the same step after a signal."""
 
     def __init__(self, meter: Meter, tracker: Tracker, metrics: Path):
         self.meter, self.tracker, self.metrics = meter, tracker, metrics
@@ -90,7 +90,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.begin_at(state.global_step)
-        if state.is_world_process_zero and self.metrics.exists():  # steps that are done again log again
+        if state.is_world_process_zero and self.metrics.exists():  # steps that are done again are logged again
             steps = {line: _step(line) for line in self.metrics.read_text(errors="replace").splitlines()}
             write_text(
                 self.metrics, "".join(f"{line}\n" for line, step in steps.items() if 0 < step <= state.global_step)
@@ -112,7 +112,7 @@ class Watch(TrainerCallback):
 
 
 def _step(line: str) -> int:
-    """The step of a line of metrics.jsonl; 0 for a line that a kill has cut."""
+    """The step of a line of metrics.jsonl; 0 for a line that a kill has cut short."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
@@ -120,7 +120,7 @@ def _step(line: str) -> int:
 
 
 class OneDevice(TrainingArguments):
-    """A process trains on one GPU: where it sees several, transformers would spread each micro-batch over them."""
+    """Each process trains on one GPU; transformers would spread each micro-batch over all GPUs that it sees."""
 
     @property
     def n_gpu(self) -> int:
@@ -128,14 +128,14 @@ class OneDevice(TrainingArguments):
 
 
 def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, world: World) -> TrainingArguments:
-    """The Trainer's arguments; `num_steps` optimizer steps of `accumulation` micro-batches each."""
+    """The Trainer's arguments for `num_steps` optimizer steps of `accumulation` micro-batches each."""
     options, schedule = task.options, task.schedule
-    # Mixed precision where float32 weights are trained; an adapter on a bfloat16 base needs no autocast.
+    # Training float32 weights uses mixed precision; an adapter on a bfloat16 base needs no autocast.
     mixed = options.deepspeed is not None or options.method == "full"
     use_cpu = world.device.type == "cpu"
     return OneDevice(
         output_dir=str(task.folder / "checkpoints"),
-        per_device_train_batch_size=1,  # micro-batches come ready from the plan
+        per_device_train_batch_size=1,  # the plan already makes the micro-batches
         gradient_accumulation_steps=accumulation,
         num_train_epochs=1,
         learning_rate=schedule.lr,
@@ -148,7 +148,7 @@ def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, w
         gradient_checkpointing=options.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if options.gradient_checkpointing else None,
         logging_steps=max(1, min(10, num_steps // 20)),
-        logging_nan_inf_filter=False,  # it waits for the GPU in every step; the loss log finds NaN itself
+        logging_nan_inf_filter=False,  # it would wait for the GPU in every step; the loss log finds NaN itself
         save_strategy="steps" if options.checkpoint_steps else "no",
         save_steps=options.checkpoint_steps or 1,
         save_total_limit=2,

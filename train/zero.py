@@ -1,4 +1,4 @@
-"""DeepSpeed settings by name: ZeRO 0 to 3, with offload; or the user's own JSON file."""
+"""The DeepSpeed configuration, by name (ZeRO 0 to 3, with or without offload) or from the user's own JSON file."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,11 @@ GATHER = "stage3_gather_16bit_weights_on_model_save"
 
 
 def settings(name: str, method: str, stage: str, schedule: ScheduleConfig) -> dict[str, Any]:
-    """The DeepSpeed configuration of a training stage; "auto" values are filled in from the training arguments by
-    transformers. UserError by its key where a file's own value is not the run's."""
+    """The DeepSpeed configuration of a training stage.
+
+    transformers fills in "auto" values from the training arguments. UserError with the key where a value in the user's
+    file differs from the run's.
+    """
     if name in NAMES:
         return _named(int(name[4]), offload=name.endswith("offload"))
     return _merged(_read(Path(name)), Path(name), method, stage, schedule)
@@ -45,7 +48,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(given: dict[str, Any], path: Path, method: str, stage: str, schedule: ScheduleConfig) -> dict[str, Any]:
-    """The file's settings with what the run decides as auto, which transformers fills in."""
+    """The settings of the user's file, in which everything that the run decides is auto."""
     if "scheduler" in given:
         raise UserError(f"{path}: scheduler: the rate follows train.{stage}.schedule; delete scheduler there")
     for key in SIZES:
@@ -87,14 +90,14 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
     if stage >= 1:
         zero |= {"overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True}
     if stage == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True  # else no safetensors come out
+        zero["stage3_gather_16bit_weights_on_model_save"] = True  # without it no safetensors are saved
     if offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
         if stage == 3:
             zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    # DeepSpeed's own CPU and GPU Adams need a compiler at hand; torch's own needs nothing and is as exact
+    # DeepSpeed's own Adam needs a compiler on the machine; torch's Adam needs nothing and is as exact
     adam: dict[str, Any] = {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True}
-    if offload:  # on the CPU the optimizer is what is waited for: one pass over memory in the place of several
+    if offload:  # on the CPU the optimizer takes most of the time: fused, it passes over memory once, not several times
         adam["fused"] = True
     return {
         "zero_optimization": zero,
@@ -112,7 +115,7 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
 
 
 def zero_stage(name: str | None) -> int:
-    """0 to 3; 0 without DeepSpeed."""
+    """The ZeRO stage, 0 to 3; 0 without DeepSpeed."""
     if not name:
         return 0
     return int(name[4]) if name in NAMES else _stage_of(_read(Path(name)))

@@ -1,6 +1,6 @@
-"""The ranks: who am I, how many are we, and what we agree on. One process without a launcher is a world of one.
+"""The ranks of a distributed job: their numbers, and how they exchange values. Without a launcher there is one rank.
 
-torch is imported only where ranks meet or a device is asked for: who moves a threshold does not wait for it.
+torch is imported only where ranks meet or a device is asked for, so that commands without a model need not wait for it.
 """
 
 import datetime
@@ -43,29 +43,29 @@ _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Joins the ranks (NCCL on GPUs, gloo on CPUs), and leaves them at a good end; nothing to join for one process."""
+    """Joins the ranks (NCCL on GPUs, gloo on CPUs) and leaves them after success. One process alone joins nothing."""
     import torch
     import torch.distributed as dist
 
     here = world()
     if here.device.type == "cuda":
         torch.cuda.set_device(here.device)
-        # torch takes cuDNN's attention on H100 and newer, which plans each new shape anew; packed batches have many
+        # On H100 and newer torch takes cuDNN's attention, which plans each new shape anew; packed batches have many.
         torch.backends.cuda.enable_cudnn_sdp(False)
     else:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for it, and warn
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches for an accelerator and warns
     joined = here.size > 1 and not dist.is_initialized()
     if joined:
         backend = "cpu:gloo,cuda:nccl" if here.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
     yield here
-    # Not after an error: NCCL would wait there for ranks that have not failed.
+    # This is not done after an error, because NCCL would wait for ranks that have not failed.
     if joined and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _has_joined() -> bool:
-    """Whether there is a group of several ranks. Nobody has joined one who has not imported torch."""
+    """Whether this process has joined a group of several ranks, which it cannot have done without torch."""
     if "torch" not in sys.modules:
         return False
     import torch.distributed as dist
@@ -81,21 +81,21 @@ def barrier() -> None:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank. A small collective on the CPU: no GPU synchronisation."""
+    """Whether the flag is set on any rank. To be called by every rank; it works on the CPU and waits for no GPU."""
     if not _has_joined():
         return flag
     import torch
     import torch.distributed as dist
 
     value = torch.tensor([int(flag)])
-    if dist.get_backend() == "nccl":  # a group that someone else made without a CPU backend
+    if dist.get_backend() == "nccl":  # the group was made elsewhere, without a backend for the CPU
         value = value.cuda()
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
 
 
 def shared(value: Any) -> Any:
-    """The main rank's value, on every rank. A collective for small things: they are pickled."""
+    """The main rank's value, on every rank. To be called by every rank, with small values, because they are pickled."""
     if not _has_joined():
         return value
     import torch.distributed as dist
@@ -106,7 +106,10 @@ def shared(value: Any) -> Any:
 
 
 def gathered(value: Any) -> list[Any]:
-    """Every rank's value by rank, on every rank. A collective for small things: they are pickled."""
+    """The values of all ranks, in their order, on every rank.
+
+    To be called by every rank, with small values, because they are pickled.
+    """
     if not _has_joined():
         return [value]
     import torch.distributed as dist
@@ -117,7 +120,7 @@ def gathered(value: Any) -> list[Any]:
 
 
 def _cpu_or_none() -> "torch.device | None":
-    """The CPU where the group can use it; None lets torch choose (a group of NCCL alone)."""
+    """The CPU where the group can use it; else None, with which torch chooses (a group with NCCL alone)."""
     import torch
     import torch.distributed as dist
 

@@ -1,4 +1,4 @@
-"""What every process of the project does with an error: one line and exit 2, 75 or, for our own bugs, a traceback."""
+"""How every process of the project ends: one line and exit code 2 or 75, or a traceback and 1 for our own bugs."""
 
 import atexit
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked, printable
 from forgetfilter.files import disk_trouble
 
-OUTCOMES = "FORGETFILTER_OUTCOMES"  # folder for a rank's outcome, where its launcher loses exit codes
+OUTCOMES = "FORGETFILTER_OUTCOMES"  # names a folder for the outcome of each rank, where the launcher loses exit codes
 
 OUT_OF_MEMORY = (
     "the GPU's memory is full: lower train.micro_batch_tokens, data.batch_tokens or eval.generation_batch, set "
@@ -29,7 +29,7 @@ def exit_code_of(work: Callable[[], Any]) -> int:
     try:
         work()
     except UserError as error:
-        if str(error):  # else a rank has said it
+        if str(error):  # an empty error was already printed by a rank
             print(f"forgetfilter: {printable(masked(' '.join(str(error).split())))}", file=sys.stderr)
         return _leave(EXIT_USER)
     except Stopped as stopped:
@@ -39,7 +39,7 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
         return _leave(EXIT_STOPPED)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this alone
+        if type(error).__name__ == "OutOfMemoryError":  # by its name, so that torch is not imported for this alone
             print(f"forgetfilter: {OUT_OF_MEMORY}", file=sys.stderr)
             return _leave(EXIT_USER)
         if trouble := disk_trouble(error):
@@ -53,15 +53,17 @@ def exit_code_of(work: Callable[[], Any]) -> int:
 
 
 def _leave(code: int) -> int:
-    """The exit code; a rank of several ends here, and does not return: not even after an error, since Python's own end
-    would wait for NCCL's other ranks."""
+    """Returns the exit code, or ends the process with it if this is one of several ranks.
+
+    A rank ends here even after an error, because Python's own end would wait for NCCL's other ranks.
+    """
     if "RANK" not in os.environ:
         return code
-    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):  # warnings go on, and its work is done
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):  # more warnings may come, but the work is done
         signal.signal(number, signal.SIG_IGN)
     code = _recorded(code)
-    # Not by Python's own end: it destroys the libraries' threads while they run, which now and then aborts the rank
-    # (SIGABRT, "terminate called without an active exception") after all is saved.
+    # Python's own end destroys the libraries' threads while they run, which now and then aborts the rank (SIGABRT,
+    # "terminate called without an active exception") after everything is saved.
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -70,23 +72,25 @@ def _leave(code: int) -> int:
 
 
 def _recorded(code: int) -> int:
-    """The exit code, left as a file for a launcher that loses it; to that a stop is a success, else it would end the
-    ranks that are still saving."""
+    """Leaves the exit code as a file if the launcher loses exit codes, and returns the code for the launcher.
+
+    To such a launcher a stop is a success; otherwise it would end the ranks that are still saving.
+    """
     if code not in (0, EXIT_LOST) and (folder := os.environ.get(OUTCOMES)):
         with contextlib.suppress(OSError):
-            (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # its name says all: a full disk takes it
+            (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # an empty file, which fits on a full disk
         return 0 if code == EXIT_STOPPED else code
     return code
 
 
 def _lost_a_peer(error: Exception) -> bool:
-    """Whether another rank or its node went away: gloo says so in words, NCCL and the store by their types."""
+    """Whether another rank or its node was lost: gloo's errors say so in words, those of NCCL and the store by type."""
     words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
     return type(error).__name__.startswith("Dist") or any(word in str(error) for word in words)
 
 
 def quiet() -> None:
-    """Keeps the libraries' chatter off the terminal, unless FORGETFILTER_VERBOSE is set."""
+    """Keeps the messages of the libraries off the terminal, unless FORGETFILTER_VERBOSE is set."""
     if os.environ.get("FORGETFILTER_VERBOSE"):
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -101,4 +105,4 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|deepspeed|peft|bitsandbytes)")
 
 
-quiet()  # before any library is imported, in a rank too
+quiet()  # must run before any library is imported, in a rank too

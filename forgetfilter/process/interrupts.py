@@ -1,5 +1,7 @@
-"""SIGTERM, SIGUSR1, SIGHUP and Ctrl-C become a flag that loops look at between two steps; a Ctrl-C after it ends at
-once."""
+"""Turns SIGTERM, SIGUSR1, SIGHUP and Ctrl-C into a flag that loops check between two steps.
+
+A further Ctrl-C ends the process at once.
+"""
 
 import os
 import signal
@@ -14,13 +16,13 @@ _received: list[int] = []
 
 
 def install() -> None:
-    """Catches the signals; to be called once, by the process that does the work."""
+    """Installs the handlers of the signals; to be called once, by the process that does the work."""
     for number in caught():
         signal.signal(number, _note)
 
 
 def caught() -> list[signal.Signals]:
-    """The signals that ask to stop; not SIGHUP where nohup has it ignored."""
+    """The signals that ask to stop, without SIGHUP where nohup made the process ignore it."""
     return [n for n in STOPPING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
 
 
@@ -31,14 +33,14 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def remember(number: int) -> None:
-    """Notes a signal that a launcher caught for its ranks, so that the pipeline stops even where these were done."""
+    """Notes a signal that a launcher caught for its ranks, so that the pipeline stops even if the ranks were done."""
     _received.append(number)
     if number == signal.SIGHUP:
         _leave_terminal()
 
 
 def _leave_terminal() -> None:
-    """What is said goes nowhere once the terminal has gone: writing to it would be an error in the midst of saving."""
+    """Redirects output from a terminal that has gone to nowhere; writing to it would fail while the work is saved."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
@@ -47,16 +49,16 @@ def _leave_terminal() -> None:
 
 
 def noted() -> bool:
-    """Whether this process was asked to stop: to cut a wait short. No collective; `requested` decides for all."""
+    """Whether this process was asked to stop, for cutting a wait short; `requested` decides for all ranks."""
     return bool(_received)
 
 
 def requested() -> bool:
-    """Whether any rank was asked to stop. Every rank must call it equally often: it is a collective."""
+    """Whether any rank was asked to stop. Every rank must call this equally often."""
     return any_rank(bool(_received))
 
 
 def stop_if_requested(what: str) -> None:
-    """Raises Stopped between two pieces of work that are already saved."""
+    """Raises Stopped if any rank was asked to stop. To be called between two pieces of work, when all is saved."""
     if requested():
         raise Stopped(f"{what} stopped by a signal; everything is saved, run the same command again to go on")

@@ -1,8 +1,9 @@
-"""Starting a stage: in this process where one rank without DeepSpeed is enough, else as ranks on this machine.
+"""Starts the work of a stage: in this process if one rank without DeepSpeed is enough, else in several ranks.
 
-On this machine they are started directly: their exit codes, one-line errors and signals come through unchanged.
-On several machines the command in FORGETFILTER_LAUNCHER starts them (slurm/run_forgetfilter.sh sets it to srun and
-torchrun). Such a launcher knows success and failure only, so each rank leaves its outcome as a file in the run folder.
+The ranks of one machine are started directly, so that their exit codes, one-line errors and signals come through
+unchanged. On several machines the command in FORGETFILTER_LAUNCHER starts them (slurm/run_forgetfilter.sh sets it to
+srun and torchrun). Such a launcher reports only success or failure, so each rank leaves its outcome as a file in the
+run folder.
 """
 
 import contextlib
@@ -23,9 +24,9 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.exit_codes import OUTCOMES
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
-KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # by someone else; as an exit code
-AGAIN_SECONDS = 1  # between two warnings of the ranks: one that is still starting does not listen yet
-GRACE_SECONDS = 30  # between asking the other ranks to end and ending them, once one has failed
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # the exit codes of a rank that was killed from outside
+AGAIN_SECONDS = 1  # between two warnings to the ranks, because a rank that is still starting does not listen yet
+GRACE_SECONDS = 30  # once a rank has failed, between asking the others to end and killing them
 
 
 def launch(
@@ -33,7 +34,7 @@ def launch(
 ) -> None:
     """Runs `module`'s main(args) on `processes` ranks of each of the nodes.
 
-    Raises what a rank raised (UserError, Stopped, RuntimeError); Stopped too where a rank of a launcher was lost.
+    Raises what a rank raised (UserError, Stopped, RuntimeError), and Stopped if a rank was lost.
     """
     if processes * nodes == 1 and not needs_group:
         if threads:
@@ -47,16 +48,16 @@ def launch(
         return
     import torch.distributed as dist
 
-    # The ranks meet at a store of this process. A free port given to rank 0 could be taken by the time it has started.
+    # The ranks meet at a store of this process, because a free port given to rank 0 could be taken before it starts.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
-    # files, not pipes: a rank that says much would wait for a reader
+    # Files take the place of pipes, at which a rank that prints much would wait for a reader.
     said: list[IO[str] | None] = [None, *(tempfile.TemporaryFile("w+") for _ in range(processes - 1))]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, *args],
             env=_environment(rank, processes, store.port, threads),
             stderr=said[rank],
-            process_group=0,  # a terminal's Ctrl-C must reach a rank once, forwarded: a second one ends it unsaved
+            process_group=0,  # Ctrl-C reaches a rank only once, forwarded from here: a second one ends it unsaved
         )
         for rank in range(processes)
     ]
@@ -72,8 +73,8 @@ def launch(
             "machine out of memory sends); run the same command again to go on from what was saved"
         )
     if failed:
-        # what the user did wrong on one rank makes the others crash in their next collective, as a bug does
-        caused = (EXIT_LOST, -signal.SIGTERM)  # by a peer that went, or by us
+        # a rank that fails, by the user's mistake or by a bug, makes the others crash in their next collective
+        caused = (EXIT_LOST, -signal.SIGTERM)  # failures that a lost peer or this process caused
         number = min(failed, key=lambda number: (codes[number] != EXIT_USER, codes[number] in caused))
         _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:
@@ -81,7 +82,7 @@ def launch(
 
 
 def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
-    """Ranks on all nodes; `args[0]` is the run folder, which every node sees."""
+    """Starts ranks on all nodes by the launcher; `args[0]` is the run folder, which every node sees."""
     interrupts.stop_if_requested(f"before {module}: the run")
     command = [*shlex.split(os.environ[LAUNCHER]), "-m", module, *args]
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=args[0], ignore_cleanup_errors=True) as folder:
@@ -93,7 +94,7 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
             warned.append(number)
             interrupts.remember(number)
 
-        # never TERM or INT: srun would end its ranks for it, USR1 it passes on to them
+        # srun would end its ranks after TERM or INT, but it passes USR1 on to them
         previous = {number: signal.signal(number, note) for number in interrupts.caught()}
         try:
             _wait_warning(process, warned)
@@ -112,7 +113,7 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
 
 
 def _wait_warning(process: "subprocess.Popen[bytes]", warned: list[int]) -> None:
-    """Until the launcher has ended; after a warning the ranks are warned again and again."""
+    """Waits until the launcher has ended. After a warning it warns the ranks again and again."""
     next_warning = 0.0
     while process.poll() is None:
         if warned and time.monotonic() > next_warning:
@@ -127,17 +128,17 @@ def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
         said.seek(0)
         text = said.read().strip()
     if code == EXIT_USER:
-        lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries say things too
-        raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # else rank 0 has said it
+        lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries print lines too
+        raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # rank 0 has printed its own line
     if text:
         print(text, file=sys.stderr)
     raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")
 
 
 def _wait(ranks: list["subprocess.Popen[bytes]"]) -> list[int]:
-    """Until all have ended; once one fails the others are asked to end, and after a grace period ended.
+    """Waits until all ranks have ended. Once one fails the others are asked to end, and after a grace period killed.
 
-    Returns the numbers of those that failed before any was asked to end.
+    Returns the numbers of the ranks that failed before any was asked to end.
     """
     deadline, first = None, list[int]()
     while any(rank.poll() is None for rank in ranks):
@@ -183,5 +184,5 @@ def _environment(rank: int, processes: int, port: int, threads: int) -> dict[str
 
 
 def _threads(processes: int) -> int:
-    """Of a rank, where the cores that we may use are divided among a machine's ranks."""
+    """The threads of one rank, which shares the usable cores of its machine with the other ranks."""
     return max(1, len(os.sched_getaffinity(0)) // processes)

@@ -1,4 +1,4 @@
-"""Progress with time left, on rank 0 and a terminal; a line now and then where the output is a file."""
+"""Shows the progress of rank 0 with the time left: as a bar on a terminal, and as a line now and then in a file."""
 
 import os
 import sys
@@ -14,19 +14,22 @@ from rich.text import Text
 from forgetfilter.errors import masked, printable
 from forgetfilter.process.distributed import world
 
-WIDE = 160  # columns of a log, which has no edge
+WIDE = 160  # the columns of a log file, which has no width of its own
 
 
 class PlainConsole(Console):
-    """To which a text is a text: brackets are no markup, and no character of a data row steers the terminal. The user
-    part of a URL is masked."""
+    """A console that prints texts as they are: brackets are no markup, and no character of a data row steers the
+    terminal.
+
+    The user part of a URL is masked.
+    """
 
     def render_str(self, text: str, **style: Any) -> Text:
         return super().render_str("\n".join(map(printable, masked(text).split("\n"))), **style)
 
 
 def width_of(stream: TextIO) -> int | None:
-    """The columns that rich is to take; None for those of a terminal, or of COLUMNS."""
+    """The width for rich in columns; None where it is that of the terminal or of COLUMNS."""
     return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
 
 
@@ -50,7 +53,7 @@ class Meter:
             console.print(f"{self.what}: {self.done} of {self.total}{self._left()}")
 
     def begin_at(self, done: int) -> None:
-        """Of the work, `done` pieces were finished by an earlier run: no line, and no part in the time left."""
+        """Counts `done` pieces that an earlier run finished. They print no line and do not affect the time left."""
         self.before = self.done = done
         if self.bar is not None and self.task is not None:
             self.bar.advance(self.task, done)

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run a stage, over any number of restarts and ranks; offline without a key; rank 0 only."""
+"""Logs to Weights & Biases from rank 0, with one W&B run for each stage over all restarts; offline without a key."""
 
 import hashlib
 import os
@@ -17,13 +17,16 @@ from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import world
 from forgetfilter.process.progress import console
 
-REACH = 5.0  # seconds in which a server must answer
-BEGIN = 30.0  # and in which it must take a run
+REACH = 5.0  # seconds within which W&B's server must answer
+BEGIN = 30.0  # seconds within which it must accept a run
 
 
 class Tracker:
-    """Logs to a W&B run, or to nowhere. Tracking must never cost a training: W&B's own process may die at any time, and
-    does when Slurm preempts the job, which sends the signal to all there is; what it lacks is in metrics.jsonl."""
+    """Logs to a W&B run, or to nowhere.
+
+    Tracking must never cost a training. W&B's own process may die at any time, and it does when Slurm preempts the job,
+    because Slurm signals every process of the job. metrics.jsonl has what W&B then lacks.
+    """
 
     def __init__(self, run: Any = None):
         self.run = run
@@ -34,7 +37,7 @@ class Tracker:
                 self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
 
     def table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A W&B table; None stays an empty cell."""
+        """Logs a W&B table, in which None is an empty cell."""
         with self._or_without():
             if self.run is not None:
                 import wandb
@@ -56,7 +59,7 @@ class Tracker:
             import wandb
 
             with suppress(Exception):
-                wandb.teardown()  # else it tries again when Python ends, and prints a traceback
+                wandb.teardown()  # otherwise W&B tries again when Python ends, and prints a traceback
 
 
 def _without(error: Exception) -> None:
@@ -64,9 +67,9 @@ def _without(error: Exception) -> None:
 
 
 def mode(wanted: str) -> str:
-    """online, offline or disabled: what `auto` means here, after W&B's own WANDB_MODE and WANDB_DISABLED.
+    """online, offline or disabled. `auto` follows WANDB_MODE and WANDB_DISABLED, and then whether there is a key.
 
-    The key is only looked for, never read into a log.
+    The key itself is never logged.
     """
     if wanted != "auto":
         return wanted
@@ -82,7 +85,7 @@ def mode(wanted: str) -> str:
 
 @contextmanager
 def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str, Any]) -> Iterator[Tracker]:
-    """A tracker for one stage of the run in `folder`: the same W&B run each time the stage is restarted."""
+    """A tracker for one stage of the run in `folder`, with the same W&B run each time the stage is restarted."""
     chosen = mode(config.mode)
     if chosen == "disabled" or not world().is_main:
         yield Tracker()
@@ -102,7 +105,7 @@ def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str
 
 
 def _begun(chosen: str, options: dict[str, Any]) -> Any:
-    """A W&B run; an offline one where the server takes none (no right to the project, an old key), None without any."""
+    """A W&B run, which is offline if the server accepts none (no right to the project, an old key), or None."""
     import wandb
 
     try:
@@ -120,14 +123,18 @@ def _begun(chosen: str, options: dict[str, Any]) -> Any:
 
 
 def unreachable() -> str | None:
-    """Why W&B's server, or the proxy before it, cannot be connected to; None where it can. It takes REACH seconds."""
+    """Why no connection to W&B's server, or to the proxy before it, can be made; None if it can.
+
+    Waits REACH seconds.
+    """
     import wandb
 
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     address = urllib.parse.urlsplit(proxy or os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url)
     place = (address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
     found: list[str | None] = []
-    asking = threading.Thread(target=lambda: found.append(_connected(place)), daemon=True)  # names may take minutes
+    # in a thread, because looking up a name may take minutes
+    asking = threading.Thread(target=lambda: found.append(_connected(place)), daemon=True)
     asking.start()
     asking.join(REACH)
     return found[0] if found else f"no answer from {place[0]} in {REACH:.0f} s"
@@ -142,11 +149,11 @@ def _connected(place: tuple[str, int]) -> str | None:
 
 
 def run_id(folder: Path, stage: str) -> str:
-    """The id of the W&B run of a stage: the same after every restart, and another one in a new folder."""
+    """The id of a stage's W&B run. It is the same after every restart, and another one in a new folder."""
     folder = folder.resolve()
     note = folder / "tracking.json"
     if not note.exists():
-        earlier = (folder / "wandb").exists()  # tracked before the folder had a name of its own
+        earlier = (folder / "wandb").exists()  # an older version tracked the run by its folder's name alone
         write_json(note, {"id": "" if earlier else secrets.token_hex(8)})
     own = read_json(note)["id"]
     return hashlib.sha256(f"{folder}\n{stage}{own}".encode()).hexdigest()[:16]
