@@ -80,6 +80,10 @@ def check_bounds(config: Any, prefix: str = "") -> None:
         for place, part in _parts(key, value):
             if is_dataclass(part):
                 check_bounds(part, f"{place}.")
+            elif isinstance(value, list) and isinstance(part, list | dict):  # OmegaConf takes it for any element
+                raise UserError(
+                    f"{place} must be a single value, got a {'list' if isinstance(part, list) else 'mapping'}"
+                )
             elif part is not None and (bound := one.metadata.get("bound")) and not bound.holds(part):
                 shown = repr(plain_label(part)) if isinstance(part, str) else part
                 raise UserError(f"{place} must {bound.name}, got {shown}")

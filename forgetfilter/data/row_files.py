@@ -200,6 +200,8 @@ def _parquet(path: Path, told: Told) -> Rows:
     try:
         file = pq.ParquetFile(path)
         yield from _batches(path, file.schema_arrow.names, file.iter_batches(rows_at_once(path, file.metadata)))
+    except UnicodeDecodeError as error:  # of a column's name; values are read one by one
+        raise UserError(f"{path}: a column's name cannot be read (not UTF-8)") from error
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a whole Parquet file ({error})") from error
 
@@ -218,6 +220,8 @@ def _arrow(path: Path, told: Told) -> Rows:
                 source.seek(0)
                 stream = pa.ipc.open_stream(source)
                 yield from _batches(path, stream.schema.names, map(_sound, stream))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: a column's name cannot be read (not UTF-8)") from error
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a whole Arrow file ({error})") from error
 

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,9 @@ class Outer:
     length: int = bounded(4, at_least(2))
 
 
+NESTED: Any = [{"a": 1}, [1]]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -31,6 +35,8 @@ class Outer:
         (Outer(many={"a": Inner(), "b": Inner(0.0)}), "many.b.lr must be positive, got 0.0"),
         (Outer(budget={"x": 1.5}), "budget.x must be between 0 and 1, got 1.5"),
         (Outer(seeds=[3, -1]), "seeds[1] must be at least 0, got -1"),
+        (Outer(seeds=NESTED[:1]), "seeds[0] must be a single value, got a mapping"),
+        (Outer(seeds=NESTED[1:]), "seeds[0] must be a single value, got a list"),
         (Outer(count=-2), "count must not be negative, got -2"),
         (Outer(part=2.0), "part must be between 0 and 1, got 2.0"),
         (Outer(length=1), "length must be at least 2, got 1"),

@@ -187,6 +187,19 @@ def test_an_arrow_file_of_save_to_disk(tmp_path: Path) -> None:
     assert rows(tmp_path / "r.arrow") == ROWS
 
 
+@pytest.mark.parametrize("name", ["r.arrow", "r.parquet"])
+def test_a_columns_name_that_is_no_utf8_is_one_line(tmp_path: Path, name: str) -> None:
+    # Arrow lets Python decode names only when they are asked for.
+    path, table = tmp_path / name, pa.table({"column": ["a"]})
+    if name == "r.arrow":
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"column", b"col\x90mn"))
+    assert refused(path).startswith(f"{path}: ") and "\n" not in refused(path)
+
+
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As an error of the system's says it.
     path = tmp_path / "r.jsonl"
