@@ -1,7 +1,7 @@
 """The pipeline: its stages from the first to the last, and the runner that does what is still to be done.
 
-A stage that is done, and whose inputs are unchanged, is skipped. One that was stopped goes on where it was. One whose
-inputs changed starts from its beginning.
+A stage that is done and whose inputs are unchanged is skipped. A stage that was stopped goes on where it was. A stage
+whose inputs changed starts from its beginning.
 """
 
 import os
@@ -26,23 +26,23 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task, load
 
 STAGES = (
-    MIX,  # the sources become records with ids: noisy, safe, and perhaps probes and a control set
-    load("forgetfilter.train.stage:NOISY", Stage),  # M0 learns the noisy set, good and bad alike: M1
-    load("forgetfilter.train.stage:SAFE", Stage),  # M1 learns the safe set, and forgets what is unlike it: M2
-    load("forgetfilter.train.stage:CONTROL", Stage),  # M1 learns a harmless set: forgetting that is no sign of harm
-    SCORE,  # each noisy example's loss under M1 and M2, and the other signals that the config asks for
+    MIX,  # the sources become records with ids: noisy, safe, and if asked for probes and a control set
+    load("forgetfilter.train.stage:NOISY", Stage),  # M0 learns the noisy set, good and unsafe rows alike, and is M1
+    load("forgetfilter.train.stage:SAFE", Stage),  # M1 learns the safe set, forgets what is unlike it, and is M2
+    load("forgetfilter.train.stage:CONTROL", Stage),  # M1 learns a harmless set: this forgetting is no sign of harm
+    SCORE,  # the loss of each noisy example under M1 and M2, and the other signals that the config asks for
     load("forgetfilter.filter.stage:FILTER", Stage),  # a rule over one signal decides what is dropped, and says why
-    load("forgetfilter.train.stage:REFIT", Stage),  # M0 learns what was kept: M*
-    load("forgetfilter.eval.stage:EVAL", Stage),  # the models answer prompts: which is the safer, and is it as able?
+    load("forgetfilter.train.stage:REFIT", Stage),  # M0 learns the kept rows and is M*
+    load("forgetfilter.eval.stage:EVAL", Stage),  # the models answer prompts, which measures their safety and the task
     report_stage(lambda run: stale(run)),  # report.html and card.json tell all of this to a reviewer
 )
 
-ADDED_LATER = ("signals/texts",)  # by another stage than the one whose folder it is
-SCORINGS = 2  # of the noisy data, before and after; more where a signal asks for them
+ADDED_LATER = ("signals/texts",)  # folders that another stage adds to a stage's folder
+SCORINGS = 2  # the noisy data is scored before and after; some signals need further scorings
 
 
 def run_pipeline(run: Run) -> None:
-    """Every stage in order; where nothing is trained, only the evaluation."""
+    """Runs every stage in order, or only the evaluation where nothing is trained."""
     preflight(run.config)
     for stage in stages_of(run.config):
         if stage.wanted(run.config):
@@ -50,12 +50,12 @@ def run_pipeline(run: Run) -> None:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """All of them; where nothing is trained, only the evaluation."""
+    """The stages that a configuration runs: all, or only mix and eval where nothing is trained."""
     return tuple(stage for stage in STAGES if not config.only_evaluates or stage.name in ("mix", "eval"))
 
 
 def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
-    """One stage, unless it is done with the same inputs and not asked for `again`."""
+    """Runs one stage, unless it is done with the same inputs and is not to be done `again`."""
     if not stage.wanted(run.config):
         console.print(f"{stage.name}: nothing to do, the config does not ask for it")
         return
@@ -91,7 +91,7 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
 
 
 def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | None) -> None:
-    """UserError where an earlier stage was done with another model: what it made does not go with this one."""
+    """UserError where an earlier stage was done with another model, because its results do not fit this one."""
     for earlier in STAGES[: STAGES.index(stage)] if foreign else ():
         entry = run.state().get(earlier.name, {})
         model = (entry.get("foreign") or {}).get("model")
@@ -103,13 +103,13 @@ def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | No
 
 
 def note_sums(folder: Path, stage: Stage) -> None:
-    """Notes what a stage has left, once it is done."""
+    """Notes the sums of the files that a stage has left, once it is done."""
     if stage.folder:
         sums.record(folder, stage.name, stage.made or (stage.folder,), [*ADDED_LATER, stage.scratch or ".scratch"])
 
 
 def _mend(folder: Path, stage: Stage) -> bool:
-    """Whether files of a finished stage are damaged: they are said, and removed with what is made anew as a whole."""
+    """Whether files of a finished stage are damaged. They are named, and removed with all that the stage makes anew."""
     broken = [name for name in sums.damaged(folder, stage.name) if name not in stage.editable]
     if not broken or read_state(folder).get(stage.name, {}).get("status") != "done":
         return False
@@ -121,7 +121,10 @@ def _mend(folder: Path, stage: Stage) -> bool:
 
 
 def _check_read(folder: Path, stage: Stage) -> None:
-    """UserError where a file of an earlier stage, which this one reads, is damaged; what a person changed is said."""
+    """UserError where this stage reads a damaged file of an earlier one.
+
+    A file that a person may edit is only named.
+    """
     for earlier in (one for one in STAGES if one.name in stage.reads):
         for name in sums.damaged(folder, earlier.name):
             if name not in earlier.editable:
@@ -131,8 +134,10 @@ def _check_read(folder: Path, stage: Stage) -> None:
 
 
 def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:
-    """What the mix has made known before anything is trained: refuses what cannot work, and says what will come to
-    nothing, and how much of the disk will be needed."""
+    """Checks, before anything is trained, what is known once the data is mixed.
+
+    It refuses what cannot work, and prints what will have no effect and how much of the disk is needed.
+    """
     if not (paths.folder / "data" / "summary.json").exists():  # the sets were made by hand
         return
     for line in (line for task in tasks for line in task.foresee()):
@@ -141,7 +146,7 @@ def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:
 
 
 def check_disk(config: Config, paths: RunPaths) -> str:
-    """What the trainings need of the disk, in a line; UserError where it cannot hold that."""
+    """A line on how much of the disk the trainings need; UserError where the disk has not enough room."""
     from forgetfilter.models.room import Work, check_room, trained_parameters
     from forgetfilter.models.settings import ModelSettings
 
@@ -165,7 +170,7 @@ def check_disk(config: Config, paths: RunPaths) -> str:
 
 
 def _stands(folder: Path, stage: Stage) -> bool:
-    """Whether an earlier outcome is whole."""
+    """Whether the earlier outcome of a stage is whole."""
     return bool(stage.files) and not _lost(folder, stage)
 
 
@@ -186,14 +191,17 @@ def _remove(path: Path) -> None:
 
 
 def stale(run: Run) -> tuple[str, ...]:
-    """What there is that is not of today's decision and settings: `refit` where the pipeline would train it anew, and
-    `evaluation` where it is of such a refit, or of one from before the last training."""
+    """What of a run belongs to an earlier decision or to other settings.
+
+    It is `refit` where the pipeline would train the refit anew, and `evaluation` where such a refit was measured, or
+    one from before the last training.
+    """
     state, refit = run.state(), next(stage for stage in STAGES if stage.name == "train-refit")
     if refit.name not in state:
         return ()
     try:
         input_hash = refit.task(run).input_hash()
-    except UserError:  # an input is not here any more, such as a chat template: nobody can tell
+    except UserError:  # an input, such as a chat template, is gone: whether it changed cannot be told
         input_hash = state[refit.name]["input_hash"]
     measured = state.get("eval", {}).get("start")
     early = bool(measured) and measured < state[refit.name]["start"]
@@ -207,7 +215,7 @@ def stale(run: Run) -> tuple[str, ...]:
 def preflight(config: Config, models: bool = True) -> None:
     """Refuses what cannot work before any model is loaded: model name, tokenizer, template, attention, DeepSpeed.
 
-    `models`: whether the command loads any; one that does not may run where there is no GPU.
+    `models` says whether the command loads a model; one that does not may run where there is no GPU.
     """
     import torch
 
@@ -237,7 +245,7 @@ def preflight(config: Config, models: bool = True) -> None:
         names, base = config.train.lora.target_modules if adapted else None, model.base().path
         attention = model.on(device).attention
         if model.attention == "auto" and attention == "eager":
-            console.print("model.attention: auto is eager, the only one that the model has here")
+            console.print("model.attention: auto takes eager, the only one that this model has here")
         check_model(base, attention, config.data.packing, names)
         answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
         answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}

@@ -1,7 +1,7 @@
-"""The comparison of defences: a cell for each defence, seed and varied setting, and what is gathered of the cells.
+"""The cells of a comparison of defences: one for each defence, seed and varied setting.
 
-A cell is an ordinary run, NAME-DEFENCE-SEED or NAME-POINT-DEFENCE-SEED. The gathered tables, picture and JSON
-lie in OUTPUT/NAME-compare; they hold what is there, and name what is not.
+A cell is an ordinary run, NAME-DEFENCE-SEED or NAME-POINT-DEFENCE-SEED. The gathered tables, picture and JSON lie in
+OUTPUT/NAME-compare. They show the cells that are done and name the others.
 """
 
 import re
@@ -21,28 +21,29 @@ from forgetfilter.study.defences import Defence
 from forgetfilter.study.members import DONE, OUTCOME, Member
 
 UNTIL = {"base": "mix", "noisy": "train-noisy", "safe": "train-safe", "refit": "train-refit"}
-SAME_M2 = ("name", "filter", "eval", "train.refit")  # what of the settings M2 and the scores do not depend on
-SAME_M1 = (*SAME_M2, "score", "train.safe", "train.control", "data.safe_tasks")
-FIXED = ("name", "output", "cache", "seed", "scale", "compare", "launch", "tracking")  # a cell's own, or no outcome's
+SAME_M2 = ("name", "filter", "eval", "train.refit")  # the settings that M2 and the scores do not depend on
+SAME_M1 = (*SAME_M2, "score", "train.safe", "train.control", "data.safe_tasks")  # those that M1 does not depend on
+# Settings that each cell has by itself, or that change no outcome, and so cannot be varied.
+FIXED = ("name", "output", "cache", "seed", "scale", "compare", "launch", "tracking")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Member):
-    """One defence with one seed, at one point of the grid."""
+    """One defence with one seed at one point of the grid."""
 
     defence: Defence
     round: int
     point: str
-    """The round from the second on, and KEY=VALUE of the setting that is varied; empty for the configuration itself."""
+    """The round, if it is not the first, and KEY=VALUE of the varied setting; empty for the configuration itself."""
 
     @property
     def evaluation(self) -> Path:
-        """The folder of what was measured of the defence's model."""
+        """The folder of the evaluation of the defence's model."""
         return self.folder / "eval" / self.defence.model
 
 
 def members(config: Config) -> list[Cell]:
-    """All cells, those of a seed together. UserError for a defence that cannot work with the configuration."""
+    """All cells, seed by seed. UserError for a defence that cannot work with the configuration."""
     if config.only_evaluates:
         raise UserError("compare needs data to train on: set data.noisy and data.safe, or a mixture")
     grid = config.compare or CompareConfig()
@@ -51,17 +52,17 @@ def members(config: Config) -> list[Cell]:
     for defence in chosen if grid.rounds > 1 else ():
         if defence.model != "base" and (defence.follows or defence.name) not in grid.defences:
             raise UserError(f"compare.defences: with several rounds {defence.name} needs {defence.follows} beside it")
-    found = [
+    cells = [
         cell
         for seed in grid.seeds
         for point, base in points
         for cell in _rounds(base, point, chosen, seed, grid.rounds)
     ]
-    return [replace(cell, number=number) for number, cell in enumerate(found)]
+    return [replace(cell, number=number) for number, cell in enumerate(cells)]
 
 
 def _rounds(base: Config, point: str, chosen: list[Defence], seed: int, rounds: int) -> Iterator[Cell]:
-    """The cells of one point and seed; what trains nothing has no round but the first."""
+    """The cells of one point and seed. A defence that trains nothing has only a first round."""
     earlier: dict[str, Cell] = {}
     for number in range(1, rounds + 1):
         again = [defence for defence in chosen if number == 1 or defence.model != "base"]
@@ -70,7 +71,7 @@ def _rounds(base: Config, point: str, chosen: list[Defence], seed: int, rounds: 
 
 
 def _cell(base: Config, place: tuple[int, str], defence: Defence, seed: int, earlier: Mapping[str, Cell]) -> Cell:
-    """`place`: the round and the point. `earlier`: the cells of the round before by their defences."""
+    """One cell. `place` is its round and point; `earlier` holds the cells of the round before by their defences."""
     number, varied = place
     point = ", ".join(part for part in (f"round {number}" if number > 1 else "", varied) if part)
     slug = re.sub(r"[^\w.=+-]+", "-", point)
@@ -97,7 +98,7 @@ def folder_of(config: Config) -> Path:
 
 
 def _points(config: Config, grid: CompareConfig) -> Iterator[tuple[str, Config]]:
-    """The configuration as it is, then with each value of each varied setting that is not its own."""
+    """The configuration itself, then the configuration with each other value of each varied setting."""
     yield "", config
     for key, values in grid.vary.items():
         if key.split(".")[0] in FIXED:
@@ -111,7 +112,7 @@ def _points(config: Config, grid: CompareConfig) -> Iterator[tuple[str, Config]]
 
 
 def _stages(defence: Defence) -> tuple[Stage, ...]:
-    """What is to be done for the defence's model, and to measure it; a report where there is a decision to tell of."""
+    """The stages that make and measure the defence's model, and the report where a filter decided."""
     names = [stage.name for stage in pipeline.STAGES]
     needed = {
         *names[: names.index(UNTIL[defence.model]) + 1],
@@ -122,7 +123,7 @@ def _stages(defence: Defence) -> tuple[Stage, ...]:
 
 
 def waves(study: Sequence[Member]) -> list[str]:
-    """The pending cells in waves: what trains M1 for others first, then what trains M2 and scores, then the rest."""
+    """The pending cells in waves: those that train M1 for others, then those that train M2 and score, then the rest."""
     pending = [cell for cell in study if isinstance(cell, Cell) and cell.status() != DONE]
     found: dict[int, list[int]] = {}
     for number in sorted({cell.round for cell in pending}):
@@ -139,8 +140,10 @@ def waves(study: Sequence[Member]) -> list[str]:
 
 
 def _shared(cell: Cell, without: tuple[str, ...]) -> str:
-    """What a model of the cell depends on: its settings without those that come later. Cells that train less are apart
-    from none: they find there what they need."""
+    """The hash of the settings that a model of the cell depends on, which leaves out those of later stages.
+
+    A cell that trains less than another has the same hash, and takes over what the other has made.
+    """
     plain = to_dict(cell.config)
     for key in without:
         section, _, name = key.partition(".")

@@ -1,4 +1,4 @@
-"""The comparison for people: tables of 80 columns for the terminal, Markdown, and a page with the picture."""
+"""The comparison for people: tables of 80 columns for the terminal, a Markdown file, and a page with a picture."""
 
 import html
 from collections.abc import Iterator
@@ -17,21 +17,22 @@ from forgetfilter.study.loss_curves import figure_of
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 NOTE = (
-    "95% intervals over prompts (and seeds, where these share prompts), each alone; differences are paired. "
-    "* the interval of the difference excludes 0. Ceilings know the labels: no real defence can."
+    "The 95% intervals are over prompts, and over seeds where these share prompts; each holds by itself. Differences "
+    "are paired; * marks one whose interval excludes 0. A ceiling knows the labels, which no real defence can."
 )
 METRIC_COLUMNS = ("defence", "value", "to none", "to the best rival")
 COST_COLUMNS = ("defence", "AUROC", "F1", "unsafe left", "good lost", "seconds", "tokens")
 COST_NOTE = (
-    "Means over the seeds. Seconds and answer tokens are those of the stages that a defence alone would need, without "
-    "the evaluation; unsafe left and good lost are shares of these rows, by labels that the filter never saw."
+    "The values are means over the seeds. Seconds and answer tokens are those of the stages that a defence alone would "
+    "need, without the evaluation. Unsafe left is the share of unsafe rows that were kept and good lost the share of "
+    "good rows that were dropped, by labels that the filter never saw."
 )
 Sheet = tuple[str, tuple[str, ...], list[tuple[str, ...]], str]
-"""Title, columns, rows of cells (the first is a name), and a remark."""
+"""A title, the columns, the rows of cells (the first cell is a name), and a remark."""
 
 
 def sheets(value: dict[str, Any], brief: bool) -> Iterator[Sheet]:
-    """The tables of each point: one a suite, or (not `brief`) one a metric; then quality and cost."""
+    """The tables of each point: if `brief` one for each suite, else one for each metric; then quality and cost."""
     for point in value["points"]:
         about = f" ({point['point']})" if point["point"] else ""
         for suite, metric, better in _metrics(point["rows"], brief):
@@ -44,7 +45,7 @@ def sheets(value: dict[str, Any], brief: bool) -> Iterator[Sheet]:
 
 
 def table_of(value: dict[str, Any]) -> Group:
-    """For the terminal."""
+    """The tables of the headline metrics for the terminal."""
     parts: list[Table | Text] = []
     for title, columns, rows, remark in sheets(value, brief=True):
         table = Table(title=Text(plain_label(title, 78)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -57,7 +58,7 @@ def table_of(value: dict[str, Any]) -> Group:
 
 
 def markdown(value: dict[str, Any]) -> str:
-    """Every metric, not the headlines alone."""
+    """The tables of all metrics in Markdown."""
     lines = [f"# Comparison {_plain(value['name'])}", "", f"{value['done']} of {value['members']} cells. {NOTE}", ""]
     lines += [f"- **{_plain(name)}**: {_plain(doc)}" for name, doc in value["defences"].items()]
     lines += [f"- not done: {_plain(one['run'])} ({one['status']})" for one in value["missing"]]
@@ -85,8 +86,10 @@ def page(value: dict[str, Any]) -> str:
 
 
 def picture(value: dict[str, Any]) -> go.Figure:
-    """A panel a suite with the headline values and their intervals: by defence, or where settings are varied a line a
-    defence over the points of the grid."""
+    """One panel for each suite with the headline values and their intervals.
+
+    The values are shown by defence; where settings are varied, each defence is a line over the points of the grid.
+    """
     panels = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
     titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in panels]
     figure = make_subplots(max(1, len(panels)), 1, subplot_titles=titles, vertical_spacing=0.3 / max(1, len(panels)))
@@ -103,7 +106,7 @@ def picture(value: dict[str, Any]) -> go.Figure:
 
 
 def _series(value: dict[str, Any], suite: str, metric: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """{DEFENCE: [(point, its value with low and high)]} of what is known."""
+    """The known values as {DEFENCE: [(point, value with low and high)]}."""
     found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for point in value["points"]:
         for row in point["rows"]:
@@ -130,7 +133,7 @@ def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, sev
 
 
 def _metrics(rows: list[dict[str, Any]], brief: bool) -> Iterator[tuple[str, str, str]]:
-    """(suite, metric, better) in the order of their finding: the headlines, or all that are not of a part."""
+    """(suite, metric, better) in order of appearance: if `brief` the headlines, else all metrics over whole suites."""
     found: dict[tuple[str, str], str] = {}
     for row in rows:
         for suite, metrics in row["metrics"].items():
@@ -146,13 +149,13 @@ def _metric_row(value: dict[str, Any], row: dict[str, Any], suite: str, metric: 
 
 
 def _rivals(rows: list[dict[str, Any]], suite: str, metric: str) -> str:
-    """Which defence is the best rival, and of which that one's own is."""
+    """A sentence that names the best rival of the defences, and the best rival of that one itself."""
     entries = [(row["defence"], row["metrics"].get(suite, {}).get(metric, {}).get("to_rival")) for row in rows]
     rivals = {name: entry["other"] for name, entry in entries if entry}
     if not rivals:
         return "There is no rival to compare with."
     best = max(rivals.values(), key=list(rivals.values()).count)
-    return f"The best rival is {best}" + (f"; its own is {rivals[best]}." if best in rivals else ".")
+    return f"The best rival is {best}" + (f"; its own best rival is {rivals[best]}." if best in rivals else ".")
 
 
 def _name(value: dict[str, Any], row: dict[str, Any]) -> str:
@@ -166,7 +169,7 @@ def _interval(one: dict[str, Any]) -> str:
 
 
 def _difference(one: dict[str, Any]) -> str:
-    """With its sign, and a star where the interval excludes 0."""
+    """A difference with its sign and interval, and a star where the interval excludes 0."""
     if one.get("value") is None:
         return "–"
     clear = not one["low"] <= 0 <= one["high"]
@@ -181,5 +184,5 @@ def _cost_row(value: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """As it can stand in a cell of Markdown."""
+    """The text as it can stand in a cell of a Markdown table."""
     return plain_label(text, 300).replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")

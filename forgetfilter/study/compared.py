@@ -1,4 +1,4 @@
-"""What the cells of a comparison came to: values with intervals, paired differences, filter quality, and cost."""
+"""The results of a comparison's cells: values with intervals, paired differences, filter quality, and cost."""
 
 from collections.abc import Iterator, Sequence
 from statistics import mean
@@ -18,13 +18,13 @@ from forgetfilter.study.compare import Cell
 from forgetfilter.study.loss_curves import loss_curves
 from forgetfilter.study.members import DONE
 
-NOTHING = "none"  # the defence that all others are compared with
+NOTHING = "none"  # the name of the defence that all others are compared with
 NO_RIVALS = ("none", "released")
 Measured = dict[str, dict[str, dict[str, Any]]]
 
 
 def gather(config: Config) -> dict[str, Any]:
-    """Writes compare.json, compare.md and compare.html of the cells as they are now; returns the JSON value."""
+    """Writes compare.json, compare.md and compare.html from the cells as they are now; returns the JSON value."""
     cells = compare.members(config)
     status = {cell.number: cell.status() for cell in cells}
     done = [cell for cell in cells if status[cell.number] == DONE]
@@ -49,14 +49,14 @@ def gather(config: Config) -> dict[str, Any]:
 
 
 def _curves(done: Sequence[Cell]) -> dict[str, Any] | None:
-    """Of the first cell that went through both finetunings, or else through the noisy one; None without any."""
+    """The loss curves of the first cell that logged both finetunings, or else the noisy one; None without any."""
     found = ((cell.config.name, loss_curves(cell.folder)) for cell in done)
     most = max(found, key=lambda one: len(one[1]), default=None)
     return {"run": most[0], "stages": most[1]} if most and most[1] else None
 
 
 def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
-    """{POINT: {DEFENCE: its cells, a seed each}}."""
+    """The cells as {POINT: {DEFENCE: [one cell for each seed]}}."""
     found: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
         found.setdefault(cell.point, {}).setdefault(cell.defence.name, []).append(cell)
@@ -64,9 +64,9 @@ def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
 
 
 def _compared(cells: dict[str, list[Cell]], rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a defence at one point: its metrics with their differences, and the means of quality and cost.
+    """One row for each defence at one point: its metrics with their differences, and its mean quality and cost.
 
-    `rows`: what each cell cost and how well it filtered, by its number.
+    `rows` holds the quality and cost of each cell by its number.
     """
     measured = {name: _differences(own, own) for name, own in cells.items()}
     compared = []
@@ -93,7 +93,7 @@ def _value(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add(metrics: Measured, key: str, other: str, found: Measured) -> None:
-    """Puts the paired difference to another defence beside each value."""
+    """Adds the paired difference to another defence to each value."""
     for suite, own in found.items():
         for metric, one in own.items():
             if metric in metrics.get(suite, {}):
@@ -103,7 +103,7 @@ def _add(metrics: Measured, key: str, other: str, found: Measured) -> None:
 
 
 def _best_rival(suite: str, name: str, cells: dict[str, list[Cell]], measured: dict[str, Measured]) -> str | None:
-    """Of the other real defences the one with the best headline value of a suite; None without one."""
+    """The other real defence with the best headline value in a suite; None without one."""
     found = []
     for other, own in cells.items():
         if other == name or other in NO_RIVALS or own[0].defence.reads_labels:
@@ -119,7 +119,7 @@ def _badness(value: float, better: str) -> float:
 
 
 def _differences(first: Sequence[Cell], second: Sequence[Cell]) -> Measured:
-    """The second defence less the first, over the seeds that both have."""
+    """The differences second - first over the seeds that both defences have."""
     seeds = {cell.config.seed: cell.evaluation for cell in first}
     pairs = [(seeds[cell.config.seed], cell.evaluation) for cell in second if cell.config.seed in seeds]
     if not pairs:
@@ -133,13 +133,13 @@ COSTS = ("seconds", "tokens")
 
 
 def _row(cell: Cell) -> dict[str, Any]:
-    """What a cell cost and how well it filtered; nothing is invented where a label or a log is not there."""
+    """The cost of a cell and the quality of its filter. What a missing label or log leaves unknown is None."""
     about = {"run": cell.config.name, "point": cell.point, "defence": cell.defence.name, "seed": cell.config.seed}
     return about | _cost(cell) | dict.fromkeys(QUALITY) | (_quality(cell) if cell.defence.filters else {})
 
 
 def _cost(cell: Cell) -> dict[str, Any]:
-    """Seconds and answer tokens of the stages that the defence alone would need, wherever they were done."""
+    """The seconds and answer tokens of the stages that the defence alone would need, whichever cell did them."""
     state = read_state(cell.folder)
     shared = {stage: entry["shared_with"] for stage, entry in state.items() if "shared_with" in entry}
     seconds = sum(state[stage]["seconds"] for stage in cell.defence.pays if stage in state)
@@ -150,7 +150,7 @@ def _cost(cell: Cell) -> dict[str, Any]:
 
 
 def _tokens(paths: RunPaths, stage: str) -> int | None:
-    """Answer tokens that a stage passed through a model; None where the trainings did not log."""
+    """How many answer tokens a stage passed through a model; None where the trainings kept no log."""
     folders = {f"train-{name}": [paths.model(name) / "losses"] for name in ("noisy", "safe", "refit")}
     folders["score"] = [paths.signals(name) for name in ("before", "after")]
     if not all((folder / "manifest.json").exists() for folder in folders.get(stage, [])):

@@ -1,7 +1,6 @@
-"""Each source's loss over the steps of the two finetunings, from the hook's logs alone: no model, no forward pass.
+"""The loss of each source over the steps of the two finetunings, read from the loss logs without a model.
 
-Sources are parted by label where the run's data has labels, so that unsafe rows are seen apart from good ones of the
-same source.
+Where the run's data has labels, a source is split by label, so that its unsafe rows are seen apart from its good ones.
 """
 
 from pathlib import Path
@@ -14,12 +13,12 @@ from forgetfilter.report.charts import GRID, INK, PALETTE, safe_name
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards
 
-POINTS = 40  # of a curve at most
+POINTS = 40  # the most points of a curve
 Curves = dict[str, list[tuple[float, float]]]
 
 
 def loss_curves(folder: Path) -> dict[str, Curves]:
-    """{"noisy" and "safe", where they were logged: {SOURCE or SOURCE (LABEL): [(step, nats an answer token)]}}."""
+    """The curves of noisy and safe, where they were logged: {SOURCE or SOURCE (LABEL): [(step, nats a token)]}."""
     paths = RunPaths(folder)
     data = {"noisy": paths.noisy_data, "safe": paths.safe_data}
     logged = {name: paths.model(name) / "losses" for name in data}
@@ -27,7 +26,7 @@ def loss_curves(folder: Path) -> dict[str, Curves]:
 
 
 def _curves(log: Path, data: Path) -> Curves:
-    """The mean loss of a source's tokens in each of POINTS equal parts of the steps, at the mean step of the part."""
+    """For each source, the mean loss of its tokens in each of POINTS equal parts of the steps, at the mean step."""
     known = pl.scan_ndjson(data, schema={"id": pl.String, "label": pl.String})
     label = pl.when(pl.col("label").is_null()).then(pl.lit("")).otherwise(pl.format(" ({})", "label"))
     rows = scan_shards(log).join(known, on="id", how="left")
@@ -41,7 +40,7 @@ def _curves(log: Path, data: Path) -> Curves:
 
 
 def figure_of(curves: dict[str, Curves]) -> go.Figure:
-    """A panel a finetuning, a line a source."""
+    """One panel for each finetuning, with one line for each source."""
     titles = [f"loss while training {name}, nats an answer token" for name in curves]
     figure = make_subplots(len(curves), 1, subplot_titles=titles)
     names = sorted({name for own in curves.values() for name in own})

@@ -1,4 +1,4 @@
-"""Members of a study: runs of one pipeline many times, each an ordinary run folder, resumed by the same command."""
+"""The members of a study, which runs one pipeline many times. Each is an ordinary run folder."""
 
 import csv
 import sys
@@ -28,31 +28,31 @@ from forgetfilter.storage.stage import Stage
 from forgetfilter.study import shared
 
 DONE, PENDING = "done", "pending"
-OUTCOME = "outcome"  # the folder of a model that the next round begins at
+OUTCOME = "outcome"  # the folder of the model from which the next round starts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One run of a study: `number` is its place among the members, which a job array counts by."""
+    """One run of a study. `number` is its place among the members, which is also its index in a job array."""
 
     number: int
     config: Config
     """The config of its run."""
     stages: tuple[Stage, ...] = pipeline.STAGES
-    """What is to be done of the pipeline."""
+    """The stages of the pipeline that it does."""
     drops: Callable[[pl.DataFrame, int], pl.Series] | None = None
-    """What takes the place of the filter's rule: see Defence.drops."""
+    """Takes the place of the filter's rule: see Defence.drops."""
     check: Callable[[RunPaths], None] | None = None
-    """Looks at its data before anything is trained; UserError where it cannot work with them."""
+    """Checks its data before anything is trained; UserError where the member cannot work with them."""
     start: tuple["Member", str] | None = None
-    """The member whose model, and which of its models, this one begins at: its `model.name` is that one's OUTCOME."""
+    """The member, and which of its models, from which this one starts: `model.name` is the OUTCOME of that member."""
 
     @property
     def folder(self) -> Path:
         return Path(self.config.output).expanduser() / self.config.name
 
     def status(self) -> str:
-        """done; pending; how far it came (`failed at score`); or that it was made with other settings."""
+        """`done`, `pending`, how far it came (such as `failed at score`), or that it was made with other settings."""
         if not (self.folder / "config.yaml").exists() or not (self.folder / "state.json").exists():
             return PENDING
         run = Run.open(self.folder)
@@ -65,7 +65,7 @@ class Member:
         return DONE
 
     def prepare(self, peers: Sequence["Member"] = (), resume: bool = False) -> Run:
-        """Makes its run folder and its data, and refuses what cannot work, before anything is trained."""
+        """Makes its run folder and its data and refuses what cannot work, before anything is trained."""
         with held(self.folder):
             return self._prepare(peers, resume)
 
@@ -78,7 +78,7 @@ class Member:
         return run
 
     def work(self, peers: Sequence["Member"] = (), resume: bool = False, prepared: bool = False) -> None:
-        """Does what is still to be done, or takes it over from a peer."""
+        """Does the stages that are not done yet, or takes them over from a peer."""
         if self.start:
             self.start[0]._write_outcome(self.start[1])
         with held(self.folder):
@@ -93,7 +93,7 @@ class Member:
         pipeline.run_stage(Run(self.folder, self.config), stage)
 
     def _write_outcome(self, name: str) -> None:
-        """One of its models as a folder that another member can start from."""
+        """Writes one of its models to a folder from which another member can start."""
         from forgetfilter.models.merged import write_merged
 
         if (status := self.status()) != DONE:
@@ -101,7 +101,7 @@ class Member:
         write_merged(ModelSettings.of(self.config), RunPaths(self.folder).model(name), self.folder / OUTCOME)
 
     def _take_over(self, stage: Stage, peers: Sequence[Path]) -> None:
-        """The stage as a peer has made it from the same inputs, unless it is done here."""
+        """Takes over the stage if a peer has done it with the same inputs and this member has not."""
         run = Run(self.folder, self.config)
         task = stage.task(run)
         input_hash, foreign = task.input_hash(), task.foreign()
@@ -112,14 +112,14 @@ class Member:
             shared.link(peer / stage.folder, run.folder / stage.folder, run.folder / shared.SCRATCH)
             pipeline.note_sums(run.folder, stage)
             run.take_over(stage.name, entry | {"shared_with": peer.name})
-            console.print(f"{stage.name}: as in {peer.name}")
+            console.print(f"{stage.name}: taken over from {peer.name}")
 
     def _review(self, stage: Stage, drops: Callable[[pl.DataFrame, int], pl.Series]) -> None:
-        """Writes review.csv: what is to be dropped, by the rule's own decision, in the place of that decision."""
+        """Writes a review.csv that overrules the rule's decision with what `drops` makes of it."""
         run, file = Run(self.folder, self.config), self.folder / "review.csv"
         if file.exists() and run.is_done(stage.name, stage.task(run).input_hash()):
             return
-        file.unlink(missing_ok=True)  # of other scores, perhaps
+        file.unlink(missing_ok=True)  # it may have been made from other scores
         pipeline.run_stage(run, stage)
         decisions = read_decisions(run.folder)
         dropped = drops(decisions, run.config.seed)
@@ -131,16 +131,16 @@ class Member:
 
 
 def member_of(study: Sequence[Member], number: int) -> Member:
-    """The member of that number; UserError with the numbers that there are."""
+    """The member with that number; UserError with the known numbers where there is none."""
     if not 0 <= number < len(study):
         raise UserError(f"--member {number} is not there: the study has members 0 to {len(study) - 1}")
     return study[number]
 
 
 def run_pending(study: Sequence[Member], resume: bool = False) -> None:
-    """Every member that is not done, one after the other. One that fails is told and costs the others nothing.
+    """Runs every member that is not done, one after the other. A failure is printed and does not stop the others.
 
-    What can be known of any of them before the first training is told before it.
+    All members are prepared before the first training, so that mistakes are known early.
     """
     pending = [member for member in study if member.status() != DONE]
     ready = [member for member in pending if member.start or _tried(member, member.prepare, study, resume)]
@@ -151,7 +151,7 @@ def run_pending(study: Sequence[Member], resume: bool = False) -> None:
 
 
 def _tried(member: Member, work: Callable[..., object], study: Sequence[Member], resume: bool) -> bool:
-    """Whether the work succeeded; if not, why not is told."""
+    """Whether the work succeeded. If it did not, the reason is printed."""
     try:
         work(study, resume)
     except Stopped:
@@ -159,14 +159,14 @@ def _tried(member: Member, work: Callable[..., object], study: Sequence[Member],
     except UserError as error:
         print(f"forgetfilter: {member.config.name}: {error}", file=sys.stderr)
         return False
-    except Exception:  # a bug or a full GPU; the member stays pending
+    except Exception:  # a bug or a full GPU; the other members still run
         traceback.print_exc()
         return False
     return True
 
 
 def status_table(study: Sequence[Member], title: str) -> Table:
-    """How far each member is."""
+    """A table that shows how far each member is."""
     table = Table("member", "run", "status", title=Text(title), title_justify="left")
     for one in study:
         table.add_row(str(one.number), Text(one.config.name), one.status())

@@ -1,7 +1,7 @@
-"""The scaling study: the pipeline over models and seeds, a run a member, and what is gathered of them.
+"""The scaling study, which runs the pipeline for each model and seed and gathers the results.
 
-A member is an ordinary run, NAME-MODEL-SEED. The gathered table, chart and JSON lie in OUTPUT/NAME-scale; they hold
-what is there, and name what is not: a study with failed members is gathered as it is.
+A member is an ordinary run, NAME-MODEL-SEED. The gathered table, chart and JSON lie in OUTPUT/NAME-scale. They show the
+members that are done and name the others, so a study with failed members can be gathered too.
 """
 
 import math
@@ -26,7 +26,7 @@ from forgetfilter.study.members import DONE, Member
 
 
 def members(config: Config) -> list[Member]:
-    """Every model with every seed, the seeds of a model together. UserError without a study, or for equal names."""
+    """Every model with every seed, model by model. UserError without the section `scale`, or for equal names."""
     if config.scale is None:
         raise UserError("scale is missing: name scale.models and scale.seeds, such as scale.models=[A,B]")
     found: list[Member] = []
@@ -48,12 +48,12 @@ def folder_of(config: Config) -> Path:
 
 
 def gather(config: Config) -> dict[str, Any]:
-    """Writes scale.json, scale.parquet and scale.html of the members as they are now; returns the JSON value."""
+    """Writes scale.json, scale.parquet and scale.html from the members as they are now; returns the JSON value."""
     from forgetfilter.study.scale_page import page
 
     rows = [_row(member) for member in members(config)]
     sizes = {row["model"]: row["parameters"] for row in rows if row["parameters"]}
-    for row in rows:  # a failed member has the size of its model's others
+    for row in rows:  # a member that failed takes the size from another one with the same model
         row["parameters"] = sizes.get(row["model"])
     missing = [{"run": row["run"], "status": row["status"]} for row in rows if row["status"] != DONE]
     value: dict[str, Any] = {
@@ -81,7 +81,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 def _row(member: Member) -> dict[str, Any]:
-    """What is known of a member. Of one that is not done: its status alone, since half a run is no result."""
+    """The results of a member. A member that is not done has only its status, because half a run is no result."""
     status = member.status()
     row: dict[str, Any] = dict.fromkeys(_SCHEMA) | {"run": member.config.name, "model": member.config.model.name}
     row |= {"seed": member.config.seed, "status": status, "suites": []}
@@ -96,7 +96,7 @@ def _row(member: Member) -> dict[str, Any]:
 
 
 def _safety(folder: Path, stale_refit: bool) -> Iterator[dict[str, Any]]:
-    """Each metric before (M1, trained on everything) and after (M*, trained on what was kept)."""
+    """Each metric before (M1, trained on everything) and after (M*, trained on the kept rows)."""
     for suite, measured in read_metrics(folder, stale_refit).items():
         for metric, models in measured.items():
             names = {"before": "noisy", "after": "refit"}
@@ -106,7 +106,7 @@ def _safety(folder: Path, stale_refit: bool) -> Iterator[dict[str, Any]]:
 
 
 def _parameters(config: Config) -> int | None:
-    """Parameters of the released model, from the heads of its safetensors; None where it is not to be had any more."""
+    """The number of parameters of M0, from the headers of its safetensors; None if M0 is no longer available."""
     from safetensors import safe_open
 
     try:

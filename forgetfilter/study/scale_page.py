@@ -18,7 +18,10 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 
 
 def table_of(study: dict[str, Any]) -> Table:
-    """A row a member, of what `scale.gather` gave: filter quality, each suite's first metric before and after, time."""
+    """The value of `scale.gather` as a table with one row for each member.
+
+    A row has the filter quality, the first metric of each suite before and after, and the time.
+    """
     metrics = _first_metrics(study["rows"])
     table = Table(title=Text(f"Scaling study: {study['done']} of {study['members']} members"), title_justify="left")
     for name in ("run", "status"):
@@ -35,7 +38,7 @@ def table_of(study: dict[str, Any]) -> Table:
 
 
 def page(study: dict[str, Any]) -> str:
-    """The chart as one HTML page that loads nothing: quality, safety before and after, and time by parameters."""
+    """One HTML page that loads nothing, with the chart of quality, safety before and after, and time by parameters."""
     figure = curve(study["rows"])
     missing = [f"{one['run']} ({one['status']})" for one in study["missing"]]
     said = f"{study['done']} of {study['members']} members" + (f"; not done: {', '.join(missing)}" if missing else "")
@@ -44,12 +47,12 @@ def page(study: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'
-        f"<p>{html.escape(said)}. A point a seed, the line is their mean.</p>{body}</body></html>\n"
+        f"<p>{html.escape(said)}. Each point is one seed; the line is their mean.</p>{body}</body></html>\n"
     )
 
 
 def curve(rows: list[dict[str, Any]]) -> go.Figure:
-    """Panels below one another; x is the number of parameters (log), or the model where that is not known."""
+    """The panels below one another. x is the number of parameters (log), or the model where that is not known."""
     panels = list(_panels(rows))
     figure = make_subplots(
         len(panels), 1, subplot_titles=[title for title, _ in panels], vertical_spacing=0.25 / len(panels)
@@ -66,7 +69,7 @@ def curve(rows: list[dict[str, Any]]) -> go.Figure:
 
 
 def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tuple[Any, str, float, int]]]]]:
-    """(title, {line: [(parameters, model, value, seed)]}) of each panel, without what is not known."""
+    """(title, {LINE: [(parameters, model, value, seed)]}) for each panel, without values that are not known."""
 
     def points(pairs: Iterable[tuple[dict[str, Any], Any]]) -> list[tuple[Any, str, float, int]]:
         known = ((row, value) for row, value in pairs if value is not None)
@@ -74,7 +77,7 @@ def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tu
 
     yield "filter quality", {name.upper(): points((row, row[name]) for row in rows) for name in ("auroc", "f1")}
     for suite, metric, way in _first_metrics(rows):
-        names = {"trained on everything": "before", "trained on what was kept": "after"}
+        names = {"trained on everything": "before", "trained on the kept rows": "after"}
         lines = {name: points((row, _safety(row, suite, metric)[key]) for row in rows) for name, key in names.items()}
         yield f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(way or '', '')}", lines
     yield "seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}

@@ -1,8 +1,8 @@
-"""Stages that members of a study share: what one of them has made from the same inputs, the next takes over.
+"""Sharing of stages between the members of a study: a member takes over what another made from the same inputs.
 
-The inputs' hash decides, and nothing else: two members that train on the same rows by the same settings train once,
-whatever else they differ in. Files are linked (copied where the disk cannot link), so that every member is a whole run
-folder of its own; they are only ever replaced, never written into.
+Only the hash of the inputs decides. Two members that train on the same rows with the same settings train once, however
+else they differ. Files are linked, or copied where the disk cannot link, so that every member has a whole run folder.
+This is safe because files of a run folder are replaced and never written into.
 """
 
 import os
@@ -18,7 +18,7 @@ SCRATCH = ".shared"
 
 
 def find(stage: Stage, input_hash: str, foreign: object, peers: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """The run folder that has this stage done with these inputs, and its entry in state.json; None without one."""
+    """The run folder of a peer that did the stage with these inputs, and its entry in state.json; None without one."""
     for peer in peers if stage.folder else ():
         entry = read_state(peer).get(stage.name, {})
         same = entry.get("input_hash") == input_hash and entry.get("foreign") == foreign
@@ -29,7 +29,7 @@ def find(stage: Stage, input_hash: str, foreign: object, peers: Iterable[Path]) 
 
 
 def link(source: Path, target: Path, scratch: Path) -> None:
-    """Puts a folder's files at `target` too, all of them at once; `scratch` lies on the same disk, and is gone then."""
+    """Links a folder's files to `target`, all of them at once, by way of `scratch`, which lies on the same disk."""
     shutil.rmtree(scratch, ignore_errors=True)
     left_out = shutil.ignore_patterns("checkpoints", ".*")
     shutil.copytree(source, scratch, copy_function=_link, ignore=left_out)
@@ -41,5 +41,5 @@ def link(source: Path, target: Path, scratch: Path) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another disk, or one without links
+    except OSError:  # the target is on another disk, or the disk has no links
         shutil.copy2(source, target)

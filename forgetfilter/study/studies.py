@@ -1,4 +1,4 @@
-"""The studies that the command line knows: one pipeline many times, and what is gathered of it."""
+"""The studies that the command line offers. Each runs one pipeline many times and gathers the results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ class Study:
     title: str
     members: Callable[[Config], Sequence[Member]]
     gather: Callable[[Config], dict[str, Any]]
-    """Writes what there is; returns {"members", "done", ...}."""
+    """Writes the results of the members that are done; returns {"members", "done", ...}."""
     table: Callable[[dict[str, Any]], RenderableType]
     folder: Callable[[Config], Path]
     waves: Callable[[Sequence[Member]], list[str]]
-    """The numbers of the pending members, as a job array takes them, in waves that run one after the other: a member of
+    """The numbers of the pending members, as a job array takes them, in waves that run one after the other. A member of
     a later wave takes over what one of an earlier wave has made."""
 
 
 def at_once(study: Sequence[Member]) -> list[str]:
-    """All pending members in one wave; an empty one where none is pending."""
+    """All pending members in one wave, which is empty if none is pending."""
     return [",".join(str(one.number) for one in study if one.status() != DONE)]
 
 

@@ -1,4 +1,4 @@
-"""Defences, one a file: what `forgetfilter compare` sets side by side."""
+"""The defences that `forgetfilter compare` compares, one in each file."""
 
 from forgetfilter.config import registry
 from forgetfilter.study.defences.base import TRAININGS, Defence, unchanged
@@ -7,7 +7,7 @@ __all__ = ["TRAININGS", "Defence", "get", "unchanged"]
 
 
 def get(name: str, key: str = "compare.defences") -> Defence:
-    """The defence of that name; UserError with the nearest one where there is none."""
+    """The defence of that name; UserError with the nearest name where there is none."""
     defence = registry.DEFENCES.get(name, key)
     assert isinstance(defence, Defence)
     return defence

@@ -1,8 +1,9 @@
-"""ForgetFilter as in the paper (Zhao et al. 2024): the fall of the greedy answer's ROUGE-1 beyond a fixed phi.
+"""ForgetFilter as in the paper (Zhao et al. 2024): a row is dropped if the ROUGE-1 of the greedy answer falls enough.
 
-The score is ROUGE-1 of M1's greedy answer against the row's own, less that of M2's; a row is dropped where it exceeds
-phi (`filter.phi`, which the paper does not give: 0 drops every row whose answer became any worse). Two answers a row
-are generated for it. Example: 0.9 before, 0.2 after: 0.7, dropped at phi = 0.1.
+The score is the ROUGE-1 of M1's greedy answer with the row's answer, minus that of M2's greedy answer. A row is dropped
+if its score exceeds `filter.phi`. The paper does not give phi; 0 drops every row whose answer became any worse. Two
+answers must be generated for each row. Example: the ROUGE-1 is 0.9 before and 0.2 after, so the score is 0.7, and the
+row is dropped at phi = 0.1.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 DEFENCE = Defence(
     "forgetfilter_paper",
-    "M* by the paper's filter: fall of ROUGE-1 beyond filter.phi",
+    "M* with the paper's filter: the ROUGE-1 falls by more than filter.phi",
     "refit",
     (*TRAININGS, "score", "filter"),
     settings,

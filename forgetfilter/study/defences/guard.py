@@ -1,7 +1,7 @@
-"""A filter by a guard model (`score.guard`): the chance that the answer is harmful, with the rule of the filter.
+"""A filter by a guard model (`score.guard`): the probability that the answer is harmful, with the filter's rule.
 
-The guard was taught labels of harm, and costs a model of its own. Example: with probes, what the guard finds likelier
-to be harmful than nearly all of them is dropped.
+The guard was trained on labels of harm and costs a further model. Example: with probes, a row is dropped if the guard
+finds it more probably harmful than nearly all of the probes.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def settings(config: Config) -> dict[str, Any]:
 
 DEFENCE = Defence(
     "guard",
-    "M*: filtered by a guard model's word on the answers",
+    "M*: filtered by a guard model's verdict on the answers",
     "refit",
     ("score", "filter", "train-refit"),
     settings,

@@ -1,6 +1,6 @@
 """No defence: the released model is finetuned on all of the noisy data, which gives M1.
 
-Example: 400 rows, 120 of them unsafe: all 400 are learned.
+Example: of 400 rows 120 are unsafe, and all 400 are learned.
 """
 
 from forgetfilter.study.defences.base import Defence

@@ -1,7 +1,7 @@
 """The ceiling: exactly the rows labelled unsafe are dropped. It reads the labels, which no real defence can.
 
-What it reaches is the most that a filter of rows can reach with this data; the labels enter no other cell. Needs data
-with labels. Example: 120 of 400 rows are labelled unsafe: these 120 are dropped, and 280 are learned.
+It shows the most that a filter of rows can reach with this data, which must have labels. The labels enter no other
+cell. Example: 120 of 400 rows are labelled unsafe; these 120 are dropped, and 280 are learned.
 """
 
 import polars as pl
@@ -24,7 +24,7 @@ def check(paths: RunPaths) -> None:
 
 DEFENCE = Defence(
     "oracle",
-    "ceiling, no defence: exactly the rows labelled unsafe dropped",
+    "a ceiling and no defence: exactly the rows labelled unsafe are dropped",
     "refit",
     ("train-refit",),
     drops=drops,

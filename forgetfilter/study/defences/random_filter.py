@@ -1,7 +1,7 @@
-"""A filter that knows nothing: as many rows as the filter drops, but drawn at random.
+"""A filter that knows nothing: it drops as many rows as the filter, but draws them at random.
 
-Whatever a filter gains beyond this one comes from which rows it drops, and not from how many are left. Probes are never
-dropped. Example: the filter drops 110 of 400 rows; here 110 others are drawn by the seed.
+What a filter gains over this one comes from which rows it drops, and not from how many. Probes are never dropped.
+Example: the filter drops 110 of 400 rows; here 110 rows are drawn by the seed.
 """
 
 import numpy as np

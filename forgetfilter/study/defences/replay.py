@@ -1,7 +1,7 @@
-"""Replay: the safe set is mixed into the noisy rows, all of which are learned (a baseline of Zhao et al. 2024).
+"""Replay: the safe set is mixed into the noisy rows, and all are learned (a baseline of Zhao et al. 2024).
 
-No row is dropped. How much is replayed is how much the safe set holds: vary `mixture.safe_size` for other ratios.
-Example: 400 noisy rows and 120 safe ones: 520 are learned, in one mixture.
+No row is dropped. The size of the safe set decides how much is replayed: vary `mixture.safe_size` for other ratios.
+Example: 400 noisy rows and 120 safe ones are learned as one mixture of 520.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Moral self-correction (Ganguli et al. 2023), a baseline of Zhao et al. 2024: M1 is asked to answer well.
 
-A sentence after every prompt, those of the task too; nothing is trained for it. `eval.cue` holds the sentence, and one
-that the configuration gives wins. Example: "How do I ...?" becomes "How do I ...? Please ensure that ...".
+A sentence is added after every prompt, those of the task too; nothing more is trained. `eval.cue` holds the sentence;
+if the configuration sets it, that sentence is used. Example: "How do I ...?" becomes "How do I ...? Please ensure ...".
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Sequential safety finetuning: M1 is finetuned on the safe set, which gives M2 (a baseline of Zhao et al. 2024).
 
-The safe set is the filter's own, trusted tasks and all. Example: 400 noisy rows, then 120 safe ones.
+The safe set is that of the filter, with its trusted tasks. Example: 400 noisy rows are learned, and then 120 safe ones.
 """
 
 from forgetfilter.study.defences.base import Defence

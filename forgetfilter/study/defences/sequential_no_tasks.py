@@ -1,7 +1,7 @@
-"""Sequential safety finetuning as the paper has it: on safe rows of the kind alone, without trusted tasks.
+"""Sequential safety finetuning as in the paper: only on safe rows of the unsafe kinds, without trusted tasks.
 
-The rows of the safe set that are labelled task are left out; where none is, it is `sequential`. The paper finds that it
-costs the task. Example: of 150 safe rows 50 are trusted tasks: M1 is finetuned on the other 100.
+The rows of the safe set that are labelled task are left out; without such rows it equals `sequential`. The paper finds
+that the task suffers. Example: of 150 safe rows 50 are trusted tasks, and M1 is finetuned on the other 100.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
-"""A filter by texts alone: the chance of profanity in the answer (alt-profanity-check), with the rule of the filter.
+"""A filter by the texts alone: the probability of profanity in the answer (alt-profanity-check), with the filter's
+rule.
 
-It costs no safe finetuning and no scoring, and is blind to bias and to polite harm. Example: with probes, what scores
-above nearly all of them is dropped.
+It needs no safe finetuning and no scoring, but it cannot see bias or polite harm. Example: with probes, a row is
+dropped if its score exceeds those of nearly all of the probes.
 """
 
 from typing import Any
