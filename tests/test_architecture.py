@@ -70,7 +70,7 @@ FLOORS = (  # the rooms of the core from below; rooms of one floor never import 
     {"models"},
     {"mix", "score", "report"},
     {"pipeline"},
-    {"study"},
+    {"study", "api"},
     {"cli"},
     {"__main__"},
 )

@@ -7,7 +7,8 @@ The project's own trainer uses it without further code. A plain transformers.Tra
     Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows,
             data_collator=LossCollator(), callbacks=[log]).train()
 
-where each of `rows` is {"input_ids": [...], "num_prompt": int, "row": int} and ids[row] is its id.
+where each of `rows` is {"input_ids": [...], "num_prompt": int, "row": int} and ids[row] is its id. A trainer that has
+a collator and batches of its own, such as TRL's SFTTrainer, keeps them: see watching.py.
 """
 
 from collections.abc import Sequence
@@ -37,12 +38,16 @@ class LossLog(TrainerCallback):
     because those steps are done again. So every example is in the log exactly once an epoch.
     """
 
-    def __init__(self, folder: Path, ids: Sequence[str] | pa.ChunkedArray, sources: Sequence[str] | pa.ChunkedArray):
-        self.folder = folder
-        self.ids = ids if isinstance(ids, pa.ChunkedArray) else pa.chunked_array([pa.array(ids, pa.string())])
-        self.sources = (
-            sources if isinstance(sources, pa.ChunkedArray) else pa.chunked_array([pa.array(sources, pa.string())])
-        )
+    def __init__(
+        self,
+        folder: Path | str,
+        ids: Sequence[str] | pa.ChunkedArray,
+        sources: Sequence[str] | pa.ChunkedArray | None = None,
+    ):
+        """`ids[row]` and `sources[row]` are those of the example that the batches call `row`; without sources all
+        examples are of one, called `data`."""
+        self.folder, self.ids = Path(folder), _chunked(ids)
+        self.sources = _chunked(["data"] * len(ids) if sources is None else sources)
         self.rank = world().rank
         self.step = 0
         self.epoch = 0
@@ -73,6 +78,10 @@ class LossLog(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.flush()
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The end of a scoring, in which nothing is learned: one row for each example."""
+        self.flush()
+
     def flush(self) -> None:
         """Writes the pending losses as one shard; UserError where a loss is not finite."""
         if not self.pending:
@@ -98,6 +107,10 @@ class LossLog(TrainerCallback):
         if len(rows):
             write_shard(shard_path(self.folder, self.rank, int(steps.max())), table.cast(LOSS_SCHEMA))
         self.pending, self.num_pending = [], 0
+
+
+def _chunked(texts: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([pa.array(texts, pa.string())])
 
 
 def lacking(folder: Path, expected: Sequence[int]) -> str:

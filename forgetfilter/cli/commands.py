@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import copies, init
+from forgetfilter.cli import copies, from_logs, init
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
@@ -40,6 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     options, rest = parser.parse_known_args(argv)
     if options.command == "eval" and not (options.target or options.compare):
         parser.error("eval needs a CONFIG, or --compare A B")
+    if options.command == "filter" and options.logs:  # there is no CONFIG before the settings
+        options.overrides, options.target = [*filter(None, [options.target]), *options.overrides], None
+    elif options.command == "filter" and not options.target:
+        parser.error("filter needs a CONFIG or a run folder, or --from BEFORE AFTER")
     if options.command == "config" and not (options.target or options.describe):
         parser.error("config needs a CONFIG, or --describe")
     for given in [getattr(options, "target", None), *(getattr(options, "compare", None) or ())]:
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
             words = "write review.csv with the N most forgotten (1000)"
             stage.add_argument("--review", nargs="?", type=_count, const=1000, metavar="N", help=words)
             stage.add_argument("--reveal", action="store_true", help="with --why or --review: the texts unmasked")
+            from_logs.add(stage)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
         if name == "eval":
@@ -103,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in commands.choices.items():
         if name == "doctor":
             continue
-        alone = "?" if name in ("eval", "config") else None  # --compare needs no other target
+        alone = "?" if name in ("eval", "config", "filter") else None  # --compare and --from need no other target
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
         command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
@@ -159,6 +164,9 @@ def _stage(options: argparse.Namespace) -> None:
 
     if options.command == "eval" and options.compare:
         _compare(options)
+        return
+    if options.command == "filter" and options.logs:
+        _close(from_logs.decide(options), decided=True)
         return
     command, words = options.command, [word for word in options.overrides if "=" not in word]
     options.overrides = [word for word in options.overrides if "=" in word]

@@ -38,9 +38,9 @@ def add(commands: "Commands") -> None:
 
 def init(options: argparse.Namespace) -> None:
     """Writes NAME.yaml and NAME-data/. UserError before anything is written where one of them is there already."""
-    name = _plain(options.name or _stem(options.files[0]))
+    name = _plain(options.name) if options.name else plain_name(options.files[0])
     count = _counter(options.model)
-    surveys, trusted, checked = (_looked(given, count) for given in (options.files, options.safe, options.probes))
+    surveys, trusted, checked = (looked(given, count) for given in (options.files, options.safe, options.probes))
     safe, probes = ({key: found.source for key, found in given.items()} for given in (trusted, checked))
     folder, config = Path(f"{name}-data"), Path(f"{name}.yaml")
     made_up = {suite: folder / "prompts" / f"{suite}.jsonl" for suite in EvalConfig().suites}
@@ -74,11 +74,11 @@ def _say(draft: Draft, config: Path) -> None:
     print(f"next: read {config}, then forgetfilter run {config}", config, sep="\n")
 
 
-def _looked(paths: Iterable[str], count: Callable[[str], int]) -> dict[str, Survey]:
+def looked(paths: Iterable[str], count: Callable[[str], int]) -> dict[str, Survey]:
     """{name of a source: what is in it}, named after the files; a name that is taken gets a number."""
     found: dict[str, Survey] = {}
     for path in paths:
-        name = wanted = _plain(_stem(path))
+        name = wanted = plain_name(path)
         number = 1
         while name in found:
             number += 1
@@ -87,9 +87,10 @@ def _looked(paths: Iterable[str], count: Callable[[str], int]) -> dict[str, Surv
     return found
 
 
-def _stem(path: str) -> str:
+def plain_name(path: str) -> str:
+    """What a source is called after its file or folder."""
     file = Path(path)
-    return file.name.removesuffix(".gz").removesuffix(suffix(file)) or file.resolve().name
+    return _plain(file.name.removesuffix(".gz").removesuffix(suffix(file)) or file.resolve().name)
 
 
 def _plain(text: str) -> str:

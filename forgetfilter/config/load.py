@@ -36,8 +36,18 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
             raise UserError(f"{override!r} is not an override: write key=value, such as train.noisy.lr=1e-4")
     try:
         loaded = OmegaConf.load(file)
-        if not isinstance(loaded, DictConfig):
-            raise UserError(f"{file} must hold keys and values at its top")
+    except OmegaConfBaseException as error:
+        raise _told(error, str(file)) from error
+    except Exception as error:  # PyYAML's own error types
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise UserError(f"{file} must hold keys and values at its top")
+    return made_config(loaded, overrides, f"{file} and overrides", own)
+
+
+def made_config(loaded: DictConfig, overrides: Sequence[str], where: str, own: bool = False) -> Config:
+    """The same of settings that were read already; an error ends with `where` they were given."""
+    try:
         given = _given(overrides)
         if own:
             _rename(loaded)
@@ -49,11 +59,11 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), o
         config = OmegaConf.to_object(merged)
         written, resolved = (OmegaConf.to_container(merged, resolve=resolve) for resolve in (False, True))
     except OmegaConfBaseException as error:
-        raise _told(error, f"{file} and overrides") from error
+        raise _told(error, where) from error
     except UserError:
         raise
-    except Exception as error:  # PyYAML's own error types
-        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    except Exception as error:  # Python's own, of values that nothing above knows
+        raise UserError(f"{where}: not valid: {' '.join(str(error).split())}") from error
     assert isinstance(config, Config)
     if not own:
         check_passwords(written)
