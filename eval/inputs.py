@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.registry import GUARDS, SUITES
-from forgetfilter.config.schema import EvalConfig, JudgeConfig
+from forgetfilter.config.schema import BATCH_TOKENS, EvalConfig, JudgeConfig
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest, without_user
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
+from forgetfilter.models.fitting import noted_tokens
 from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.loading import hub_or_folder
@@ -140,7 +141,7 @@ def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> 
         about,
         options.max_new_tokens,
         max(options.generation_batch, CHUNK) if options.backend == "vllm" else options.generation_batch,
-        evaluation.batch_tokens,
+        noted_tokens(evaluation.batch_tokens, BATCH_TOKENS, evaluation.paths.batch_tokens),
         evaluation.max_length,
         backend=options.backend,
         packing=evaluation.packing,

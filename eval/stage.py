@@ -34,7 +34,7 @@ class Evaluation(Task):
     seed: int
     model: ModelSettings
     options: EvalConfig
-    batch_tokens: int
+    batch_tokens: int | str
     """The most tokens of one forward pass of the likelihoods."""
     max_length: int
     """The most tokens of a prompt with its answer."""

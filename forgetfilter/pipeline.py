@@ -149,6 +149,7 @@ def check_disk(config: Config, paths: RunPaths) -> str:
     """A line on how much of the disk the trainings need; UserError where the disk has not enough room."""
     from forgetfilter.models.room import Work, check_room, trained_parameters
     from forgetfilter.models.settings import ModelSettings
+    from forgetfilter.process.distributed import world
 
     train, full = config.train, config.train.method == "full"
     names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
@@ -159,7 +160,7 @@ def check_disk(config: Config, paths: RunPaths) -> str:
     work = Work(
         trained_parameters(base, rank, train.lora.target_modules),
         full,
-        train.deepspeed is not None,
+        train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
         [own.epochs * -(-rows[name]["rows"] // own.batch_size) for name, own in schedules.items()],
         train.checkpoint_steps,
         sum(own.epochs for own in schedules.values()) + SCORINGS,

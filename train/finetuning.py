@@ -2,25 +2,30 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from forgetfilter.config.schema import MICRO_BATCH_TOKENS, number
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.plain_answers import learn_end
-from forgetfilter.process.distributed import World, barrier
+from forgetfilter.process.distributed import World, barrier, gathered
+from forgetfilter.process.distributed import world as world_of_ranks
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.shards import write_manifest
 
 from .checkpoints import PICKLED_SETTINGS, Seal, resumable
 from .hook import LossLog, lacking
+from .memory import measured_tokens
 from .model import trainable
+from .optimizer import state_bytes
 from .stage import Finetuning
 from .trainer import PlannedTrainer, Watch, arguments
 from .zero import zero_stage
@@ -40,6 +45,8 @@ def train(task: Finetuning, world: World) -> None:
     if options.method == "full":
         learn_end(model, tokenizer)
     layout = layout_for(numerics.attention, task.packing)
+    if options.micro_batch_tokens == "auto" and world.device.type == "cuda" and not options.deepspeed:
+        plan = measured_plan(plan, model, layout, given, options.optimizer)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])
     detach = attach(model, log.record if options.log_losses else None)
@@ -62,6 +69,7 @@ def _run(
         watch = Watch(meter, tracker, task.folder / "metrics.jsonl")
         callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *([log] if task.options.log_losses else [])]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
+        trainer.forget_step = log.forget_step
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
         trainer.train(resume_from_checkpoint=checkpoint)
     if watch.stopped:
@@ -83,11 +91,27 @@ def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPla
         seed=task.seed,
         epochs=schedule.epochs,
         batch_size=schedule.batch_size,
-        micro_batch_tokens=task.options.micro_batch_tokens,
+        micro_batch_tokens=number(task.options.micro_batch_tokens, MICRO_BATCH_TOKENS),
         world_size=world.size,
         last_rows=last_rows,
         last_epochs=last_epochs,
     )
+
+
+def measured_plan(
+    plan: TrainingPlan, model: torch.nn.Module, layout: str, given: transformers.TrainingArguments, optimizer: str
+) -> TrainingPlan:
+    """The plan with the micro-batches that the GPU of each rank holds; told to the Trainer's arguments too."""
+    if given.gradient_checkpointing:
+        model.gradient_checkpointing_enable(given.gradient_checkpointing_kwargs)  # type: ignore[operator]
+    autocast = torch.bfloat16 if given.bf16 else torch.float16 if given.fp16 else None
+    states = state_bytes(model, optimizer)
+    tokens = measured_tokens(model, int(plan.lengths.max()), layout, given.device, autocast, states)
+    plan = replace(plan, micro_batch_tokens=min(gathered(tokens)))
+    given.gradient_accumulation_steps = plan.accumulation
+    if world_of_ranks().is_main:
+        console.print(f"a micro-batch has at most {plan.micro_batch_tokens} tokens (measured)")
+    return plan
 
 
 def _arguments(task: Finetuning, plan: TrainingPlan, dtype: str, world: World) -> transformers.TrainingArguments:

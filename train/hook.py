@@ -66,6 +66,11 @@ class LossLog(TrainerCallback):
                     path.unlink()
         barrier()
 
+    def forget_step(self) -> None:
+        """Drops what this step has recorded so far: it is begun again."""
+        self.pending = [entry for entry in self.pending if entry[0] != self.step]
+        self.num_pending = sum(len(losses.rows) for _, _, losses in self.pending)
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.step = state.global_step + 1
         self.epoch = int(state.epoch or 0)  # used where a batch does not carry its epoch

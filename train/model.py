@@ -17,13 +17,14 @@ from .stage import Finetuning
 def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: bool) -> torch.nn.Module:
     """The model, in which exactly the weights to be trained require gradients.
 
-    `sharded` leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed trains float32 weights,
-    because bfloat16 weights alone would lose small updates.
+    `sharded` leaves the weights to DeepSpeed's ZeRO-3. Full finetuning without DeepSpeed trains bfloat16 or float32
+    weights. The optimizer keeps the small updates that bfloat16 weights would lose (optimizer.py); float16 weights
+    would have too small a range.
     """
     start, options = task.start, task.options
     device = None if sharded else numerics.device
     if options.method == "full":
-        dtype = numerics.dtype if options.deepspeed else "float32"
+        dtype = numerics.dtype if options.deepspeed or numerics.dtype == "bfloat16" else "float32"
         return load_base(start or base.path, dtype, numerics.attention, device)
     model: Any = load_base(base.path, numerics.dtype, numerics.attention, device, numerics.four_bit)
     model.requires_grad_(False)

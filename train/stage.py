@@ -78,6 +78,8 @@ class Finetuning(Task):
         self.paths.require("mix", *AFTER[self.name])
         own = (*NAMES, "checkpoint_steps")  # the schedules of all stages, and a setting that changes no outcome
         options = {key: value for key, value in asdict(self.options).items() if key not in own}
+        if self.options.optimizer == "adamw":  # it was the only one once, and older run folders stay done
+            del options["optimizer"]
         options["packing"] = self.packing  # data.packing has its old place here, so that older run folders stay done
         schedule = {key: value for key, value in asdict(self.schedule).items() if key not in ("data", "trusted_epochs")}
         parts = [

@@ -2,6 +2,8 @@
 
 import json
 from bisect import bisect
+from collections.abc import Callable
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.optimization import get_scheduler
 
 from forgetfilter.data.batches import MicroBatches
@@ -20,10 +22,13 @@ from forgetfilter.process.distributed import World
 from forgetfilter.process.progress import Meter
 from forgetfilter.process.tracking import Tracker
 
+from .memory import Room, redone
+from .optimizer import has_half, with_masters
 from .stage import Finetuning
 from .zero import settings as deepspeed_settings
 
 Args = TrainingArguments
+OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "adafactor": "adafactor"}  # in transformers
 Batch = dict[str, Any]  # the arguments of a forward pass: tensors, and plain numbers for attention kernels
 
 
@@ -36,6 +41,8 @@ class PlannedTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True
+    forget_step: Callable[[], None] = staticmethod(lambda: None)
+    """Called when a step is begun again, for what has recorded a part of it."""
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         assert isinstance(self.train_dataset, MicroBatches)
@@ -46,6 +53,14 @@ class PlannedTrainer(Trainer):
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         # transformers' own method waits for the copy, and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(
+        args: TrainingArguments, model: PreTrainedModel | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        copies = model is not None and not args.deepspeed and has_half(model)
+        return with_masters(kind) if copies else kind, options
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
         """Runs the rate's schedule once for each part of the plan, so that the last part has the full rate too."""
@@ -64,6 +79,40 @@ class PlannedTrainer(Trainer):
 
         self.lr_scheduler = LambdaLR(chosen, rate)
         return self.lr_scheduler
+
+    @cached_property
+    def room(self) -> Room:
+        assert isinstance(self.train_dataset, MicroBatches)
+        return Room(self.train_dataset)
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Where the memory is full, the step is begun again with smaller micro-batches; not where other ranks would
+        wait for this one."""
+        if self.accelerator.num_processes > 1 or self.is_deepspeed_enabled:
+            return super().training_step(model, inputs, num_items_in_batch)
+        if self._begun[0] != self.state.global_step:
+            self._begun = (self.state.global_step, [])
+        self._begun[1].append(inputs)
+        return redone(partial(self._in_pieces, model), self._begun[1], self._begin_again)
+
+    _begun: tuple[int, list[Batch]] = (-1, [])
+    """The step, and those of its micro-batches that are done or being done."""
+
+    def _in_pieces(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        losses = []
+        for piece in self.room.pieces(batch):
+            self.room.tried = int(piece["input_ids"].numel())
+            losses.append(super().training_step(model, piece))
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+
+    def _begin_again(self) -> None:
+        assert self.model is not None
+        self.model.zero_grad()
+        torch.cuda.empty_cache()
+        self.forget_step()
+        self.room.shrink(self.state.global_step + 1)
 
     def compute_loss(
         self,
@@ -130,8 +179,8 @@ class OneDevice(TrainingArguments):
 def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, world: World) -> TrainingArguments:
     """The Trainer's arguments for `num_steps` optimizer steps of `accumulation` micro-batches each."""
     options, schedule = task.options, task.schedule
-    # Training float32 weights uses mixed precision; an adapter on a bfloat16 base needs no autocast.
-    mixed = options.deepspeed is not None or options.method == "full"
+    # Float32 weights that are computed in float16 need autocast. DeepSpeed takes its precision from here too.
+    mixed = options.deepspeed is not None or (options.method == "full" and dtype == "float16")
     use_cpu = world.device.type == "cpu"
     return OneDevice(
         output_dir=str(task.folder / "checkpoints"),
@@ -143,6 +192,7 @@ def arguments(task: Finetuning, accumulation: int, num_steps: int, dtype: str, w
         warmup_steps=round(schedule.warmup_share * num_steps),
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.max_grad_norm,
+        optim=OPTIMIZERS[options.optimizer],
         bf16=mixed and dtype == "bfloat16",
         fp16=mixed and dtype == "float16",
         gradient_checkpointing=options.gradient_checkpointing,

@@ -36,11 +36,16 @@ def can_be_path(text: str) -> bool:
 
 POSITIVE = Bound("be positive", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Bound("not be negative", lambda value: 0 <= value < math.inf)
+AUTO_OR_POSITIVE = Bound("be auto or a positive whole number", lambda value: value == "auto" or _counts(value))
 SHARE = Bound("be between 0 and 1", lambda value: 0 <= value <= 1)
 POSITIVE_SHARE = Bound("be above 0 and at most 1", lambda value: 0 < value <= 1)
 SEED = Bound("be a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)  # what NumPy takes
 NUMBER = Bound("be a number", math.isfinite)
 PATH = Bound(f"be a path: no NUL, no name of more than {LONGEST_PART} bytes, no unknown ~USER", can_be_path)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def at_least(least: int) -> Bound:
@@ -63,6 +68,11 @@ def pathname(default: str | None) -> Any:
 
 def positive(default: float) -> Any:
     return bounded(default, POSITIVE)
+
+
+def auto_or_positive() -> Any:
+    """A number that `auto` leaves to the machine."""
+    return bounded("auto", AUTO_OR_POSITIVE)
 
 
 def not_negative(default: float | None) -> Any:

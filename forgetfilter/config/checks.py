@@ -30,6 +30,9 @@ def check(config: Config) -> None:
         raise UserError("mixture.pools is empty: name at least one source of unsafe and safe examples")
     if config.train.deepspeed and config.train.method == "qlora" and config.model.dtype not in ("auto", "bfloat16"):
         raise UserError(f"model.dtype must be bfloat16 for qlora under DeepSpeed, got {config.model.dtype!r}")
+    if config.train.deepspeed and config.train.optimizer != "adamw":
+        way = "leave out train.deepspeed, or use train.optimizer=adamw"
+        raise UserError(f"train.optimizer={config.train.optimizer} does not work with DeepSpeed's own optimizer: {way}")
     if config.eval.backend == "vllm" and config.train.method == "qlora":
         raise UserError("eval.backend=vllm does not measure QLoRA's 4-bit models: use eval.backend=transformers")
     if config.score.gradients and config.train.method == "full":

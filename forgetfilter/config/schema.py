@@ -10,6 +10,7 @@ from forgetfilter.config.bounds import (
     SEED,
     SHARE,
     at_least,
+    auto_or_positive,
     between,
     bounded,
     not_negative,
@@ -21,6 +22,15 @@ from forgetfilter.config.references import Place, Reference
 
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
+
+# What data.batch_tokens and train.micro_batch_tokens are by `auto` where no memory is measured.
+BATCH_TOKENS, MICRO_BATCH_TOKENS = 8192, 4096
+
+
+def number(setting: int | str, auto: int) -> int:
+    """A setting that may be `auto`, which then is the number given."""
+    return auto if isinstance(setting, str) else setting
+
 
 # What `forgetfilter compare` sets side by side where nothing else is said: what needs neither labels nor other models.
 DEFENCES = (
@@ -76,9 +86,10 @@ class DataConfig:
     packing: bool = True
     """Pack examples into one row wherever they are trained on or their losses are measured (exact, no padding); false
     pads them to a batch."""
-    batch_tokens: int = positive(8192)
+    batch_tokens: int | str = auto_or_positive()
     """The most tokens of one forward pass where losses are measured: in scoring, and for the answers that an evaluation
-    compares. It fixes the batches for any number of ranks, so another value gives slightly other losses."""
+    compares. It fixes the batches for any number of ranks, so another value gives slightly other losses. auto is 8192
+    on a CPU. On a GPU it is what a short probe of its memory finds, once a run; the manifests name it."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +214,13 @@ class TrainConfig:
     """M1 on the control data, where there is any; null takes the schedule of safe."""
     refit: RefitConfig = field(default_factory=RefitConfig)
     """M0 on the kept data, giving M*."""
-    micro_batch_tokens: int = positive(4096)
-    """The most tokens of one forward pass of one rank."""
+    micro_batch_tokens: int | str = auto_or_positive()
+    """The most tokens of one forward pass of one rank; the steps do not depend on it. auto is 4096 on a CPU, under
+    DeepSpeed and for score.gradients. On a GPU it is what a short probe of its memory finds."""
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
+    """adamw; adamw_8bit (its moments in 8 bits, by bitsandbytes: 2 bytes a trained parameter, not 8) or adafactor (sums
+    over rows and columns in their place: hardly any). The latter two are for full finetuning in little memory, and not
+    to be had under DeepSpeed. In full and in bfloat16 each keeps a float32 copy of the weights, 4 bytes a parameter."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass, which saves memory and costs a third more time."""
     deepspeed: str | None = pathname(None)

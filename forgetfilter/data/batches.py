@@ -213,11 +213,35 @@ class MicroBatches(torch.utils.data.Dataset[Batch]):
     def __len__(self) -> int:
         return self.plan.num_steps * self.plan.accumulation
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example."""
+        return int(self.plan.lengths.max())
+
+    def split(self, batch: Batch, most: int) -> list[Batch]:
+        """The examples of a batch in the fewest batches of at most `most` tokens (a longer one goes alone), each with
+        the normaliser of its step."""
+        rows = batch["rows"].numpy()
+        parts = 1
+        while parts < len(rows) and any(
+            self.plan.lengths[part].sum() > most
+            for part in split_evenly(rows, self.plan.lengths, parts)
+            if len(part) > 1
+        ):
+            parts += 1
+        if parts == 1:
+            return [batch]
+        kept = {key: batch[key] for key in ("norm", "epoch")}
+        return [self._batch(part) | kept for part in split_evenly(rows, self.plan.lengths, parts)]
+
+    def _batch(self, rows: np.ndarray[Any, Any]) -> Batch:
+        return collate([self.row(int(row)) for row in rows], rows.tolist(), self.layout, self.pad_token)
+
     def __getitem__(self, number: int) -> Batch:
         step = number // self.plan.accumulation
         rows = self.plan.micro_batch(self.rank, number)
         if len(rows):
-            batch = collate([self.row(int(row)) for row in rows], rows.tolist(), self.layout, self.pad_token)
+            batch = self._batch(rows)
         else:  # every rank must take part in every step's collectives: two tokens, no labels
             batch = collate([([self.pad_token] * 2, 2)], [-1], self.layout, self.pad_token)
         batch["norm"] = torch.tensor(float(self.plan.step_labels(step)))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from forgetfilter.data.batches import Encoded, collate, layout_for, plan_scoring
 from forgetfilter.data.token_files import Prepared
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
+from forgetfilter.models.fitting import fitting_tokens, free_bytes, peak_bytes
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA
 from forgetfilter.storage.steps import write_steps
@@ -56,6 +57,21 @@ def score_encoded(
     finally:
         detach()
     return loss_sum, num_tokens
+
+
+def measured_tokens(model: torch.nn.Module, width: int, device: torch.device, packing: bool) -> int:
+    """The most tokens of a forward pass that this GPU holds; `width`: tokens of the longest example, and `model` must
+    not be attached. UserError where not even that example fits."""
+    detach = attach(model)
+
+    def cost(rows: int) -> int:
+        return peak_bytes(lambda: _forward(model, [([1] * width, 1)] * rows, device, packing), device)
+
+    try:
+        return fitting_tokens(cost, lambda: free_bytes(device), width)
+    finally:
+        detach()
+        torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Whether the disk can hold what the trainings write: an estimate from numbers that are known before the first.
 
-A finished training leaves its model: 4 bytes a trained parameter, 2 under DeepSpeed in full. While it runs there are up
-to three checkpoints (a third is written before the oldest goes), each the model and AdamW's two moments, 8 bytes a
-trained parameter, and under DeepSpeed its master weights, 4 more. Beside them the data is written once more as kept and
-dropped rows and once as their export, and an example has some 100 bytes in each epoch's loss log and in each scoring.
+A finished training leaves its model: 4 bytes a trained parameter, 2 in full in bfloat16. While it runs there are up to
+three checkpoints (a third is written before the oldest goes), each the model and AdamW's two moments, 8 bytes a trained
+parameter, and 4 more where the optimizer keeps float32 copies (in full in bfloat16, and under DeepSpeed). Beside them
+the data is written once more as kept and dropped rows and once as their export, and an example has some 100 bytes in
+each epoch's loss log and in each scoring.
 """
 
 import shutil
@@ -29,7 +30,8 @@ class Work:
     trained: int
     """Parameters that are trained: all, or the adapters'."""
     full: bool
-    deepspeed: bool
+    copies: bool
+    """Whether the optimizer keeps float32 copies of what it trains: DeepSpeed does, and full finetuning in bfloat16."""
     steps: Sequence[int]
     """Optimizer steps of each training."""
     checkpoint_steps: int
@@ -43,14 +45,14 @@ class Work:
     @property
     def model(self) -> int:
         """Bytes of a finished model or adapter."""
-        return self.trained * (2 if self.full and self.deepspeed else 4)
+        return self.trained * (2 if self.full and self.copies else 4)
 
     @property
     def checkpoints(self) -> int:
         """Bytes of the checkpoints of a training while there are most."""
         most = max(self.steps, default=0)
         number = min(CHECKPOINTS, -(-most // self.checkpoint_steps)) if self.checkpoint_steps else 1
-        return number * (self.model + self.trained * (MOMENTS + (MASTER if self.deepspeed else 0)))
+        return number * (self.model + self.trained * (MOMENTS + (MASTER if self.copies else 0)))
 
     @property
     def logs(self) -> int:

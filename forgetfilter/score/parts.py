@@ -4,6 +4,7 @@ Each folder below signals/ is a part with an identity of its own, the manifest. 
 with the identity that is asked for is left alone, so another option, or another control set, adds only what is missing.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.identity import folder_hash, weights_hash
 from forgetfilter.models.loading import States
-from forgetfilter.models.loss_pass import LossPass, score_prepared
+from forgetfilter.models.loss_pass import LossPass, measured_tokens, score_prepared
 from forgetfilter.process.distributed import World, barrier, shared
+from forgetfilter.score.batch_size import BatchSize, FullError
 from forgetfilter.score.distances import write_distances
 from forgetfilter.score.stage import PARTS, STATES, Scoring
 from forgetfilter.score.token_rises import write_token_rises
@@ -55,8 +57,20 @@ class Part:
 
 
 def score(scoring: Scoring, world: World) -> None:
-    """Makes the missing parts that are asked for, in order, and deletes those of other data or models."""
+    """Makes the missing parts that are asked for, in order, and deletes those of other data or models.
+
+    Where data.batch_tokens=auto was too much for the memory, everything is scored anew in smaller batches: states are
+    compared only where their batches are the same.
+    """
     scorer = Scorer(scoring, world)
+    while True:
+        with contextlib.suppress(FullError):
+            return _make_parts(scorer)
+        scorer.size.shrink()
+
+
+def _make_parts(scorer: "Scorer") -> None:
+    scoring, world = scorer.scoring, scorer.world
     signals = scoring.paths.signals
     parts = scorer.parts()
     stored = [part.stored(len(scorer.prepared)) for part in parts] if world.is_main else []  # one rank reads for all
@@ -91,6 +105,14 @@ class Scorer:
         self.prepared = self.tokens(self.paths.noisy_data)
         self.numerics = scoring.model.on(world.device)
         self.states = States(self.base, self.numerics)
+        longest = max(self.prepared.lengths(), default=0)
+        self.size = BatchSize(scoring.batch_tokens, self.paths.batch_tokens, int(longest), world, self.measured)
+
+    def measured(self) -> int:
+        """The most tokens of a batch that this GPU holds."""
+        longest = max(self.prepared.lengths(), default=1)
+        with self.states.use(None) as model:
+            return measured_tokens(model, int(longest), self.world.device, self.scoring.packing)
 
     def tokens(self, data: Path) -> Prepared:
         return prepare(data, self.tokenizer, self.scoring.max_length, self.cache)
@@ -103,7 +125,7 @@ class Scorer:
         """Every possible part, asked for or not, in the order in which they are made."""
         options = self.options
         before, after = (self.losses(state, trained, tokenwise=options.tokens) for state, trained in STATES.items())
-        half = self.scoring.batch_tokens // 2  # other batches round differently
+        half = self.size.tokens // 2  # other batches round differently
         return [
             before,
             self.losses("noise", "noisy", options.noise, half),
@@ -126,19 +148,22 @@ class Scorer:
     ) -> Part:
         """Each noisy example's loss under the model of a training stage; None stands for M0."""
         folder, options = self.paths.signals(name), self.options
-        batch_tokens = batch_tokens or self.scoring.batch_tokens
+        batch_tokens = batch_tokens or self.size.tokens
 
         def make() -> None:
             scored = LossPass(batch_tokens, options.shard_rows, self.scoring.packing, tokenwise)
             with self.states.use(self.paths.model(trained) if trained else None) as model:
-                score_prepared(model, self.prepared, folder, scored, self.world, f"score {name}")
+                try:
+                    score_prepared(model, self.prepared, folder, scored, self.world, f"score {name}")
+                except torch.OutOfMemoryError as error:
+                    raise (FullError if self.size.may_shrink else error) from None
 
         return Part(folder, self.about(trained, batch_tokens), make, asked, tokenwise)
 
     def rouge(self, state: str, trained: str) -> Part:
         """ROUGE-1 of each noisy example's greedy answer."""
         options, folder = self.options, self.paths.signals("rouge1") / state
-        about = self.about(trained, self.scoring.batch_tokens)
+        about = self.about(trained, self.size.tokens)
         answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": options.generation_batch}
 
         def make() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from forgetfilter.config.schema import LaunchConfig, ScoreConfig
+from forgetfilter.config.schema import MICRO_BATCH_TOKENS, LaunchConfig, ScoreConfig, number
 from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
@@ -27,7 +27,7 @@ class Scoring(Task):
     """Tokens an example at most."""
     options: ScoreConfig
     packing: bool
-    batch_tokens: int
+    batch_tokens: int | str
     """Tokens of a batch whose losses are measured."""
     micro_batch_tokens: int
     """Tokens of a batch whose gradients are taken."""
@@ -81,7 +81,7 @@ def settings(run: Run) -> Scoring:
         config.score,
         data.packing,
         data.batch_tokens,
-        train.micro_batch_tokens,
+        number(train.micro_batch_tokens, MICRO_BATCH_TOKENS),
         train.method != "full",
         train.deepspeed,
         config.has_control,

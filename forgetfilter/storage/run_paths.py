@@ -55,6 +55,11 @@ class RunPaths:
         """Held-out prompts of a suite, written by the mix stage."""
         return self.folder / "data" / "eval" / f"{suite}.jsonl"
 
+    @property
+    def batch_tokens(self) -> Path:
+        """What data.batch_tokens=auto stands for in this run, where a GPU's memory was measured."""
+        return self.folder / "batch_tokens.json"
+
     def model(self, name: str) -> Path:
         """The model or adapter that a training stage (noisy, safe, control, refit) made."""
         return self.folder / "train" / name

@@ -180,3 +180,18 @@ def test_a_second_part_comes_after_all_epochs_of_the_first(lengths: Any, last_ro
         steps = [-(-len(part) // 6) for part in (first, last)]
         assert made.part_steps == [number for number in (2 * steps[0], last_epochs * steps[1]) if number]
     assert plan(lengths, 1).rows(0).tolist() == plan(lengths, 1, last_rows=0, last_epochs=3).rows(0).tolist()
+
+
+@pytest.mark.parametrize("most", [1, 12, 20, 1000])
+def test_a_micro_batch_is_cut_into_the_fewest_that_fit(most: int) -> None:
+    # Each example once, with the normaliser of the step; none above the bound but a single example.
+    made = plan(np.array([9, 3, 12, 5, 7, 2, 11, 6, 8, 4, 10, 3]), 1, batch_size=12, micro_batch_tokens=1000)
+    data = MicroBatches(made, lambda row: (np.arange(int(made.lengths[row])), 1), 0, "rows", 0)
+    whole = data[0]
+    parts = data.split(whole, most)
+    assert sorted(torch.cat([part["rows"] for part in parts]).tolist()) == sorted(whole["rows"].tolist())
+    for part in parts:
+        tokens = int(made.lengths[part["rows"].numpy()].sum())
+        assert tokens <= most or len(part["rows"]) == 1
+        assert part["norm"] == whole["norm"] and part["epoch"] == whole["epoch"]
+    assert len(data.split(whole, 10**9)) == 1

@@ -16,7 +16,7 @@ def test_what_a_run_needs_by_hand() -> None:
     # 1,000 parameters of an adapter: 4,000 bytes a model, 12,000 a checkpoint, of which three stand after 30 steps in
     # tens; in full under DeepSpeed 2,000 and 14,000. 100 rows in four passes, and 5,000 bytes of data twice.
     assert (SMALL.model, SMALL.checkpoints, SMALL.logs) == (4000, 36_000, 50_000)
-    deep = dataclasses.replace(SMALL, full=True, deepspeed=True, steps=[15], checkpoint_steps=10)
+    deep = dataclasses.replace(SMALL, full=True, copies=True, steps=[15], checkpoint_steps=10)
     assert (deep.model, deep.checkpoints) == (2000, 28_000)
     assert dataclasses.replace(SMALL, checkpoint_steps=0).checkpoints == 12_000  # one, on a signal
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from forgetfilter import cli, pipeline
 from forgetfilter.files import read_json, write_json
@@ -93,6 +95,32 @@ def test_what_is_of_another_model_or_other_batches_goes(again: Any, trained: Pat
     new = stamps(again("data.batch_tokens=100"))
     assert {name.split("/")[0] for name in new} == {"before", "after"}
     assert not {*old.values()} & {*new.values()}
+
+
+def test_a_full_memory_has_all_scored_in_smaller_batches(
+    again: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    # By auto: one number for all states, in the note and in each manifest, and the losses are what they were (1e-5).
+    before = merged(again() / "before")
+    whole: Any = LlamaMLP.forward
+
+    def small(module: torch.nn.Module, states: torch.Tensor) -> torch.Tensor:
+        if states.shape[:-1].numel() > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(module, states)  # type: ignore[no-any-return]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LlamaMLP, "forward", small)
+        folder = again("data.batch_tokens=auto", "score.noise=true")
+        assert "one row of" not in capsys.readouterr().err
+    manifests = [read_json(folder / name / "manifest.json") for name in ("before", "after")]
+    noted = read_json(folder.parent / "batch_tokens.json")["tokens"]
+    assert [one["plan"]["batch_tokens"] for one in manifests] == [noted, noted] and 40 < noted <= 100
+    after = merged(folder / "before")
+    assert after["id"].equals(before["id"])
+    assert after["loss_sum"].to_list() == pytest.approx(before["loss_sum"].to_list(), rel=1e-5)
+    monkeypatch.setattr(LlamaMLP, "forward", small)  # a number that was asked for stays
+    assert call("score", folder.parent / "config.yaml", "--resume", "data.batch_tokens=1000") == 2
 
 
 def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:

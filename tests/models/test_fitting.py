@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from forgetfilter.errors import UserError
+from forgetfilter.models.fitting import MOST, SAFE, fitting_tokens, note_tokens, noted_tokens
+
+
+class Card:
+    """A memory in which a pass takes `base` bytes, and `each` for each token."""
+
+    def __init__(self, memory: int, base: int, each: int, width: int):
+        self.memory, self.base, self.each, self.width = memory, base, each, width
+
+    def free(self) -> int:
+        return self.memory
+
+    def cost(self, rows: int) -> int:
+        taken = self.base + self.each * rows * self.width
+        if taken > self.memory:
+            raise torch.OutOfMemoryError("full")
+        return taken
+
+    def tokens(self) -> int:
+        return fitting_tokens(self.cost, self.free, self.width)
+
+
+@pytest.mark.parametrize("width", [1, 100, 1024, 5000])
+def test_nine_tenths_of_the_memory_are_used(width: int) -> None:
+    # To a row less, whatever the width; what a pass takes at once is not taken for tokens.
+    card = Card(200_000_000, 1_000_000, 10_000, width)
+    wanted = (SAFE * card.memory - card.base) / card.each
+    assert wanted - width <= card.tokens() <= wanted
+
+
+def test_the_most_is_not_exceeded() -> None:
+    # A memory without an end gives no batches without an end; one long row goes alone.
+    assert Card(10**15, 0, 1, 100).tokens() in range(MOST - 100, MOST + 1)
+    assert Card(10**15, 0, 1, 2 * MOST).tokens() == 2 * MOST
+
+
+def test_a_small_memory_is_probed_with_fewer_rows() -> None:
+    # 500 tokens fit in all, so neither of the first probes does.
+    assert Card(500, 0, 1, 100).tokens() in (400, 500)
+    assert Card(150, 0, 1, 100).tokens() == 100
+
+
+def test_a_memory_without_room_for_one_row_names_the_setting() -> None:
+    # In one line, before anything is trained.
+    with pytest.raises(UserError, match=r"does not hold one row of 100 tokens: lower data.max_length"):
+        Card(99, 0, 1, 100).tokens()
+
+
+def test_what_auto_stands_for_is_noted_once(tmp_path: Path) -> None:
+    # A number is a number; auto is the default until something is noted.
+    note = tmp_path / "note.json"
+    assert (noted_tokens(7, 9, note), noted_tokens("auto", 9, note)) == (7, 9)
+    assert note_tokens(note, 5) == 5
+    assert (noted_tokens(7, 9, note), noted_tokens("auto", 9, note)) == (7, 5)
