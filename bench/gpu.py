@@ -1,0 +1,271 @@
+"""The speed table of one large GPU, beside TRL, in one command and some minutes; models have random weights.
+
+    python bench/gpu.py [--folder /dev/shm/forgetfilter-bench] [--limit 300] [--whole] [--tiny]
+
+Needs the project, torch and transformers; says which other packages are missing, and leaves out what needs them. Makes
+the shapes (a Llama of 6.9 and one of 3.2 billion parameters), measures the matrix product that is the ceiling, checks
+that the project's losses are transformers' own, times the trainings and scorings of ROWS, profiles two micro-batches,
+and prints the table last. A row is left out once the limit in seconds is near, unless --whole is given. Tokens are
+those of the data; FLOPs are 4N a token for LoRA, 6N in full and 2N for scoring, with the output layer for label tokens
+alone. --tiny tries it all on any machine with small shapes; its figures mean nothing. Written to
+bench/results/gpu-CARD.json (tiny: to the folder).
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from trials import Rows, make_run, prepared_rows, score_ours, sync, train_ours, train_trl
+
+from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.models.example_losses import attach, to_device
+from forgetfilter.models.loading import load_base
+from forgetfilter.models.loss_pass import score_encoded
+from forgetfilter.models.numerics import attention_backend
+from forgetfilter.storage.run_folder import versions
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = {
+    "bitsandbytes": "QLoRA", "trl": "the peer", "liger_kernel": "the peer at its best",
+    "flash_attn": "model.attention=flash_attention_2 (varlen does without)", "deepspeed": "ZeRO",
+}  # fmt: skip
+AGREEMENT = 2e-2  # of a loss in bfloat16, relative; tests hold float32 to 1e-4
+STEPS = 8  # that count
+HEADS7 = {"num_attention_heads": 32, "num_key_value_heads": 32}
+SHAPES: dict[str, dict[str, Any]] = {
+    "7B": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, **HEADS7, "vocab_size": 49152},
+    "3B": {
+        "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
+        "num_key_value_heads": 8, "vocab_size": 49152, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+TINY = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 512}  # fmt: skip
+
+
+@dataclass
+class Machine:
+    """Where and how large everything is."""
+
+    folder: Path
+    tiny: bool
+    device: torch.device
+    found: dict[str, Any] = field(default_factory=dict)
+    """Results by the names of the table's rows."""
+
+    @property
+    def long(self) -> Rows:
+        return Rows(6 * (STEPS + 2), 100) if self.tiny else Rows(12 * (STEPS + 2), 2000)
+
+    @property
+    def short(self) -> Rows:
+        return Rows(8 * (STEPS + 2), 30, spread=True) if self.tiny else Rows(192 * (STEPS + 2), 97, spread=True)
+
+    def run(self, name: str, model: str, rows: Rows, *overrides: str) -> Any:
+        batch = rows.count // (STEPS + 2)
+        return make_run(self.folder, name, rows, batch, [f"model.name={self.folder / model}", *overrides])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm/forgetfilter-bench"))
+    parser.add_argument("--limit", type=float, default=300)
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    if not options.tiny and not torch.cuda.is_available():
+        raise SystemExit("there is no GPU here: --tiny tries the bench on a CPU")
+    start = time.perf_counter()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    machine = Machine(options.folder, options.tiny, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    for name, work in rows(machine, missing).items():
+        if options.whole or time.perf_counter() - start < options.limit - 20:
+            machine.found[name] = tried(name, work)
+            print(f"[{time.perf_counter() - start:5.0f} s] {name}: {json.dumps(machine.found[name])[:400]}", flush=True)
+        else:
+            machine.found[name] = {"left_out": "no time"}
+    write(machine, missing, time.perf_counter() - start)
+    shutil.rmtree(options.folder / "runs", ignore_errors=True)
+
+
+def tried(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """One that fails costs its own row alone."""
+    try:
+        return work()
+    except Exception as error:
+        traceback.print_exc(limit=-4)
+        return {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
+
+
+def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What is done, in this order."""
+    long, short, run, dtype = machine.long, machine.short, machine.run, "bfloat16"
+    liger = {"use_liger_kernel": True} if "liger_kernel" not in missing and not machine.tiny else {}
+    trl: dict[str, Callable[[], dict[str, Any]]] = {
+        "TRL padded, 7B, short rows": lambda: train_trl(run("trl", "7B", short), 16, dtype, STEPS, **liger),
+        "TRL padded, 7B, 2,000-token rows": lambda: train_trl(run("trl", "7B", long), 4, dtype, STEPS, **liger),
+        "TRL packed (mixing), 7B, short rows": lambda: train_trl(
+            run("trl", "7B", short), 2, dtype, STEPS, packing=True, packing_strategy="wrapped", **liger
+        ),
+    }
+    return {
+        "ceiling": lambda: ceiling(machine),
+        "model 7B": lambda: make_model(machine, "7B"),
+        "losses agree": lambda: agreement(machine),
+        "LoRA 7B, 2,000-token rows": lambda: train_ours(run("long", "7B", long)),
+        "LoRA 7B, short rows": lambda: train_ours(run("short", "7B", short)),
+        **({} if "trl" in missing else dict(list(trl.items())[:1])),
+        "scoring 7B, short rows": lambda: score_ours(run("score", "7B", short), dtype, 16384),
+        "profile": lambda: profiled(machine),
+        **({} if "bitsandbytes" in missing else {
+            "QLoRA 7B, short rows": lambda: train_ours(run("qlora", "7B", short, "train.method=qlora")),
+        }),
+        **({} if "trl" in missing else dict(list(trl.items())[1:])),
+        "LoRA 7B, 2,000-token rows, hook off": lambda: train_ours(run("off", "7B", long, "train.log_losses=false")),
+        "scoring 7B, 2,000-token rows": lambda: score_ours(run("score", "7B", long), dtype, 16384),
+        "model 3B": lambda: make_model(machine, "3B"),
+        "full 3B, 2,000-token rows": lambda: train_ours(run("full", "3B", long, "train.method=full")),
+    }  # fmt: skip
+
+
+def ceiling(machine: Machine) -> dict[str, Any]:
+    """The rate of a plain bfloat16 matrix product."""
+    size = 256 if machine.tiny else 8192
+    first, second = (torch.randn(size, size, device=machine.device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        first @ second
+    sync()
+    start = time.perf_counter()
+    for _ in range(20):
+        first @ second
+    sync()
+    return {"tflops": round(2 * size**3 * 20 / (time.perf_counter() - start) / 1e12, 3)}
+
+
+def make_model(machine: Machine, name: str) -> dict[str, Any]:
+    """A Llama with random weights and a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE(vocab={"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="</s>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    shape = TINY if machine.tiny else SHAPES[name]
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    with machine.device:
+        config = LlamaConfig(**shape, max_position_embeddings=4096, bos_token_id=None, eos_token_id=0, pad_token_id=0)
+        model = LlamaForCausalLM(config)
+    torch.set_default_dtype(before)
+    model.save_pretrained(machine.folder / name)
+    tokenizer.save_pretrained(machine.folder / name)
+    head = shape["vocab_size"] * shape["hidden_size"]
+    every = sum(one.numel() for one in model.parameters())
+    return {"parameters": every, "head": head, "body": every - head * (1 if shape.get("tie_word_embeddings") else 2)}
+
+
+def agreement(machine: Machine) -> dict[str, Any]:
+    """The largest relative difference of an example's loss in packed batches from the one that transformers gives it
+    alone."""
+    prepared = prepared_rows(machine.run("agree", "7B", machine.short))
+    some = [(list(map(int, ids)), start) for ids, start in (prepared.row(number) for number in range(16))]
+    model: Any = load(machine)
+    packed, counts = score_encoded(model, some, 16384, machine.device)
+    alone = []
+    for (ids, start), count in zip(some, counts):
+        tokens = torch.tensor([ids], device=machine.device)
+        labels = tokens.clone()
+        labels[0, :start] = -100
+        with torch.inference_mode():
+            alone.append(float(model(input_ids=tokens, labels=labels).loss) * int(count))
+    worst = float(np.max(np.abs(packed - alone) / alone))
+    return {"largest_difference": worst, "agree": worst < AGREEMENT, "attention": model.config._attn_implementation}
+
+
+def load(machine: Machine) -> torch.nn.Module:
+    attention = attention_backend("auto", machine.device, machine.folder / "7B", "bfloat16")
+    return load_base(machine.folder / "7B", "bfloat16", attention, machine.device).eval()
+
+
+def profiled(machine: Machine) -> dict[str, Any]:
+    """Of forward and backward passes of LoRA over a packed batch of short rows: wall time, the share in which the
+    device works, and the costliest kernels."""
+    import peft
+    from torch.profiler import ProfilerActivity, profile
+    from trials import LORA
+
+    model: Any = peft.get_peft_model(load(machine), peft.LoraConfig(task_type="CAUSAL_LM", **LORA)).train()
+    attach(model)
+    prepared, layout = (
+        prepared_rows(machine.run("agree", "7B", machine.short)),
+        layout_for(model.config._attn_implementation, True),
+    )
+    numbers = range(16 if machine.tiny else 80)
+    batch = to_device(collate([prepared.row(n) for n in numbers], numbers, layout, 0), machine.device)
+
+    def once() -> None:
+        model(**batch)["loss"].backward()
+
+    once()
+    sync()
+    start = time.perf_counter()
+    for _ in range(2):
+        once()
+    sync()
+    wall = (time.perf_counter() - start) / 2
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if machine.device.type == "cuda" else [])]
+    with profile(activities=kinds) as seen:
+        once()
+        once()
+        sync()
+    spent = {event.key[:90]: event.self_device_time_total / 2e3 for event in seen.key_averages()}
+    costliest = sorted(spent.items(), key=lambda pair: -pair[1])[:12]
+    busy = {"device_ms": round(sum(spent.values()), 1), "busy": round(sum(spent.values()) / wall / 1e3, 3)}
+    told = {"tokens": int(batch["input_ids"].numel()), "wall_ms": round(wall * 1e3, 1)}
+    return told | (busy if machine.device.type == "cuda" else {}) | {"costliest_ms": costliest}
+
+
+def write(machine: Machine, missing: list[str], seconds: float) -> None:
+    """The result file and the table."""
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    about = {"card": card, "seconds": round(seconds), "missing": missing, "versions": versions()}
+    name = f"gpu-{re.sub(r'[^A-Za-z0-9]+', '-', card)}.json"
+    path = (machine.folder if machine.tiny else RESULTS) / name
+    path.write_text(json.dumps(about | {"rows": machine.found}, indent=2) + "\n")
+    print(f"\nmissing here: {', '.join(f'{one} ({PACKAGES[one]})' for one in missing) or 'nothing'}")
+    print(f"written to {path}\n\n{card}: {machine.found['ceiling']}; {machine.found['losses agree']}")
+    print("| work | tokens/s | of the ceiling | peak GB | first step s |\n| --- | --- | --- | --- | --- |")
+    for row, values in machine.found.items():
+        if "tokens_per_s" in values:
+            share = f"{of_ceiling(machine, row, values):.0%}" if values["labels"] else "not counted"
+            rate, memory = f"{values['tokens_per_s']:,.0f}", values["peak_gb"]
+            print(f"| {row} | {rate} | {share} | {memory} | {values.get('first_step_s', '')} |")
+        elif "failed" in values or "left_out" in values:
+            print(f"| {row} | {values.get('failed') or values['left_out']} | | | |")
+
+
+def of_ceiling(machine: Machine, row: str, values: dict[str, Any]) -> float:
+    """Of a row whose labels were counted; TRL's are not."""
+    model = machine.found["model 3B" if "3B" in row else "model 7B"]
+    passes = 2 if row.startswith("scoring") else 6 if row.startswith("full") else 4
+    work = passes * (model["body"] * values["tokens"] + model["head"] * values["labels"])
+    return float(work / values["seconds"] / 1e12 / machine.found["ceiling"]["tflops"])
+
+
+if __name__ == "__main__":
+    main()
