@@ -20,13 +20,15 @@ from forgetfilter.train.finetuning import make_plan, train
 from forgetfilter.train.stage import settings
 
 from forgetfilter.config.load import load_config
-from forgetfilter.data.records import make_records, write_records
+from forgetfilter.data.records import make_records, read_records, write_records
+from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.models.loading import load_base
 from forgetfilter.models.loss_pass import LossPass, score_prepared
 from forgetfilter.process.distributed import World, process_group
 from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import merged
 
 WARM = 2  # steps that are not counted
 LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]}  # the project's own
@@ -186,6 +188,34 @@ def score_ours(run: Run, dtype: str, batch_tokens: int) -> dict[str, Any]:
         model = load_base(task.model.base().path, dtype, attention, world.device).eval()
         for name in ("warm", "counted"):
             start = time.perf_counter()
-            score_prepared(model, prepared, run.folder / "scored" / f"{name}-{start}", how, world, name)
+            score_prepared(model, prepared, run.folder / "scored" / name, how, world, name)
         seconds = time.perf_counter() - start
-        return {"peak_gb": peak()} | _rates(int(prepared.lengths().sum()), int(prepared.num_labels().sum()), seconds)
+        scored = merged(run.folder / "scored" / name, prepared.table["id"].to_pylist())
+        by_id = dict(zip(scored["id"], scored["loss_sum"]))
+        losses = [round(by_id[id_], 4) for id_ in prepared.table["id"].to_pylist()]
+        return {"peak_gb": peak(), "losses": losses} | _rates(
+            int(prepared.lengths().sum()), int(prepared.num_labels().sum()), seconds
+        )
+
+
+def score_harness(run: Run, dtype: str, batch: int) -> dict[str, Any]:
+    """The losses of the answers of all rows by lm-evaluation-harness, after one pass over a few that is not counted."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM
+
+    prepared, task = prepared_rows(run), settings(run, "noisy")
+    tokenizer = task.model.tokenizer()
+    with own_memory() as peak:
+        model: Any = AutoModelForCausalLM.from_pretrained(task.model.base().path, dtype=getattr(torch, dtype)).eval()
+        harness: Any = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=2048)
+        requests = []
+        for record in read_records(task.data):
+            text = (prompt_text(tokenizer, record.prompt), record.answer + tokenizer.eos_token)
+            requests.append(Instance(request_type="loglikelihood", doc={}, arguments=text, idx=0))
+        harness.loglikelihood(requests[:batch], disable_tqdm=True)
+        start = time.perf_counter()
+        losses = [-value for value, _ in harness.loglikelihood(requests, disable_tqdm=True)]
+        seconds = time.perf_counter() - start
+        rates = _rates(int(prepared.lengths().sum()), int(prepared.num_labels().sum()), seconds)
+        return {"peak_gb": peak(), "losses": [round(value, 4) for value in losses]} | rates
