@@ -20,22 +20,22 @@ from forgetfilter.storage.stage import Answering, Comparison, load
 
 STAGES = {
     "mix": "read or mix the noisy and safe sets into the run folder",
-    "train": "finetune: all stages, or those named (noisy, safe, control, refit)",
-    "score": "each noisy example's loss before and after the safe finetuning",
-    "filter": "drop what was forgotten most; also on a run folder: no model, no GPU",
-    "eval": "toxicity, bias, harmfulness and task of each model",
-    "report": "report.html and card.json; also on a run folder",
+    "train": "finetune in all training stages, or in those that are named (noisy, safe, control, refit)",
+    "score": "compute each noisy example's loss before and after the safe finetuning",
+    "filter": "drop the rows that were forgotten most; takes a run folder too, and needs no model or GPU",
+    "eval": "measure toxicity, bias, harmfulness and the task for each model",
+    "report": "write report.html and card.json; takes a run folder too",
 }
 
 
 STUDIES = {
-    "compare": "the defences side by side over seeds: run what is pending, gather the tables",
-    "scale": "the pipeline for each model and seed: run what is pending, gather the curve",
+    "compare": "compare defences over seeds: run the pending cells and gather the tables",
+    "scale": "run the pipeline for each model and seed that is pending, and gather the curve",
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command line; exits with 0, 2 (the user's mistake), 75 (stopped, all saved) or 1 (our bug)."""
+    """The command line. It exits with 0, 2 (a mistake of the user), 75 (stopped with all saved) or 1 (our bug)."""
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
     if options.command == "eval" and not (options.target or options.compare):
@@ -49,69 +49,68 @@ def main(argv: list[str] | None = None) -> None:
     for given in [getattr(options, "target", None), *(getattr(options, "compare", None) or ())]:
         if given and not can_be_path(given):
             parser.error(f"{plain_label(given)} must {PATH.name}")
-    stages = options.command == "train"  # takes words too
+    stages = options.command == "train"  # it takes the names of stages too
     unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unknown argument {rest[0]!r}")
-    if rest:  # key=value after an option: argparse takes positional words only where they stand together
+    if rest:  # key=value after an option; argparse takes positional words only where they stand together
         options.overrides = [*options.overrides, *rest]
     raise SystemExit(exit_code_of(lambda: options.work(options)))
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other mistake."""
+    """A parser that reports a mistake in one line, as all other mistakes are reported."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USER, f"forgetfilter: {message}; see forgetfilter --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="forgetfilter", description="Finetune on noisy data, drop what is unsafe in it.")
+    parser = _Parser(prog="forgetfilter", description="Finetune on noisy data without what is unsafe in it.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="the whole pipeline; the last line of stdout is the run folder")
+    run = commands.add_parser("run", help="run the whole pipeline; the last line of stdout is the run folder")
     run.set_defaults(work=_run)
     for name, text in STAGES.items():
         stage = commands.add_parser(name, help=text)
         stage.set_defaults(work=_stage)
         if name == "filter":
-            stage.add_argument(
-                "--sweep", action="store_true", help="the curve over the rule's setting; decides nothing"
-            )
-            stage.add_argument("--why", metavar="ID", help="why this example was dropped or kept")
-            words = "write review.csv with the N most forgotten (1000)"
+            stage.add_argument("--sweep", action="store_true", help="show what each setting of the rule would drop")
+            stage.add_argument("--why", metavar="ID", help="tell why this example was dropped or kept")
+            words = "write review.csv with the N examples that were forgotten most (default: 1000)"
             stage.add_argument("--review", nargs="?", type=_count, const=1000, metavar="N", help=words)
-            stage.add_argument("--reveal", action="store_true", help="with --why or --review: the texts unmasked")
+            stage.add_argument("--reveal", action="store_true", help="with --why or --review, show the texts unmasked")
             from_logs.add(stage)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
         if name == "eval":
-            text = "paired differences of two evaluated RUNs, RUN:MODELs, or MODELs of the run folder given"
+            text = "show paired differences between two evaluated RUNs or RUN:MODELs, or MODELs of the given run folder"
             stage.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
 
     for name, text in STUDIES.items():
         study = commands.add_parser(name, help=text)
         study.set_defaults(work=_study)
         parts = study.add_mutually_exclusive_group()
-        parts.add_argument("--list", action="store_true", help="only say how far each member is")
+        parts.add_argument("--list", action="store_true", help="only show the status of each member")
         parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
         parts.add_argument("--member", type=int, metavar="N", help="only run this member")
-        parts.add_argument("--gather", action="store_true", help="only gather what is there")
+        parts.add_argument("--gather", action="store_true", help="only gather the results that are there")
     show = commands.add_parser("config", help="print the resolved config")
     show.set_defaults(work=_config)
-    words = "every setting with its type, default, bound and meaning; needs no CONFIG"
+    words = "print every setting with its type, default, bounds and meaning; needs no CONFIG"
     show.add_argument("--describe", action="store_true", help=words)
-    verify = commands.add_parser("verify", help="every file of a run folder against the sum that its stage noted")
+    verify = commands.add_parser("verify", help="check every file of a run folder against its sum")
     verify.set_defaults(work=_verify)
-    doctor = commands.add_parser("doctor", help="what this machine has, and what is missing for what")
+    doctor = commands.add_parser("doctor", help="tell what this machine has, and what is missing for which setting")
     doctor.set_defaults(work=_doctor)
     for name, command in commands.choices.items():
         if name == "doctor":
             continue
-        alone = "?" if name in ("eval", "config", "filter") else None  # --compare and --from need no other target
+        # --compare, --describe and --from need no target
+        alone = "?" if name in ("eval", "config", "filter") else None
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file's")
-        command.add_argument("--resume", action="store_true", help="redo what changed in a run of this name")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
+        command.add_argument("--resume", action="store_true", help="accept changed settings, and redo what they change")
     for further in (init, copies):
         further.add(commands)
     return parser
@@ -123,15 +122,16 @@ def _count(word: str) -> int:
     return int(word)
 
 
-# What a command takes on a run folder, which has its settings. Slurm's script adds launch to every command.
+# The settings that a command takes on a run folder, which has all others. Slurm's script adds launch to every command.
 TAKEN = {"filter": ("filter.", "tracking.", "launch."), "report": ("launch.",)}
 
 
 @contextmanager
 def _opened(options: argparse.Namespace, alone: bool = True) -> Iterator[Run]:
-    """The run of a config file (made or reopened) or of a run folder (as it is, but for the filter's settings).
+    """The run of a config file, which is made or reopened, or of a run folder, of which only filter settings may
+    change.
 
-    `alone`: nobody else works on it meanwhile; false for what only reads.
+    With `alone` no other process may work on the run meanwhile; it is false for commands that only read.
     """
     target = Path(options.target)
     if not target.is_dir():
@@ -152,7 +152,7 @@ def _run(options: argparse.Namespace) -> None:
     from forgetfilter import pipeline
     from forgetfilter.process import interrupts
 
-    interrupts.install()  # a warning between the stages with ranks must not end the process
+    interrupts.install()  # a signal between two stages with ranks must not end the process
     with _opened(options) as run:
         pipeline.run_pipeline(run)
         _close(run)
@@ -198,19 +198,20 @@ def _stage(options: argparse.Namespace) -> None:
         if run.config.only_evaluates and command == "eval":
             names = ["mix", "eval"]
         for name in names:
-            # a report takes seconds and may show texts; what is gone is made again only for a stage that is named
+            # A report takes seconds and may show texts, so it is made again. Outputs that are gone are made again only
+            # for a stage that is named.
             again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
             pipeline.run_stage(run, by_name[name], again)
         if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
-            pipeline.run_stage(Run.open(run.folder), by_name["report"])  # else it would tell of what was there before
-        if command in ("filter", "eval"):  # an evaluation from before is not of this decision
+            pipeline.run_stage(Run.open(run.folder), by_name["report"])  # otherwise it would show the earlier results
+        if command in ("filter", "eval"):  # after filter, an earlier evaluation does not belong to the decision
             _close(run, decided=command == "filter")
         else:
             print(run.folder)
 
 
 def _check_question(options: argparse.Namespace) -> None:
-    """UserError where --why or --review would pass over settings, or --reveal has nothing to show."""
+    """UserError where --why or --review would ignore settings, or --reveal has nothing to show."""
     asked = next((name for name in ("why", "review") if getattr(options, name) is not None), None)
     if asked and (given := [word for word in options.overrides if word.startswith("filter.")]):
         raise UserError(f"--{asked} reads the decision that is there: give {given[0]} without it first")
@@ -258,7 +259,7 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _close(run: Run, decided: bool = False) -> None:
-    """Prints the run's closing table, or the decision's part of it, and the run folder as the last line."""
+    """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
     from rich.console import Console
 
     from forgetfilter import pipeline

@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing for what. Nothing here needs a GPU, an account or the hub."""
+"""Tells what this machine has, and which settings lack something. It needs no GPU, no account and no hub."""
 
 import importlib.metadata
 import importlib.util
@@ -15,12 +15,12 @@ from forgetfilter.models.varlen import MODULE, NAME, find_kernel
 from forgetfilter.process.tracking import mode
 
 HUB = ("huggingface.co", 443)
-HUB_SECONDS = 3.0  # until the hub counts as out of reach
+HUB_SECONDS = 3.0  # a hub that does not answer within this time counts as out of reach
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that a machine has or has not."""
+    """One thing that a machine may have."""
 
     name: str
     found: bool
@@ -47,7 +47,7 @@ def examine() -> None:
 
 
 def facts() -> list[Fact]:
-    """Everything that the project can make use of, found or not."""
+    """Everything that the project can use, whether the machine has it or not."""
     return [
         Fact("Python", True, platform.python_version(), "everything"),
         *_torch(),
@@ -99,7 +99,7 @@ def _cpu_bf16(needed_for: str) -> Fact:
 
 
 def _package(module: str, needed_for: str, distribution: str | None = None) -> Fact:
-    """Looks for a package without importing it: some take seconds, or want a GPU."""
+    """Looks for a package without importing it, because some take seconds to import or need a GPU."""
     name = distribution or module
     if importlib.util.find_spec(module) is None:
         return Fact(name, False, f"pip install {name}", needed_for)
@@ -117,7 +117,7 @@ def _program(name: str, needed_for: str, package: str | None = None) -> Fact:
 
 
 def _wandb() -> Fact:
-    """Whether there is a key; never the key itself."""
+    """Whether there is a key for W&B. The key itself is not shown."""
     found = mode("auto") == "online"
     return Fact("W&B key", found, "present" if found else "runs are kept offline", "tracking.mode=online")
 
@@ -136,7 +136,7 @@ def _hub() -> Fact:
 
 
 def _hub_over_http(needed_for: str) -> Fact:
-    """Through a proxy or a mirror only a request tells."""
+    """Whether the hub answers a request, which alone tells it through a proxy or a mirror."""
     import urllib.request
 
     address = os.environ.get("HF_ENDPOINT", f"https://{HUB[0]}").rstrip("/")
@@ -145,5 +145,5 @@ def _hub_over_http(needed_for: str) -> Fact:
         request = urllib.request.Request(f"{address}/api/models?limit=1", method="HEAD")
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):
             return Fact("hub", True, shown, needed_for)
-    except (OSError, ValueError) as error:  # ValueError: an address that is none
+    except (OSError, ValueError) as error:  # ValueError where the address is not valid
         return Fact("hub", False, f"{shown} is not reachable ({masked(str(error))})", needed_for)
