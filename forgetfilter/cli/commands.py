@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import copies, from_logs, init
+from forgetfilter.cli import copies, export, from_logs, init
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
         command.add_argument("--resume", action="store_true", help="accept changed settings, and redo what they change")
-    for further in (init, copies):
+    for further in (init, copies, export):
         further.add(commands)
     return parser
 

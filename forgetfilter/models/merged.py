@@ -25,15 +25,22 @@ def write_merged(model: ModelSettings, trained: Path, target: Path) -> None:
             return
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        _merged(model, trained).save_pretrained(temporary)
+        merged(model, trained).save_pretrained(temporary)
         model.tokenizer().save_pretrained(temporary)
         os.replace(temporary, target)
 
 
-def _merged(model: ModelSettings, trained: Path) -> Any:
+def merged(model: ModelSettings, trained: Path, as_trained: bool = False) -> Any:
+    """The model on the CPU in float32. `as_trained`: an adapter of QLoRA is merged into the values that its 4-bit base
+    stands for, which it was trained and measured on, rather than into the base as it is published."""
     cpu = torch.device("cpu")
     attention = model.on(cpu).attention
     if not is_adapter(trained):
         return load_base(trained, "float32", attention, cpu)
-    base = load_base(model.base().path, "float32", attention, cpu)
+    base: Any
+    if as_trained and model.four_bit:
+        base = load_base(model.base().path, model.on(cpu).dtype, attention, cpu, four_bit=True)
+        base = base.dequantize().float()
+    else:
+        base = load_base(model.base().path, "float32", attention, cpu)
     return load_adapter(base, trained, "model.name").merge_and_unload()
