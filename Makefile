@@ -38,6 +38,7 @@ bench: install
 	$(BIN)/python bench/layouts.py
 	$(BIN)/python bench/generation.py
 	$(BIN)/python bench/coverage.py
+	$(BIN)/python bench/peers.py $(if $(PEERS),--peers $(PEERS))
 
 # the paper's claims on the published data in DATA (configs/reproduce), with every defence: hours on two cores; resumable
 reproduce: install

@@ -27,7 +27,7 @@ from trials import WARM, Rows, make_run, score_harness, score_ours, train_ours, 
 from forgetfilter.storage.run_folder import Run, versions
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
-PACKED = {"packing": True, "packing_strategy": "wrapped"}
+PACKED = {"packing": True, "packing_strategy": "wrapped", "max_length": 512}  # one row is about as many tokens a step
 BATCH_TOKENS = 2048
 TRAININGS = {
     f"{who}, {dtype}": (who, dtype)
@@ -84,7 +84,7 @@ def in_process(kind: str, name: str) -> dict[str, Any]:
 
 
 def trial(kind: str, name: str, model: str, tiny: bool) -> dict[str, Any]:
-    steps, batch = (2, 2) if tiny else (4, 8)
+    steps, batch = (2, 2) if tiny else (3, 4)
     rows = Rows(batch * (steps + WARM), 40 if tiny else 250, spread=True)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -102,7 +102,8 @@ def trial(kind: str, name: str, model: str, tiny: bool) -> dict[str, Any]:
         who, dtype = TRAININGS[name]
         if who == "forgetfilter":
             return train_ours(run(dtype))
-        return train_trl(run(dtype), batch, dtype, steps, **(PACKED if who == "TRL packed" else {}))
+        packed = who == "TRL packed"
+        return train_trl(run(dtype), 1 if packed else batch, dtype, steps, **(PACKED if packed else {}))
 
 
 def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -141,8 +141,8 @@ def _rates(tokens: int, labels: int, seconds: float) -> dict[str, Any]:
 
 
 def train_trl(run: Run, batch: int, dtype: str, steps: int, **chosen: Any) -> dict[str, Any]:
-    """The same rows by TRL's SFTTrainer, `batch` of them or rows as long as max_length a step; `chosen` are its own
-    settings, such as packing. Tokens are those of the data, padding not counted."""
+    """The same rows by TRL's SFTTrainer, `batch` rows a step; `chosen` are its own settings. With packing, a row has
+    max_length tokens. Tokens are those of the data, padding not counted."""
     import peft
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, TrainerCallback
@@ -165,9 +165,9 @@ def train_trl(run: Run, batch: int, dtype: str, steps: int, **chosen: Any) -> di
     cpu = not torch.cuda.is_available()
     args = SFTConfig(
         output_dir=str(run.folder / "trl"), max_steps=steps + WARM, per_device_train_batch_size=batch,
-        learning_rate=2e-4, max_length=2048, logging_steps=1, report_to=[], bf16=dtype == "bfloat16", use_cpu=cpu,
+        learning_rate=2e-4, logging_steps=1, report_to=[], bf16=dtype == "bfloat16", use_cpu=cpu,
         save_strategy="no", gradient_checkpointing=False, include_num_input_tokens_seen="non_padding",
-        disable_tqdm=True, **chosen,
+        disable_tqdm=True, **{"max_length": 2048} | chosen,
     )  # fmt: skip
     with own_memory() as peak:
         model: Any = AutoModelForCausalLM.from_pretrained(task.model.base().path, dtype=getattr(torch, dtype))

@@ -115,7 +115,7 @@ def _ask_all(
         for suite, asked in pending.items():
             ask(model, suites.get(suite), asked, evaluation.folder(name, suite), asking, f"{suite} of {name}")
         if tasks:
-            about = (name, options.system_prompt, options.generation_batch)
+            about = (name, options.system_prompt, asking.generation_batch)
             harness.measure_tasks(model, asking.tokenizer, tasks, options.lm_eval, about, asking.world)
 
 

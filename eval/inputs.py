@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.registry import GUARDS, SUITES
-from forgetfilter.config.schema import BATCH_TOKENS, EvalConfig, JudgeConfig
+from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, EvalConfig, JudgeConfig, number
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import fingerprint
 from forgetfilter.errors import UserError, nearest, without_user
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
-from forgetfilter.models.fitting import noted_tokens
+from forgetfilter.models.fitting import answers_at_once, noted_tokens
 from forgetfilter.models.guard_models import find_guard
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.loading import hub_or_folder
@@ -46,10 +46,14 @@ def input_hash(evaluation: Evaluation, model: str, suite: str) -> str:
             "trained": trained_hash(evaluation, model),
             "template": template_hash(evaluation.model.chat_template),
             "model": [evaluation.model.dtype, evaluation.model.attention],
-            "eval": [options.max_new_tokens, options.generation_batch, asdict(scoring_settings(evaluation))],
+            "eval": [
+                options.max_new_tokens,
+                number(options.generation_batch, ANSWERS),
+                asdict(scoring_settings(evaluation)),
+            ],
             "asked": [options.backend, options.system_prompt, options.cue, sampled and asdict(sampled)],
             "judge": _judge_identity(options.judge) if measured.judged else None,
-            "likelihoods": [evaluation.batch_tokens, evaluation.max_length, evaluation.packing],
+            "likelihoods": [number(evaluation.batch_tokens, BATCH_TOKENS), evaluation.max_length, evaluation.packing],
         }
         | ({"packages": packages} if packages else {})
     )
@@ -135,12 +139,14 @@ def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> 
         "dtype": numerics.dtype,
         "device": world.device.type,
     }
+    room = evaluation.max_length + options.max_new_tokens
+    together = answers_at_once(options.generation_batch, evaluation.base.path, room, world.device)
     return Asking(
         tokenizer,
         world,
         about,
         options.max_new_tokens,
-        max(options.generation_batch, CHUNK) if options.backend == "vllm" else options.generation_batch,
+        max(together, CHUNK) if options.backend == "vllm" else together,
         noted_tokens(evaluation.batch_tokens, BATCH_TOKENS, evaluation.paths.batch_tokens),
         evaluation.max_length,
         backend=options.backend,

@@ -8,6 +8,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from forgetfilter.config.load import load_config
+from forgetfilter.config.schema import AUTO_NUMBERS
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_json
 from forgetfilter.pipeline import STAGES
@@ -83,3 +84,17 @@ def test_an_old_name_is_refused_where_a_user_writes_it(old_run: Path, override: 
             load_config(mine, overrides)
     with pytest.raises(UserError, match=rf"^{old} is called data\.\w+ now"):
         Run.open(old_run, [override])
+
+
+def test_a_folder_by_the_numbers_of_before_is_the_run_by_auto(old_run: Path, tmp_path: Path) -> None:
+    # The same command goes on where the defaults were numbers: no setting has changed, and no stage is done again.
+    numbers = [f"{key}={number}" for key, number in AUTO_NUMBERS.items()]
+    autos = [f"{key}=auto" for key in AUTO_NUMBERS]
+    before, now = (load_config(old_run / "config.yaml", chosen, own=True) for chosen in (numbers, autos))
+    assert Run(old_run, before).changed_settings(now) == []
+    other = load_config(old_run / "config.yaml", [*numbers, "train.micro_batch_tokens=7"], own=True)
+    assert Run(old_run, other).changed_settings(now) == ["train.micro_batch_tokens: 7 -> 4096"]
+    stages = {stage.name: stage for stage in STAGES}
+    for name in HASHES:
+        first, second = (stages[name].task(Run(old_run, config)).input_hash() for config in (before, now))
+        assert first == second

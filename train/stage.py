@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from forgetfilter.config.load import to_written
-from forgetfilter.config.schema import Config, LaunchConfig, ScheduleConfig, TrainConfig
+from forgetfilter.config.schema import MICRO_BATCH_TOKENS, Config, LaunchConfig, ScheduleConfig, TrainConfig, number
 from forgetfilter.files import read_json, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.tracking import Tracker, tracked
@@ -78,6 +78,7 @@ class Finetuning(Task):
         self.paths.require("mix", *AFTER[self.name])
         own = (*NAMES, "checkpoint_steps")  # the schedules of all stages, and a setting that changes no outcome
         options = {key: value for key, value in asdict(self.options).items() if key not in own}
+        options["micro_batch_tokens"] = number(self.options.micro_batch_tokens, MICRO_BATCH_TOKENS)
         if self.options.optimizer == "adamw":  # it was the only one once, and older run folders stay done
             del options["optimizer"]
         options["packing"] = self.packing  # data.packing has its old place here, so that older run folders stay done

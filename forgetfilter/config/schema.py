@@ -23,8 +23,12 @@ from forgetfilter.config.references import Place, Reference
 # Whether there are probes: the signal and the rule for which `auto` stands, as the bake-off has it (docs/findings.md).
 AUTO = {True: ("distilled_excess", "conformal"), False: ("relative_loss_rise", "otsu")}
 
-# What data.batch_tokens and train.micro_batch_tokens are by `auto` where no memory is measured.
-BATCH_TOKENS, MICRO_BATCH_TOKENS = 8192, 4096
+# What these are by `auto` on a CPU. They were the defaults before `auto` was, and a run folder by them is the same run.
+BATCH_TOKENS, MICRO_BATCH_TOKENS, ANSWERS = 8192, 4096, 32
+AUTO_NUMBERS = {
+    "data.batch_tokens": BATCH_TOKENS, "train.micro_batch_tokens": MICRO_BATCH_TOKENS,
+    "score.generation_batch": ANSWERS, "eval.generation_batch": ANSWERS,
+}  # fmt: skip
 
 
 def number(setting: int | str, auto: int) -> int:
@@ -281,8 +285,8 @@ class ScoreConfig:
     """About how many examples a shard has; a rank of a stopped scoring loses at most so many."""
     max_new_tokens: int = positive(500)
     """The most tokens that are generated for an example (rouge)."""
-    generation_batch: int = positive(32)
-    """The number of prompts that are answered together (rouge)."""
+    generation_batch: int | str = auto_or_positive()
+    """The number of prompts that are answered together (rouge); auto as in eval.generation_batch."""
 
 
 @dataclass(frozen=True)
@@ -373,8 +377,9 @@ class EvalConfig:
     """What generates answers: transformers, or vllm (pip install 'forgetfilter[vllm]'): one process, all GPUs here."""
     max_new_tokens: int = positive(48)
     """The most tokens that are generated for a prompt."""
-    generation_batch: int = positive(32)
-    """The number of answers that are generated together."""
+    generation_batch: int | str = auto_or_positive()
+    """The number of answers that are generated together. auto is 32 on a CPU; on a GPU it is as many as have their keys
+    and values in 0.4 of its memory, 512 at most."""
     samples: int = positive(1)
     """For toxicity: the number of continuations of each prompt. One is greedy; several are drawn at random by
     `seed`."""

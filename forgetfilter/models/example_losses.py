@@ -205,8 +205,10 @@ def _by_example(losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on the device. Copies from pinned memory make nothing wait."""
-    moved = (
-        value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value for value in batch.values()
-    )
-    return dict(zip(batch, moved))
+    """The batch with its tensors on the device. To a GPU they go from pinned memory, which makes nothing wait."""
+    return {key: _moved(value, device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    here = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return here.to(device, non_blocking=True)

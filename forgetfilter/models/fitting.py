@@ -10,13 +10,17 @@ from typing import Any
 
 import torch
 
+from forgetfilter.config.schema import ANSWERS
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, write_json
+from forgetfilter.models.pretrained import load_config
 from forgetfilter.process.distributed import barrier, gathered, shared, world
 
 PROBED = 2048  # tokens of the first pass of a probe, about
 SAFE = 0.9  # of what is free: the allocator leaves holes, and batches are not all alike
 MOST = 32768  # tokens: a GPU is busy with fewer, and more gain nothing
+MOST_ANSWERS = 512  # that are written together
+CACHE = 0.4  # of a GPU's memory, for their keys and values: the weights and the prompts' activations need the rest
 TOO_SMALL = (
     "the GPU's memory does not hold one row of {} tokens: lower data.max_length, set "
     "train.gradient_checkpointing=true, or choose train.method=qlora or a higher train.deepspeed stage"
@@ -62,6 +66,26 @@ def free_bytes(device: torch.device) -> int:
     """What a GPU can still allocate, of what this process holds unused too."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def answers_at_once(setting: int | str, folder: Path, tokens: int, device: torch.device) -> int:
+    """How many prompts are answered together: a number itself; by `auto` ANSWERS on a CPU, and on a GPU as many as have
+    their keys and values, of so many tokens each, in CACHE of all its memory. A function of model and card alone, since
+    in low precision an answer depends on who shares its batch."""
+    if not isinstance(setting, str):
+        return setting
+    if device.type != "cuda":
+        return ANSWERS
+    held = int(CACHE * torch.cuda.get_device_properties(device).total_memory) // (tokens * _cached_bytes(folder))
+    return min(MOST_ANSWERS, max(1, held))
+
+
+def _cached_bytes(folder: Path) -> int:
+    """Bytes of a token's keys and values in 16 bits, over all layers."""
+    own = load_config(folder, "model.name").get_text_config()
+    heads = getattr(own, "num_key_value_heads", None) or own.num_attention_heads
+    width = getattr(own, "head_dim", None) or own.hidden_size // own.num_attention_heads
+    return int(2 * 2 * own.num_hidden_layers * heads * width)
 
 
 def noted_tokens(setting: int | str, default: int, note: Path) -> int:

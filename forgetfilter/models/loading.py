@@ -124,14 +124,12 @@ def load_base(
             # ZeRO-3 and FSDP shard only storage of the compute dtype; uint8 would be copied to every rank
             bnb_4bit_quant_storage=getattr(torch, dtype),
         )
-        if device is not None:
-            options["device_map"] = {"": str(device)}
+    if device is not None:
+        options["device_map"] = {"": str(device)}  # file by file to where it belongs, not through the CPU's memory
     model: torch.nn.Module = load_model("AutoModelForCausalLM", folder, "model.name", **options)
     model.config.use_cache = False  # type: ignore[union-attr]  # a cache would turn packed attention off
     if four_bit:
         keep_as_stored(model)
-    if device is not None and not four_bit:
-        model.to(device)
     return model
 
 

@@ -1,7 +1,7 @@
 """Scoring: one forward pass over a data set writes each example's loss to Parquet shards. It can be resumed, with any
 world size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,10 @@ def score_prepared(
     """
     plan = plan_scoring(prepared.lengths(), how.batch_tokens)
 
-    def compute(step: int) -> pa.Table:
+    def compute(step: int) -> Callable[[], pa.Table]:
         losses = _forward(model, [prepared.row(int(row)) for row in plan[step]], world.device, how.packing)
-        return _loss_table(losses, prepared, plan[step], {"rank": world.rank, "step": step, "epoch": 0}, how.schema)
+        numbers = {"rank": world.rank, "step": step, "epoch": 0}
+        return lambda: _loss_table(losses, prepared, plan[step], numbers, how.schema)
 
     detach = attach(model, tokenwise=how.tokenwise)
     try:

@@ -20,6 +20,7 @@ from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models.exactness import verify_losses
+from forgetfilter.models.fitting import answers_at_once
 from forgetfilter.models.identity import folder_hash, weights_hash
 from forgetfilter.models.loading import States
 from forgetfilter.models.loss_pass import LossPass, measured_tokens, score_prepared
@@ -164,15 +165,17 @@ class Scorer:
         """ROUGE-1 of each noisy example's greedy answer."""
         options, folder = self.options, self.paths.signals("rouge1") / state
         about = self.about(trained, self.size.tokens)
-        answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": options.generation_batch}
+        tokens = self.scoring.max_length + options.max_new_tokens
+        together = answers_at_once(options.generation_batch, self.base.path, tokens, self.world.device)
+        answers = {"max_new_tokens": options.max_new_tokens, "generation_batch": together}
 
         def make() -> None:
             with self.states.use(self.paths.model(trained)) as model:
-                self.write_rouge(state, model, about)
+                self.write_rouge(state, model, about, together)
 
         return Part(folder, about | answers | {"signal": "rouge1"}, make, options.rouge)
 
-    def write_rouge(self, state: str, model: torch.nn.Module, about: dict[str, Any]) -> None:
+    def write_rouge(self, state: str, model: torch.nn.Module, about: dict[str, Any], together: int) -> None:
         """Writes the answers of one state, and their ROUGE-1."""
         from forgetfilter.data.records import read_records
         from forgetfilter.models.generation import Decoding, generate
@@ -182,7 +185,7 @@ class Scorer:
         records = read_records(data)
         prompts = [(r.id, r.source, prompt_text(self.tokenizer, r.prompt) if r.prompt else "") for r in records]
         folder = self.paths.signals("rouge1") / f"{state}-generations"
-        how = Decoding(options.max_new_tokens, options.generation_batch, manifest=about)
+        how = Decoding(options.max_new_tokens, together, manifest=about)
         generate(model, self.tokenizer, prompts, folder, how, f"generate {state}")
         barrier()
         if self.world.is_main:

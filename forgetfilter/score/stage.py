@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from forgetfilter.config.schema import MICRO_BATCH_TOKENS, LaunchConfig, ScoreConfig, number
+from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, MICRO_BATCH_TOKENS, LaunchConfig, ScoreConfig, number
 from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
@@ -45,7 +45,8 @@ class Scoring(Task):
         left_out = {"shard_rows", *(key for key in ADDED if options[key] == off[key])}
         score = {key: value for key, value in options.items() if key not in left_out}
         # two settings of `data` under the names that they had in this hash, so that older run folders stay done
-        score |= {"packing": self.packing, "batch_tokens": self.batch_tokens}
+        score |= {"packing": self.packing, "batch_tokens": number(self.batch_tokens, BATCH_TOKENS)}
+        score |= {"generation_batch": number(self.options.generation_batch, ANSWERS)}
         hashes = [state[name]["input_hash"] for name in trained]
         return [self.model.inputs(), self.max_length, score, sha256_file(self.paths.noisy_data), hashes]
 

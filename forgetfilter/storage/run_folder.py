@@ -13,8 +13,8 @@ from typing import Any
 
 from forgetfilter import __version__
 from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
-from forgetfilter.config.references import dotted, fingerprint, put, value_at
-from forgetfilter.config.schema import Config, FilterConfig
+from forgetfilter.config.references import Place, dotted, fingerprint, put, value_at
+from forgetfilter.config.schema import AUTO_NUMBERS, Config, FilterConfig, number
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.peak_memory import peak_gb, start_peak
@@ -22,6 +22,7 @@ from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
 FREE = ("output", "cache", "launch", "tracking")  # where a run lies, how many ranks it uses, and who watches
+AUTO_PLACES: dict[Place, int] = {tuple(key.split(".")): auto for key, auto in AUTO_NUMBERS.items()}
 NOTED = "environment.json"  # hashes of the settings that config.yaml has by reference
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
@@ -185,4 +186,5 @@ def _holds_work(folder: Path) -> bool:
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     """The settings by which runs are told apart."""
-    return {key: value for key, value in config.items() if key not in FREE}
+    chosen = {place: number(value_at(config, place), auto) for place, auto in AUTO_PLACES.items()}
+    return {key: value for key, value in put(config, chosen).items() if key not in FREE}

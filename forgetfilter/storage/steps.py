@@ -3,6 +3,7 @@ work."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -12,10 +13,13 @@ from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
 from forgetfilter.storage.shards import scan_shards, shard_path, shard_paths, write_shard
 
+Begun: TypeAlias = "pa.Table | Callable[[], pa.Table]"
+"""The table of a step, or what makes it of tensors that a GPU may still compute."""
+
 
 def write_steps(
     count: int,
-    compute: Callable[[int], pa.Table],
+    compute: Callable[[int], Begun],
     folder: Path,
     schema: pa.Schema,
     shard_rows: int,
@@ -24,8 +28,9 @@ def write_steps(
 ) -> None:
     """Writes the tables of steps 0 to count - 1 to shards below `folder`, each exactly once, spread over the ranks.
 
-    `schema` has a column `step`, by which a resumed run knows what is there. Raises Stopped after a signal, with all
-    steps saved.
+    `schema` has a column `step`, by which a resumed run knows what is there. A step may give a function in the place of
+    its table: it is called once the next step has begun, so that a GPU computes while the table is made and the next
+    batch prepared. Raises Stopped after a signal, with all steps saved.
     """
     done = finished_steps(folder)
     barrier()  # nobody writes before everybody has read
@@ -43,20 +48,34 @@ def write_steps(
 
 
 class ShardWriter:
-    """Collects tables and writes them as numbered shards of about `shard_rows` rows; never overwrites one."""
+    """Collects tables and writes them as numbered shards of about `shard_rows` rows; never overwrites one.
+
+    The table that was added last may still be in the making, and is taken when the next one is there.
+    """
 
     def __init__(self, folder: Path, rank: int, shard_rows: int, schema: pa.Schema):
         self.folder, self.rank, self.shard_rows, self.schema = folder, rank, shard_rows, schema
         taken = [int(path.stem.split("-")[1]) for path in shard_paths(folder) if path.parent.name == f"rank={rank:05d}"]
         self.part = max(taken, default=-1) + 1
         self.tables: list[pa.Table] = []
+        self.begun: Begun | None = None
 
-    def add(self, table: pa.Table) -> None:
-        self.tables.append(table)
+    def add(self, begun: Begun) -> None:
+        self._take()
+        self.begun = begun
+
+    def _take(self) -> None:
+        if self.begun is not None:
+            self.tables.append(self.begun() if callable(self.begun) else self.begun)
+            self.begun = None
         if sum(table.num_rows for table in self.tables) >= self.shard_rows:
-            self.flush()
+            self._write()
 
     def flush(self) -> None:
+        self._take()
+        self._write()
+
+    def _write(self) -> None:
         if self.tables:
             write_shard(shard_path(self.folder, self.rank, self.part), pa.concat_tables(self.tables).cast(self.schema))
             self.part += 1

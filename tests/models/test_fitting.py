@@ -1,10 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from forgetfilter.errors import UserError
-from forgetfilter.models.fitting import MOST, SAFE, fitting_tokens, note_tokens, noted_tokens
+from forgetfilter.models.fitting import MOST, SAFE, answers_at_once, fitting_tokens, note_tokens, noted_tokens
 
 
 class Card:
@@ -50,6 +51,19 @@ def test_a_memory_without_room_for_one_row_names_the_setting() -> None:
     # In one line, before anything is trained.
     with pytest.raises(UserError, match=r"does not hold one row of 100 tokens: lower data.max_length"):
         Card(99, 0, 1, 100).tokens()
+
+
+def test_answers_share_four_tenths_of_a_card(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 2 layers, 2 heads of keys and of values, 8 wide, in 16 bits: 128 bytes a token. 32 on a CPU; a number is a number.
+    card = SimpleNamespace(total_memory=1_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    gpu = torch.device("cuda")
+    assert answers_at_once("auto", tiny_model, 100, gpu) == 400_000 // 12_800
+    assert answers_at_once("auto", tiny_model, 10**6, gpu) == 1
+    card.total_memory = 10**12
+    assert answers_at_once("auto", tiny_model, 100, gpu) == 512
+    assert answers_at_once("auto", tiny_model, 100, torch.device("cpu")) == 32
+    assert answers_at_once(7, tiny_model, 100, gpu) == 7
 
 
 def test_what_auto_stands_for_is_noted_once(tmp_path: Path) -> None:
