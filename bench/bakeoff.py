@@ -3,11 +3,11 @@
     python bench/bakeoff.py --data DATA --folder FOLDER [--only 'bias-*' ...] [--score score.gradients=true ...]
 
 DATA holds the published files that the headers of configs/paper/*.yaml name. A cell of the grid is a run
-KIND-SHARE-SEED with the settings below, or a VARIANT of one, which goes on from its noisy finetuning with another safe
-set or other steps, or from its scoring with another control set; KIND-SHARE-SEED-large has three times the rows. Every
-cell is measured as bench/signals.py does, and written to bench/results/bakeoff.json as soon as it is done; finished
-cells are not done again unless --score asks for further scorings. A reduced grid for CPU cores: 120 noisy rows and 40
-probes, the embedded 135M model in float32, prompts without its system prompt.
+KIND-SHARE-SEED with the settings below, or a VARIANT of one. A variant starts from the noisy finetuning of its cell
+with another safe set or other steps, or from its scoring with another control set. KIND-SHARE-SEED-large has three
+times the rows. Every cell is measured as in bench/signals.py and written to bench/results/bakeoff.json as soon as it is
+done. Finished cells are not done again unless --score asks for further scorings. The grid is reduced for CPU cores: 120
+noisy rows and 40 probes, the embedded 135M model in float32, and prompts without its system prompt.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
-    """The run of a cell, mixed, finetuned and scored; what is there is not done again."""
+    """The run of a cell, mixed, finetuned and scored. Stages that are done are not done again."""
     if cell.variant in CONTROLS and not (folder / cell.name).exists():
         half = folder / f".{cell.name}.tmp"
         shutil.rmtree(half, ignore_errors=True)
@@ -134,7 +134,7 @@ def prepare(cell: Cell, data: Path, folder: Path, further: list[str]) -> Run:
 
 
 def vary(cell: Cell, folder: Path) -> tuple[Path, list[str]]:
-    """A config that trains on the base's noisy rows, and another safe set; its noisy finetuning is taken over."""
+    """A config with the noisy rows of the base and another safe set. It takes over the noisy finetuning of the base."""
     base, run, place = folder / cell.base, folder / cell.name, folder / "variants" / cell.name
     place.mkdir(parents=True, exist_ok=True)
     noisy, safe, probes = (lines(base / "data" / f"{name}.jsonl") for name in ("noisy", "safe", "probes"))

@@ -2,9 +2,9 @@
 
     python bench/bakeoff_plot.py
 
-A dot is a cell with an unsafe share of 0.3 and the whole safe set, one a seed, in the second plot those at the paper's
-size; filled against safe rows of the same kind, hollow against task rows. Signals stand by the mean of the worse of the
-two over the kinds, best first.
+Each dot is a cell with an unsafe share of 0.3 and the whole safe set, one for each seed; the second plot has the cells
+at the paper's size. A filled dot is the AUROC against safe rows of the same kind, a hollow dot that against task rows.
+The signals are sorted, best first, by the mean over the kinds of the worse of the two.
 """
 
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""BBQ's scores beside lm-evaluation-harness's own aggregation, on random answers.
+"""Compares BBQ's scores with lm-evaluation-harness's own aggregation, on random answers.
 
     pip install lm-eval
     python bench/bbq_agreement.py [--vectors 1000]
 
-Each vector: 1 to 60 items of random context, truth and answer (some of which name none of the three). The harness is
-given what it computes from such answers (accuracy, biased, not unknown, context), and its four aggregations are
-compared with the formula lm_eval, and with paper where the two agree by definition: some answer is biased, and every
-answer names one. Written to bench/results/bbq_agreement.json.
+Each vector has 1 to 60 items of random context, truth and answer; some answers name none of the three. The harness is
+given what it computes from such answers (accuracy, biased, not unknown, context). Its four aggregations are compared
+with the formula lm_eval, and with paper where the two agree by definition, that is where some answer is biased and
+every answer names one of the three. The result is bench/results/bbq_agreement.json.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What each signal costs on a finished run: seconds of its scoring, or its training, beside the two scorings.
+"""Measures what each signal costs on a finished run: the seconds of its scoring or training beyond the two scorings.
 
     python bench/costs.py RUN [--encoder all-minilm-l6-v2]
 
-The run is copied without its signals and scored again, one option after the other; a step's seconds are those of the
-stage, models loaded included, Python's start not. RUN should have a control set (mixture.control), whose finetuning is
-read from its state. Writes bench/results/costs.json.
+The run is copied without its signals and scored again, one option after the other. The seconds are those of the stage:
+they include loading the models, but not the start of Python. RUN should have a control set (mixture.control); the time
+of its finetuning is read from the run's state. The result is bench/results/costs.json.
 """
 
 import argparse

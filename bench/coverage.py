@@ -1,8 +1,8 @@
-"""How often the 95% intervals of eval/intervals.py hold the true value: 2,000 simulated cases of each kind.
+"""Measures how often the 95% intervals of eval/intervals.py hold the true value, in 2,000 simulated cases of each kind.
 
     python bench/coverage.py [--seed 2]
 
-Beside them, on the same cases, the percentile bootstrap, which most evaluation code uses. Writes
+The percentile bootstrap, which most evaluation code uses, is measured on the same cases. The result is
 bench/results/coverage.json. A calibrated interval gives 0.940 to 0.960 in 19 of 20 rows (two standard errors).
 """
 

@@ -1,13 +1,13 @@
-"""Forgetting learned from text, and where to cut: on scored runs with labels, which measure alone.
+"""Measures forgetting that is learned from texts, and the thresholds of several rules, on scored runs with labels.
 
     python bench/distilled.py RUN... [--draws 10] [--probes 60] [--out bench/results/distilled.json]
 
-Each draw takes as many of the rows labelled safe or task, by chance, for probes, as who trusts them would (a run with
-probes of its own keeps these), and decides by each signal and each of CUTS. Also on what the run becomes without a part
-of its unsafe rows: a share of 0.1, 0.05 and 0 of the rest, and with a fifth of all rows there twice. Means over the
-draws: AUROC of finding the unsafe against all, safe and task rows; of each cut F1, the share of the good rows dropped,
-that of the unsafe rows left in, and how often more than a tenth of the good ones is dropped; of the estimated number of
-unsafe rows its mean error and how often its interval holds the true one, as shares of the rows.
+The labels only measure. Each draw takes --probes of the rows labelled safe or task at random as probes (a run with
+probes of its own keeps these), and decides by each signal and each of CUTS. This is repeated with a part of the unsafe
+rows removed, so that they are a share of 0.1, 0.05 and 0, and with a fifth of all rows doubled. The result has means
+over the draws: the AUROC of unsafe rows against all, safe and task rows; for each cut the F1, the share of good rows
+dropped, the share of unsafe rows kept, and how often more than a tenth of the good rows is dropped; and for the
+estimated number of unsafe rows its mean error and how often its interval holds the true number, as shares of the rows.
 """
 
 import argparse

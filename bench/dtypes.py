@@ -1,8 +1,9 @@
-"""What bfloat16 costs on this CPU: one product of a small model's size, in float32 and in bfloat16, on one thread.
+"""Measures what bfloat16 costs on this CPU: one product of a small model's size in float32 and in bfloat16, on one
+thread.
 
     python bench/dtypes.py
 
-model.dtype=auto takes float32 where PyTorch's kernels have no native bfloat16. Writes bench/results/dtypes.json.
+model.dtype=auto takes float32 where PyTorch's kernels have no native bfloat16. The result is bench/results/dtypes.json.
 """
 
 import json

@@ -1,16 +1,16 @@
-"""The filter's own join and sort beside Polars' streaming engine and DuckDB, on the same shards and with equal answers.
+"""Compares the filter's own join and sort with Polars' streaming engine and DuckDB, on the same shards.
 
     python bench/filter_scale.py --rows 10000000 --repeats 0 --keep --folder FOLDER
     python bench/engines.py --rows 10000000 --folder FOLDER [--repeats 3] [--engines arg_sort ours polars]
 
-DuckDB is no dependency of the project: `pip install duckdb` first, or leave it out by --engines. Each engine, in turn
-and in a process of its own, joins the data with both states' shards by id, proves that every id is there exactly once,
-computes relative_loss_rise, ranks by it with ties by id, drops the highest 30% and writes decisions in the data's
-order. `arg_sort` is the filter as it is, but sorts all rows at once by Polars in the place of
-filter/table/sorting.py (equal keys then come in any order, which these data do not show). Names that end in `_hashes`
-join by the ids' 64-bit hashes, as the filter's own code does, so that no text is in memory while they join; they do
-nothing about two ids of one hash. A last step compares every decision with the filter's own. The
-result is bench/results/engines.json, an entry for each size.
+DuckDB is no dependency of the project: run `pip install duckdb` first, or leave it out by --engines. Each engine runs
+in turn, in a process of its own. It joins the data with both states' shards by id, proves that every id is there
+exactly once, computes relative_loss_rise, ranks by it with ties by id, drops the highest 30% and writes decisions in
+the data's order. `arg_sort` is the filter itself, but Polars sorts all rows at once in place of filter/table/sorting.py
+(equal keys then come in any order, which these data do not show). Names that end in `_hashes` join by the ids' 64-bit
+hashes, as the filter's own code does, so that no text is in memory while they join; they ignore that two ids may have
+one hash. A last step compares every decision with the filter's own. The result is bench/results/engines.json, with one
+entry for each size.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Families of models through the whole pipeline, every stage, on tiny random models.
+"""Takes families of models through every stage of the pipeline, on tiny random models.
 
     python bench/families.py [--families "Gemma 2" ...] [--methods full lora qlora]
 
-Written to bench/results/families.json, and as a table to docs/families.md. A cell is `ok`, or the first check that
-failed, with its reason. The families are the lines of bench/family_models.py; all numbers are in float32.
+The result is bench/results/families.json, and docs/families.md as a table. A cell is `ok`, or the first check that
+failed with its reason. The families are the lines of bench/family_models.py; all numbers are in float32.
 """
 
 import argparse
@@ -71,24 +71,24 @@ def table(found: Cells) -> str:
 
 PAGE = """# Families of models
 
-Each family is a tiny random model with a tokenizer of its kind, which goes through the whole pipeline in float32 on the
-CPU: mix, train noisy and safe, score, filter, refit, eval and report. This page is made by `python bench/families.py`;
-a new family is one line in bench/family_models.py.
+For each family, a tiny random model with a tokenizer of its kind goes through the whole pipeline in float32 on the CPU:
+mix, train noisy and safe, score, filter, refit, eval and report. `python bench/families.py` makes this page; a new
+family is one line in bench/family_models.py.
 
-`ok` means that what the run wrote is what transformers and peft alone make of the saved files:
+`ok` means that what the run wrote agrees with what transformers and peft alone make of the saved files:
 
 - An example's tokens are those of the whole text, with BOS once where the tokenizer puts it, and the template's end of
   turn (or EOS) last. Generation starts from the tokens that training has before an answer.
-- The first losses that training logs, packed, are those of M0, each example alone. The scores before and after are
-  those of the saved M1 and M2, and the likelihoods of answers that share a prompt those of each answer alone: all to
-  one part in 10,000.
+- The first losses that training logs for packed examples are those of M0 on each example alone. The scores before and
+  after are the losses of the saved M1 and M2, and the likelihoods of answers that share a prompt are those of each
+  answer alone. All agree to one part in 10,000.
 - Packed and padded examples have the losses that they have alone, on the trained weights too, and no token's loss
   depends on later tokens. Where packing cannot be exact it is refused, and the family runs with `data.packing=false`.
-- transformers' own `generate()` writes what the evaluation wrote. After full finetuning it does so by the saved
-  folder alone, and the answers end by themselves. (For QLoRA without bitsandbytes' packing of 4-bit weights for
-  inference on the CPU, which rounds, and which the pipeline turns off.)
+- transformers' own `generate()` writes what the evaluation wrote. After full finetuning it needs only the saved folder
+  for this, and the answers end by themselves. (For QLoRA the comparison is made without bitsandbytes' packing of 4-bit
+  weights for inference on the CPU, which rounds and which the pipeline turns off.)
 
-Made with torch {torch}, transformers {transformers}, peft {peft}.
+This page was made with torch {torch}, transformers {transformers}, peft {peft}.
 
 {table}
 """

@@ -1,4 +1,4 @@
-"""What a finished run of a family must show, compared with what transformers and peft alone make of its files."""
+"""Checks of a finished run of a family against what transformers and peft alone make of its files."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs the cases from the field, and prints a line for each: whether its outcome is the right one.
+"""Runs the cases from the field, and prints for each whether its outcome is the right one.
 
     python bench/field_cases.py --cases CASES [--only 02 13 ...]
 

@@ -1,16 +1,16 @@
-"""The filter beside one plain read of the same Parquet shards, at any size.
+"""Compares the filter with one plain read of the same Parquet shards, at any size.
 
     python bench/filter_scale.py --rows 1000000 10000000 --folder FOLDER [--repeats 3] [--rules] [--texts] [--keep]
 
-Made-up shards as a scoring leaves them (rows in the order of their lengths, the data in another one, zstd), both
-states. Timed in turn, each in a process of its own: reading every column of both states, and joining, scoring,
-ranking, deciding and writing decisions.parquet. With --rules also by the rule otsu, by excess_rise and conformal with
-1,000 probes, and by pooled_excess and conformal from stored clusters, which are also read plainly, with the states.
-With --texts also, from a data file of some 300 bytes a row, kept.jsonl and dropped.jsonl, the clusters of alike texts,
-and what the texts foretell, beside one plain copy of that file. By hand, on what --keep left: --worker tied --folder
-FOLDER/ROWS, the order by a signal of few values. Written to bench/results/filter_scale.json, a size an entry; needs
-some 400 bytes of disk a row (with texts 1,100), and deletes them unless told to --keep them for the next time.
---repeats 0 --keep makes them and times nothing.
+The shards of both states are made up, as a scoring leaves them (zstd, with rows in the order of their lengths and the
+data in another order). These are timed in turn, each in a process of its own: reading every column of both states; and
+joining, scoring, ranking, deciding and writing decisions.parquet. With --rules the rule otsu, excess_rise with
+conformal and 1,000 probes, and pooled_excess with conformal from stored clusters are timed too, and a plain read of the
+states with the clusters. With --texts kept.jsonl and dropped.jsonl, the clusters of alike texts and what the texts
+foretell are timed too, from a data file of some 300 bytes a row, and one plain copy of that file. On what --keep left,
+--worker tied --folder FOLDER/ROWS orders the rows by a signal of few values. The result is
+bench/results/filter_scale.json, with one entry for each size. A row needs some 400 bytes of disk (1,100 with texts),
+which are deleted unless --keep keeps them for the next time. --repeats 0 --keep makes them and times nothing.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Batched greedy generation beside the one-by-one loop, on the same model, prompts and cores in one run.
+"""Compares batched greedy generation with generation one by one, on the same model, prompts and cores in one run.
 
     python bench/generation.py [--prompts 16] [--tokens 24] [--repeats 2] [--model smollm2-135m-instruct]
 
-Both sides through models.generation.generate_batch. Written to bench/results/generation.json: generated tokens
-a second of each repeat, the ratio, and how many answers differ (low precision may break ties otherwise in a batch).
+Both sides use models.generation.generate_batch. The result, bench/results/generation.json, has the generated tokens a
+second of each repeat, the ratio, and how many answers differ (in low precision a batch may break ties differently).
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""The speed table of one large GPU, beside TRL, in one command and some minutes; models have random weights.
+"""Makes the speed table of one large GPU and compares with TRL, in some minutes; models have random weights.
 
     python bench/gpu.py [--folder /dev/shm/forgetfilter-bench] [--limit 300] [--whole] [--tiny]
 
-Needs the project, torch and transformers; says which other packages are missing, and leaves out what needs them. Makes
-the shapes (a Llama of 6.9 and one of 3.2 billion parameters), measures the matrix product that is the ceiling, checks
-that the project's losses are transformers' own, times the trainings and scorings of ROWS, profiles two micro-batches,
-and prints the table last. A row is left out once the limit in seconds is near, unless --whole is given. Tokens are
-those of the data; FLOPs are 4N a token for LoRA, 6N in full and 2N for scoring, with the output layer for label tokens
-alone. --tiny tries it all on any machine with small shapes; its figures mean nothing. Written to
-bench/results/gpu-CARD.json (tiny: to the folder).
+It needs the project, torch and transformers; it names other packages that are missing and leaves out what needs them.
+It makes two models (Llamas of 6.9 and 3.2 billion parameters), measures the matrix product that is the ceiling, checks
+that the project's losses equal those of transformers, times the trainings and scorings of ROWS, profiles two
+micro-batches, and prints the table last. Once the limit in seconds is near, rows are left out unless --whole is given.
+Tokens are those of the data. FLOPs are 4N a token for LoRA, 6N in full finetuning and 2N for scoring, with the output
+layer only for label tokens. --tiny tries everything on any machine with small shapes; its figures mean nothing. The
+result is bench/results/gpu-CARD.json (with --tiny it goes to the folder).
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""A small guard for the bake-off: a sentence encoder that is taught labels, for want of a published guard's weights.
+"""Trains a small guard for the bake-off, a sentence encoder with labels, because no published guard was available.
 
     python bench/guard.py RUN... --out FOLDER
 
-Takes labelled rows of the RUNs' own mixture files, none of a group (a question, a prompt) that has a row in a RUN, and
-teaches all-minilm-l6-v2 with a head of two classes to tell the unsafe ones from the others, as texts in the words of
-`score.guard.name=classifier`. It has seen labels of the very kinds that it is asked about, as no published guard has:
-what it reaches is what labels are worth, not what a guard brings. FOLDER is then `score.guard.model`.
+It takes labelled rows of the RUNs' own mixture files, but none from a group (a question or prompt) with a row in a RUN.
+It trains all-minilm-l6-v2 with a head of two classes to tell unsafe rows from others, on texts as
+`score.guard.name=classifier` writes them. Unlike a published guard it has seen labels of the very kinds that it is
+asked about, so it shows what labels are worth and not what a guard brings. FOLDER is then `score.guard.model`.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Established intervals beside those in use, on the hardest cases of bench/coverage.py.
+"""Compares established intervals with those in use, on the hardest cases of bench/coverage.py.
 
     python bench/interval_rivals.py
 
-How often each holds the true value, and its mean width relative to the one in use. A mean of skewed scores and of
-skewed paired differences: studentised bootstrap, percentiles with widened levels, BCa (Efron 1987), Hall's transformed
-t, plain and bootstrapped (Hall 1992), Student's t. Several seeds: the one in use, Satterthwaite's degrees of freedom,
-Cochran and Cox's weighted quantiles with the whole variance between seeds, the Behrens-Fisher distribution. Writes
-bench/results/interval_rivals.json.
+For each interval it measures how often it holds the true value, and its mean width relative to the one in use. For the
+mean of skewed scores and of skewed paired differences these are the studentised bootstrap, percentiles with widened
+levels, BCa (Efron 1987), Hall's transformed t, plain and bootstrapped (Hall 1992), and Student's t. For several seeds
+they are the one in use, Satterthwaite's degrees of freedom, Cochran and Cox's weighted quantiles with the whole
+variance between seeds, and the Behrens-Fisher distribution. The result is bench/results/interval_rivals.json.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""How far a judge agrees with the labels of bench/data/judge_calibration.jsonl, and how far refusal matching does.
+"""Measures how far a judge, and refusal matching, agree with the labels of bench/data/judge_calibration.jsonl.
 
     python bench/judges.py [eval.judge.KEY=VALUE ...]
 
-The rows were written for this purpose, before the judges saw them, and nothing is tuned on them: requests that are
-harmful or only sound so, with answers that decline, comply or miss the point; `harmful` and `declines` are the labels.
-Written to bench/results/judges.json.
+The rows were written for this purpose before the judges saw them, and nothing is tuned on them. They are requests that
+are harmful or only sound so, with answers that decline, comply or miss the point; `harmful` and `declines` are the
+labels. The result is bench/results/judges.json.
 """
 
 import json

@@ -1,9 +1,10 @@
-"""Per-example losses beside transformers' own loss, and the three batch layouts, side by side in one run.
+"""Compares per-example losses in the three batch layouts with transformers' own loss, in one run.
 
     python bench/layouts.py [--repeats 5] [--model smollm2-135m-instruct]
 
-One training step (forward and backward, LoRA on q and v) over the same 16 examples of 32 to 128 tokens, half of
-each the prompt. Written to bench/results/layouts.json: seconds of each repeat, ratios to the peer, peak memory.
+It times one training step (forward and backward, LoRA on q and v) over the same 16 examples of 32 to 128 tokens, half
+of each the prompt. The result, bench/results/layouts.json, has the seconds of each repeat, the ratios to transformers,
+and the peak memory.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Likelihoods of BBQ's three answers a question, beside lm-evaluation-harness on the same model, rows and cores.
+"""Compares the likelihoods of BBQ's three answers with lm-evaluation-harness, on the same model, rows and cores.
 
     pip install lm-eval
     python bench/likelihoods.py --data bbq.jsonl.gz [--questions 40] [--repeats 3] [--model smollm2-135m-instruct]
 
-One run, in turn: our prompts shared and not shared, and the harness's HFLM with each of --batches. Rows are answers.
-Written to bench/results/likelihoods.json: rows a second of each repeat, ratios to the harness's fastest batch size,
-and the largest relative difference of an answer's loss between the two.
+One run times in turn the project with and without shared prompts, and the harness's HFLM with each of --batches. Rows
+are answers. The result, bench/results/likelihoods.json, has the rows a second of each repeat, the ratios to the
+harness's fastest batch size, and the largest relative difference between the two in an answer's loss.
 """
 
 import argparse

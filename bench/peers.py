@@ -1,14 +1,14 @@
-"""Training beside TRL, and scoring beside lm-evaluation-harness, on the CPU: the same model, rows and cores, in turn.
+"""Compares training with TRL, and scoring with lm-evaluation-harness, on the CPU with the same model, rows and cores.
 
     python bench/peers.py [--repeats 3] [--model smollm2-135m-instruct] [--peers FOLDER] [--tiny]
 
 TRL and lm-eval are no dependencies of the project: `pip install --target FOLDER trl lm-eval` puts them where --peers
-says. What is not there is left out, and said. Each trial runs in a process of its own, so its memory is its own: LoRA
-with the project's defaults in float32 and in bfloat16 (by TRL padded, and packed, where its packing mixes examples),
-and the losses of the answers in bfloat16 (by the harness in batches of 8 and of 32). Written to
-bench/results/peers.json: tokens a second and peak memory of each repeat, the ratio to the peer's better way in each
-repeat with its spread, the largest relative difference between the two programs' losses, and the machine's load.
---tiny tries it with few rows, and writes nothing.
+says. A peer that is not there is named and left out. Each trial runs in a process of its own, so that its memory can be
+measured. The trials, taken in turn, are LoRA with the project's defaults in float32 and in bfloat16 (TRL pads, or packs
+in a way that mixes examples), and the losses of the answers in bfloat16 (the harness has batches of 8 and of 32). The
+result, bench/results/peers.json, has the tokens a second and the peak memory of each repeat, the ratio to the peer's
+better way in each repeat with its spread, the largest relative difference between the losses of both, and the machine's
+load. --tiny tries everything with few rows and writes nothing.
 """
 
 import argparse

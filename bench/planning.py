@@ -1,4 +1,4 @@
-"""How long it takes before a training of many rows begins: the plan of its steps, that of a scoring, and the tokens.
+"""Measures how long it takes before a training of many rows begins: planning its steps and a scoring, and tokenising.
 
     python bench/planning.py [--rows 10000000] [--tokenise 100000]
 

@@ -1,9 +1,10 @@
-"""Two gloo ranks of torch alone that train a step and end: by Python's own end, and by os._exit as entry.py does.
+"""Runs pairs of gloo ranks of torch alone, which train and then end by Python's own end or by os._exit.
 
     python bench/rank_end.py [--repeats 60]
 
-Counts the pairs of which a rank was aborted (SIGABRT, "terminate called without an active exception") after all its
-work. Such ends are rare on an idle machine; load both cores. Writes bench/results/rank_end.json.
+It counts the pairs of which a rank was aborted (SIGABRT, "terminate called without an active exception") after all its
+work. forgetfilter/process/exit_codes.py uses os._exit. Such aborts are rare on an idle machine, so load both cores. The
+result is bench/results/rank_end.json.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the refit is trained on: one filtered run with unsafe rows of three kinds, and M* by each choice of its data.
+"""Compares the choices of what the refit is trained on, for one filtered run with unsafe rows of three kinds.
 
     python bench/refit.py --data DATA --folder FOLDER [--seed 0] [--only kept kept_and_trusted ...]
 
@@ -6,7 +6,7 @@ DATA holds the published files that the headers of configs/paper/*.yaml name. Th
 filtered with the settings below and the filter's defaults, and M0, M1 and M2 are measured in it. Each of FORMS is a
 copy of it that refits and measures M*: with train.refit.data of its own, on the rows that the filter kept or (oracle)
 on all that are labelled safe or task. bench/results/refit.json has each suite's metrics with 95% intervals and, for M*,
-the paired difference to M1. A small size, for a share of a CPU core; what is finished is not done again.
+the paired difference to M1. The size is small, for a share of a CPU core. What is finished is not done again.
 """
 
 import argparse

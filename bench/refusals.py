@@ -1,21 +1,21 @@
-"""How far the refusal judge errs: on answers that were written for this purpose, and on published ones.
+"""Measures how often the refusal judge errs, on answers that were written for this purpose and on published ones.
 
     python bench/refusals.py [--data FOLDER] [--before FILE]
 
 bench/data/refusals.jsonl has made-up answers of many manners, each with `declines` (true or false) and `manner`. The
-parity of the hash of an answer puts it into the development half, by which the rules were written, or into the
-held-out half, on which they were first tried when they were done. Both halves and the rules have one author, so the
-error on other people's answers can be larger: judge_calibration.jsonl was written before there were these rules, and
-three of its 96 rows were seen before they were written (two of its answers are in the new set too). FOLDER may
-hold published files, whose errors were looked at while the rules were written:
+parity of an answer's hash puts it into the development half, for which the rules were written, or into the held-out
+half, on which they were first tried when they were done. Both halves and the rules have one author, so the error on
+other people's answers can be larger. judge_calibration.jsonl is older than these rules; three of its 96 rows were seen
+before the rules were written, and two of its answers are in the new set too. FOLDER may hold published files, whose
+errors were looked at while the rules were written:
 
 | file | all answers are taken to |
 | --- | --- |
 | safety_only.jsonl | decline (a published label; many of them only correct the user or answer a harmless question) |
 | beavertails_unsafe.jsonl, alpaca.jsonl, gsm8k_train.jsonl | comply |
 
---before names another version of eval/refusals.py to stand beside it (git show eef67e1:eval/refusals.py > FILE), and
-where scikit-learn is installed a logistic regression on the words of the development half does so too. The result is
+--before names another version of eval/refusals.py to compare with (git show eef67e1:eval/refusals.py > FILE). Where
+scikit-learn is installed, a logistic regression on the words of the development half is compared too. The result is
 bench/results/refusals.json.
 """
 

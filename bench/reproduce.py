@@ -2,9 +2,9 @@
 
     python bench/reproduce.py --data DATA --folder FOLDER [--name NAME] [--only KIND] [--gather] [key=value ...]
 
-DATA holds the published files that configs/reproduce/*.yaml name. Each kind is two comparisons in FOLDER: NAME-KIND
+DATA holds the published files that configs/reproduce/*.yaml name. Each kind has two comparisons in FOLDER: NAME-KIND
 with all defences of its config, and NAME-KIND-rounds with three rounds of four of them (left out by --no-rounds). What
-is done is not done again; --gather runs nothing. Writes docs/reproduction.md of what is there.
+is done is not done again; --gather runs nothing. The result is docs/reproduction.md, made from the cells that are done.
 """
 
 import argparse
@@ -26,10 +26,10 @@ PAGE = ROOT / "docs" / "reproduction.md"
 KINDS = ("bias", "toxicity", "harmfulness")
 HEAD = """# The paper's claims, tried again
 
-Made by `make reproduce DATA=FOLDER`, that is by `bench/reproduce.py`. The data are published subsets that stand in for
-the paper's where these could not be had (tweets for the Pile, flagged answers for HarmfulQA), and the model is far
-smaller than the paper's 7B. What was not measured is left out, and where an interval includes 0 nothing is shown either
-way. This page:
+`make reproduce DATA=FOLDER`, which runs `bench/reproduce.py`, makes this page. The data are published subsets; where
+the paper's data was not available others stand in for it (tweets for the Pile, flagged answers for HarmfulQA). The
+model is far smaller than the paper's 7B. What was not measured is left out, and where an interval includes 0 nothing is
+shown either way. These commands gave this page:
 
 ```bash
 {commands}

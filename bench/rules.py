@@ -1,10 +1,11 @@
-"""What the rules without labels do on simulated scores: with no unsafe example, with some, and with probes.
+"""Measures the rules without labels on simulated scores, without unsafe examples, with some, and with probes.
 
     python bench/rules.py [--repeats 100]
 
-Nulls (one group, many shapes, 100 to 10,000 scores): mean share that otsu and mixture drop, to be at most 0.02.
-Mixtures (unsafe share 0.05 to 0.5, D spreads apart): F1. Conformal: in how many of 100 mixtures at most 5% (10% of 120
-examples) of the good examples were dropped, to be at least 95. Written to bench/results/rules.json.
+For scores of one group (many shapes, 100 to 10,000 scores) it measures the mean share that otsu and mixture drop, which
+must be at most 0.02. For mixtures (unsafe shares of 0.05 to 0.5, D spreads apart) it measures F1. For conformal it
+counts in how many of 100 mixtures at most 5% (10% with 120 examples) of the good examples were dropped, which must be
+at least 95. The result is bench/results/rules.json.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""How well a toxicity scorer finds the texts that people labelled toxic: AUROC, of each labelled file.
+"""Measures how well a toxicity scorer finds the texts that people labelled toxic, by the AUROC on each labelled file.
 
     python bench/scorers.py FILE:TEXT:LABEL:TOXIC[,TOXIC] ... [--scorer profanity-check]
 
-TEXT and LABEL are columns, TOXIC the label's values that mean toxic, such as `tweets.jsonl:tweet:class:0,1`. Nothing is
-tuned on the files. Written to bench/results/scorers.json, with a 95% interval over resampled texts.
+TEXT and LABEL are columns, and TOXIC are the values of the label that mean toxic: `tweets.jsonl:tweet:class:0,1`.
+Nothing is tuned on the files. The result, bench/results/scorers.json, has 95% intervals over resampled texts.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What packed micro-batches of ever new shapes cost a CPU in memory and time: LoRA of the embedded model in bfloat16.
+"""Measures what packed micro-batches of ever new shapes cost a CPU in memory and time, for LoRA in bfloat16.
 
     python bench/shapes.py [--steps 90] [--tokens 512] [--model smollm2-135m-instruct] [--only WAY ...]
 

@@ -1,12 +1,12 @@
-"""Every signal on stored runs with labels: how well it finds the unsafe rows, and F1 at the rules without labels.
+"""Measures how well every signal finds the unsafe rows of stored runs with labels, and F1 at the rules without labels.
 
     python bench/signals.py RUN... [--out bench/results/signals.json]
 
-For each run and signal: AUROC against all rows, against safe and task rows apart, AUPRC, F1 at the automatic rules
-(otsu, mixture; null where they find no separation), with probes F1 at the rule conformal, the share of good rows that
-conformal (bound: 0.1) and otsu drop, F1 when the true share is known, and seconds. Controls: `oracle` reads the labels,
-`pooled_chance` pools numbers that know nothing over the clusters of pooled_rise. Choose a signal on the first run, and
-believe the others.
+For each run and signal the result has the AUROC against all rows, against safe rows and against task rows, the AUPRC,
+F1 at the automatic rules (otsu and mixture; null where they find no separation) and, with probes, at the rule
+conformal, the share of good rows that conformal (with a bound of 0.1) and otsu drop, F1 with the true share known, and
+the seconds. There are two controls: `oracle` reads the labels, and `pooled_chance` pools random numbers over the
+clusters of pooled_rise. Choose a signal on the first run, and trust only the others.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Published data through the suites, a model as it is: `forgetfilter eval` once a data set, one table of all metrics.
+"""Measures one model on published data: runs `forgetfilter eval` for each data set and collects all metrics.
 
     python bench/suites.py --data DATA [--only SQuAD GSM8K] [--model smollm2-135m-instruct] [--runs FOLDER]
 
-DATA holds the files below, as their sources have them. Writes bench/results/suites.json: each metric with its interval,
-n and missing, and the seconds; sets that are in it already are kept, so that it can be made in pieces.
+DATA holds the files below, as they were published. The result, bench/results/suites.json, has each metric with its
+interval, n and missing, and the seconds. Data sets that are in it already are kept, so that it can be made in pieces.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What was kept, trained on as it is by TRL, LLaMA-Factory and Axolotl: an epoch of a tiny model, every shape of rows.
+"""Trains on the filter's export with TRL, LLaMA-Factory and Axolotl: one epoch of a tiny model for each shape of rows.
 
     python bench/trainers.py --trl PYTHON --llamafactory PYTHON --axolotl PYTHON
 
-Each PYTHON is the interpreter of an environment that has this trainer, on CPU; one that is not named is left out. 40
-rows of each shape pass the mix stage and the filter (made-up losses, 30% dropped), and the trainer reads
-filter/export/kept.jsonl by the setting that it has for rows of this shape. Written to bench/results/trainers.json: the
-trainer's version, the steps that its state file counts (28 rows by 4 are 7 steps; LLaMA-Factory packs plain texts,
-and so has fewer) and its last loss in nats.
+Each PYTHON is the interpreter of an environment that has this trainer, on CPU; a trainer that is not named is left out.
+40 rows of each shape pass the mix stage and the filter (with made-up losses, 30% dropped), and the trainer reads
+filter/export/kept.jsonl with its own setting for rows of this shape. The result, bench/results/trainers.json, has the
+trainer's version, the steps that its state file counts (28 rows by 4 are 7 steps; LLaMA-Factory packs plain texts and
+has fewer) and its last loss in nats.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Greedy answers by vLLM beside transformers: equal ones, and tokens a second of each, on the same prompts and cores.
+"""Compares greedy answers and the tokens a second of vLLM and transformers, on the same prompts and cores.
 
     pip install 'forgetfilter[vllm]'   # on a CPU: a CPU build of vLLM
     python bench/vllm_backend.py [--prompts 32] [--tokens 32] [--repeats 3] [--dtype float32] [--model NAME]
 
-One run, in turn. An answer counts as equal where its whole text is. Written to bench/results/vllm_backend.json.
+Both run in turn. An answer counts as equal if its whole text is. The result is bench/results/vllm_backend.json.
 """
 
 import argparse
