@@ -57,7 +57,8 @@ def own_loss(model: Any, ids: list[int], num_prompt: int) -> float:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_answers_that_share_a_prompt_have_the_losses_they_have_alone(attention: str) -> None:
-    # In float32 to 1e-5 against transformers' own loss: prompts of one token, single answers, answers of any length.
+    # The losses equal transformers' own to 1e-5 in float32, for prompts of one token, single answers and answers of any
+    # length.
     model, groups = tiny(attention), random_groups()
     expected = [own_loss(model, *answer) for group in groups for answer in group]
     detach = attach(model)
@@ -70,7 +71,7 @@ def test_answers_that_share_a_prompt_have_the_losses_they_have_alone(attention: 
 
 
 def test_bfloat16_is_as_near_as_packing() -> None:
-    # Low precision rounds differently with other shapes; the answers stay within what packing is allowed.
+    # Low precision rounds differently in other shapes; the losses stay within the tolerance that packing has.
     model, groups = tiny(dtype=torch.bfloat16), random_groups()
     detach = attach(model)
     assert can_share(model, groups, CPU, packing=True)
@@ -80,7 +81,8 @@ def test_bfloat16_is_as_near_as_packing() -> None:
 
 
 def test_prompts_that_were_cut_apart_share_what_is_left_in_common() -> None:
-    # A long answer shortens its prompt from the left, so the texts differ from the first token on: nothing is shared.
+    # A long answer shortens its prompt from the left, so the texts differ from the first token on, and nothing is
+    # shared.
     model = tiny()
     groups = [[([1, 2, 3, 4, 5], 4), ([2, 3, 4, 6, 7], 3)], [([9, 8, 7], 2), ([9, 8, 6, 5], 2)]]
     expected = [own_loss(model, *answer) for group in groups for answer in group]
@@ -91,7 +93,7 @@ def test_prompts_that_were_cut_apart_share_what_is_left_in_common() -> None:
 
 
 def test_a_model_with_a_sliding_window_shares_nothing() -> None:
-    # A given mask would switch its window off and change its losses without a word.
+    # A mask that is passed in would silently switch off the window and change the losses.
     torch.manual_seed(0)
     model = MistralForCausalLM(MistralConfig(**SETTINGS, sliding_window=8)).eval()
     detach = attach(model)
@@ -119,6 +121,6 @@ def test_a_resume_writes_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_fewer_tokens_are_computed() -> None:
-    # Three answers of 5 tokens to a prompt of 50: 50 + 3 * 5 and the two extra copies of the prompt's last token.
+    # Three answers of 5 tokens to a prompt of 50 take 50 + 3 * 5 tokens and two more copies of the prompt's last token.
     group = [([7] * 50 + [number] * 5, 50) for number in range(3)]
     assert answer_likelihoods.collate_shared([group])["input_ids"].shape == (1, 67)

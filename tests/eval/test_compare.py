@@ -73,7 +73,8 @@ def of(differences, metric):
 
 
 def test_the_difference_is_over_the_prompts_that_both_were_scored_on(make):
-    # A complies on h0, h1, h3, B on h1 alone; h4 is missing in A: attack success 3/4 and 1/4, 4 prompts, 1 missing.
+    # A complies on h0, h1 and h3, B only on h1, and h4 is missing for A: attack success is 3/4 and 1/4 over 4 prompts,
+    # with 1 missing.
     a = make("a", "refit", harmfulness=refused([False, False, True, False, None]))
     b = make("b", "refit", harmfulness=refused([True, False, True, True, True]))
     ((first, second),) = sides(str(a), str(b))
@@ -89,7 +90,7 @@ def test_the_difference_is_over_the_prompts_that_both_were_scored_on(make):
 
 
 def test_prompts_in_another_order_or_in_one_run_only(make, capsys):
-    # Rows are joined by id, never by position; what only one has is left out and said.
+    # Rows are joined by id and never by position. The command says how many prompts only one run has.
     a = make("a", "base", harmfulness=refused([True, False, True], ["x", "y", "z"]))
     b = make("b", "base", harmfulness=refused([False, True, True], ["y", "w", "x"]))
     found, changes = compare(*sides(str(a), str(b))[0])
@@ -98,7 +99,8 @@ def test_prompts_in_another_order_or_in_one_run_only(make, capsys):
 
 
 def test_a_ratio_is_resampled_whole(make):
-    # s_AMB of A: 4 of 8 unknown, all 4 others biased: 0.5 * (2 * 4 / 4 - 1) = 0.5; B has none biased: 0.5 * -1.
+    # For A 4 of 8 answers are unknown and the other 4 biased: s_AMB is 0.5 * (2 * 4 / 4 - 1) = 0.5. B has none biased:
+    # 0.5 * -1.
     a, b = make("a", "noisy", bias=bias([0] * 4 + [2] * 4)), make("b", "noisy", bias=bias([1] * 4 + [2] * 4))
     found, changes = compare(*sides(str(a), str(b))[0])
     one = of(found, "s_amb")
@@ -108,7 +110,7 @@ def test_a_ratio_is_resampled_whole(make):
 
 
 def test_verdicts(make):
-    # Better and worse follow the metric's direction, and only where the interval excludes 0.
+    # Better and worse follow the metric's direction, and are said only where the interval excludes 0.
     low, high = [0.01 * i for i in range(20)], [0.5 + 0.02 * i for i in range(20)]
     run = make("a", "noisy", toxicity=toxic(high))
     make("a", "refit", toxicity=toxic(low))
@@ -121,7 +123,8 @@ def test_verdicts(make):
 
 
 def test_several_seeds(make):
-    # Two runs a side, matched in order: the mean of both seeds' differences; Student's t with few seeds is wide.
+    # With two runs on each side, matched in order, the difference is the mean over both seeds; Student's t of few seeds
+    # is wide.
     for seed, (a, b) in enumerate([(0.4, 0.3), (0.6, 0.4)]):
         make(f"a{seed}", "refit", toxicity=toxic([a] * 10))
         make(f"b{seed}", "refit", toxicity=toxic([b] * 10))
@@ -137,7 +140,7 @@ def test_several_seeds(make):
 @given(st.lists(st.tuples(*[st.sampled_from([True, False, None])] * 2), min_size=1, max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_exchange_negates_whatever_is_missing(pairs):
-    # With nulls anywhere: n + missing is the number of prompts, and B - A mirrors A - B.
+    # With nulls anywhere, n + missing is the number of prompts, and B - A mirrors A - B.
     from forgetfilter.eval.paired import paired
 
     a, b = (refused(list(side)) for side in zip(*pairs))
@@ -151,7 +154,8 @@ def test_exchange_negates_whatever_is_missing(pairs):
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(make, tmp_path):
-    # No run, no such model, no common suite, prompts or scorer, other columns: each names what to do.
+    # A missing run or model, no common suite or prompts, and another scorer or other columns each give a line that says
+    # what to do.
     a = make("a", "refit", toxicity=toxic([0.1]), harmfulness=refused([True]))
     for name, tables, words in (
         ("b", {"harmfulness": refused([True], ["other"])}, "no prompt in common"),
@@ -197,7 +201,7 @@ def test_files_and_command(make, capsys):
 
 
 def test_80_columns_hold_every_column_and_whole_words(make):
-    # What is shown in a narrow terminal: no name broken within a word, each interval whole below its value.
+    # In a narrow terminal no name is broken within a word, and each interval stands whole below its value.
     a, b = (make(name, "refit", harmfulness=refused([name == "a"] * 30)) for name in "ab")
     found, changes = compare(*sides(str(a), str(b))[0])
     for with_models in (False, True):
@@ -217,8 +221,8 @@ def shown(*sheets):
 
 
 def test_a_real_evaluation_equals_itself(make_run, alone):
-    # Every suite's own scores, as eval writes them: all differences are 0 amid their intervals, n and missing as in
-    # metrics.json.
+    # With the scores of every suite as eval writes them, all differences are 0 within their intervals, and n and
+    # missing are those of metrics.json.
     run = make_run("itself")
     evaluate_main([str(run.folder), "base"])
     folder = main(("base", "base"), str(run.folder))

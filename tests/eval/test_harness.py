@@ -28,7 +28,7 @@ def results(**task):
 
 
 def test_a_mean_has_the_interval_of_its_questions():
-    # 2 of 8 right: Jeffreys' interval as for every share, n 8; a row a question in the scores.
+    # 2 of 8 answers are right: the interval is Jeffreys' with n 8, and the scores have one row for each question.
     metrics, scores = harness.read_results(results(), "toy")
     one = metrics["acc"]
     assert (one.value, one.n, one.missing, one.better) == (0.25, 8, 0, "higher")
@@ -37,7 +37,8 @@ def test_a_mean_has_the_interval_of_its_questions():
 
 
 def test_what_is_no_mean_has_its_standard_error_or_no_interval():
-    # A corpus figure: value plus and minus 1.96 standard errors; without one the ends are unknown. Words are left out.
+    # The interval of a corpus figure is its value plus and minus 1.96 standard errors; without a standard error its
+    # ends are unknown. Figures that are words are left out.
     metrics, _ = harness.read_results(
         results(**{"f1,none": 0.5, "f1_stderr,none": 0.1, "ppl,none": 9.0, "ppl_stderr,none": "N/A", "x,none": "y"}),
         "toy",
@@ -48,7 +49,7 @@ def test_what_is_no_mean_has_its_standard_error_or_no_interval():
 
 
 def test_without_the_package_one_line_says_what_to_install(make_run, monkeypatch):
-    # Before any model is loaded.
+    # This is known before any model is loaded.
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -58,7 +59,7 @@ def test_without_the_package_one_line_says_what_to_install(make_run, monkeypatch
 
 
 def test_two_runs_of_a_task_are_compared_by_its_questions(tmp_path):
-    # A is right on 2 of 8, B on 3, one of which A had: 0.125, in pairs.
+    # A is right on 2 of 8 questions and B on 3, one of which A had too: the paired difference is 0.125.
     from forgetfilter.eval.compare import compare, sides
 
     for run, right in (("a", (0, 4)), ("b", (1, 2, 4))):
@@ -74,7 +75,7 @@ def test_two_runs_of_a_task_are_compared_by_its_questions(tmp_path):
 
 
 def test_a_changed_task_of_ones_own_is_another_one(tmp_path):
-    # The identity holds the files of include_path.
+    # The identity depends on the files of include_path.
     config = HarnessConfig(tasks=["toy"], include_path=str(tmp_path))
     (tmp_path / "toy.yaml").write_text("task: toy")
     before = harness.own_tasks(config)
@@ -100,7 +101,8 @@ def own_tasks(tmp_path):
 
 @needs_it
 def test_a_task_of_ones_own_is_measured_once(make_run, own_tasks):
-    # Real questions through the harness: n 4, the mean of the stored scores, shown in the table, not measured again.
+    # Real questions go through the harness: n is 4, the value is the mean of the stored scores, the table shows it, and
+    # it is not measured again.
     run = make_run("toy")
     given = ["eval.suites=[]", "eval.lm_eval.tasks=[toy_choice]", f"eval.lm_eval.include_path={own_tasks}"]
     main([str(run.folder), "base", *given])
@@ -118,7 +120,7 @@ def test_a_task_of_ones_own_is_measured_once(make_run, own_tasks):
 
 @needs_it
 def test_an_unknown_task_is_told_with_the_nearest(own_tasks):
-    # Before any model is loaded; so is a folder that is not there.
+    # This is known before any model is loaded, and so is a folder that is not there.
     with pytest.raises(UserError, match="there is no task 'toy_choise'; did you mean 'toy_choice'"):
         harness.task_manager(HarnessConfig(tasks=["toy_choise"], include_path=str(own_tasks)))
     with pytest.raises(UserError, match="include_path: /nowhere is no folder"):
@@ -127,7 +129,7 @@ def test_an_unknown_task_is_told_with_the_nearest(own_tasks):
 
 @needs_it
 def test_tasks_alone_need_no_prompts(tmp_path, toy_folder, own_tasks):
-    # `forgetfilter eval` of a model on a task, without a suite.
+    # `forgetfilter eval` measures a model on a task without a suite.
     from forgetfilter import cli
 
     file = tmp_path / "c.yaml"
@@ -144,7 +146,7 @@ def test_tasks_alone_need_no_prompts(tmp_path, toy_folder, own_tasks):
 
 @needs_it
 def test_a_task_is_answered_by_none_of_the_models_own_settings(toy_folder, tmp_path):
-    # Four questions to answer freely: suppressed tokens that come with the model change no answer, and stay its own.
+    # On four open questions, suppressed tokens in the model's settings change no answer, and the settings stay.
     from forgetfilter.models.loading import load_base, load_tokenizer
 
     rows = [{"question": f"Q{n}? aaaa", "answer": "a"} for n in range(4)]

@@ -53,7 +53,8 @@ def sheet(name):
 @settings(max_examples=300, deadline=None)
 @given(HOSTILE)
 def test_markdown_keeps_its_rows_and_cells(name):
-    # As many lines as with a tame name, 8 bars a row that are no text, every character printable, no tag begins.
+    # There are as many lines as with a harmless name and 8 bars in each row that are not text; every character is
+    # printable and no tag begins.
     made, tame = markdown(sheet(name)), markdown(sheet("tame"))
     lines = made.split("\n")
     assert len(made.splitlines()) == len(tame.splitlines()) and made.encode()
@@ -65,7 +66,8 @@ def test_markdown_keeps_its_rows_and_cells(name):
 @settings(max_examples=300, deadline=None)
 @given(HOSTILE)
 def test_latex_keeps_its_rows_cells_and_commands(name):
-    # Line by line the commands are those of a tame name and of single characters; braces balance; 6 cells are parted.
+    # In each line the commands are those of a harmless name and of single characters, the braces balance, and there are
+    # 6 cells.
     lines, tame = latex(sheet(name)).splitlines(), latex(sheet("tame")).splitlines()
     assert len(lines) == len(tame)
     for line, expected in zip(lines[1:], tame[1:]):
@@ -78,7 +80,8 @@ def test_latex_keeps_its_rows_cells_and_commands(name):
 @settings(max_examples=150, deadline=None)
 @given(HOSTILE, st.sampled_from([40, 80, 400]))
 def test_a_terminal_is_not_steered(name, width):
-    # Tables and messages: no escape, bell or direction character gets out, brackets are no markup, nothing raises.
+    # In tables and messages no escape, bell or direction character is printed, brackets are no markup, and nothing
+    # raises.
     shown = io.StringIO()
     Console(file=shown, width=width, force_terminal=True, color_system=None).print(terminal(sheet(name)))
     PlainConsole(file=shown, width=width, force_terminal=True, markup=False, emoji=False, color_system=None).print(
@@ -91,7 +94,7 @@ def test_a_terminal_is_not_steered(name, width):
 @settings(max_examples=100, deadline=None)
 @given(HOSTILE)
 def test_an_error_is_one_printable_line(name):
-    # Of a field's name or a category in a row, say.
+    # This holds for a hostile field name or category in a row, for example.
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", said)
@@ -115,7 +118,7 @@ class Tags(html.parser.HTMLParser):
 @settings(max_examples=200, deadline=None)
 @given(HOSTILE)
 def test_a_page_holds_no_element_of_the_data(name):
-    # In text, in an attribute and in a script of the report's own environment: the tags are the template's.
+    # In a text, an attribute and a script of the report's own environment, the tags are those of the template.
     template = _environment().from_string(
         "<p title='{{ x|label }}'>{{ x|words }}</p><pre>{{ x|json }}</pre><script>{{ s|safe }}</script><i></i>"
     )

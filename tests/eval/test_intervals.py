@@ -12,27 +12,30 @@ PAIRS = st.integers(1, 12).flatmap(lambda n: arrays(np.float64, (2, 1, n, 3), el
 
 
 def test_a_share_has_jeffreys_interval():
-    # Quantiles of Beta(x + 1/2, n - x + 1/2); 5 of 10 by R's qbeta(c(0.025, 0.975), 5.5, 5.5): 0.2235 and 0.7765.
+    # The ends are quantiles of Beta(x + 1/2, n - x + 1/2); for 5 of 10 R's qbeta(c(0.025, 0.975), 5.5, 5.5) gives
+    # 0.2235 and 0.7765.
     metric = measure_mean([0.0, 1.0] * 5, "higher")
     assert (metric.value, metric.n, metric.missing) == (0.5, 10, 0)
     assert (metric.low, metric.high) == (pytest.approx(0.22352, abs=1e-4), pytest.approx(0.77648, abs=1e-4))
 
 
 def test_prompts_that_agree_still_leave_a_doubt():
-    # None of 24 harmful is not "0 for sure"; all of 24 is its mirror.
+    # None harmful of 24 is not a certain 0, and all of 24 is the mirror of it.
     low, high = share_interval(0, 24)
     assert low == 0.0 and 0.08 < high < 0.11
     assert share_interval(24, 24) == (pytest.approx(1 - high), 1.0)
 
 
 def test_interval_of_many_coins_is_the_normal_one():
-    # n = 400, p = 0.5: standard error 0.5 / 20 = 0.025, so 0.5 -+ 1.96 * 0.025 = [0.451, 0.549].
+    # For n = 400 and p = 0.5 the standard error is 0.5 / 20 = 0.025, so the interval is 0.5 -+ 1.96 * 0.025 = [0.451,
+    # 0.549].
     metric = measure_mean([0.0, 1.0] * 200, "higher")
     assert (metric.low, metric.high) == (pytest.approx(0.451, abs=0.001), pytest.approx(0.549, abs=0.001))
 
 
 def test_interval_of_skewed_scores_follows_the_skew():
-    # A long right tail leaves more doubt above the mean than below it, and none outside the scores' own range.
+    # With a long right tail the interval reaches farther above the mean than below it, and never beyond the range of
+    # the scores.
     metric = measure_mean([0.01] * 30 + [0.9, 0.95, 1.0], "lower")
     assert metric.high - metric.value > 1.5 * (metric.value - metric.low) > 0
     assert metric.low >= 0.01 and metric.high <= 1.0
@@ -47,7 +50,7 @@ def test_same_input_same_interval_whatever_the_chunks(monkeypatch):
 
 
 def test_missing_is_counted_and_never_averaged():
-    # None is neither 0 nor 1; with nothing scored there is no value.
+    # None counts neither as 0 nor as 1; where nothing was scored there is no value.
     metric = measure_mean([1.0, None, 0.5], "lower")
     assert (metric.value, metric.n, metric.missing) == (0.75, 2, 1)
     nothing = measure_mean([None, None], "lower")
@@ -56,7 +59,8 @@ def test_missing_is_counted_and_never_averaged():
 
 @pytest.mark.parametrize("kind", ["share", "scores", "difference", "sparse bias", "seeds"])
 def test_intervals_cover_the_true_value(kind):
-    # 400 cases of n = 100 (bench/coverage.py has 2,000 of many kinds): 95% within three standard errors of 400 cases.
+    # In 400 cases of n = 100 the coverage is 95% within three standard errors of 400 cases (bench/coverage.py has 2,000
+    # of many kinds).
     generator, covered = np.random.default_rng(7), 0
     for _ in range(400):
         if kind == "share":
@@ -86,7 +90,7 @@ def test_intervals_cover_the_true_value(kind):
 @given(SCORES, st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None)
 def test_the_order_of_the_prompts_changes_no_digit(columns, random):
-    # The interval belongs to the set of prompts.
+    # The interval depends only on the set of prompts.
     order = random.sample(range(len(columns)), len(columns))
     metric, shuffled = measure(columns, mean, 0, "lower"), measure(columns[order], mean, 0, "lower")
     assert metric == shuffled
@@ -97,7 +101,7 @@ def test_the_order_of_the_prompts_changes_no_digit(columns, random):
 @given(PAIRS, st.sampled_from([mean, S_AMB, s_amb]))
 @settings(max_examples=40, deadline=None)
 def test_a_model_does_not_differ_from_itself_and_exchange_negates(pair, statistic):
-    # difference(A, A) is 0 amid its interval; difference(B, A) is difference(A, B) mirrored, to the last digit.
+    # difference(A, A) is 0 within its interval, and difference(B, A) mirrors difference(A, B) to the last digit.
     first, second = pair
     value, low, high = difference(first, first, statistic)
     assert value == 0 and low == -high and (high > 0) == (statistic is not s_amb)  # what is counted leaves a doubt
@@ -109,7 +113,7 @@ def test_a_model_does_not_differ_from_itself_and_exchange_negates(pair, statisti
 @given(st.integers(2, 4), st.integers(2, 12), st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_seeds_are_exchangeable_and_paired(num_seeds, n, seed):
-    # The order of prompts and seeds changes nothing but rounding, exchange negates, and a model equals itself.
+    # The order of prompts and seeds changes only the rounding, exchange negates, and a model equals itself.
     first, second = np.random.default_rng(seed).random((2, num_seeds, n, 1))
     found = difference(first, second, mean)
     assert difference(first[::-1, ::-1], second[::-1, ::-1], mean) == pytest.approx(found)
@@ -118,7 +122,8 @@ def test_seeds_are_exchangeable_and_paired(num_seeds, n, seed):
 
 
 def test_the_difference_is_paired():
-    # Prompts of very unequal difficulty, one model 0.1 above the other on each: the doubt is about 0.1 only.
+    # The prompts have very unequal difficulty and one model is 0.1 above the other on each, so the interval is narrow
+    # around 0.1.
     hard = np.linspace(0, 1, 50).reshape(1, -1, 1)
     value, low, high = difference(hard, hard + 0.1, mean)
     assert (value, low, high) == pytest.approx((0.1, 0.1, 0.1))
@@ -127,8 +132,8 @@ def test_the_difference_is_paired():
 
 
 def test_a_difference_of_shares_has_agresti_and_mins_interval():
-    # By hand: of 24 prompts 3 gained, 1 lost: (3.5 - 1.5) / 26 -+ 1.96 sqrt((5 / 26 - (2 / 26)^2) / 26); none flipped:
-    # 1.96 sqrt(1 / 26 / 26), not 0.
+    # By hand: of 24 prompts 3 are gained and 1 is lost: (3.5 - 1.5) / 26 -+ 1.96 sqrt((5 / 26 - (2 / 26)^2) / 26). If
+    # none flipped, it is 1.96 sqrt(1 / 26 / 26) and not 0.
     first = np.array([0.0] * 3 + [1.0] + [0.0, 1.0] * 10).reshape(1, -1, 1)
     flipped = first.copy()
     flipped[0, :4] = 1 - flipped[0, :4]
@@ -139,8 +144,8 @@ def test_a_difference_of_shares_has_agresti_and_mins_interval():
 
 
 def test_bias_scores_of_a_model_that_hardly_ever_answers():
-    # 24 of 24 answers unknown: s_AMB is 0, and not surely so; s_DIS says nothing at all. One kind's posterior alone is
-    # Jeffreys' share: of 10 known answers 3 biased, 2 Beta(3.5, 7.5) - 1.
+    # If 24 of 24 answers are unknown, s_AMB is 0 but not with certainty, and s_DIS says nothing at all. With one kind
+    # the posterior is Jeffreys' share: of 10 known answers 3 are biased, 2 Beta(3.5, 7.5) - 1.
     unknown = np.array([[0.0, 0.0, 1.0]] * 24)
     one = measure(unknown, S_AMB, 0, "zero")
     assert one.value == 0 and -0.12 < one.low < -0.04 and 0.04 < one.high < 0.12
@@ -152,7 +157,8 @@ def test_bias_scores_of_a_model_that_hardly_ever_answers():
 
 
 def test_seeds_and_prompts_each_have_their_own_t():
-    # Two-way analysis by hand, scores [3 seeds, 4 prompts]: mean squares of prompts, seeds and rest, over 12 scores.
+    # The interval equals a two-way analysis by hand of scores [3 seeds, 4 prompts]: mean squares of prompts, seeds and
+    # rest, over 12 scores.
     scores = np.array([[0.1, 0.5, 0.3, 0.9], [0.3, 0.8, 0.4, 1.2], [0.2, 0.6, 0.1, 1.0]])
     whole, rows, columns = scores.mean(), scores.mean(axis=1), scores.mean(axis=0)
     prompts, seeds = 3 * np.square(columns - whole).sum() / 3 / 12, 4 * np.square(rows - whole).sum() / 2 / 12
@@ -163,7 +169,7 @@ def test_seeds_and_prompts_each_have_their_own_t():
 
 
 def test_few_seeds_widen_the_interval():
-    # Values 0.1, 0.2, 0.3 of three seeds on prompts that all agree: Student's t with 2 degrees of freedom,
-    # 0.2 -+ 4.303 * 0.1 / sqrt(3).
+    # Three seeds with 0.1, 0.2 and 0.3 on prompts that all agree give Student's t with 2 degrees of freedom: 0.2 -+
+    # 4.303 * 0.1 / sqrt(3).
     columns = np.repeat(np.array([0.1, 0.2, 0.3]), 10).reshape(3, 10, 1)
     assert over_seeds(columns, mean) == pytest.approx((0.2, 0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)

@@ -81,7 +81,8 @@ PAIRS = [(f"how {n}?", f"answer {n}") for n in range(6)]
 
 
 def test_an_endpoint_is_asked_once_a_pair_and_its_words_are_read(server, monkeypatch):
-    # yes is 1, no is 0, thoughts are skipped, nonsense and broken JSON have no verdict; the key is sent as a bearer.
+    # yes is 1, no is 0, and thoughts are skipped; nonsense and broken JSON give no verdict. The key is sent as a bearer
+    # token.
     said = {"0": "Yes.", "1": "no", "2": "<think>yes? no.</think>\n**No**", "3": "maybe", "4": b"{", "5": "YES, it is"}
     server.replies = lambda asked: said[asked.split("answer ")[1][0]]
     monkeypatch.setenv("JUDGE_KEY", "secret")
@@ -92,8 +93,8 @@ def test_an_endpoint_is_asked_once_a_pair_and_its_words_are_read(server, monkeyp
 
 
 def test_the_password_of_a_url_is_sent_and_shown_nowhere(server, monkeypatch):
-    # As basic authentication, since urllib takes it for a part of the host; a key goes before it. Verdicts are kept
-    # for the server, whoever asks it.
+    # It is sent as basic authentication, because urllib takes it for a part of the host; a key takes precedence.
+    # Verdicts are kept for the server, whichever user asks it.
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     plain, url = endpoint(server), server.url.replace("://", "://me:p%40ss@")
     server.replies, server.url = lambda asked: 401, url
@@ -109,7 +110,7 @@ def test_the_password_of_a_url_is_sent_and_shown_nowhere(server, monkeypatch):
 
 
 def test_a_server_in_trouble_is_asked_again_a_few_times(server):
-    # 429 and 503 are tried again; a redirect is not followed, and the key goes nowhere else.
+    # 429 and 503 are tried again. A redirect is not followed, so the key is sent nowhere else.
     first: set[str] = set()
 
     def reply(asked: str) -> Any:
@@ -127,7 +128,8 @@ def test_a_server_in_trouble_is_asked_again_a_few_times(server):
 
 
 def test_what_a_server_says_of_a_request_that_it_does_not_take_is_told(server, monkeypatch):
-    # A parameter that it does not know, say: in its own words, without steering the terminal or telling the key.
+    # For example, a parameter that it does not know is reported in its own words, which neither steer the terminal nor
+    # reveal the key.
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     server.replies, server.words = lambda asked: 400, "max_tokens\x1b[31m is not known, sk-very-secret"
     judge = endpoint(server)
@@ -136,7 +138,8 @@ def test_what_a_server_says_of_a_request_that_it_does_not_take_is_told(server, m
 
 
 def test_the_budget_is_kept(server):
-    # Six pairs and three requests: three verdicts, and the reason for the rest; nothing is asked afterwards.
+    # With six pairs and a budget of three requests there are three verdicts and a reason for the rest, and nothing is
+    # asked afterwards.
     judge = endpoint(server, budget=3, parallel=1)
     assert judge.judge(PAIRS) == [0.0, 0.0, 0.0, None, None, None]
     assert "budget of 3 requests is spent" in judge.trouble
@@ -144,7 +147,7 @@ def test_the_budget_is_kept(server):
 
 
 def test_a_dead_server_is_given_up_after_one_round(server):
-    # A time-out is tried again, then missing; a judge that never answered is not asked for the rest.
+    # A time-out is tried again and then missing. A judge that never answered is not asked for the rest.
     release = threading.Event()
     server.replies = lambda asked: release.wait(5) and "yes"
     judge = endpoint(server, timeout=0.1, retries=1, parallel=2)
@@ -154,7 +157,7 @@ def test_a_dead_server_is_given_up_after_one_round(server):
 
 
 def test_a_refused_key_ends_the_stage_without_telling_it(server, monkeypatch):
-    # One line that names the variable, and not its content.
+    # The line names the variable and not its content.
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     server.replies = lambda asked: 401
     with pytest.raises(UserError, match=r"refuses the key .*OPENAI_API_KEY .it is set.") as told:
@@ -163,7 +166,7 @@ def test_a_refused_key_ends_the_stage_without_telling_it(server, monkeypatch):
 
 
 def test_verdicts_are_kept_by_content_and_only_what_failed_is_asked_again(server, tmp_path):
-    # The second call asks nothing; a failed pair alone is asked again; another model of the judge asks all anew.
+    # The second call asks only for the pair that failed; another model of the judge is asked for all pairs.
     server.replies = lambda asked: "maybe" if "answer 3" in asked else "yes"
     once = judge_all(endpoint(server), [*PAIRS, PAIRS[0]], tmp_path, "t")
     assert once == [1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0] and len(server.requests) == 6
@@ -175,7 +178,7 @@ def test_verdicts_are_kept_by_content_and_only_what_failed_is_asked_again(server
 
 
 def test_a_signal_stops_between_two_rounds_with_what_was_judged_kept(server, tmp_path, monkeypatch):
-    # Stopped after the first round; the rerun asks for the rest alone.
+    # It stops after the first round, and the rerun asks only for the rest.
     from forgetfilter.process import interrupts
 
     judge = endpoint(server, parallel=1)  # four pairs a round
@@ -194,8 +197,8 @@ def with_judge(run: Any, **options: Any) -> Any:
 
 
 def test_another_judge_generates_nothing_anew(make_run, alone, server):
-    # Answers stay as they are; the metrics are the new judge's, whose model is part of its name; failures are counted,
-    # and retried by the next run.
+    # The answers stay. The metrics are those of the new judge, whose model is part of its name; failures are counted
+    # and tried again by the next run.
     run = make_run("judged")
     evaluate(settings(run), ["base"], alone)
     shards = {p: p.stat().st_mtime_ns for p in (run.folder / "eval/base/harmfulness/generations").rglob("*.parquet")}
@@ -214,7 +217,7 @@ def test_another_judge_generates_nothing_anew(make_run, alone, server):
 
 
 def test_too_many_missing_verdicts_end_with_one_line(make_run, alone, server):
-    # More than eval.judge.max_missing: exit 2, the reason told, what was judged kept.
+    # Beyond eval.judge.max_missing the command ends with exit code 2 and the reason, and the verdicts are kept.
     server.replies = lambda asked: "yes" if "steal 0" in asked else "who knows"
     run = with_judge(make_run("missing"), name="endpoint", url=server.url, model="j")
     message = r"no verdict on 4 of 5 answers \(it answers neither yes nor no\), more than eval.judge.max_missing=0.2"
@@ -226,7 +229,8 @@ def test_too_many_missing_verdicts_end_with_one_line(make_run, alone, server):
 
 
 def test_agreement_with_labels():
-    # By hand: 8 rows, one missing; of 4 harmful 3 found, of 3 others 2. kappa = (5/7 - 25/49) / (1 - 25/49) = 5/12.
+    # By hand: of 8 rows one is missing, 3 of 4 harmful ones are found and 2 of 3 others are passed. kappa = (5/7 -
+    # 25/49) / (1 - 25/49) = 5/12.
     labels = [True] * 4 + [False] * 4
     found = agreement(labels, [1, 1, 1, 0, 0, 0, 1, None])
     assert {name: (round(m.value, 4), m.n, m.missing) for name, m in found.items()} == {
@@ -253,7 +257,7 @@ def test_agreement_is_measured_and_shown(make_run, alone, tmp_path, capsys):
 
 
 def test_a_judge_that_cannot_work_is_told_before_any_model_is_loaded(make_run, alone):
-    # No url, no folder, no labelled file: one line each, and nothing was generated.
+    # A missing URL, folder or labelled file gives one line each, and nothing is generated.
     run = make_run("early")
     for given, words in (
         ({"name": "endpoint", "model": "j"}, "eval.judge.url must be http"),
@@ -266,7 +270,7 @@ def test_a_judge_that_cannot_work_is_told_before_any_model_is_loaded(make_run, a
 
 
 def test_names_are_those_of_the_config():
-    # The config's list and the registry are the same, and a wrong name is told with the nearest one.
+    # The config's list and the registry agree, and a wrong name is reported with the nearest one.
     assert tuple(guard.name for guard in guards.every()) == registry.GUARDS.names
     assert {"refusal", "endpoint", *registry.GUARDS.names} == {*registry.judge_names()}
     with pytest.raises(UserError, match="did you mean 'llama-guard'"):

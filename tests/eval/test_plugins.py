@@ -68,7 +68,7 @@ def test_a_suite_of_another_package_is_measured(tmp_path: Path, config: Path) ->
 
 
 def test_judges_scorers_and_guards_of_another_package_can_be_named(tmp_path: Path, config: Path) -> None:
-    # The check of a configuration knows them, and compares a slip of the pen with them.
+    # The check of a configuration knows them, and suggests them for a misspelt name.
     known = ["eval.judge.name=coin", "eval.toxicity_scorer=shouting", "score.guard.name=doorman"]
     done = forgetfilter(tmp_path, "config", str(config), *known)
     assert done.returncode == 0, done.stderr

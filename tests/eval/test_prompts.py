@@ -53,7 +53,7 @@ def test_good_rows_are_read(tmp_path, suite, row):
     ],
 )
 def test_a_bad_row_is_named_with_its_line(tmp_path, suite, row, message):
-    # The error holds file and line and what is wrong.
+    # The error names the file, the line and what is wrong.
     good = {"toxicity": GOOD, "bias": BBQ, "task": TASK}[suite]
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, suite, good, row)
@@ -61,7 +61,7 @@ def test_a_bad_row_is_named_with_its_line(tmp_path, suite, row, message):
 
 
 def test_missing_and_empty_files(tmp_path):
-    # Both say which stage to run.
+    # Both errors say which stage to run.
     with pytest.raises(UserError, match="run the mix stage"):
         read_prompts(tmp_path / "none.jsonl", get("task").check)
     with pytest.raises(UserError, match="holds no prompt"):
@@ -69,7 +69,7 @@ def test_missing_and_empty_files(tmp_path):
 
 
 def test_surrogates_are_replaced_and_control_characters_kept(tmp_path):
-    # A pair is joined, a lone one replaced: the text can be stored and tokenised.
+    # A pair of surrogates is joined and a lone one replaced, so that the text can be stored and tokenised.
     (row,) = read(tmp_path, "toxicity", '{"id":"1","source":"s","messages":[{"role":"user","content":'
                   '"\\ud83d\\ude00 \\ud800 \\u0000"}]}')  # fmt: skip
     assert row["messages"][0]["content"] == "\U0001f600 \ufffd \x00"

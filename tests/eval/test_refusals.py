@@ -40,7 +40,7 @@ def test_the_error_that_reports_tell_is_the_measured_one():
     ],
 )
 def test_refusals_are_seen(answer):
-    # Whatever the case, the apostrophe and the marks around it.
+    # They are recognised whatever the case, the apostrophe and the marks around them.
     assert is_refusal(answer)
 
 
@@ -60,7 +60,7 @@ def test_refusals_are_seen(answer):
     ],
 )
 def test_declining_in_many_manners_is_seen(answer):
-    # Soft words, other languages, rules, thoughts that say otherwise.
+    # Soft words, other languages and rules are recognised, and thoughts that say otherwise do not count.
     assert is_refusal(answer)
 
 
@@ -94,7 +94,7 @@ def test_complying_with_words_of_refusal_is_not_called_refusal(answer):
     ],
 )
 def test_a_safe_alternative_is_no_compliance(answer):
-    # Steps that are offered in the place of what was asked leave the refusal one.
+    # An answer that offers other steps in place of what was asked still refuses.
     assert is_refusal(answer)
 
 
@@ -114,5 +114,5 @@ def test_a_safe_alternative_is_no_compliance(answer):
     ],
 )
 def test_compliance_is_not_called_refusal(answer):
-    # Words of refusal in another sense, or far down, do not count.
+    # Words of refusal in another sense, or far into the answer, do not count.
     assert not is_refusal(answer)

@@ -16,7 +16,7 @@ def store(folder: Path, prompts: list[str], harmful: list[float]) -> Path:
 
 
 def test_seeds_with_the_same_prompts_are_averaged(tmp_path: Path) -> None:
-    # Two seeds on four prompts: n is four, the value the mean over both.
+    # With two seeds on four prompts n is four, and the value is the mean over both seeds.
     names = ["a", "b", "c", "d"]
     first = [store(tmp_path / f"first{seed}", names, [1, 1, 1, seed]) for seed in (0, 1)]
     second = [store(tmp_path / f"second{seed}", names, [0, 0, 1, seed]) for seed in (0, 1)]
@@ -26,7 +26,7 @@ def test_seeds_with_the_same_prompts_are_averaged(tmp_path: Path) -> None:
 
 
 def test_seeds_with_prompts_of_their_own_are_one_sample(tmp_path: Path) -> None:
-    # Six prompts in all, though one of them is in both seeds; pairs stay within a seed.
+    # There are six prompts in all, though one of them is in both seeds; pairs stay within a seed.
     first = [store(tmp_path / "f0", ["a", "b", "c"], [1, 1, 1]), store(tmp_path / "f1", ["a", "y", "z"], [0, 1, 1])]
     second = [store(tmp_path / "s0", ["c", "b", "a"], [0, 1, 1]), store(tmp_path / "s1", ["a", "y", "z"], [0, 1, 1])]
     found = differences(first, second)["harmfulness"]
@@ -35,6 +35,6 @@ def test_seeds_with_prompts_of_their_own_are_one_sample(tmp_path: Path) -> None:
 
 
 def test_a_suite_that_one_of_them_lacks_is_left_out(tmp_path: Path) -> None:
-    # Nothing is made up for it.
+    # No figure is made up for it.
     (tmp_path / "empty").mkdir()
     assert differences([store(tmp_path / "full", ["a"], [1])], [tmp_path / "empty"]) == {}

@@ -115,7 +115,7 @@ def test_scoring_again_needs_no_model(make_run, alone, toy_folder, monkeypatch):
 
 
 def test_an_adapter_is_measured_beside_its_base(make_run, alone, toy_folder):
-    # refit (an adapter) answers otherwise than base, and base is the same before and after it was used.
+    # refit (an adapter) answers differently from base, and base is the same before and after the adapter was used.
     run = make_run("adapter")
     add_adapter(run, toy_folder)
     evaluate(settings(run), ["base"], alone)
@@ -128,8 +128,8 @@ def test_an_adapter_is_measured_beside_its_base(make_run, alone, toy_folder):
 
 
 def test_what_the_filter_gained_is_measured_in_pairs(make_run, alone, toy_folder):
-    # With noisy and refit both measured, differences.json has refit minus noisy of each metric, over the same prompts;
-    # with base each of both against it too. metrics.json names what speaks for the suite.
+    # With noisy and refit measured, differences.json has refit minus noisy in each metric over the same prompts; with
+    # base it has the differences of both to base too. metrics.json names the headline metrics of the suite.
     run = make_run("gains")
     add_adapter(run, toy_folder)
     shutil.copytree(run.model("refit"), run.model("noisy"))
@@ -173,7 +173,7 @@ def test_two_ranks_give_the_bytes_of_one(make_run, alone):
 
 
 def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys):
-    # No prompts for a suite is no error; the terminal names it, and prompts that come later change the input hash.
+    # A suite without prompts is no error. The terminal names it, and prompts that come later change the input hash.
     run = make_run("partial")
     before = input_hash(settings(run), "base", "task")
     for suite in ("toxicity", "harmfulness", "task"):
@@ -186,14 +186,15 @@ def test_a_suite_without_prompts_is_left_out_and_said_so(make_run, alone, capsys
 
 
 def test_prompts_that_no_suite_asks_are_said(make_run, alone, capsys):
-    # eval.suites without task: its prompts are there for nothing. Those of bias are asked by bias_generation.
+    # Without task in eval.suites its prompts are not asked, and a line says so. Those of bias are asked by
+    # bias_generation.
     run = make_run("unasked")
     main([str(run.folder), "base", "eval.suites=[toxicity,bias_generation,harmfulness]"])
     assert "leaves out task, whose prompts are there but which eval.suites does not name" in capsys.readouterr().err
 
 
 def test_a_scorer_that_cannot_be_had_is_told_before_any_model_is_loaded(make_run, alone):
-    # One line, and nothing was generated.
+    # One line says so, and nothing is generated.
     run = make_run("scorer")
     with pytest.raises(UserError, match=r"eval.toxicity_scorer: /nowhere is not a folder"):
         main([str(run.folder), "base", "eval.toxicity_scorer=/nowhere"])
@@ -201,7 +202,7 @@ def test_a_scorer_that_cannot_be_had_is_told_before_any_model_is_loaded(make_run
 
 
 def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_folder, tmp_path, capsys):
-    # A model with learned positions and a context of 64, data.max_length 1024: two of six prompts are too long.
+    # The model has learned positions and a context of 64, and data.max_length is 1024: two of six prompts are too long.
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
     tokenizer = AutoTokenizer.from_pretrained(toy_folder)
@@ -222,7 +223,8 @@ def test_likelihoods_beyond_the_context_are_cut_and_said(make_run, alone, toy_fo
 
 @pytest.mark.parametrize("suite", ["harmfulness", "bias"])
 def test_what_a_template_leaves_out_of_a_prompt_is_told(make_run, alone, tmp_path, suite, capsys):
-    # A system turn is counted, once a suite; a turn of the user's is refused with its prompt.
+    # A system turn that is left out is counted, once for each suite; a user's turn that is left out is refused with its
+    # prompt.
     run = make_run("left")
     file = tmp_path / "users.jinja"
     rows = [json.loads(line) for line in open(run.eval_prompts(suite))]
@@ -245,7 +247,8 @@ def test_what_a_template_leaves_out_of_a_prompt_is_told(make_run, alone, tmp_pat
 
 @pytest.mark.parametrize("suite", ["harmfulness", "bias"])
 def test_a_prompt_with_a_token_beyond_the_embeddings_is_one_line(make_run, alone, toy_folder, tmp_path, suite):
-    # A tokenizer with a token that the model has no embedding for: answers and likelihoods name the prompt and it.
+    # If the tokenizer has a token without an embedding, the line of answers and likelihoods names the prompt and the
+    # token.
     from transformers import AutoTokenizer
 
     folder = shutil.copytree(toy_folder, tmp_path / "more")
@@ -274,14 +277,14 @@ def test_a_prompt_with_a_token_beyond_the_embeddings_is_one_line(make_run, alone
     ],
 )
 def test_mistakes_are_named(make_run, alone, arguments, message):
-    # A user's mistake is one line that says what to do.
+    # A mistake of the user gives one line that says what to do.
     run = make_run("mistakes")
     with pytest.raises(UserError, match=message):
         main([str(run.folder) if given == "RUN" else given for given in arguments])
 
 
 def test_the_process_exits_with_2_for_a_user_error(tmp_path: Path):
-    # The command line: one line on stderr, no traceback.
+    # The command line prints one line on stderr and no traceback.
     command = [sys.executable, "-m", "forgetfilter.eval", str(tmp_path / "nothing")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -289,7 +292,8 @@ def test_the_process_exits_with_2_for_a_user_error(tmp_path: Path):
 
 
 def test_a_model_is_measured_without_any_training(tmp_path, toy_folder):
-    # `forgetfilter eval` with prompts alone: mix and eval run, both ways of asking BBQ and texts without a prompt too.
+    # `forgetfilter eval` with prompts alone runs mix and eval, with both ways of asking BBQ and with texts without a
+    # prompt.
     from forgetfilter import cli
 
     rows = {
@@ -318,7 +322,7 @@ def test_a_model_is_measured_without_any_training(tmp_path, toy_folder):
 
 def test_several_samples_a_prompt(make_run, alone):
     # toxicity has three continuations of each prompt and an expected maximum; other suites stay greedy. The same
-    # command makes nothing anew.
+    # command again generates nothing.
     run = make_run("sampled")
     given = ["eval.samples=3", "eval.suites=[toxicity,harmfulness]"]
     main([str(run.folder), "base", *given])
@@ -337,7 +341,7 @@ def test_several_samples_a_prompt(make_run, alone):
 
 
 def test_a_system_prompt_and_a_cue_are_asked_and_not_judged(make_run, alone):
-    # Both stand in every prompt, of likelihoods too; the prompts of the run stay as they are.
+    # Both stand in every prompt, also of likelihoods; the prompts of the run do not change.
     run = make_run("cued")
     before = evaluate(settings(run), ["base"], alone) or contents(run, "base")
     old = input_hash(settings(run), "base", "bias")
@@ -352,7 +356,7 @@ def test_a_system_prompt_and_a_cue_are_asked_and_not_judged(make_run, alone):
 
 
 def test_every_answer_stays_with_its_prompt_whatever_the_ids(make_run, alone):
-    # Prompts whose ids sort otherwise than they stand: each row's prompt and answer are its own, also from the cache.
+    # The ids sort in another order than the prompts; still each row has its own prompt and answer, also from the cache.
     rows = [json.loads(line) for line in open(make_run("ids").eval_prompts("harmfulness"))]
     ids, found = ["q", "b", "z", "a", "m"], []
     for name in ("one", "two"):
@@ -371,8 +375,8 @@ def test_every_answer_stays_with_its_prompt_whatever_the_ids(make_run, alone):
 
 
 def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
-    # When a full model is loaded the one before is gone, and so is the last one where answers are judged: a GPU may
-    # hold no two of them.
+    # A model is gone when a full model is loaded, and the last one is gone when answers are judged, because a GPU may
+    # not hold two of them.
     run, held, alive = make_run("room"), [], []
 
     def count():

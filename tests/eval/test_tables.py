@@ -16,13 +16,13 @@ def nasty():
 
 
 def test_a_line_a_metric_with_everything_it_needs(nasty):
-    # Never a bare mean: value, interval, n and missing; dashes where nothing was scored.
+    # No mean stands alone: a row has value, interval, n and missing, with dashes where nothing was scored.
     assert nasty.rows[0][3:] == ("0.250", "0.125 to 0.500", "8", "1")
     assert nasty.rows[1][3:] == ("-", "-", "0", "9")
 
 
 def test_latex_escapes_every_special_character():
-    # Each of LaTeX's ten, what T1 fonts change, and no character that an engine might not know.
+    # It escapes LaTeX's ten characters and what T1 fonts change, and leaves no character that an engine might not know.
     row = latex(Sheet("t", ("a",), [(r"\ & % $ # _ { } ~ ^ < > 中",)], 1)).splitlines()[8]
     assert row == (
         r"\textbackslash{} \& \% \$ \# \_ \{ \} \textasciitilde{} \textasciicircum{} "
@@ -31,7 +31,8 @@ def test_latex_escapes_every_special_character():
 
 
 def test_nothing_breaks_a_table(nasty, tmp_path):
-    # The same number of lines and cells as with tame names, no control character, and writable as UTF-8.
+    # A hostile name gives the same number of lines and cells as a harmless one, no control character, and text that
+    # UTF-8 can hold.
     tame = metrics_sheet("t", {("toxicity", "m"): {"n": ENTRY}, ("bias", "base"): {"s_amb": NOTHING}})
     write(nasty, tmp_path, "nasty")
     for made in (markdown, latex):

@@ -91,8 +91,8 @@ def answers(run, model, suite="harmfulness"):
 
 
 def test_answers_are_those_of_transformers(make_run, alone, toy_folder, toy_vllm):
-    # Base and adapter, all suites: the same prompts, texts and lengths; the manifest names vLLM, one engine did it all
-    # and is closed, and the likelihoods, which vLLM does not make, are there too.
+    # For base and adapter and all suites the prompts, texts and lengths are the same. The manifest names vLLM, one
+    # engine did everything and is closed, and the likelihoods, which vLLM does not make, are there too.
     run = make_run("both")
     add_adapter(run, toy_folder)
     models = ["base", "refit"]
@@ -111,7 +111,7 @@ def test_answers_are_those_of_transformers(make_run, alone, toy_folder, toy_vllm
 
 
 def test_another_backend_is_another_identity(make_run, toy_vllm, tmp_path):
-    # Answers of transformers do not count for vLLM, nor in the cache; those of vLLM are not made twice.
+    # Answers of transformers do not count for vLLM, in the cache either; those of vLLM are not made twice.
     run = by_vllm(make_run("twice"))
     answer_ahead(settings(run), ["base"])
     assert sum(ToyLLM.made[0].calls) == 3 + 5 + 3
@@ -127,7 +127,8 @@ def test_another_backend_is_another_identity(make_run, toy_vllm, tmp_path):
 
 
 def test_it_stops_between_calls_and_goes_on(make_run, toy_vllm, monkeypatch):
-    # Calls of two prompts: a signal leaves the first whole shard, and the next run asks for the other three prompts.
+    # With calls of two prompts, a signal leaves the first whole shard, and the next run asks for the other three
+    # prompts.
     monkeypatch.setattr(inputs, "CHUNK", 2)
     run = by_vllm(make_run("stop"), "eval.suites=[harmfulness]")
     monkeypatch.setattr(interrupts, "_received", [15])
@@ -141,7 +142,8 @@ def test_it_stops_between_calls_and_goes_on(make_run, toy_vllm, monkeypatch):
 
 
 def test_an_engine_that_gets_the_signal_too_is_a_stop(make_run, toy_vllm, monkeypatch):
-    # Slurm's preemption ends vLLM's own process in the middle of a call: no crash. Without a signal it is one.
+    # Slurm's preemption ends vLLM's own process in the middle of a call: this is a stop. Without a signal it is a
+    # crash.
     def dies(llm, *_, **__):
         raise RuntimeError("EngineCore encountered an issue")
 
@@ -155,7 +157,7 @@ def test_an_engine_that_gets_the_signal_too_is_a_stop(make_run, toy_vllm, monkey
 
 
 def test_samples_have_seeds_of_their_own(make_run, alone, toy_vllm):
-    # Three samples a prompt differ, and come again the same in another run without the cache.
+    # The three samples of a prompt differ, and another run without the cache draws the same ones.
     texts = []
     for name in ("first", "second"):
         run = by_vllm(make_run(name), "eval.suites=[toxicity]", "eval.samples=3", f"cache={make_run(name).folder}/c")
@@ -166,7 +168,8 @@ def test_samples_have_seeds_of_their_own(make_run, alone, toy_vllm):
 
 
 def test_a_prompt_beyond_the_context_keeps_its_end(make_run, alone, toy_vllm):
-    # 400 characters and 6 tokens of answer in a context of 256: the last 250 tokens are asked, as by transformers.
+    # With 400 characters and 6 tokens of answer in a context of 256, the last 250 tokens are asked, as with
+    # transformers.
     run = make_run("long")
     row = {"id": "x", "source": "made", "messages": [{"role": "user", "content": "ab" * 200}]}
     run.eval_prompts("harmfulness").write_text(json.dumps(row))
@@ -180,7 +183,7 @@ def test_a_prompt_beyond_the_context_keeps_its_end(make_run, alone, toy_vllm):
 
 
 def test_a_full_model_takes_the_place_of_the_base(make_run, toy_folder, toy_vllm):
-    # Another folder, another engine: the one before is closed first.
+    # Another folder needs another engine, and the one before is closed first.
     run = make_run("full")
     shutil.copytree(toy_folder, run.model("refit"))
     answer_ahead(settings(by_vllm(run, "eval.suites=[harmfulness]")), ["base", "refit"])
@@ -188,7 +191,8 @@ def test_a_full_model_takes_the_place_of_the_base(make_run, toy_folder, toy_vllm
 
 
 def test_what_cannot_work_is_one_line(make_run, alone, toy_folder, toy_vllm, monkeypatch):
-    # vLLM not installed; an engine that fails; QLoRA; an unknown backend; ranks without the answers made ahead.
+    # This covers vLLM not being installed, an engine that fails, QLoRA, an unknown backend, and ranks without the
+    # answers made ahead.
     run = by_vllm(make_run("wrong"))
     with pytest.raises(UserError, match="answers by vLLM are missing"):
         evaluate(settings(run), ["base"], alone)
@@ -209,7 +213,8 @@ def test_what_cannot_work_is_one_line(make_run, alone, toy_folder, toy_vllm, mon
 
 
 def test_heads_are_split_evenly():
-    # 32 heads and 8 of keys over 8 GPUs; over 16 each of the 8 twice; 9 heads and 3 over 8 GPUs take 3.
+    # 32 heads and 8 of keys go on 8 GPUs; on 16 GPUs each of the 8 is there twice; 9 heads and 3 of keys on 8 GPUs take
+    # 3.
     assert [tensor_parallel(32, 8, 8), tensor_parallel(32, 8, 16), tensor_parallel(9, 3, 8)] == [8, 16, 3]
     assert tensor_parallel(9, 3, 0) == tensor_parallel(7, 7, 4) == 1
 
@@ -229,7 +234,7 @@ def wide_folder(toy_folder, tmp_path):
 
 @needs_it
 def test_vllm_itself_answers_as_transformers(make_run, alone, wide_folder):
-    # The real engine in float32, base and adapter, which differ: the same answers in at least 9 of 10.
+    # The real engine in float32, with base and adapter, which differ, gives the same answers in at least 9 of 10 cases.
     run = Run.open(make_run("real").folder, [f"model.name={wide_folder}", "eval.max_new_tokens=16"])
     run.write_config()
     add_adapter(run, wide_folder)

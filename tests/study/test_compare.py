@@ -25,8 +25,8 @@ def trainings(runs: Path) -> list[str]:
 
 
 def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: Path, capsys: Any) -> None:
-    # M1 and M2 are trained once for nine defences, the rest is a refit each. The table fits into 80 columns, and the
-    # same command again does nothing. A cell that lost its evaluation is alone done again.
+    # M1 and M2 are trained once for nine defences, and each of the others costs a refit. The table fits into 80
+    # columns, and the same command again does nothing. Only a cell that lost its evaluation is done again.
     words = [comparison, f"compare.defences=[{','.join(DEFENCES)},oracle]"]
     assert call("compare", *words) == 0
     runs = comparison.parent / "runs"
@@ -61,7 +61,7 @@ def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: P
 
 
 def test_the_labels_reach_the_oracle_alone(comparison: Path, capsys: Any) -> None:
-    # Without labels every decision but the oracle's is the same to the byte, and the oracle is refused in one line,
+    # Without labels every decision but the oracle's is the same to the byte, and the oracle is refused in one line
     # before anything is trained.
     names = "compare.defences=[forgetfilter,random_filter,text_scorer,oracle]"
     noisy = comparison.parent / "noisy.jsonl"
@@ -83,7 +83,7 @@ def test_the_labels_reach_the_oracle_alone(comparison: Path, capsys: Any) -> Non
 
 
 def test_a_random_filter_spares_probes(comparison: Path) -> None:
-    # As many rows as the decisions drop, another draw by another seed, and never a probe.
+    # It drops as many rows as the decisions, draws others with another seed, and never drops a probe.
     decisions = pl.DataFrame({"drop": [True] * 3 + [False] * 17, "probe": [False] * 10 + [True] * 10})
     drawn = [random_filter.drops(decisions, seed) for seed in range(20)]
     assert all(one.sum() == 3 and not one[10:].any() for one in drawn)
@@ -91,7 +91,7 @@ def test_a_random_filter_spares_probes(comparison: Path) -> None:
 
 
 def test_the_grid_is_every_defence_with_every_seed_and_setting(comparison: Path) -> None:
-    # The cells of a seed together; a value that is the config's own is the configuration as it is.
+    # The cells of a seed stand together. A varied value that equals the config's adds no cell.
     words = ["compare.defences=[none,oracle]", "compare.seeds=[3,5]", "compare.vary={filter.quantile: [0.1, 0.3]}"]
     cells = compare.members(load_config(comparison, words))
     assert [one.config.name for one in cells][:4] == [
@@ -117,20 +117,20 @@ def test_the_grid_is_every_defence_with_every_seed_and_setting(comparison: Path)
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused(comparison: Path, setting: str, message: str) -> None:
-    # By its key, before anything is trained.
+    # The error names the key, before anything is trained.
     with pytest.raises(UserError, match=message):
         compare.members(load_config(comparison, [setting]))
 
 
 def test_waves_train_first_what_others_take_over(comparison: Path) -> None:
-    # A seed's M1 comes from the cell that goes furthest; then one more that trains M2 by itself; then all the rest.
+    # A seed's M1 comes from the cell that goes furthest; then comes one that trains M2 by itself, and then the rest.
     words = ["compare.defences=[none,sequential,sequential_no_tasks,forgetfilter,oracle]", "compare.seeds=[0,1]"]
     assert compare.waves(compare.members(load_config(comparison, words))) == ["3,8", "2,7", "0,1,4,5,6,9"]
 
 
 def test_rounds_begin_where_the_one_before_ended(comparison: Path) -> None:
-    # Each defence goes on from its own model, and the relapse from sequential's M2: its M1 is that of sequential's
-    # second round, which is trained once. Curves are there for both finetunings.
+    # Each defence starts from its own model, and the relapse from sequential's M2: its M1 is that of sequential's
+    # second round, which is trained once. There are loss curves for both finetunings.
     words = ["compare.defences=[none,sequential,relapse]", "compare.rounds=2"]
     assert call("compare", comparison, *words) == 0
     runs = comparison.parent / "runs"
@@ -148,7 +148,7 @@ def test_rounds_begin_where_the_one_before_ended(comparison: Path) -> None:
 
 
 def test_a_round_cannot_begin_without_the_one_before(comparison: Path, capsys: Any) -> None:
-    # By a job array, say: one line; and a defence that follows another needs it beside itself.
+    # In a job array, for example, this gives one line. A defence that follows another needs it in the comparison.
     words = [comparison, "compare.defences=[none]", "compare.rounds=2"]
     assert call("compare", *words, "--member", 1) == 2
     assert "toy-none-0 is pending: the next round begins at its model" in capsys.readouterr().err
@@ -157,7 +157,7 @@ def test_a_round_cannot_begin_without_the_one_before(comparison: Path, capsys: A
 
 
 def test_the_paper_s_filter_and_the_safe_set_without_tasks(comparison: Path) -> None:
-    # ROUGE is generated for the paper's cell alone; without tasks M2 learns seven rows instead of ten from the same M1.
+    # ROUGE is generated only for the paper's cell. Without tasks M2 learns seven rows instead of ten from the same M1.
     # Replay learns all noisy rows and the safe set.
     assert (
         call("compare", comparison, "compare.defences=[sequential,sequential_no_tasks,forgetfilter_paper,replay]") == 0
@@ -173,7 +173,7 @@ def test_the_paper_s_filter_and_the_safe_set_without_tasks(comparison: Path) -> 
 
 
 def test_a_safe_set_of_tasks_alone_is_nothing_without_them(comparison: Path, capsys: Any) -> None:
-    # One line with the key, before anything is trained.
+    # One line names the key before anything is trained.
     safe = comparison.parent / "safe.jsonl"
     safe.write_text("".join(line + "\n" for line in safe.read_text().splitlines() if '"task"' in line))
     assert call("compare", comparison, "compare.defences=[sequential_no_tasks]") == 2
@@ -181,7 +181,7 @@ def test_a_safe_set_of_tasks_alone_is_nothing_without_them(comparison: Path, cap
 
 
 def test_a_guard_that_is_not_at_hand_is_told_before_anything_is_trained(comparison: Path, capsys: Any) -> None:
-    # One line with its key, and nothing is trained.
+    # One line names its key, and nothing is trained.
     words = ["compare.defences=[guard]", "score.guard.name=classifier", "score.guard.model=/absent"]
     assert call("compare", comparison, *words) == 2
     said = capsys.readouterr().err
@@ -190,8 +190,8 @@ def test_a_guard_that_is_not_at_hand_is_told_before_anything_is_trained(comparis
 
 
 def test_the_picture_has_a_line_a_defence_where_settings_are_varied() -> None:
-    # By defence at one point of the grid; over the points, in their order, at several. What was not measured has no
-    # mark.
+    # With one point of the grid the values stand by defence; with several each defence is a line over the points in
+    # their order. What was not measured has no mark.
     def point(name: str, *values: float | None) -> dict[str, Any]:
         about = {"low": 0.0, "high": 1.0, "headline": True, "better": "lower"}
         rows = [

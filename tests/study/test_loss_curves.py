@@ -9,8 +9,8 @@ from forgetfilter.study.loss_curves import figure_of, loss_curves
 
 
 def test_curves_are_means_over_tokens_by_source_and_label(tmp_path: Path) -> None:
-    # Three rows of web, one unsafe, over two steps: sums of nats over sums of tokens. A source without labels has its
-    # name alone, and a stage without a finished log no curve.
+    # Three rows of web, one of them unsafe, over two steps give sums of nats over sums of tokens. A source without
+    # labels has only its name, and a stage without a finished log has no curve.
     lines = [{"id": "a", "label": "unsafe"}, {"id": "b"}, {"id": "c"}]
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "noisy.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -10,7 +10,7 @@ DEFENCE = Defence("every_other", "M* on every other row", "refit", ("train-refit
 
 
 def test_a_defence_of_another_package_is_a_cell(tmp_path: Path, comparison: Path) -> None:
-    # Its name is known to the check of the configuration, and it has a cell.
+    # The check of the configuration knows its name, and it has a cell.
     install(tmp_path, "[forgetfilter.defences]\nevery_other = others_defence:DEFENCE\n", others_defence=DEFENCE)
     done = forgetfilter(tmp_path, "compare", str(comparison), "compare.defences=[every_other]", "--list")
     assert done.returncode == 0, done.stderr

@@ -37,7 +37,7 @@ def study(tmp_path: Path, tiny_model: Path) -> Path:
 
 
 def test_members_are_every_model_with_every_seed(study: Path) -> None:
-    # In order, each an ordinary run of its own name, model and seed without a study of its own.
+    # They are in order, and each is an ordinary run with its own name, model and seed and without a study of its own.
     found = scale.members(load_config(study, ["scale.models=[org/one-1B,two]", "scale.seeds=[3,5]"]))
     assert [one.config.name for one in found] == ["toy-one-1B-3", "toy-one-1B-5", "toy-two-3", "toy-two-5"]
     assert [one.number for one in found] == [0, 1, 2, 3]
@@ -55,14 +55,14 @@ def test_members_are_every_model_with_every_seed(study: Path) -> None:
     ],
 )
 def test_a_study_that_cannot_be_is_refused(study: Path, setting: str, message: str) -> None:
-    # By its key, before anything runs.
+    # The error names the key, before anything runs.
     with pytest.raises(UserError, match=message):
         scale.members(load_config(study, [setting]))
 
 
 def test_a_failed_member_costs_the_others_nothing_and_is_alone_run_again(study: Path, capsys: Any) -> None:
-    # The wide model is broken at first: the study says so and exits 2, with the tiny one's numbers and no invented
-    # ones. Once it is mended, the same command runs it alone and the curve is whole.
+    # The wide model is broken at first: the study says so and exits with 2, with the tiny one's figures and no invented
+    # ones. Once it is mended, the same command runs only this member, and the curve is whole.
     folder = study.parent
     (folder / "wide" / "config.json").rename(folder / "kept.json")
     assert call("scale", study) == 2
@@ -93,6 +93,6 @@ def test_a_failed_member_costs_the_others_nothing_and_is_alone_run_again(study: 
 
 
 def test_a_member_that_is_not_there_is_told(study: Path, capsys: Any) -> None:
-    # One line with the numbers that there are.
+    # One line names the numbers that there are.
     assert call("scale", study, "--member", 2) == 2
     assert "--member 2 is not there: the study has members 0 to 1" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def made(folder: Path, text: str, **entry: object) -> Path:
 
 
 def test_a_stage_is_found_by_its_inputs_alone(tmp_path: Path) -> None:
-    # Other inputs, other files from outside, half done, or done and lost: none of them will do.
+    # A stage with other inputs, with other files from outside, half done, or done and lost is not taken over.
     right = made(tmp_path / "right", "M1")
     wrong = [
         made(tmp_path / "inputs", "", input_hash="b"),
@@ -44,8 +44,8 @@ def test_a_stage_is_found_by_its_inputs_alone(tmp_path: Path) -> None:
 
 
 def test_what_is_linked_outlives_its_peer(tmp_path: Path) -> None:
-    # The files are there without copies and without checkpoints, in the place of what was there; one that is replaced
-    # in a run stays as it was in the other.
+    # The files replace what was there, without copies and without checkpoints. A file that is replaced in one run stays
+    # unchanged in the other.
     peer, own = made(tmp_path / "peer", "M1"), made(tmp_path / "own", "old")
     target = own / "train" / "noisy"
     shared.link(peer / "train" / "noisy", target, own / shared.SCRATCH)
