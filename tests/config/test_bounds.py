@@ -43,7 +43,7 @@ NESTED: Any = [{"a": 1}, [1]]
     ],
 )
 def test_a_value_outside_of_its_bound_is_refused_by_its_key(value: Outer, said: str) -> None:
-    # In a section, in a section by name, in a mapping and in a list; NaN is within no bound.
+    # This holds in a section, in a section by name, in a mapping and in a list; NaN is within no bound.
     check_bounds(Outer())
     with pytest.raises(UserError) as caught:
         check_bounds(value)

@@ -25,13 +25,14 @@ def refused(file: Path, *overrides: str) -> str:
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(file: Path) -> None:
-    # lr: default 2e-4, file 0.5, override 0.25; epochs from the file; the default stays elsewhere.
+    # lr has the default 2e-4, 0.5 in the file and 0.25 as an override; epochs come from the file; everything else keeps
+    # its default.
     config = load_config(file, ["train.noisy.lr=0.25"])
     assert (config.train.noisy.lr, config.train.noisy.epochs, config.train.safe.lr) == (0.25, 7, 2e-4)
 
 
 def test_an_evaluation_that_would_measure_nothing_is_refused(tmp_path: Path) -> None:
-    # Prompts of suites that are not asked for, or none; those of bias are asked by bias_generation too.
+    # It has prompts only of suites that are not asked, or none; those of bias are asked by bias_generation too.
     file = tmp_path / "e.yaml"
     file.write_text("eval: {models: [base], suites: [task], data: {bias: {path: b.jsonl}}}\n")
     assert "there is nothing to measure" in refused(file)
@@ -39,7 +40,7 @@ def test_an_evaluation_that_would_measure_nothing_is_refused(tmp_path: Path) -> 
 
 
 def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> None:
-    # What a run folder keeps is the config itself.
+    # The config that a run folder keeps is the config itself.
     config = load_config(file, ["seed=3"])
     again = tmp_path / "again.yaml"
     again.write_text(to_yaml(config))
@@ -47,7 +48,7 @@ def test_the_written_config_loads_to_the_same(file: Path, tmp_path: Path) -> Non
 
 
 def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
-    # Where nothing is named; a name stays, and combine takes the signal's place.
+    # They do so where the config names none; a named one stays, and combine replaces the signal.
     def filtering(*overrides: str) -> tuple[str, str]:
         chosen = load_config(file, list(overrides)).filtering
         return chosen.signal, chosen.rule
@@ -75,14 +76,15 @@ def test_probes_choose_the_signal_and_the_rule(file: Path) -> None:
     ],
 )
 def test_a_setting_that_the_rule_does_not_read(file: Path, overrides: list[str], said: str) -> None:
-    # Given by itself, at its default too, it would pass for nothing; a file may hold them all.
+    # If it is given by itself, even at its default, it would have no effect, so it is refused. A file may hold all
+    # settings.
     assert said in refused(file, *overrides)
     file.write_text(PLAIN + "filter: {rule: otsu, quantile: 0.1, top_k: 5, max_false_drop: 0.2, fdr: 0.1}\n")
     assert load_config(file, ["filter.rule=top_k"]).filter.quantile == 0.1
 
 
 def test_qlora_under_deepspeed_needs_bfloat16(file: Path) -> None:
-    # Another storage type would be copied whole to every rank.
+    # With another storage type the whole base would be copied to every rank.
     said = refused(file, "train.method=qlora", "train.deepspeed=zero3", "model.dtype=float32")
     assert said == "model.dtype must be bfloat16 for qlora under DeepSpeed, got 'float32'"
 
@@ -96,7 +98,7 @@ def test_data_or_a_mixture_must_be_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    # tests/malformed has the others.
+    # tests/malformed has the other malformed inputs.
     assert "is missing" in refused(tmp_path / "none.yaml")
 
 

@@ -9,7 +9,7 @@ HEAD = "# Settings\n\nMade by `forgetfilter config --describe`, from forgetfilte
 
 
 def test_every_setting_has_a_meaning() -> None:
-    # No field of the schema goes without its docstring, and sections that extend another have those of both.
+    # Every field of the schema has a docstring, and a section that extends another has those of both.
     lacking = [key for key, _, meaning in settings(Config, "") if not meaning]
     assert lacking == []
     keys = {key for key, _, _ in settings(Config, "")}
@@ -18,7 +18,7 @@ def test_every_setting_has_a_meaning() -> None:
 
 
 def test_a_setting_is_told_with_type_default_bound_and_meaning() -> None:
-    # Of the one place where each of them stands; in 80 columns.
+    # Each of them comes from the one place where it is defined, and fits into 80 columns.
     text = describe()
     assert "train.noisy.lr: number = 0.0002; must be positive\n    Peak learning rate.\n" in text
     assert "train.method: full | lora | qlora = 'lora'\n" in text

@@ -35,7 +35,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_text_is_written_as_its_reference_and_a_number_as_its_value(file: Path) -> None:
-    # In sections, lists, names with dots, and sections that stand for others; the name of the run is in its folder's.
+    # This holds in sections, lists, names with dots, and sections that stand for others. The run's name is that of its
+    # folder.
     config = load_config(file)
     written = yaml.safe_load(to_yaml(config))
     assert written == to_written(config)
@@ -48,14 +49,15 @@ def test_a_text_is_written_as_its_reference_and_a_number_as_its_value(file: Path
 
 
 def test_what_is_written_loads_to_the_same(file: Path, tmp_path: Path) -> None:
-    # In the same environment.
+    # This holds in the same environment.
     again = tmp_path / "again.yaml"
     again.write_text(to_yaml(load_config(file)))
     assert to_dict(load_config(again)) == to_dict(load_config(file))
 
 
 def test_another_value_is_another_run_unless_it_is_a_password(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The same command finds its run. Another model or rate is refused by its key, and its value is not told.
+    # With another password the same command finds its run. Another model or rate is refused by its key, without its
+    # value.
     run = Run.create(load_config(file))
     with run.stage("mix", "hash"):
         pass
@@ -75,7 +77,7 @@ def test_another_value_is_another_run_unless_it_is_a_password(file: Path, monkey
 
 
 def test_a_value_in_the_place_of_its_reference_is_the_same_run(file: Path) -> None:
-    # And the other way round; the reference is written from then on.
+    # The other way round it is too, and the reference is written from then on.
     run = Run.create(load_config(file, ["model.name=m-1"]))
     with run.stage("mix", "hash"):
         pass
@@ -88,7 +90,7 @@ def test_a_value_in_the_place_of_its_reference_is_the_same_run(file: Path) -> No
 
 @pytest.mark.parametrize("url", ["https://me:pass@host/v1", "https://token@host/v1", "http://:pass@host"])
 def test_a_password_in_the_clear_is_refused(file: Path, url: str) -> None:
-    # It would be written wherever the settings are; the line says what to write, and does not repeat it.
+    # It would be written wherever the settings are. The line says what to write and does not repeat the password.
     with pytest.raises(UserError, match=r"eval\.judge\.url='\$\{oc\.env:VARIABLE\}'$") as caught:
         load_config(file, [f"eval.judge.url={url}"])
     assert "pass" not in str(caught.value) and "token" not in str(caught.value)
@@ -96,28 +98,28 @@ def test_a_password_in_the_clear_is_refused(file: Path, url: str) -> None:
 
 
 def test_a_variable_that_is_not_set_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # With the key that needs it.
+    # The line names the key that needs it too.
     monkeypatch.delenv("WORD")
     with pytest.raises(UserError, match=r"^eval\.judge\.url: the environment variable WORD is not set"):
         load_config(file)
 
 
 def test_a_section_from_the_environment_is_refused() -> None:
-    # Nobody could tell which of its values came from there.
+    # Otherwise nobody could tell which of its values came from there.
     written: Any = {"model": "${oc.decode:${oc.env:X}}"}
     with pytest.raises(UserError, match=r"^model: a whole section cannot be taken from elsewhere"):
         list(find_references(written, {"model": {"name": "m"}}))
 
 
 def test_a_key_in_the_place_of_its_variables_name_is_not_repeated(file: Path) -> None:
-    # A common mistake.
+    # This is a common mistake.
     with pytest.raises(UserError, match=r"eval\.judge\.key_variable must be the name") as caught:
         load_config(file, ["eval.judge.key_variable=sk-very-secret"])
     assert "sk-very" not in str(caught.value)
 
 
 def test_a_url_is_shown_and_compared_without_its_user() -> None:
-    # A password with an @ in it too; an address of mail and a port are none.
+    # A password may hold an @. A mail address or a port is no user.
     assert masked("no https://me:p@ss@host:8/a@b here") == "no https://***@host:8/a@b here"
     assert masked("me@host http://host:8/v1?x=a@b") == "me@host http://host:8/v1?x=a@b"
     assert fingerprint("https://a:b@h/v1") == fingerprint("https://c:d@h/v1") != fingerprint("https://h/v2")

@@ -26,7 +26,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", interrupts.STOPPING)
 def test_a_signal_is_a_flag_until_it_is_looked_at(number: int) -> None:
-    # Nothing is interrupted by it; the next look raises Stopped, which says to run again.
+    # It interrupts nothing; the next check raises Stopped, which says to run again.
     interrupts.stop_if_requested("score before")
     os.kill(os.getpid(), number)
     with pytest.raises(Stopped, match=r"score before stopped by a signal; everything is saved, run the same command"):
@@ -34,7 +34,7 @@ def test_a_signal_is_a_flag_until_it_is_looked_at(number: int) -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    # The user who insists does not wait for the step to end.
+    # A user who presses it again does not wait for the step to end.
     os.kill(os.getpid(), signal.SIGINT)
     assert interrupts.requested()
     with pytest.raises(KeyboardInterrupt):
@@ -42,7 +42,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 
 
 def test_a_scheduler_may_signal_twice() -> None:
-    # Slurm sends SIGUSR1 first and SIGTERM later: the second must not cost the checkpoint.
+    # Slurm sends SIGUSR1 first and SIGTERM later; the second must not cost the checkpoint.
     os.kill(os.getpid(), signal.SIGUSR1)
     os.kill(os.getpid(), signal.SIGTERM)
     assert interrupts.requested()
@@ -63,7 +63,7 @@ WAIT = (
 
 
 def test_a_terminal_that_goes_away_has_the_work_saved(tmp_path: Path) -> None:
-    # SIGHUP with a real terminal, to which nothing can be written any more: what is said then costs nothing.
+    # SIGHUP comes with a real terminal to which nothing can be written any more; printing must then cost nothing.
     master, slave = pty.openpty()
     command = [sys.executable, "-c", WAIT, str(tmp_path / "saved")]
 
@@ -81,7 +81,7 @@ def test_a_terminal_that_goes_away_has_the_work_saved(tmp_path: Path) -> None:
 
 
 def test_nohup_keeps_its_word() -> None:
-    # A signal that was ignored from the start stays so.
+    # A signal that was ignored from the start stays ignored.
     code = "import signal; from forgetfilter.process import interrupts\ninterrupts.install()\n"
     code += "print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -39,14 +39,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
 
 
 def test_one_rank_runs_in_this_process(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # No process is started for it.
+    # No further process is started.
     name = module("toy_one", "def main(args):\n    open(args[0], 'w').write(str(os.getpid()))\n")
     launch(name, [str(tmp_path / "pid")], 1, 0)
     assert (tmp_path / "pid").read_text() == str(os.getpid())
 
 
 def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # The variables that torchrun sets, and the threads divided as asked.
+    # The ranks have the variables that torchrun sets, and the threads divided as asked.
     keys = "('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS')"
     name = module("toy_place", f"open(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[k] for k in {keys}))\n")
     launch(name, [str(tmp_path / "rank")], 2, 3)
@@ -54,7 +54,7 @@ def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ig
 
 
 def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # It is in use from before they start, though no rank has joined; then they join through it.
+    # The port is in use before the ranks start, though no rank has joined; then they join through it.
     body = guarded(
         "import socket\nfrom forgetfilter.process.distributed import gathered, process_group\n"
         "try:\n    socket.create_server(('127.0.0.1', int(os.environ['MASTER_PORT'])))\n"
@@ -67,14 +67,14 @@ def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) 
 
 
 def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: ignore[no-untyped-def]
-    # The line of rank 1, without its prefix.
+    # The user gets the line of rank 1, without its prefix.
     with pytest.raises(UserError) as caught:
         launch(module("toy_user", GUARDED), [], 2, 1)
     assert str(caught.value) == "data.x is wrong on this rank"
 
 
 def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # Rank 0 crashes because rank 1 has gone; the cause is what the user is told.
+    # Rank 0 crashes because rank 1 has gone; the user is told the cause.
     body = (
         "if rank == 1:\n    print('forgetfilter: mine', file=sys.stderr)\n"
         "    open(sys.argv[1], 'w').write(f'{os.getpid()}\\n')\n    sys.exit(2)\n"
@@ -87,7 +87,7 @@ def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) 
 
 
 def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # What is registered for the end runs and what was printed arrives, but a library's thread cannot abort the rank.
+    # What is registered for the end runs and what was printed arrives, but a thread of a library cannot abort the rank.
     body = guarded(
         "import atexit\nclass Library:\n    def __del__(self):\n        os.abort()\nheld = Library()\n",
         "atexit.register(lambda: open(sys.argv[1] + str(rank), 'w').write('ended'))\n",
@@ -97,13 +97,14 @@ def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: 
 
 
 def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]
-    # 75 on every rank: saved, run again.
+    # An exit code of 75 on every rank means that all is saved, so the command can be run again.
     with pytest.raises(Stopped, match="run the same command again"):
         launch(module("toy_stop", "sys.exit(75)\n"), [], 2, 1)
 
 
 def test_a_killed_rank_stops_the_stage(module) -> None:  # type: ignore[no-untyped-def]
-    # As a machine out of memory kills one: no bug of ours, and the others save first. One line says which and how.
+    # A machine out of memory kills one rank: this is no bug of ours, and the others save first. One line says which
+    # rank was killed and how.
     body = "if rank == 1:\n    os.kill(os.getpid(), 9)\nimport signal\n"
     body += "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\ntime.sleep(600)\n"
     with pytest.raises(Stopped, match=r"rank 1 of toy_killed was killed \(SIGKILL.*run the same command again"):
@@ -111,7 +112,7 @@ def test_a_killed_rank_stops_the_stage(module) -> None:  # type: ignore[no-untyp
 
 
 def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    # Rank 1 crashes after saying more than a pipe holds; rank 0 would sleep for ten minutes, and is told to end.
+    # Rank 1 crashes after printing more than a pipe holds; rank 0 would sleep for ten minutes, and is asked to end.
     body = (
         "import signal\n"
         "def end(*_):\n    open(sys.argv[1], 'w').write('asked')\n    sys.exit(75)\n"
@@ -128,7 +129,7 @@ def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # typ
 
 
 def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    # NCCL's group is left by all ranks or none; after an error a rank goes at once, and says why.
+    # All ranks or none leave NCCL's group. After an error a rank ends at once and says why.
     body = guarded(
         "import torch.distributed as dist\n"
         "from forgetfilter.process.distributed import process_group\n"
@@ -147,7 +148,7 @@ def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: P
 
 
 def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    # Rank 1 fails while rank 0 waits for it, which then fails too: the reason stands on rank 1.
+    # Rank 1 fails while rank 0 waits for it, and rank 0 then fails too; the user is told the reason of rank 1.
     body = guarded(
         "from forgetfilter.process.distributed import barrier, process_group\n",
         "with process_group():\n    assert rank == 0, 'the true reason'\n    barrier()\n",
@@ -158,7 +159,7 @@ def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path
 
 
 def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    # With the settings that need less of it; of the cores that we may use each rank has its part.
+    # The line names the settings that need less memory. Each rank has its share of the cores.
     body = guarded(
         "import torch\n",
         "open(sys.argv[1] + str(rank), 'w').write(os.environ['OMP_NUM_THREADS'])\n"
@@ -195,7 +196,8 @@ if __name__ == "__main__":
 def test_a_launcher_that_loses_exit_codes_loses_no_outcome(  # type: ignore[no-untyped-def]
     module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, raised: type[Exception]
 ) -> None:
-    # The ranks' own files tell a mistake, a stop, a bug and a lost rank apart, though the launcher says 1 or 0.
+    # The ranks' own files distinguish a mistake, a stop, a bug and a lost rank, though the launcher reports only 1 or
+    # 0.
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv(LAUNCHER, f"sh -c '\"$@\" || exit 1' - {sys.executable}")
     with pytest.raises(raised):

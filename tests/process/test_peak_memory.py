@@ -41,14 +41,14 @@ raise SystemExit(exit_code_of(main))
 
 
 def test_a_peak_is_that_of_the_work_since_the_start(tmp_path: Path) -> None:
-    # Memory that was used and given back before a stage is not the stage's; what the stage used is. In a process of its
-    # own: this one may give memory of earlier tests back at any time.
+    # Memory that was used and given back before a stage does not count for the stage. This runs in a process of its
+    # own, because this one may give back memory of earlier tests at any time.
     done = subprocess.run([sys.executable, "-c", WORK, str(tmp_path)], check=True, capture_output=True, text=True)
     assert 0.25 < float(done.stdout) < 0.45
 
 
 def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    # Rank 1 of two takes more than this process has; the next stage, of this process alone, has less again.
+    # Rank 1 of two takes more than this process has; the next stage, in this process alone, has less again.
     (tmp_path / "toy_peak.py").write_text(RANK)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     data = DataConfig(noisy={"n": SourceConfig("n.jsonl")}, safe={"s": SourceConfig("s.jsonl")})
@@ -65,7 +65,7 @@ def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -
 
 
 def test_what_cannot_be_written_costs_the_figure_alone(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    # As on a full disk: the rank's work is done and stays so.
+    # On a full disk, for example, the rank's work is done and stays done.
     monkeypatch.setenv("RANK", "0")
     (tmp_path / "file").touch()
     with pytest.raises(UserError):

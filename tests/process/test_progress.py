@@ -9,7 +9,8 @@ from forgetfilter.process.progress import duration, progress
 def test_a_line_each_tenth_tells_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # What an earlier run had done (40 of 100) makes no line and the rest no faster: 10 pieces in 5 s, 50 to go.
+    # The 40 of 100 pieces that an earlier run did print no line and do not speed up the estimate: 10 pieces took 5 s,
+    # and 50 are left.
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     with progress("score", 100, 40) as meter:
@@ -21,5 +22,5 @@ def test_a_line_each_tenth_tells_the_time_left(
 
 
 def test_seconds_in_words() -> None:
-    # A dash where they are not known.
+    # What is not known is a dash.
     assert [duration(None), duration(5), duration(125), duration(7260)] == ["–", "5.0 s", "2 min 5 s", "2 h 1 min"]

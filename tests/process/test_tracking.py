@@ -33,7 +33,7 @@ class ToyRun:
 
 
 def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.MonkeyPatch, no_key: Path) -> None:
-    # From the environment or from netrc; another host's entry is none.
+    # The key comes from the environment or from netrc, where another host's entry does not count.
     assert mode("auto") == "offline" and mode("disabled") == "disabled"
     no_key.write_text("machine example.org login x password y\n")
     assert mode("auto") == "offline"
@@ -51,14 +51,14 @@ def test_auto_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.M
 def test_auto_leaves_the_environment_its_say(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
 ) -> None:
-    # With a key too; a mode that the config names is taken whatever the environment says.
+    # W&B's variables count even with a key. A mode that the config names is used whatever the environment says.
     monkeypatch.setenv("WANDB_API_KEY", "k")
     monkeypatch.setenv(name, value)
     assert mode("auto") == expected and mode("online") == "online"
 
 
 def test_a_server_that_is_not_there_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nobody listens: at once. Somebody does, or the proxy before it: fine.
+    # It is known at once if nobody listens. A server, or a proxy before it, that listens is fine.
     with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -68,7 +68,8 @@ def test_a_server_that_is_not_there_is_found_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_folder_made_anew_is_a_new_run(tmp_path: Path) -> None:
-    # Its name alone does not continue what was deleted; one that was tracked before it had an id of its own goes on.
+    # The name of a deleted folder alone does not continue its run. A folder that an older version tracked, without an
+    # id of its own, goes on.
     first = run_id(tmp_path / "run", "eval")
     assert run_id(tmp_path / "run", "eval") == first
     shutil.rmtree(tmp_path / "run")
@@ -79,7 +80,7 @@ def test_a_folder_made_anew_is_a_new_run(tmp_path: Path) -> None:
 
 
 def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:
-    # In a fresh process: the module is not even loaded, and nothing is written.
+    # In a fresh process the module is not loaded, and nothing is written.
     code = (
         "import os, sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
@@ -93,20 +94,20 @@ def test_disabled_and_other_ranks_never_import_wandb(tmp_path: Path) -> None:
 
 
 def test_the_id_is_of_run_and_stage(tmp_path: Path) -> None:
-    # The same after each restart, another for another stage or run.
+    # It is the same after each restart, and another one for another stage or run.
     assert run_id(tmp_path, "score") == run_id(tmp_path / "x" / "..", "score")
     assert len({run_id(tmp_path, "score"), run_id(tmp_path, "eval"), run_id(tmp_path / "x", "score")}) == 3
 
 
 def test_missing_values_are_not_logged() -> None:
-    # None is "not measured", which W&B would show as a number's end.
+    # None means "not measured", which W&B would show as the end of a curve.
     run = ToyRun()
     Tracker(run).log({"loss": 1.0, "lr": None}, step=3)
     assert run.rows == [({"loss": 1.0}, 3)]
 
 
 def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # wandb.init is given the same id, group and stage both times, and may resume; its failure costs no training.
+    # wandb.init gets the same id, group and stage both times and may resume; if it fails, the training goes on.
     import wandb
 
     given: list[dict[str, Any]] = []
@@ -125,8 +126,8 @@ def test_a_restart_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_offline_parts_of_a_requeued_stage_are_one_run(tmp_path: Path) -> None:
-    # Real W&B, offline, in two processes as before and after a requeue: two folders, whose names end with the one id
-    # that `wandb sync` puts them together by.
+    # Real W&B runs offline in two processes, as before and after a requeue. It leaves two folders whose names end with
+    # the same id, by which `wandb sync` joins them.
     code = (
         "import sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
@@ -161,7 +162,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_server_that_takes_no_run_has_it_kept_offline(tmp_path: Path) -> None:
-    # Reachable, but without a right to the project: one line says why, and nothing that was logged is lost.
+    # The server is reachable but gives no right to the project: one line says why, and nothing that was logged is lost.
     code = (
         "import sys; from pathlib import Path; from forgetfilter.config.schema import TrackingConfig as T\n"
         "from forgetfilter.process.tracking import tracked\n"
@@ -182,7 +183,8 @@ def test_a_server_that_takes_no_run_has_it_kept_offline(tmp_path: Path) -> None:
 
 
 def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
-    # A real W&B run without a network: the table is in its files, None as an empty cell; without a run nothing happens.
+    # A real W&B run without a network has the table in its files, with None as an empty cell; without a run nothing
+    # happens.
     with tracked(TrackingConfig("offline"), tmp_path, "eval", {}) as tracker:
         tracker.table("metrics", ("suite", "value"), [("bias", 0.25), ("task", None)])
     (file,) = tmp_path.rglob("*.table.json")
@@ -191,8 +193,8 @@ def test_a_table_goes_to_an_offline_run(tmp_path: Path) -> None:
 
 
 def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
-    # As when Slurm preempts a job: W&B's own process gets the signal too, and dies. The work goes on to its end, exit
-    # 0, with one line and no traceback, also at Python's end.
+    # When Slurm preempts a job, W&B's own process gets the signal too and dies. The work goes on to its end with exit
+    # code 0, one line and no traceback, also at Python's end.
     code = (
         "import psutil, sys, time; from pathlib import Path\n"
         "from forgetfilter.config.schema import TrackingConfig as T\n"

@@ -51,8 +51,9 @@ def alone(model: Any, ids: Any, num_prompt: int) -> torch.Tensor:
 
 
 def test_each_example_has_its_own_gradient(adapted: Any) -> None:
-    # Sketched wide enough that hardly two weights meet, cosines of examples that share a padded batch are those of
-    # autograd's gradients of each alone; an example without label tokens has none. So through a 4-bit base in bfloat16.
+    # With a sketch so wide that hardly two weights meet, the cosines of examples in a padded batch are those of
+    # autograd's gradients of each example alone. An example without label tokens has none. The same holds through a
+    # 4-bit base in bfloat16.
     unit = sketched(adapted, 2**20)
     exact = torch.stack([alone(adapted, *row) for row in ROWS[:3]])
     exact /= exact.norm(dim=1, keepdim=True)
@@ -63,14 +64,14 @@ def test_each_example_has_its_own_gradient(adapted: Any) -> None:
 
 
 def test_a_sketch_keeps_cosines(adapted: Any) -> None:
-    # 1024 numbers keep the cosines of gradients to some 1 / sqrt(1024) = 0.03.
+    # 1024 numbers keep the cosines of gradients to about 1 / sqrt(1024) = 0.03.
     narrow, wide = (sketched(adapted, size)[:3] for size in (1024, 2**20))
     assert narrow.shape == (3, 1024)
     assert torch.allclose(narrow @ narrow.T, wide @ wide.T, atol=0.12)
 
 
 def test_distance_is_to_the_nearest_safe_row() -> None:
-    # The worked example: cosines 0.1, 0.7, -0.2; without a safe row there is no distance.
+    # The worked example has cosines 0.1, 0.7 and -0.2; without a safe row there is no distance.
     trusted = np.array([[0.1, 0.0], [0.7, 0.0], [-0.2, 0.0]])
     assert distance(np.array([[1.0, 0.0]]), trusted).tolist() == pytest.approx([0.3])
     assert np.isnan(distance(np.array([[1.0, 0.0]]), trusted[:0])).all()

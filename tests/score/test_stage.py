@@ -64,7 +64,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
-    # M0's losses and the noise are added to a run of before; taking an option back takes nothing away.
+    # M0's losses and the noise are added to a run that was scored before; taking an option back removes nothing.
     before = stamps(again())
     assert {name.split("/")[0] for name in before} == {"before", "after"}
     folder = again("score.base=true")
@@ -77,7 +77,7 @@ def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
 
 
 def test_token_losses_are_added_by_scoring_both_states_again(again: Any) -> None:
-    # They lie in the shards of the two states, which are made again, with the same losses; the others stay.
+    # They lie in the shards of the two states, which are made again with the same losses; the other scorings stay.
     folder = again("score.base=true")
     base, losses = stamps(folder / "base"), merged(folder / "before")
     again("score.base=true", "score.tokens=true")
@@ -89,7 +89,7 @@ def test_token_losses_are_added_by_scoring_both_states_again(again: Any) -> None
 
 
 def test_what_is_of_another_model_or_other_batches_goes(again: Any, trained: Path) -> None:
-    # Other batches: everything is scored again, and what is not asked for any more is taken away.
+    # With other batches everything is scored again, and what is not asked for any more is removed.
     folder = again("score.base=true")
     old = stamps(folder)
     new = stamps(again("data.batch_tokens=100"))
@@ -124,7 +124,7 @@ def test_a_full_memory_has_all_scored_in_smaller_batches(
 
 
 def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:
-    # As runs have it that were made before there were plans, and sums.
+    # Runs that were made before there were plans and sums have such scorings.
     folder = again()
     before = stamps(folder)
     shutil.rmtree(folder.parent / "sums")
@@ -136,8 +136,8 @@ def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:
 
 
 def test_a_shard_that_is_lost_after_all_is_made_again(again: Any, capsys: Any) -> None:
-    # The stage is done, but a shard of a part was cut: the same command says so, makes it again and leaves the others
-    # alone. So with one that is gone, and with a whole folder; with everything there nothing is done.
+    # The stage is done, but a shard of a part was cut short: the same command says so, makes it again and leaves the
+    # others alone. The same holds for a shard or a folder that is gone. If everything is there, nothing is done.
     folder = again("score.base=true")
     whole, held = stamps(folder), merged(folder / "base")
     command = ("score", folder.parent / "config.yaml", f"output={folder.parents[1]}", "--resume")
@@ -169,7 +169,7 @@ def test_rouge_is_added_too(again: Any) -> None:
 
 
 def test_a_control_finetuning_takes_out_what_any_training_forgets(again: Any, trained: Path) -> None:
-    # It starts from M1, is scored beside the others, becomes a signal, and is skipped once done.
+    # It starts from M1, is scored with the others, becomes a signal, and is skipped once it is done.
     folder = again()
     before, state = stamps(folder), read_json(folder.parent / "state.json")
     control = f"data.control.other.path={trained.parent}/control.jsonl"
@@ -197,7 +197,7 @@ def test_a_control_finetuning_takes_out_what_any_training_forgets(again: Any, tr
 
 
 def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path, capsys: Any) -> None:
-    # The stages of a run of before have the hashes that they had, and `train control` says that it has nothing to do.
+    # The stages of an older run keep their hashes, and `train control` says that it has nothing to do.
     run = Run.open(again().parent)
     for stage in pipeline.STAGES:
         if stage.name in ("train-noisy", "train-safe", "score"):
@@ -210,7 +210,7 @@ def test_without_a_control_set_nothing_depends_on_one(again: Any, trained: Path,
 
 
 def test_gradients_are_added_resumed_and_the_same_on_two_ranks(again: Any, trained: Path) -> None:
-    # A shard that is lost is made again, by two ranks, with the same numbers; the losses are left alone.
+    # A shard that is lost is made again by two ranks with the same numbers; the losses are left alone.
     before = stamps(again())
     small = ("train.micro_batch_tokens=100", "score.shard_rows=3")  # several batches, and several shards
     folder = again("score.gradients=true", "score.gradient_dimensions=64", *small)
@@ -229,7 +229,7 @@ def test_gradients_are_added_resumed_and_the_same_on_two_ranks(again: Any, train
 
 
 def test_embeddings_are_added(again: Any, tiny_model: Path) -> None:
-    # Any encoder by its folder; what is there stays when it is not asked for any more.
+    # Any encoder can be named by its folder. What is there stays when it is not asked for any more.
     before = stamps(again())
     folder = again(f"score.encoder={tiny_model}")
     assert before.items() < stamps(folder).items()
@@ -239,7 +239,7 @@ def test_embeddings_are_added(again: Any, tiny_model: Path) -> None:
 
 
 def test_a_guard_is_asked_resumed_and_the_same_on_two_ranks(again: Any, tiny_guard: Path, capsys: Any) -> None:
-    # Its word on each row becomes a signal; a shard that is lost is made again, by two ranks; no text is told.
+    # Its verdict on each row becomes a signal. A shard that is lost is made again by two ranks, and no text is printed.
     before = stamps(again())
     options = ("score.guard.name=llama-guard", f"score.guard.model={tiny_guard}", "score.shard_rows=5")
     capsys.readouterr()
@@ -261,7 +261,7 @@ def test_a_guard_is_asked_resumed_and_the_same_on_two_ranks(again: Any, tiny_gua
 
 
 def test_a_guard_that_is_not_there_is_told_before_anything_is_trained(trained: Path, capsys: Any) -> None:
-    # By its key, with the nearest name; a signal that needs one says how to ask it.
+    # The line names its key and the nearest name; a signal that needs a guard says how to ask for one.
     for options, words in (
         (["score.guard.name=lama-guard"], "score.guard.name cannot be 'lama-guard'; did you mean 'llama-guard'"),
         (["score.guard.name=classifier"], "score.guard.model is not set: name a text classification model"),
@@ -274,6 +274,6 @@ def test_a_guard_that_is_not_there_is_told_before_anything_is_trained(trained: P
 
 
 def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
-    # There is no LoRA space in a full finetuning.
+    # A full finetuning has no space of LoRA weights.
     assert call("score", trained, "name=full", "train.method=full", "score.gradients=true") == 2
     assert "score.gradients needs train.method=lora or qlora" in capsys.readouterr().err

@@ -21,7 +21,7 @@ def done(run: Run, name: str = "mix") -> None:
 
 
 def test_other_settings_are_refused_and_the_keys_named(config: Config) -> None:
-    # Both ways out are offered, and the old config stays as it is.
+    # The line offers both ways out, and the old config does not change.
     run = Run.create(config)
     done(run)
     before = (run.folder / "config.yaml").read_text()
@@ -31,14 +31,14 @@ def test_other_settings_are_refused_and_the_keys_named(config: Config) -> None:
 
 
 def test_resume_takes_the_new_settings(config: Config) -> None:
-    # And writes them.
+    # They are written to the run's config.
     done(Run.create(config))
     run = Run.create(replace(config, seed=5), resume=True)
     assert Run.open(run.folder).config.seed == 5
 
 
 def test_a_mistake_put_right_needs_no_resume(config: Config) -> None:
-    # No stage got anywhere: there is nothing that other settings could spoil.
+    # No stage has started, so other settings cannot spoil anything.
     run = Run.create(config)
     with pytest.raises(UserError), run.stage("mix", "h"):
         raise UserError("a.jsonl is missing")
@@ -56,7 +56,7 @@ def test_where_it_runs_is_not_what_it_is(config: Config) -> None:
     ("error", "status"), [(Stopped("x"), "stopped"), (KeyboardInterrupt(), "stopped"), (ValueError("x"), "failed")]
 )
 def test_the_state_tells_how_a_stage_ended(config: Config, error: BaseException, status: str) -> None:
-    # The error itself goes on to the caller.
+    # The error itself is passed on to the caller.
     run = Run.create(config)
     with pytest.raises(type(error)), run.stage("train-noisy", "h", world_size=2):
         assert run.state()["train-noisy"]["status"] == "running"
@@ -67,7 +67,7 @@ def test_the_state_tells_how_a_stage_ended(config: Config, error: BaseException,
 
 
 def test_done_holds_for_the_same_inputs_only(config: Config) -> None:
-    # One stage's state leaves the others' alone.
+    # The state of one stage does not affect that of the others.
     run = Run.create(config)
     done(run)
     done(run, "filter")
@@ -76,13 +76,13 @@ def test_done_holds_for_the_same_inputs_only(config: Config) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    # It says what is missing there.
+    # The error says what is missing there.
     with pytest.raises(UserError, match=r"is no run folder: it has no config.yaml"):
         Run.open(tmp_path)
 
 
 def test_the_written_config_opens_with_versions(config: Config) -> None:
-    # What made a run is told at its head, and overrides of an opened one are not written back.
+    # The head of the file says what made the run, and overrides of an opened run are not written back.
     run = Run.create(config)
     text = (run.folder / "config.yaml").read_text()
     assert text.startswith("# forgetfilter: ") and "# torch: " in text
@@ -95,7 +95,7 @@ def test_the_written_config_opens_with_versions(config: Config) -> None:
 
 
 def test_files_from_outside_that_changed_undo_a_stage(config: Config) -> None:
-    # Another model is other work. A record from before these were noted holds, and is completed.
+    # Another model means other work. A record from before such files were noted holds, and is completed.
     run = Run.create(config)
     with run.stage("train-noisy", "h"):
         pass

@@ -22,7 +22,7 @@ def elsewhere(path: Path) -> None:
 
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
-    # In one line with host, process and time; after its end the folder is free and holds no trace of a lock.
+    # One line names host, process and time. After the holder's end the folder is free and holds no trace of a lock.
     run = tmp_path / "run"
     with subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
@@ -40,7 +40,7 @@ def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_keeps_nothing(tmp_path: Path) -> None:
-    # Nothing is waited for, and another process with its number is no holder.
+    # Nobody waits for it, and another process with its number is not the holder.
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
@@ -57,7 +57,7 @@ def test_a_killed_holder_keeps_nothing(tmp_path: Path) -> None:
 def test_a_holder_on_another_machine_is_alive_while_it_touches_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Its process cannot be asked for; a node that died touches nothing, and its lock is taken over.
+    # Its process cannot be looked for. A node that died touches nothing, and its lock is taken over.
     monkeypatch.setattr(run_lock, "PATIENCE", 60.0)
     lock, ended = tmp_path / NAME, threading.Event()
     lock.write_text(json.dumps(run_lock._whoami() | {"token": "a"}))
@@ -79,7 +79,7 @@ def test_a_holder_on_another_machine_is_alive_while_it_touches_the_file(
 
 
 def test_a_lock_that_was_taken_over_is_left_alone(tmp_path: Path) -> None:
-    # By a holder that was suspended, and goes on: the file is another's now.
+    # A holder that was suspended and goes on leaves it alone, because the file now belongs to another.
     with held(tmp_path):
         other = json.dumps({"token": "another"})
         (tmp_path / NAME).write_text(other)

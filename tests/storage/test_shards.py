@@ -44,14 +44,14 @@ def merged_bytes(folder: Path, ids: list[str], world: int) -> bytes:
 @settings(max_examples=15, deadline=None)
 @given(st.permutations([f"{letter}{number}" for letter in "abc" for number in range(3)]))
 def test_the_merge_is_the_same_for_1_2_and_3_ranks(ids: list[str]) -> None:
-    # Whoever wrote a row and in whatever order: the same bytes.
+    # The bytes are the same, whoever wrote a row and in whatever order.
     with tempfile.TemporaryDirectory() as folder:
         made = [merged_bytes(Path(folder) / str(world), ids, world) for world in (1, 2, 3)]
     assert made[0] == made[1] == made[2]
 
 
 def test_a_shard_is_whole_or_absent(tmp_path: Path) -> None:
-    # Writing what is no table fails and leaves nothing; truncating a shard is noticed and named.
+    # Writing what is no table fails and leaves nothing, and a truncated shard is noticed and named.
     path = shard_path(tmp_path, 3, 7)
     assert path == tmp_path / "rank=00003" / "part-00007.parquet"
     with pytest.raises(AttributeError):
@@ -90,7 +90,7 @@ def test_each_epoch_is_covered_by_itself(tmp_path: Path) -> None:
 
 
 def test_no_shards_and_no_manifest(tmp_path: Path) -> None:
-    # Both say that a stage is missing.
+    # Both errors say that a stage is missing.
     with pytest.raises(UserError, match="has no shards"):
         merged(tmp_path)
     with pytest.raises(UserError, match=r"has no manifest.json"):
@@ -98,7 +98,7 @@ def test_no_shards_and_no_manifest(tmp_path: Path) -> None:
 
 
 def test_only_comparable_scorings_are_compared(tmp_path: Path) -> None:
-    # A different dtype is named with both values; what is not listed may differ.
+    # A different dtype is named with both values. Values that are not listed may differ.
     same = dict.fromkeys(COMPARABLE, "x")
     write_manifest(tmp_path / "a", same | {"world_size": 1})
     write_manifest(tmp_path / "b", same | {"world_size": 2})

@@ -29,7 +29,7 @@ def flip(path: Path) -> None:
 
 
 def test_what_a_stage_left_is_whole(run: Path) -> None:
-    # By a look and by reading all; files of others have no say.
+    # This is shown by a look at the files and by reading all of them; files of other stages do not count.
     (run / "other" / "x").write_text("changed")
     (run / "train" / "later").write_text("new")
     assert sums.damaged(run, "train") == sums.damaged(run, "train", thoroughly=True) == []
@@ -37,7 +37,7 @@ def test_what_a_stage_left_is_whole(run: Path) -> None:
 
 
 def test_a_bit_a_cut_and_a_loss_are_noticed(run: Path) -> None:
-    # Each by the file's name; times that are put back hide nothing.
+    # Each is reported with the file's name, and restored file times hide nothing.
     flip(run / "train" / "model")
     assert sums.damaged(run, "train") == ["train/model"]
     (run / "train" / "logs" / "0").unlink()
@@ -45,13 +45,13 @@ def test_a_bit_a_cut_and_a_loss_are_noticed(run: Path) -> None:
 
 
 def test_what_was_cleared_away_is_no_damage(run: Path) -> None:
-    # All files of a stage, as one deletes a model that is not needed any more.
+    # All files of a stage are gone, as when somebody deletes a model that is not needed any more.
     shutil.rmtree(run / "train")
     assert sums.damaged(run, "train") == []
 
 
 def test_a_copied_run_is_read_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its files have other times and numbers; after one look these are known.
+    # Its files have other times and inode numbers; after one look these are known.
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     assert sums.damaged(copy, "train") == []
@@ -61,7 +61,7 @@ def test_a_copied_run_is_read_once(run: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_record_that_is_cut_is_none(run: Path) -> None:
-    # A run of before there were records has none either, and stays as it is.
+    # A run from before there were records has none either, and stays as it is.
     path = run / sums.FOLDER / "train.json"
     path.write_text(path.read_text()[:-10])
     assert sums.damaged(run, "train") == [] and sums.damaged(run, "never") == []

@@ -52,7 +52,7 @@ def empty(path: Path) -> None:
 def test_a_checkpoint_that_is_not_whole_gives_way_to_the_one_before(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str, damage: Callable[[Path], object]
 ) -> None:
-    # Whichever file of whichever rank is lost, cut, emptied or changed by a bit: one line says so.
+    # Whichever file of whichever rank is lost, cut short, emptied or changed by a bit, one line says so.
     assert newest(folder) == "checkpoint-4"
     damage(folder / "checkpoint-4" / name)
     assert newest(folder) == "checkpoint-2"
@@ -68,7 +68,8 @@ def test_without_any_whole_one_the_training_starts_anew(folder: Path) -> None:
 
 
 def test_checkpoints_from_before_there_were_lists_still_count(folder: Path) -> None:
-    # By the trainer's state, as then; the one that is gone on from gets its list, so that it counts from now on.
+    # They count by the trainer's state, as before. The one from which a training resumes gets its list, so that it
+    # counts by that from now on.
     (folder / NOTE).write_text(json.dumps({"world_size": 2}))
     for step in (2, 4):
         (folder / f"checkpoint-{step}" / LIST).unlink()
@@ -78,7 +79,7 @@ def test_checkpoints_from_before_there_were_lists_still_count(folder: Path) -> N
 
 
 def test_the_pickle_that_nobody_reads_is_not_kept(folder: Path) -> None:
-    # transformers writes its settings as one.
+    # transformers writes its settings as a pickle.
     assert not [*folder.rglob("training_args.bin")]
 
 

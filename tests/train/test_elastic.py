@@ -62,8 +62,8 @@ def train_and_stop(run: Run, ranks: int) -> None:
 
 @pytest.mark.parametrize(("method", "first", "then"), [("lora", 1, 2), ("full", 2, 1), ("qlora", 2, 1)])
 def test_any_number_of_ranks_goes_on(make_run: Any, method: str, first: int, then: int) -> None:
-    # Weights (1e-4) and losses (1e-3) of the undisturbed run, as two ranks and one have them anyway; every id once an
-    # epoch, and the steps before the stop were not done again.
+    # The weights (1e-4) and losses (1e-3) are those of the undisturbed run, as close as two ranks and one are without a
+    # stop. Every id is there once an epoch, and the steps before the stop are not done again.
     whole, run = make_run("whole", f"train.method={method}"), make_run("stopped", f"train.method={method}")
     train(whole, 1)
     train_and_stop(run, first)
@@ -93,7 +93,7 @@ CHOSEN = [("full", "zero2"), ("lora", "zero3")]
 def test_deepspeed_goes_on_with_as_many_ranks_only(
     make_run: Any, capfd: pytest.CaptureFixture[str], method: str, zero: str
 ) -> None:
-    # Two ranks stop; one is refused in one line, two end with the undisturbed run's weights and losses.
+    # Two ranks are stopped. One rank is refused in one line, and two end with the undisturbed run's weights and losses.
     options = [f"train.method={method}", f"train.deepspeed={zero}"]
     options += ["model.dtype=bfloat16"] if method == "qlora" else []
     whole, run = make_run("whole", *options), make_run("stopped", *options)
@@ -109,7 +109,7 @@ def test_deepspeed_goes_on_with_as_many_ranks_only(
 
 
 def test_deepspeeds_checkpoint_is_refused_to_another_number_of_ranks(tmp_path: Path) -> None:
-    # One line that says both ways out; its own number of ranks, and runs without DeepSpeed, go on.
+    # One line names both ways out. The same number of ranks resumes, and so do runs without DeepSpeed.
     assert resumable(tmp_path, World(0, 2, 0), True) is None
     for step, state in (("2", "{}"), ("4", '{"cut": ')):  # the newer one is not whole
         (tmp_path / f"checkpoint-{step}").mkdir()
@@ -122,8 +122,8 @@ def test_deepspeeds_checkpoint_is_refused_to_another_number_of_ranks(tmp_path: P
 
 
 def test_a_kill_before_the_end_is_recorded_costs_no_step(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # All steps are done and the model is saved, but not that the stage is done: the same command takes no step again,
-    # ends with the undisturbed run's weights and losses, and leaves no checkpoints behind.
+    # All steps are done and the model is saved, but the stage is not recorded as done. The same command takes no step
+    # again, ends with the undisturbed run's weights and losses, and leaves no checkpoints behind.
     whole, run = make_run("whole"), make_run("killed")
     train(whole, 1)
 

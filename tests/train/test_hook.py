@@ -54,7 +54,7 @@ def train(tmp_path: Path, number: int, batch: int, accumulation: int, epochs: in
 
 
 def test_on_a_plain_trainer_every_example_is_logged_once_an_epoch(tmp_path: Path) -> None:
-    # 11 examples in batches of 4 (the last one smaller), 3 epochs: 33 rows, coverage proven by the merge.
+    # 11 examples in batches of 4 (the last one smaller) over 3 epochs give 33 rows; the merge proves the coverage.
     train(tmp_path, 11, 4, 1, 3, 1e-3)
     frame = merged(tmp_path / "losses", [f"id{row}" for row in range(11)])
     assert frame["epoch"].value_counts(sort=True)["count"].to_list() == [11, 11, 11]
@@ -62,7 +62,7 @@ def test_on_a_plain_trainer_every_example_is_logged_once_an_epoch(tmp_path: Path
 
 
 def test_the_sums_of_the_log_are_the_trainers_own_loss(tmp_path: Path) -> None:
-    # Accumulating over 2 batches, the Trainer's loss of a step is the log's sum over its tokens, for every step.
+    # With accumulation over 2 batches, the Trainer's loss of every step is the log's sum over its tokens.
     trainer = train(tmp_path, 12, 3, 2, 2, 1e-2)
     columns = merged(tmp_path / "losses").select("step", "loss_sum", "num_tokens")
     steps = columns.group_by("step").sum().sort("step")
@@ -84,7 +84,7 @@ def test_the_logged_loss_is_that_before_the_step(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_the_example_named(tmp_path: Path) -> None:
-    # One line that names the example and what to do; nothing is written of the broken step.
+    # One line names the example and what to do; nothing of the broken step is written.
     log = LossLog(tmp_path, ["good", "bad"], ["a", "a"])
     log.step = 7
     log.record(ExampleLosses(torch.tensor([0, 1]), torch.tensor([1.0, float("nan")]), torch.tensor([2, 2])))

@@ -26,8 +26,8 @@ def refit(make_run: Any, name: str, *overrides: str) -> Run:
 
 
 def test_the_refit_learns_the_trusted_rows_mixed_or_last_and_says_so(make_run: Any) -> None:
-    # 8 kept rows and 4 trusted ones: mixed in both epochs, or in an epoch of their own at the end, at which the rate
-    # rises anew; the loss log has each of them, no probe, and where they come from.
+    # 8 kept rows and 4 trusted ones are mixed in both epochs, or the trusted ones have an epoch of their own at the
+    # end, at which the rate rises anew. The loss log has each of them and no probe, and says where they come from.
     mixed = refit(make_run, "mixed", "train.refit.data=kept_and_trusted")
     last = refit(make_run, "last", "train.refit.data=kept_then_trusted", "train.checkpoint_steps=0")
     kept, trusted = ([json.loads(line)["id"] for line in path.read_text().splitlines()] for path in (
@@ -44,14 +44,15 @@ def test_the_refit_learns_the_trusted_rows_mixed_or_last_and_says_so(make_run: A
 
 
 def test_the_rate_rises_anew_under_deepspeed_too(make_run: Any) -> None:
-    # Two ranks, ZeRO-2, with a checkpoint in each part.
+    # Two ranks train under ZeRO-2, with a checkpoint in each part.
     run = refit(make_run, "zero", "train.refit.data=kept_then_trusted", "train.deepspeed=zero2", "launch.processes=2")
     rates = [json.loads(line)["lr"] for line in (run.model("refit") / "metrics.jsonl").read_text().splitlines()]
     assert rates == pytest.approx([1e-2, 7.5e-3, 5e-3, 2.5e-3, 1e-2])
 
 
 def test_a_refit_stays_as_long_as_what_it_learned_does(make_run: Any) -> None:
-    # Another choice of its data is another refit; passes over trusted rows count only where there are such.
+    # Another choice of its data makes another refit. The number of passes over trusted rows counts only where there are
+    # such rows.
     run = refit(make_run, "one", "train.refit.data=kept")
 
     def done(*overrides: str) -> bool:

@@ -32,7 +32,7 @@ def written(paths: RunPaths) -> list[tuple[str, str]]:
 
 
 def test_kept_alone_is_what_was_kept_without_the_probes(paths: RunPaths) -> None:
-    # A duplicate in the noisy data stays one; every copy of a probe goes.
+    # A duplicate in the noisy data stays one, and every copy of a probe is left out.
     told = write_refit_rows(paths, "kept")
     assert written(paths) == [("a", "kept"), ("b", "kept"), ("b", "kept"), ("ours", "kept")]
     assert told == {"data": "kept", "kept": 4, "trusted": 0, "left_out": {"probes": 2, "twice": 0}}
@@ -41,7 +41,7 @@ def test_kept_alone_is_what_was_kept_without_the_probes(paths: RunPaths) -> None
 
 @pytest.mark.parametrize("data", ["kept_and_trusted", "kept_then_trusted"])
 def test_a_row_that_is_kept_and_trusted_too_is_there_once(paths: RunPaths, data: str) -> None:
-    # The trusted rows stand last, each once, under the ids by which they are known everywhere.
+    # The trusted rows come last, each once, under the ids that they have everywhere.
     told = write_refit_rows(paths, data)
     assert written(paths) == [("a", "kept"), ("b", "kept"), ("b", "kept"), ("ours", "trusted"), ("mine", "trusted")]
     assert told == {"data": data, "kept": 3, "trusted": 2, "left_out": {"probes": 2, "twice": 1}}
@@ -50,7 +50,7 @@ def test_a_row_that_is_kept_and_trusted_too_is_there_once(paths: RunPaths, data:
 
 
 def test_where_only_trusted_rows_are_left_the_refit_is_refused(paths: RunPaths) -> None:
-    # M* would be no refit of the noisy data; no counts are left behind, which stand last.
+    # M* would not be a refit of the noisy data. No counts are left behind, because these are written last.
     write_records(paths.kept_data, records("probe", "mine"))
     with pytest.raises(UserError, match="holds no row but trusted ones"):
         write_refit_rows(paths, "kept_and_trusted")
@@ -58,7 +58,7 @@ def test_where_only_trusted_rows_are_left_the_refit_is_refused(paths: RunPaths) 
 
 
 def test_the_refit_depends_on_what_it_learns(paths: RunPaths) -> None:
-    # On the safe set only where it is a part of it; in a run without probes on the kept rows alone.
+    # It depends on the safe set only if that is a part of its data, and in a run without probes only on the kept rows.
     kept, *others = (RefitConfig(data=data) for data in ("kept", "kept_and_trusted", "kept_then_trusted"))
     before = [inputs(paths, chosen) for chosen in (kept, *others)]
     write_records(paths.safe_data, records("other"))

@@ -64,8 +64,8 @@ def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
 
 
 def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
-    # Two gloo ranks train the adapter that one process trains, and log the same losses; to rounding, since
-    # gradients are added in another order. 14 rows in steps of 4: the last step has fewer rows than micro-batches.
+    # Two gloo ranks train the adapter that one process trains and log the same losses, up to rounding, because
+    # gradients are added in another order. With 14 rows in steps of 4 the last step has fewer rows than micro-batches.
     one, two = train(make_run("one", "train.lora.dropout=0")), make_run("two", "train.lora.dropout=0")
     two = train(Run(two.folder, load_config(two.folder / "config.yaml", ["launch.processes=2"])))
     assert close(adapter(one), adapter(two), 1e-4)
@@ -87,8 +87,8 @@ def gradient_distances(run: Run) -> list[float]:
 
 @pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"])
 def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
-    # Real DeepSpeed over two gloo ranks, in float32: same losses (1e-3) and adapter (1e-3) as without it, and so the
-    # gradients by which the scoring compares the rows.
+    # Real DeepSpeed over two gloo ranks in float32 gives the same losses (1e-3) and adapter (1e-3) as one process
+    # without it, and so the gradients by which the scoring compares the rows.
     plain = train(make_run("plain", "train.lora.dropout=0"))
     sharded = train(make_run(zero, "train.lora.dropout=0", f"train.deepspeed={zero}", "launch.processes=2"))
     assert logged(sharded)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
@@ -99,7 +99,7 @@ def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
 
 @pytest.mark.parametrize("zero", [[], ["train.deepspeed=zero3", "launch.processes=2"]])
 def test_gradient_checkpointing_changes_no_loss(make_run: Any, zero: list[str]) -> None:
-    # Activations that are computed again give what stored ones do: the same losses and adapter, under ZeRO-3 too.
+    # Activations that are computed again give the same losses and adapter as stored ones, under ZeRO-3 too.
     plain = train(make_run("plain", "train.lora.dropout=0"))
     again = train(make_run("again", "train.lora.dropout=0", "train.gradient_checkpointing=true", *zero))
     assert logged(again)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
@@ -107,7 +107,7 @@ def test_gradient_checkpointing_changes_no_loss(make_run: Any, zero: list[str]) 
 
 
 def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
-    # In bfloat16 under ZeRO-3 over two ranks: what comes out loads as an ordinary model, and has learned.
+    # After bfloat16 training under ZeRO-3 over two ranks, the result loads as an ordinary model and has learned.
     from transformers import AutoModelForCausalLM
 
     run = train(
@@ -121,8 +121,8 @@ def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
 
 @pytest.mark.parametrize("zero", ["zero2", "zero3"])
 def test_qlora_trains_under_deepspeed(make_run: Any, wide_model: Path, zero: str) -> None:
-    # A 4-bit base and DeepSpeed over two gloo ranks: learns, logs each example once an epoch, and the adapter gives
-    # gradients on the 4-bit base.
+    # With a 4-bit base and DeepSpeed over two gloo ranks the adapter learns, each example is logged once an epoch, and
+    # the adapter gives gradients on the 4-bit base.
     options = ["train.method=qlora", "model.dtype=bfloat16", f"train.deepspeed={zero}", "launch.processes=2"]
     run = train(make_run("qlora", *options, f"model.name={wide_model}"))
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
@@ -131,7 +131,8 @@ def test_qlora_trains_under_deepspeed(make_run: Any, wide_model: Path, zero: str
 
 
 def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Path) -> None:
-    # nf4 with double quantisation: learns, the adapter alone comes out, and it is measured on the 4-bit base.
+    # With nf4 and double quantisation the adapter learns, only the adapter is saved, and it is measured on the 4-bit
+    # base.
     run = train(make_run("qlora", "train.method=qlora", "model.dtype=bfloat16", f"model.name={wide_model}"))
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
     assert sums[1] < sums[0]
@@ -148,8 +149,8 @@ def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Pa
 
 
 def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Stopped by the flag after step 3 of 8, and run again: weights and log equal the undisturbed run's exactly
-    # (with dropout, so the random state is restored too), every id once an epoch.
+    # Training is stopped by the flag after step 3 of 8 and run again: weights and log equal the undisturbed run's
+    # exactly (with dropout, so the random state is restored too), and every id is there once an epoch.
     whole = train(make_run("whole"))
     run = make_run("stopped")
     calls = iter(range(100))
@@ -166,7 +167,7 @@ def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatc
 
 
 def test_a_kill_loses_only_the_work_since_the_last_checkpoint(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A crash at step 6 leaves the checkpoint of step 4 (the log's shards of steps 5 and 6 are done again).
+    # A crash at step 6 leaves the checkpoint of step 4; the log's shards of steps 5 and 6 are made again.
     whole = train(make_run("whole"))
     run = make_run("killed")
     calls = iter(range(100))
@@ -186,7 +187,7 @@ def test_a_kill_loses_only_the_work_since_the_last_checkpoint(make_run: Any, mon
 
 
 def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
-    # Another learning rate removes the old result first; the same one is skipped.
+    # Another learning rate removes the old result first; the same one skips the stage.
     run = train(make_run("again"))
     before = (run.model("noisy") / "adapter_model.safetensors").stat().st_mtime_ns
     train(run)
@@ -196,7 +197,8 @@ def test_changed_settings_start_the_stage_anew(make_run: Any) -> None:
 
 
 def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -> None:
-    # Moved it is the same stage, edited another one; one that is not there is named with its key.
+    # A template that is moved keeps the stage done, and one that is edited does not. One that is missing is named with
+    # its key.
     run, place = make_run("template"), tmp_path / "one.jinja"
     (stage,) = (stage for stage in pipeline.STAGES if stage.name == "train-noisy")
 
@@ -213,7 +215,7 @@ def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -
 
 
 def test_wrong_layer_names_are_told_with_the_models_own(make_run: Any) -> None:
-    # One line that names the key and the layers there are.
+    # One line names the key and the layers that there are.
     run = make_run("layers", "train.lora.target_modules=[query]")
     with pytest.raises(UserError, match=r"train\.lora\.target_modules: query not in the model; its layers: .*q_proj"):
         train(run)

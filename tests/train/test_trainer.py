@@ -13,7 +13,7 @@ from forgetfilter.storage.run_folder import Run
 
 
 def test_a_process_that_sees_eight_gpus_trains_on_one(tmp_path: Path) -> None:
-    # Where it sees several and no ranks, transformers says eight, and spreads each micro-batch over them.
+    # Without ranks, transformers would spread each micro-batch over the eight GPUs that it sees.
     args = arguments(settings(Run(tmp_path, Config()), "noisy"), 1, 10, "float32", World(0, 1, 0))
     args._n_gpu = 8
     assert args.n_gpu == 1
@@ -22,7 +22,8 @@ def test_a_process_that_sees_eight_gpus_trains_on_one(tmp_path: Path) -> None:
 
 
 def test_the_normaliser_of_the_loss_is_not_rounded() -> None:
-    # 257 label tokens are 256 in bfloat16, which is what transformers gives DeepSpeed; whole numbers pass as they are.
+    # 257 label tokens become 256 in bfloat16, which transformers would give to DeepSpeed. Whole numbers are passed
+    # unchanged.
     here = SimpleNamespace(args=SimpleNamespace(device=torch.device("cpu")))
     batch = {"norm": torch.tensor(257.0), "max_length_q": 9}
     moved = PlannedTrainer._prepare_inputs(here, batch)  # type: ignore[arg-type]

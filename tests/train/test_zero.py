@@ -16,7 +16,7 @@ def read(tmp_path: Path, value: Any, method: str = "full") -> dict[str, Any]:
 
 
 def test_what_the_run_decides_is_auto(tmp_path: Path) -> None:
-    # A file that says nothing of it, or the same, is merged; what else it says stays.
+    # A file that does not mention it, or has the same value, is merged; its other settings stay.
     same = {"type": "AdamW", "params": {"lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "torch_adam": True}}
     merged = read(tmp_path, {"zero_optimization": {"stage": 2}, "gradient_clipping": 0.5, "optimizer": same, "x": 1})
     assert [merged[key] for key in (*SIZES, "gradient_clipping")] == ["auto"] * 4
@@ -27,7 +27,8 @@ def test_what_the_run_decides_is_auto(tmp_path: Path) -> None:
 
 
 def test_zero3_saves_its_weights(tmp_path: Path) -> None:
-    # DeepSpeed does not gather them unless it is told to: a full model would be saved without any. An adapter is whole.
+    # DeepSpeed gathers them only if told to, and a full model would be saved without any. An adapter is whole without
+    # it.
     zero3 = {"zero_optimization": {"stage": 3}}
     assert read(tmp_path, zero3)["zero_optimization"][GATHER] is True
     assert (
