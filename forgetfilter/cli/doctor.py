@@ -9,9 +9,7 @@ import socket
 from dataclasses import dataclass
 
 from forgetfilter.errors import masked
-from forgetfilter.models.loading import EMBEDDED, EMBEDDED_PACKAGE
-from forgetfilter.models.numerics import compute_dtype
-from forgetfilter.models.varlen import MODULE, NAME, find_kernel
+from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
 from forgetfilter.process.tracking import mode
 
 HUB = ("huggingface.co", 443)
@@ -53,7 +51,6 @@ def facts() -> list[Fact]:
         *_torch(),
         _package("deepspeed", "train.deepspeed (ZeRO)"),
         _package("flash_attn", "model.attention=flash_attention_2; varlen or SDPA do without", "flash-attn"),
-        _varlen(),
         _package("bitsandbytes", "train.method=qlora"),
         _program("g++", "DeepSpeed's builds"),
         _program("ninja", "DeepSpeed's builds", "ninja"),
@@ -68,22 +65,26 @@ def facts() -> list[Fact]:
 
 
 def _torch() -> list[Fact]:
+    if importlib.util.find_spec("torch") is None:
+        return [Fact("torch", False, "pip install 'forgetfilter[all]'", "training, scoring and evaluation")]
     import torch
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     found = [Fact("torch", True, f"{torch.__version__}, {build}", "everything")]
     gpu, bf16 = "models of 1B and more", "model.dtype=bfloat16 at full speed"
     if not torch.cuda.is_available():
-        return [*found, Fact("GPU", False, "none", gpu), _cpu_bf16(bf16)]
+        return [*found, Fact("GPU", False, "none", gpu), _cpu_bf16(bf16), _varlen()]
     for number in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(number)
         found.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16)]
+    return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16), _varlen()]
 
 
 def _varlen() -> Fact:
     """torch's own variable-length attention, which needs no package, and of which only a GPU makes use."""
+    from forgetfilter.models.varlen import MODULE, NAME, find_kernel
+
     found = find_kernel() is not None
     return Fact(
         f"{NAME} attention", found, MODULE if found else "torch 2.11 or later", f"model.attention={NAME} on a GPU"
@@ -92,6 +93,8 @@ def _varlen() -> Fact:
 
 def _cpu_bf16(needed_for: str) -> Fact:
     import torch
+
+    from forgetfilter.models.numerics import compute_dtype
 
     native = compute_dtype("auto", torch.device("cpu")) == "bfloat16"
     said = "this CPU computes in it" if native else "not on this CPU: model.dtype=auto takes float32"

