@@ -41,6 +41,7 @@ PACKAGES = {
 }  # fmt: skip
 AGREEMENT = 2e-2  # of a loss in bfloat16, relative; tests hold float32 to 1e-4
 STEPS = 8  # that count
+LEAN = ("train.method=full", "train.optimizer=adamw_8bit", "train.gradient_checkpointing=true")
 HEADS7 = {"num_attention_heads": 32, "num_key_value_heads": 32}
 SHAPES: dict[str, dict[str, Any]] = {
     "7B": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, **HEADS7, "vocab_size": 49152},
@@ -136,6 +137,9 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
         "scoring 7B, 2,000-token rows": lambda: score_ours(run("score", "7B", long), dtype, 16384),
         "model 3B": lambda: make_model(machine, "3B"),
         "full 3B, 2,000-token rows": lambda: train_ours(run("full", "3B", long, "train.method=full")),
+        **({} if "bitsandbytes" in missing else {
+            "full 7B, 8-bit AdamW, checkpointing": lambda: train_ours(run("full8", "7B", long, *LEAN)),
+        }),
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from trials import WARM, Rows, make_run, score_harness, score_ours, train_ours, train_trl
 
 from forgetfilter.storage.run_folder import Run, versions
@@ -29,10 +30,9 @@ from forgetfilter.storage.run_folder import Run, versions
 RESULT = Path(__file__).parent / "results" / "peers.json"
 PACKED = {"packing": True, "packing_strategy": "wrapped", "max_length": 512}  # one row is about as many tokens a step
 BATCH_TOKENS = 2048
+DTYPES = ("bfloat16", "float32")
 TRAININGS = {
-    f"{who}, {dtype}": (who, dtype)
-    for dtype in ("bfloat16", "float32")
-    for who in ("forgetfilter", "TRL padded", "TRL packed")
+    f"{who}, {dtype}": (who, dtype) for dtype in DTYPES for who in ("forgetfilter", "TRL padded", "TRL packed")
 }
 SCORINGS = {"forgetfilter": 0, "lm-eval, batches of 8": 8, "lm-eval, batches of 32": 32}
 
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="of the trainings")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--trial", nargs=2, metavar=("KIND", "NAME"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -53,7 +54,8 @@ def main() -> None:
     there = {package: installed(package) for package in ("trl", "lm_eval")}
     for package in (name for name, version in there.items() if not version):
         print(f"missing: {package}, so it is left out (pip install --target FOLDER {package}, and --peers FOLDER)")
-    names = [("training", name) for name in TRAININGS if there["trl"] or name.startswith("forgetfilter")]
+    trained = [name for name, (_, dtype) in TRAININGS.items() if dtype in options.dtypes]
+    names = [("training", name) for name in trained if there["trl"] or name.startswith("forgetfilter")]
     names += [("scoring", name) for name in SCORINGS if there["lm_eval"] or name == "forgetfilter"]
     found: dict[str, list[dict[str, Any]]] = {f"{kind}: {name}": [] for kind, name in names}
     for _ in range(options.repeats):
@@ -61,10 +63,11 @@ def main() -> None:
             load = round(os.getloadavg()[0], 1)
             found[f"{kind}: {name}"].append(in_process(kind, name) | {"load": load})
             print(f"{kind}: {name}: {found[f'{kind}: {name}'][-1]}", flush=True)
-    result = summary(found) | {"model": options.model, "versions": versions() | there, "trials": _without_losses(found)}
+        about = {"model": options.model, "threads": torch.get_num_threads(), "versions": versions() | there}
+        result = summary(found) | about | {"trials": _without_losses(found)}
+        if not options.tiny:
+            RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["ratios"], indent=2))
-    if not options.tiny:
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def installed(package: str) -> str | None:
@@ -84,8 +87,8 @@ def in_process(kind: str, name: str) -> dict[str, Any]:
 
 
 def trial(kind: str, name: str, model: str, tiny: bool) -> dict[str, Any]:
-    steps, batch = (2, 2) if tiny else (3, 4)
-    rows = Rows(batch * (steps + WARM), 40 if tiny else 250, spread=True)
+    steps, batch = (2, 2) if tiny else (2, 4)
+    rows = Rows(batch * (steps + WARM), 40 if tiny else 200, spread=True)
     with tempfile.TemporaryDirectory() as folder:
 
         def run(dtype: str) -> Run:
@@ -109,12 +112,12 @@ def trial(kind: str, name: str, model: str, tiny: bool) -> dict[str, Any]:
 def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Ratios of rates and of memory to the peer's better way, repeat by repeat."""
     groups = {f"training, {dtype}": (f"training: forgetfilter, {dtype}", "training: TRL", dtype)
-              for dtype in ("bfloat16", "float32")}  # fmt: skip
+              for dtype in DTYPES}  # fmt: skip
     groups["scoring, bfloat16"] = ("scoring: forgetfilter", "scoring: lm-eval", "")
     ratios, largest = {}, None
     for group, (ours, start, end) in groups.items():
         peers = [name for name in found if name.startswith(start) and name.endswith(end)]
-        if not peers:
+        if not peers or not found.get(ours):
             continue
         each = [max((found[name][n] for name in peers), key=lambda one: one["tokens_per_s"])
                 for n in range(len(found[ours]))]  # fmt: skip

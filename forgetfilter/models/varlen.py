@@ -37,12 +37,13 @@ def _parameters(kernel: Kernel) -> set[str]:
 
 def fits(config: Any) -> bool:
     """Whether the kernel does all that a model's attention asks for, as far as its config tells: no dropout, and heads
-    of one width that is not too large. Elsewhere SDPA would have to mask a row of all examples, which costs much."""
+    of one width, a multiple of 8 that is not too large. Elsewhere SDPA would have to mask a row of all examples, which
+    costs much."""
     own = config.get_text_config()
     heads = getattr(own, "num_attention_heads", None) or 1
     width = getattr(own, "head_dim", None) or getattr(own, "hidden_size", 0) // heads
     dropout = any(getattr(own, name, 0.0) for name in DROPOUTS)
-    return not dropout and width <= WIDEST_HEAD and not hasattr(own, "v_head_dim")
+    return not dropout and width <= WIDEST_HEAD and width % 8 == 0 and not hasattr(own, "v_head_dim")
 
 
 def register(kernel: Kernel) -> None:

@@ -73,15 +73,18 @@ def test_a_kernel_that_mixes_examples_is_refused() -> None:
         check_exact(made(), CPU, TOLERANCE["float32"] * 2, "row")
 
 
-def test_gradients_are_those_of_sdpa() -> None:
-    # Of one batch in one row; SDPA masks the same row.
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_sdpa(checkpointing: bool) -> None:
+    # Of one batch in one row; SDPA masks the same row. With activations that are computed again too.
     examples = [(list(range(3, 3 + n)), n // 3) for n in (9, 14, 5)]
     batch = collate(examples, [0, 1, 2], "row", 0)
     inputs = {key: batch[key] for key in batch if key.startswith(("input", "position", "cu_", "max_"))}
     found = []
     for attention in ("varlen", "sdpa"):
         varlen.register(reference)
-        model = made(attention=attention)
+        model: Any = made(attention=attention)
+        if checkpointing:
+            model.train().gradient_checkpointing_enable({"use_reentrant": False})
         model(**inputs, use_cache=False).logits.square().sum().backward()
         found.append(
             torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
