@@ -5,15 +5,17 @@
 Each way runs in a process of its own, over the same examples (lengths by a gamma law, half of each the prompt), one
 micro-batch a step: as training does it (rows as wide as the longest example, of which no two are alike), with the width
 rounded up to a multiple of 32 (which is padding that is computed), with a small cache of oneDNN's compiled primitives,
-with glibc's free memory returned to the system after each step, and with large blocks always returned at once. Written
-to bench/results/shapes.json, where other ways stay as they are: resident GB after 12, 30, 60 ... steps, seconds a step
-over the last two thirds, and how many shapes there were. Seconds depend on what else the machine does, memory does not.
+with glibc's free memory returned to the system before each step or every other one, and with large blocks always
+returned at once. Written to bench/results/shapes.json, where other ways stay as they are: resident GB after 12, 30, 60
+... steps, seconds a step over the last two thirds, and how many shapes there were. Seconds depend on what else the
+machine does, memory does not; for every other step the median speed of the two kinds of steps is compared.
 """
 
 import argparse
 import ctypes
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -35,7 +37,8 @@ WAYS: dict[str, dict[str, str]] = {
     "as it is": {},
     f"widths to a multiple of {MULTIPLE}": {"BUCKETS": str(MULTIPLE)},
     "primitive cache of 64": {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"},
-    "memory trimmed after each step": {"TRIMMED": "1"},
+    "memory trimmed before each step": {"TRIMMED": "1"},
+    "memory trimmed before every other step": {"TRIMMED": "2"},
     "large blocks returned at once": {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"},
 }
 
@@ -72,19 +75,25 @@ def measured(name: str, steps: int, tokens: int) -> dict[str, Any]:
     attach(model)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4, fused=True)
     resident, spent, shapes = {"0": memory()}, list[float](), set[tuple[int, ...]]()
+    every, rates = int(os.environ.get("TRIMMED", "0")), {False: list[float](), True: list[float]()}
     for step, batch in enumerate(batches(steps, tokens), 1):
         shapes.add(tuple(batch["input_ids"].shape))
-        start = time.perf_counter()
+        start, trimmed = time.perf_counter(), every > 0 and step % every == 0
+        if trimmed:
+            ctypes.CDLL(None).malloc_trim(0)
         model(**batch)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
-        if os.environ.get("TRIMMED"):
-            ctypes.CDLL(None).malloc_trim(0)
         spent.append(time.perf_counter() - start)
+        rates[trimmed].append(batch["input_ids"].numel() / spent[-1])
         if step == 12 or step % 30 == 0:
             resident[str(step)] = memory()
     later = spent[steps // 3 :]
-    return {"resident_gb": resident, "seconds_a_step": round(sum(later) / len(later), 3), "shapes": len(shapes)}
+    found = {"resident_gb": resident, "seconds_a_step": round(sum(later) / len(later), 3), "shapes": len(shapes)}
+    if every == 2:
+        plain, trimmed = (statistics.median(rates[kind]) for kind in (False, True))
+        found["trimmed_over_plain_speed"] = round(trimmed / plain, 3)
+    return found
 
 
 def batches(steps: int, tokens: int) -> Any:
