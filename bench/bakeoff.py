@@ -62,7 +62,7 @@ LARGE = [
     "mixture.size=400", "mixture.probes=100", "mixture.safe_size=600", "mixture.trusted_tasks=200",
     "train.noisy.epochs=4", "train.noisy.batch_size=16", "train.safe.batch_size=16",
 ]  # fmt: skip
-LARGE_OF = {"harmfulness": ["mixture.size=380"]}  # as many unsafe rows as are at hand
+LARGE_OF = {"harmfulness": ["mixture.size=380"]}  # as many unsafe rows as there are
 OTHER = {"bias": "harmfulness", "toxicity": "bias", "harmfulness": "bias"}
 
 

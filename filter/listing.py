@@ -13,7 +13,7 @@ NEEDED = {"has_probes": "probes", "has_control": "a control set"}
 
 
 def signal_table() -> str:
-    """One row for each signal in the order of the names: what it is, its unit, and what it needs beside the two
+    """One row for each signal in the order of the names: what it is, its unit, and what it needs besides the two
     scorings."""
     rows = [f"| {one.name} | {one.doc} | {one.unit} | {', '.join(_needs(one))} |" for one in signals.every()]
     return "\n".join(["| signal | what | unit | needs |", "| --- | --- | --- | --- |", *rows])

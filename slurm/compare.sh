@@ -1,3 +1,3 @@
 #!/bin/bash
-# The comparison of defences as job arrays; usage and settings as of scale.sh.
+# Runs the comparison of defences as job arrays. Usage and settings are those of scale.sh.
 STUDY=compare exec "$(dirname "$0")/scale.sh" "$@"

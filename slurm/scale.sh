@@ -1,14 +1,14 @@
 #!/bin/bash
-# A study: a job for each pending member (a model and a seed of `scale`), and a last one that gathers.
+# Runs a study: a job for each pending member (a model and a seed of `scale`), and a last job that gathers.
 #   slurm/scale.sh [--dry-run] CONFIG [key=value ...]
 # slurm/compare.sh does the same with the cells of `compare`, in waves: first those whose models the others take over.
-# The same command again runs what failed, and nothing else.
+# The same command again runs only what failed.
 #
-# What a site changes: sbatch options; they win over the head of run_forgetfilter.sh.
+# A site changes these sbatch options; they override the head of run_forgetfilter.sh.
 MEMBER=${MEMBER:---nodes=1}                                    # each member: "--nodes=4 --gpus-per-node=8 --partition=gpu"
 GATHER=${GATHER:---nodes=1 --cpus-per-task=4 --time=1:00:00}   # one task without a GPU
-STUDY=${STUDY:-scale}                                         # what compare.sh sets
-AT_ONCE=${AT_ONCE:-100}                                        # members that run at the same time at most
+STUDY=${STUDY:-scale}                                         # compare.sh sets this
+AT_ONCE=${AT_ONCE:-100}                                        # how many members run at the same time
 set -euo pipefail
 export VENV=${VENV:-$PWD/.venv}
 script=$(cd "$(dirname "$0")" && pwd)/run_forgetfilter.sh
@@ -18,7 +18,7 @@ dry=
 [ "${1:-}" != --dry-run ] || { dry=1; shift; }
 [ -n "${1:-}" ] || fail "CONFIG is missing: slurm/scale.sh [--dry-run] CONFIG [key=value ...]"
 [ -x "$VENV/bin/forgetfilter" ] || fail "$VENV/bin/forgetfilter is missing: set VENV to an installation that all nodes see"
-found=$("$VENV/bin/forgetfilter" "$STUDY" "$@" --pending) || exit   # a mistake is told before anything is queued
+found=$("$VENV/bin/forgetfilter" "$STUDY" "$@" --pending) || exit   # a mistake is reported before anything is queued
 read -r name waves <<< "$found"; name=ff-$STUDY-$name
 [ -n "$dry" ] || [ -z "$(squeue --noheader --me --name="$name")" ] || fail "$name is still in the queue: squeue --name=$name"
 

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The pipeline as a chain of jobs, so that scoring, filter and report do not hold the training nodes:
+# Runs the pipeline as a chain of jobs, so that scoring, filter and report do not hold the training nodes:
 #   slurm/submit.sh [--dry-run] CONFIG [key=value ...]
-# Each job starts once the one before it has ended well; one that fails takes those after it out of the queue.
+# Each job starts once the one before it has succeeded; one that fails takes those after it out of the queue.
 #
-# What a site changes: sbatch options by kind of job; they win over the head of run_forgetfilter.sh.
+# A site changes these sbatch options for each kind of job; they override the head of run_forgetfilter.sh.
 TRAIN=${TRAIN:---nodes=1}                                # noisy, safe, refit: "--nodes=4 --gpus-per-node=8 --partition=gpu"
 SCORE=${SCORE:-$TRAIN --nodes=1}                         # scoring and evaluation
 SMALL=${SMALL:---nodes=1 --cpus-per-task=4 --time=4:00:00} # mix, filter, report: one task without a GPU
@@ -16,7 +16,7 @@ dry=; after=; jobs=()
 [ "${1:-}" != --dry-run ] || { dry=1; shift; }
 [ -n "${1:-}" ] || fail "CONFIG is missing: slurm/submit.sh [--dry-run] CONFIG [key=value ...]"
 [ -x "$VENV/bin/forgetfilter" ] || fail "$VENV/bin/forgetfilter is missing: set VENV to an installation that all nodes see"
-"$VENV/bin/forgetfilter" config "$@" > /dev/null || exit   # a mistake is told before anything is queued
+"$VENV/bin/forgetfilter" config "$@" > /dev/null || exit   # a mistake is reported before anything is queued
 config=$1; shift
 
 queue() { # OPTIONS COMMAND [STAGE ...]

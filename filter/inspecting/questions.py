@@ -1,4 +1,4 @@
-"""What `forgetfilter filter RUN` answers beside deciding: --sweep, --why ID and --review."""
+"""What `forgetfilter filter RUN` answers besides deciding: --sweep, --why ID and --review."""
 
 import json
 import shlex

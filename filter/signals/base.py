@@ -48,7 +48,7 @@ class Signal:
     fit: Callable[[pl.DataFrame], pl.Expr] | None = None
     """Makes the expression from a deterministic sample of at most 1,000,000 rows with the columns of `needs`."""
     stored: tuple[Stored, ...] = ()
-    """What it needs beside the losses of the two scorings."""
+    """What it needs besides the losses of the two scorings."""
     foretold: tuple["Signal", ...] = ()
     """Signals whose ranks filter/foretell.py foretells from the texts: the columns `foretold_NAME` among `needs`."""
     of_losses: bool = False

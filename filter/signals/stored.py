@@ -1,4 +1,4 @@
-"""What several signals need beside the two scorings."""
+"""What several signals need besides the two scorings."""
 
 from .base import Stored
 

@@ -1,6 +1,6 @@
 """Orders rows by 64-bit keys. Polars sorts a range of keys at a time, so that only one range is in memory.
 
-One sort of all rows by Polars would be simpler, and it is about as fast; but it takes some 30 bytes a row beside the
+One sort of all rows by Polars would be simpler, and it is about as fast; but it takes some 30 bytes a row besides the
 keys, which is more than the 4 GB that the filter may use at 10^8 rows (docs/findings/2026-11-28.md).
 """
 

@@ -1,4 +1,4 @@
-"""The files that come with the installation beside the code: configs with their made-up data, and the Slurm scripts."""
+"""The files that come with the installation: configs with their made-up data, and the Slurm scripts."""
 
 from pathlib import Path
 

@@ -40,7 +40,7 @@ class Signal(Named, Protocol):
 
     @property
     def stored(self) -> tuple[StoredColumns, ...]:
-        """What it needs beside the two scorings."""
+        """What it needs besides the two scorings."""
 
 
 class Rule(Named, Protocol):

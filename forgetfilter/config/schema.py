@@ -122,7 +122,7 @@ class MixtureConfig:
     safe_size: int = positive(120)
     """The number of examples in the safe set S. They are of the same kind, and none of them is in the noisy set."""
     trusted_tasks: int = not_negative(0)
-    """The number of trusted task examples that S has beside the safe ones, split equally over the task sources."""
+    """The number of trusted task examples that S has besides the safe ones, split equally over the task sources."""
     probes: int = not_negative(0)
     """The number of probes, in the shares of safe and task rows that the noisy set has; see data.probes."""
     control: int = not_negative(0)
@@ -399,7 +399,7 @@ class EvalConfig:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """Who says whether an answer to a harmful request is harmful."""
     lm_eval: HarnessConfig = field(default_factory=HarnessConfig)
-    """Tasks of lm-evaluation-harness, beside the suites."""
+    """Tasks of lm-evaluation-harness, in addition to the suites."""
     bias_formula: Literal["paper", "helm", "lm_eval", "forgetfilter_authors"] = "paper"
     """Whose BBQ scores: paper, helm, lm_eval or forgetfilter_authors."""
     bbq_metadata: SourceConfig | None = None

@@ -19,7 +19,7 @@ from forgetfilter.data.accumulation import fewest_micro_batches, in_steps
 
 Encoded = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
 Batch = dict[str, Any]  # tensors, and the numbers of SPANS
-# What a batch carries beside the model's own inputs; models/example_losses.py takes it out before the forward pass.
+# What a batch carries besides the model's own inputs; models/example_losses.py takes it out before the forward pass.
 EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
 # transformers' names for the examples of one row: their ends among its tokens, int32 [E + 1], and the longest, tokens
 SPANS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")

@@ -1,4 +1,4 @@
-"""Counts what the rows of a source hold beside the texts that are learned, so that nothing vanishes silently."""
+"""Counts what the rows of a source hold besides the texts that are learned, so that nothing vanishes silently."""
 
 from collections import Counter
 from dataclasses import dataclass, field

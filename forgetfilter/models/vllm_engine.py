@@ -35,7 +35,7 @@ def require() -> None:
 
 
 class VllmModel:
-    """A state of a model in vLLM, with what forgetfilter.models.generation asks of a torch model beside its tokens."""
+    """A state of a model in vLLM, with what forgetfilter.models.generation asks of a torch model besides its tokens."""
 
     def __init__(self, llm: Any, folder: Path, adapter: Any):
         from transformers import GenerationConfig

@@ -77,7 +77,7 @@ class Stage:
 
 @runtime_checkable
 class Answering(Protocol):
-    """A task of which `forgetfilter filter RUN` asks something beside deciding."""
+    """A task of which `forgetfilter filter RUN` asks something besides deciding."""
 
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
         """Prints or writes what --sweep, --why ID and --review N ask for, the texts masked unless `reveal`."""

@@ -18,7 +18,7 @@ Record = dict[str, list[Any]]  # path below the run folder: sha256, size, mtime_
 
 
 def record(run: Path, stage: str, made: Sequence[str], without: Sequence[str] = ()) -> None:
-    """Notes the files below the paths that a stage has `made`, but for those below `without`."""
+    """Notes the files below the paths that a stage has `made`, except those below `without`."""
     before, found = _read(run, stage), Record()
     for path in _files(run, made, without):
         name = str(path.relative_to(run))
