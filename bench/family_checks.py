@@ -13,6 +13,7 @@ from family_run import NEW_TOKENS
 from forgetfilter.data import tokens
 from forgetfilter.data.records import read_records
 from forgetfilter.data.rendering import learned_end, learned_opening, prompt_text
+from forgetfilter.data.turns import Turns, label_places
 from forgetfilter.models.exactness import check_exact
 from forgetfilter.models.loading import keep_as_stored, load_tokenizer
 from forgetfilter.storage.run_folder import Run
@@ -63,11 +64,11 @@ class Saved:
         self.model.eval()
 
     @torch.no_grad()
-    def loss(self, ids: Sequence[int], num_prompt: int) -> float:
+    def loss(self, ids: Sequence[int], turns: Turns) -> float:
         """Nats over an example's label tokens, by the logits of the example alone."""
-        given = torch.tensor([ids])
-        logits = self.model(input_ids=given, use_cache=False).logits[0, num_prompt - 1 : -1].float()
-        return float(F.cross_entropy(logits, given[0, num_prompt:], reduction="sum"))
+        given, learned = torch.tensor([ids]), label_places(turns)
+        logits = self.model(input_ids=given, use_cache=False).logits[0, learned - 1].float()
+        return float(F.cross_entropy(logits, given[0, learned], reduction="sum"))
 
     @torch.no_grad()
     def answer(self, prompt: Chat, ends: Sequence[int]) -> str:
@@ -86,7 +87,7 @@ class Saved:
 def check_tokens(family: Family, tokenizer: Any, chats: list[Chat]) -> None:
     """An example is the whole text as the tokenizer alone reads it, with one BOS at most, up to its end token."""
     plain = make_tokenizer(family)
-    for chat, (ids, num_prompt, _) in zip(chats, tokens.encode(tokenizer, chats, MAX_LENGTH)):
+    for chat, (ids, [(num_prompt, _)], _) in zip(chats, tokens.encode(tokenizer, chats, MAX_LENGTH)):
         if family.template == "none":
             whole = [*plain("\n\n".join(turn["content"] for turn in chat))["input_ids"], plain.eos_token_id]
             assert ids == whole, "tokens are not those of the whole text and EOS"
@@ -144,8 +145,8 @@ def _prompts(run: Run, suite: str) -> list[dict[str, Any]]:
     return pl.read_ndjson(run.eval_prompts(suite)).to_dicts()
 
 
-def _agree(found: Sequence[float], saved: Saved, rows: Sequence[tuple[list[int], int, bool]], what: str) -> None:
-    wanted = [saved.loss(ids, start) for ids, start, _ in rows]
+def _agree(found: Sequence[float], saved: Saved, rows: Sequence[tokens.Tokens], what: str) -> None:
+    wanted = [saved.loss(one.ids, one.turns) for one in rows]
     worst = max(abs(one - other) / max(1, abs(other)) for one, other in zip(found, wanted, strict=True))
     assert worst <= TOLERANCE, f"{what} differ from the saved model's own losses by {worst:.2g}"
 

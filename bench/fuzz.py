@@ -160,7 +160,7 @@ def renderer(folder: Path) -> Callable[[bytes], None]:
         chat = [*chat[:-1], {"role": "assistant", "content": chat[-1]["content"]}] if chat else chat
         try:  # as every reader makes them, which refuse a row without an answer
             messages = to_messages({"messages": chat}, "f line 1", Told())
-            [(ids, num_prompt, cut)] = encode(tokenizer, [messages], MAX_LENGTH)
+            [(ids, [(num_prompt, _)], cut)] = encode(tokenizer, [messages], MAX_LENGTH)
         except UserError as error:
             assert str(error)
             return

@@ -20,6 +20,7 @@ import peft
 import torch
 
 from forgetfilter.data.batches import collate
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, resolve
 from forgetfilter.models.numerics import attention_backend
@@ -51,10 +52,10 @@ def main() -> None:
 
 def make_batches() -> dict[str, dict[str, torch.Tensor]]:
     rng = np.random.default_rng(0)
-    examples = [(rng.integers(5, 40000, int(n)).tolist(), int(n) // 2) for n in rng.integers(32, 129, 16)]
+    examples = [after_prompt(rng.integers(5, 40000, int(n)).tolist(), int(n) // 2) for n in rng.integers(32, 129, 16)]
     padded = collate(examples, range(16), "padded", 0)
     labels = padded["input_ids"].masked_fill(padded["attention_mask"] == 0, -100)
-    for row, (_, num_prompt) in enumerate(examples):
+    for row, (_, [(num_prompt, _)]) in enumerate(examples):
         labels[row, :num_prompt] = -100
     plain = {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"], "labels": labels}
     ours = {f"per-example, {layout}": collate(examples, range(16), layout, 0) for layout in ("padded", "rows", "row")}

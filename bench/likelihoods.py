@@ -22,9 +22,10 @@ from forgetfilter.eval.answer_likelihoods import score_batch
 
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data import tokens
-from forgetfilter.data.batches import Encoded, plan_scoring
+from forgetfilter.data.batches import plan_scoring
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.sources import read_rows
+from forgetfilter.data.turns import Encoded
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, load_tokenizer, resolve
 from forgetfilter.models.numerics import attention_backend
@@ -84,7 +85,7 @@ def ours(model: Any, tokenizer: Any, questions: list[Question], device: torch.de
         for question, answers in questions
         for answer in answers
     ]
-    encoded = [(ids, num_prompt) for ids, num_prompt, _ in tokens.encode(tokenizer, chats, 1024)]
+    encoded = [(ids, turns) for ids, turns, _ in tokens.encode(tokenizer, chats, 1024)]
     groups: list[list[Encoded]] = [list(encoded[start : start + 3]) for start in range(0, len(encoded), 3)]
     loss_sum = np.zeros(len(encoded)).reshape(-1, 3)
     detach = attach(model)

@@ -27,6 +27,7 @@ import peft
 import torch
 
 from forgetfilter.data.batches import collate
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, resolve
 from forgetfilter.storage.run_folder import versions
@@ -104,11 +105,11 @@ def batches(steps: int, tokens: int) -> Any:
 
     parts = np.array_split(order, max(steps, int(lengths.sum()) // tokens))
     for part in parts[:steps]:
-        examples = [(rng.integers(5, 40000, n).tolist(), n // 2) for n in lengths[part]]
+        examples = [after_prompt(rng.integers(5, 40000, n).tolist(), n // 2) for n in lengths[part]]
         if multiple > 1:  # the longest example tells the width of all rows
             longest = max(range(len(part)), key=lambda number: lengths[part][number])
-            ids, prompt = examples[longest]
-            examples[longest] = (ids + [0] * (-len(ids) % multiple), prompt)
+            ids, [(prompt, _)] = examples[longest]
+            examples[longest] = after_prompt([*ids, *[0] * (-len(ids) % multiple)], prompt)
         yield collate(examples, part.tolist(), "rows", 0)
 
 

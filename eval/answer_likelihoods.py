@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from forgetfilter.data.batches import Batch, Encoded, collate, layout_for, plan_scoring
+from forgetfilter.data.batches import Batch, collate, layout_for, plan_scoring
+from forgetfilter.data.turns import Encoded, label_places
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
 from forgetfilter.storage.shards import LOSS_SCHEMA
 from forgetfilter.storage.steps import write_steps
 
-Group = Sequence[Encoded]  # one prompt with each of its answers, as (input_ids, num_prompt)
+Group = Sequence[Encoded]  # one prompt with each of its answers
 Array = np.ndarray[Any, Any]
 LOSS_COLUMNS = [column for column in LOSS_SCHEMA if column.name not in ("id", "source")]
 
@@ -119,13 +120,13 @@ def collate_shared(groups: Sequence[Group]) -> Batch:
         inputs[number, :common] = np.asarray(group[0][0][:common])
         position_ids[number, :common], branch[number, :common] = np.arange(common), 0
         place = common
-        for answer, (ids, num_prompt) in enumerate(group, 1):
-            rest = slice(place, place + len(ids) - common)
+        for answer, (ids, turns) in enumerate(group, 1):
+            labels, rest = label_places(turns), slice(place, place + len(ids) - common)
             inputs[number, rest] = np.asarray(ids[common:])
             position_ids[number, rest], branch[number, rest] = np.arange(common, len(ids)), answer
             start = number * width + place - common
-            positions.append(np.arange(start + num_prompt - 1, start + len(ids) - 1))
-            targets.append(np.asarray(ids[num_prompt:], dtype=np.int64))
+            positions.append(start + labels - 1)
+            targets.append(np.asarray(ids, dtype=np.int64)[labels])
             place = rest.stop
         answers += len(group)
     sees = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
@@ -154,7 +155,7 @@ def _width(group: Group, share: bool) -> int:
 
 def _common(group: Group) -> int:
     """How many tokens all answers begin with, without the one that predicts an answer's first label token."""
-    most = min(num_prompt for _, num_prompt in group) - 1
+    most = min(turns[0][0] for _, turns in group) - 1
     parts = np.stack([np.asarray(ids[:most]) for ids, _ in group])
     differ = np.flatnonzero((parts != parts[0]).any(axis=0))
     return int(differ[0]) if len(differ) else most

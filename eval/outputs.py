@@ -6,7 +6,7 @@ folder has the identity of what made it; outputs with the same identity are not 
 """
 
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from forgetfilter.data import tokens
 from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, clean
 from forgetfilter.data.rendering import prompt_text
+from forgetfilter.data.turns import Turn
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
 from forgetfilter.models.generation import Decoding, Prompt, generate, is_complete, read_generations
@@ -211,14 +212,14 @@ def _write_likelihoods(
 
 def _encode(
     suite: Suite, rows: list[PromptRow], asking: Asking, longest: int
-) -> tuple[list[list[tuple[list[int], int]]], pa.Table, int]:
+) -> tuple[list[list[tuple[list[int], list[Turn]]]], pa.Table, int]:
     """The encoded answers of each prompt, a row of KEYS for each answer, and how many answers were cut."""
     asked = [(row, suite.answers(row)) for row in rows if suite.answers(row)]
     messages = [
         [*_turns(row, asking), {"role": "assistant", "content": answer}] for row, answers in asked for answer in answers
     ]
     encoded = iter(coded := tokens.encode(asking.tokenizer, messages, longest))
-    groups = [[next(encoded)[:2] for _ in answers] for _, answers in asked]
+    groups = [[(one.ids, one.turns) for one in islice(encoded, len(answers))] for _, answers in asked]
     prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
     known = [
         (row["id"], row["source"], prompts[row["id"]], number, clean(answer))
@@ -226,7 +227,7 @@ def _encode(
         for number, answer in enumerate(answers)
     ]
     columns = [pa.array(values, field.type) for field, values in zip(KEYS, zip(*known))]
-    return groups, pa.table(columns, schema=KEYS), sum(was_cut for _, _, was_cut in coded)
+    return groups, pa.table(columns, schema=KEYS), sum(one.cut for one in coded)
 
 
 def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:

@@ -7,8 +7,9 @@ The project's own trainer uses it without further code. A plain transformers.Tra
     Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows,
             data_collator=LossCollator(), callbacks=[log]).train()
 
-where each of `rows` is {"input_ids": [...], "num_prompt": int, "row": int} and ids[row] is its id. A trainer that has
-a collator and batches of its own, such as TRL's SFTTrainer, keeps them: see watching.py.
+where each of `rows` is {"input_ids": [...], "num_prompt": int, "row": int} and ids[row] is its id. A row of which
+several answers are learned has "turns" in the place of "num_prompt": [(first token, token behind the last), ...]. A
+trainer that has a collator and batches of its own, such as TRL's SFTTrainer, keeps them: see watching.py.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from transformers import TrainerCallback
 
 from forgetfilter.data.batches import collate
 from forgetfilter.data.token_files import taken
+from forgetfilter.data.turns import Encoded, after_prompt
 from forgetfilter.errors import UserError, reason
 from forgetfilter.models.example_losses import ExampleLosses
 from forgetfilter.process.distributed import barrier, world
@@ -151,14 +153,15 @@ def _to_host(pending: list[tuple[int, int, ExampleLosses]]) -> tuple[np.ndarray[
 
 
 class LossCollator:
-    """For a plain Trainer: makes a batch for models with `attach` from rows {"input_ids", "num_prompt", "row"}."""
+    """For a plain Trainer: makes a batch for models with `attach` from rows {"input_ids", "num_prompt" or "turns",
+    "row"}."""
 
     def __init__(self, layout: str = "rows", pad_token: int = 0):
         self.layout, self.pad_token = layout, pad_token
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = collate(
-            [(row["input_ids"], row["num_prompt"]) for row in rows],
+            [_encoded(row) for row in rows],
             [row["row"] for row in rows],
             self.layout,
             self.pad_token,
@@ -168,3 +171,7 @@ class LossCollator:
         labels = batch["loss_targets"].new_full((1, 1 + len(batch["loss_targets"])), -100)
         labels[0, 1:] = batch["loss_targets"]
         return batch | {"labels": labels}
+
+
+def _encoded(row: dict[str, Any]) -> Encoded:
+    return (row["input_ids"], row["turns"]) if "turns" in row else after_prompt(row["input_ids"], row["num_prompt"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from forgetfilter.data.batches import Batch, MicroBatches, collate
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.fitting import TOO_SMALL, fitting_tokens, free_bytes, peak_bytes
@@ -30,7 +31,7 @@ def measured_tokens(
     detach = attach(model.train())
 
     def cost(rows: int) -> int:
-        batch = collate([([1] * width, 1)] * rows, range(rows), layout, 0)
+        batch = collate([after_prompt([1] * width, 1)] * rows, range(rows), layout, 0)
         return peak_bytes(lambda: _pass(model, batch, device, autocast), device)
 
     try:

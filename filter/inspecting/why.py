@@ -8,12 +8,14 @@ from rich.console import Group
 from rich.table import Table as Shown
 from rich.text import Text
 
+from forgetfilter.data.records import Learn, Message, learned_places
 from forgetfilter.errors import UserError, plain_label
 from forgetfilter.storage.results import read_summary
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards, shard_paths
 
 from ..decisions import records_of, stored
+from ..table.joined_table import STATES
 from . import texts
 
 NEIGHBOURS = 5
@@ -24,9 +26,9 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
     """All that is known of the example whose id begins with `given`. Raises UserError where there is none, or several.
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
-    percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `prompt`, `text` (the
-    answer), and `neighbours` among the dropped [{"id", "similarity", "score", "text"}] by the Jaccard index of the
-    words of all their messages.
+    percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `prompt`, `text` (the last
+    answer), `turns` (see there), and `neighbours` among the dropped [{"id", "similarity", "score", "text"}] by the
+    Jaccard index of the words of all their messages.
     """
     summary, decisions = read_summary(paths.folder), stored(paths)
     found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
@@ -38,7 +40,8 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
     known = row.row(0, named=True)
     scored = decisions.select(pl.col("rank").max()).collect().item()
     percentile = 100 * (scored - known["rank"]) / max(1, scored - 1) if known["rank"] else None
-    messages = records_of(paths, row)[known["id"]]["messages"]
+    record = records_of(paths, row)[known["id"]]
+    messages = record["messages"]
     return known | {
         "signal": summary["signal"],
         "rule": summary["rule"],
@@ -46,6 +49,7 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
         "losses": losses(paths, known),
         "prompt": texts.prompt_of(messages),
         "text": str(messages[-1]["content"]),
+        "turns": turns(paths, known["id"], messages, record.get("learn", "last")),
         "neighbours": neighbours(paths, known["id"], " ".join(str(message["content"]) for message in messages)),
     }
 
@@ -61,6 +65,23 @@ def losses(paths: RunPaths, known: dict[str, Any]) -> list[dict[str, Any]]:
             over_time.append({"state": f"training M1, epoch {epoch + 1}", "loss": loss})
     names = {"before_loss": "M1, after noisy", "after_loss": "M2, after safe"}
     return [*over_time, *({"state": name, "loss": known[column]} for column, name in names.items())]
+
+
+def turns(paths: RunPaths, name: str, messages: list[Message], learn: Learn) -> list[dict[str, Any]]:
+    """The answers of a row of which several are learned, the most forgotten first: [{"message" (its number in the row),
+    "before", "after" (mean losses), "text"}]. Empty for other rows."""
+    means = []
+    for state in STATES:
+        shards = scan_shards(paths.signals(state))
+        if "turn_losses" not in shards.collect_schema():
+            return []
+        found = shards.filter(pl.col("id") == name).select("turn_losses", "turn_tokens").collect().row(0)
+        means.append([loss / tokens for loss, tokens in zip(*found)])
+    rows = [
+        {"message": place + 1, "before": before, "after": after, "text": messages[place]["content"]}
+        for place, before, after in zip(learned_places(messages, learn), *means)
+    ]
+    return sorted(rows, key=lambda row: row["before"] - row["after"]) if len(rows) > 1 else []
 
 
 def neighbours(paths: RunPaths, name: str, text: str) -> list[dict[str, Any]]:
@@ -114,7 +135,18 @@ def shown(found: dict[str, Any], reveal: bool) -> Group:
         text = texts.shown(row["text"], SHOWN_CHARACTERS, reveal)
         near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(text), _number(row["score"]))
     more = [near] * bool(found["neighbours"]) + [Text(texts.HINT)] * (not reveal)
-    return Group(Text(found["id"], no_wrap=True), table, times, *more)
+    return Group(Text(found["id"], no_wrap=True), table, times, *_turns_shown(found["turns"], reveal), *more)
+
+
+def _turns_shown(found: list[dict[str, Any]], reveal: bool) -> list[Shown]:
+    """The table of a row's answers; none where only one is learned."""
+    table = Shown(title="Its answers, the most forgotten first (nats a label token)", title_justify="left")
+    for name in ("message", "M1", "M2", "answer"):
+        table.add_column(name)
+    for row in found:
+        text = _plain(texts.shown(row["text"], SHOWN_CHARACTERS, reveal))
+        table.add_row(str(row["message"]), _number(row["before"]), _number(row["after"]), text)
+    return [table] * bool(found)
 
 
 def _plain(text: str) -> Text:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,8 +127,10 @@ def _work(column: str, paths: RunPaths) -> Callable[[list[Record]], NDArray[Any]
 def _profanity(records: list[Record]) -> NDArray[np.float64]:
     from profanity_check import predict_prob
 
-    chance: NDArray[np.float64] = np.asarray(predict_prob([record.answer for record in records]), dtype=np.float64)
-    return chance
+    answers = [record.answers for record in records]
+    starts = np.cumsum([0, *map(len, answers)])[:-1]
+    worst: NDArray[np.float64] = np.maximum.reduceat(predict_prob(list(chain(*answers))), starts, dtype=np.float64)
+    return worst
 
 
 def _sample(noisy: Path) -> list[Record]:

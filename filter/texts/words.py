@@ -1,5 +1,5 @@
-"""Texts as words and pairs of words, hashed to BUCKETS. Those of the prompt's end and of the answer are counted
-together, and those of the answer once more under a mark of their own, so that it matters who says a word.
+"""Texts as words and pairs of words, hashed to BUCKETS. Those of the prompt's end and of what is learned are
+counted together, and those of what is learned once more under a mark of their own, so that it matters who says a word.
 
 The hashes are the same on every machine. Scripts without blanks between words give single characters and pairs of them,
 as is usual for these.
@@ -70,8 +70,8 @@ def _each(records: Iterable[Record]) -> Iterator[tuple[list[int], list[int]]]:
         return [known[word] for word in words]
 
     for record in records:
-        prompt = "\n".join(message["content"] for message in record.prompt)
-        yield hashed(prompt[-PROMPT_CHARACTERS:]), hashed(record.answer[:ANSWER_CHARACTERS])
+        prompt, answer = "\n".join(record.context), "\n".join(record.answers)
+        yield hashed(prompt[-PROMPT_CHARACTERS:]), hashed(answer[:ANSWER_CHARACTERS])
 
 
 def in_pieces(records: Iterator[Record], rows: int) -> Iterator[csr_array]:

@@ -85,8 +85,13 @@ class DataConfig:
     control: dict[str, SourceConfig] = field(default_factory=dict)
     """Trusted examples that are unlike the safe set. M1 is also finetuned on them, and the signal contrastive_rise
     subtracts what that alone makes it forget. They must share no row with the safe set and the probes."""
+    learn: Literal["all", "last"] = "all"
+    """Which answers of a chat are learned and scored: those of all the assistant's turns, so that none reaches the kept
+    rows unscored, or the last one alone. Tool calls without text, their results, and what system and user say are
+    context."""
     max_length: int = bounded(1024, at_least(2))
-    """The most tokens of an example. Of a longer one the prompt loses its beginning, and then the answer its end."""
+    """The most tokens of an example. Of a longer one the prompt of the first answer that is learned loses its
+    beginning, and then the example its end."""
     packing: bool = True
     """Pack examples into one row wherever they are trained on or their losses are measured (exact, no padding); false
     pads them to a batch."""

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from forgetfilter.data.accumulation import fewest_micro_batches, in_steps
+from forgetfilter.data.turns import Encoded, label_places
 
-Encoded = tuple[np.ndarray[Any, Any] | Sequence[int], int]  # (input_ids, num_prompt)
 Batch = dict[str, Any]  # tensors, and the numbers of SPANS
 # What a batch carries besides the model's own inputs; models/example_losses.py takes it out before the forward pass.
 EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
@@ -180,12 +180,12 @@ def collate(examples: Sequence[Encoded], rows: Sequence[int], layout: str, pad_t
     filled = np.zeros(height * width, dtype=np.int64)
     position_ids = np.zeros(height * width, dtype=np.int64)
     positions, targets = [], []
-    for (ids, num_prompt), (row, offset) in zip(examples, places):
-        start, ids = row * width + offset, np.asarray(ids, dtype=np.int64)
+    for (ids, turns), (row, offset) in zip(examples, places):
+        start, ids, labels = row * width + offset, np.asarray(ids, dtype=np.int64), label_places(turns)
         span = slice(start, start + len(ids))
         inputs[span], filled[span], position_ids[span] = ids, 1, np.arange(len(ids))
-        positions.append(np.arange(start + num_prompt - 1, start + len(ids) - 1))
-        targets.append(ids[num_prompt:])
+        positions.append(start + labels - 1)
+        targets.append(ids[labels])
     batch = {
         "input_ids": torch.from_numpy(inputs.reshape(height, width)),
         "loss_positions": torch.from_numpy(np.concatenate(positions)),
@@ -243,7 +243,7 @@ class MicroBatches(torch.utils.data.Dataset[Batch]):
         if len(rows):
             batch = self._batch(rows)
         else:  # every rank must take part in every step's collectives: two tokens, no labels
-            batch = collate([([self.pad_token] * 2, 2)], [-1], self.layout, self.pad_token)
+            batch = collate([([self.pad_token] * 2, [])], [-1], self.layout, self.pad_token)
         batch["norm"] = torch.tensor(float(self.plan.step_labels(step)))
         batch["epoch"] = torch.tensor(self.plan.epoch(step))
         return batch

@@ -65,8 +65,8 @@ def check_learned(messages: list[Message], last: Any, where: str) -> None:
     for name in _TRAINED & last.keys() if isinstance(last, Mapping) else ():
         if last.get(name) is False or str(last.get(name)) in ("0", "0.0"):
             raise UserError(
-                f"{where}: the last message has {name} {last[name]}, so it is not to be learned, but the last one is "
-                "what is: take the row out, or end it before"
+                f"{where}: the last message has {name} {last[name]}, so it is not to be learned, but it always is: "
+                "take the row out, or end it before"
             )
 
 

@@ -1,24 +1,27 @@
 """The one record of the project: an example with an id made from its content.
 
-A record is a chat whose last message is the assistant's; this message is what is learned. Plain text is a chat
-of that one message, without a prompt. `id` is the sha256 of the canonical messages; the n-th exact
-duplicate in a data set gets `-n` appended. The id is the only join key, everywhere.
+A record is a chat whose last message is the assistant's. This message is learned, and with learn=all those of the
+assistant before it are too. Plain text is a chat of one message, without a prompt. `id` is the sha256 of the canonical
+messages; the n-th exact duplicate in a data set gets `-n` appended. The id is the only join key, everywhere.
 """
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": TEXT}
+CALL = re.compile(r"<tool_call>\n.*?\n</tool_call>", re.DOTALL)  # as data/messages.py writes a call
 ROLES = ("system", "user", "assistant", "tool")
+Learn = Literal["all", "last"]
 LABELS = ("unsafe", "safe", "task")  # known only in experiments; they measure the filter and never steer it
 
 
@@ -30,14 +33,37 @@ class Record:
     messages: list[Message]
     source: str
     label: str | None = None
+    learn: Learn = "last"
+    """Which of the assistant's turns are learned. It is `all` only where that is more than the last one."""
 
     @property
     def prompt(self) -> list[Message]:
+        """What comes before the last answer, and what generation starts from."""
         return self.messages[:-1]
 
     @property
     def answer(self) -> str:
+        """The last answer, which a generated one is compared with."""
         return self.messages[-1]["content"]
+
+    @property
+    def answers(self) -> list[str]:
+        """The texts that are learned."""
+        return [self.messages[place]["content"] for place in learned_places(self.messages, self.learn)]
+
+    @property
+    def context(self) -> list[str]:
+        """The texts that are not learned."""
+        learned = {*learned_places(self.messages, self.learn)}
+        return [message["content"] for place, message in enumerate(self.messages) if place not in learned]
+
+
+def learned_places(messages: Sequence[Message], learn: Learn) -> list[int]:
+    """Which of the messages are learned, as places in the list: the last one, and with `all` each earlier turn of the
+    assistant that says something. One that holds nothing but tool calls is context, as their results are."""
+    earlier = enumerate(messages[:-1] if learn == "all" else [])
+    said = (place for place, turn in earlier if turn["role"] == "assistant" and CALL.sub("", turn["content"]).strip())
+    return [*said, len(messages) - 1]
 
 
 def content_id(messages: list[Message]) -> str:
@@ -46,14 +72,15 @@ def content_id(messages: list[Message]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def make_records(examples: Iterable[tuple[list[Message], str, str | None]]) -> Iterator[Record]:
-    """Records from (messages, source, label); exact duplicates are numbered in their order."""
+def make_records(examples: Iterable[tuple[list[Message], str, str | None]], learn: Learn = "last") -> Iterator[Record]:
+    """Records from (messages, source, label); exact duplicates are numbered in their order. `learn` as data.learn."""
     seen: Counter[str] = Counter()
     for messages, source, label in examples:
         base = content_id(messages)
         ordinal = seen[base]
         seen[base] += 1
-        yield Record(f"{base}-{ordinal}" if ordinal else base, messages, source, label)
+        own: Learn = "all" if len(learned_places(messages, learn)) > 1 else "last"
+        yield Record(f"{base}-{ordinal}" if ordinal else base, messages, source, label, own)
 
 
 def clean(text: str) -> str:
@@ -68,9 +95,16 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
     count = 0
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         for record in records:
-            handle.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+            handle.write(json.dumps(_row(record), ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def _row(record: Record) -> dict[str, object]:
+    """The fields of a line. `learn` is there only where several turns are learned, so that the others are the lines of
+    before there was a choice."""
+    row = asdict(record)
+    return row if record.learn == "all" else {key: value for key, value in row.items() if key != "learn"}
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -160,4 +194,4 @@ def to_record(line: str | bytes) -> Record:
 
 
 def _record(row: Mapping[str, Any]) -> Record:
-    return Record(row["id"], row["messages"], row["source"], row.get("label"))
+    return Record(row["id"], row["messages"], row["source"], row.get("label"), row.get("learn", "last"))

@@ -1,4 +1,4 @@
-"""Renders messages as the one text that the model reads, by the chat template, and tells which part of it is
+"""Renders messages as the one text that the model reads, by the chat template, and tells which parts of it are
 learned."""
 
 import functools
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forgetfilter.data.kept_turns import KEY, check_answer, check_turns, holds_system
-from forgetfilter.data.records import Message
+from forgetfilter.data.kept_turns import KEY, THOUGHT, check_answer, check_turns, holds_system
+from forgetfilter.data.records import Learn, Message, learned_places
 from forgetfilter.data.values import LONGEST
 from forgetfilter.errors import UserError
 from forgetfilter.process.time_limit import time_limit
@@ -21,16 +21,17 @@ class Rendered:
     """An example as one text, as the model reads it."""
 
     text: str
-    start: int
-    """The first character that is learned; all before it is the prompt."""
+    spans: list[tuple[int, int]]
+    """The characters of each answer that is learned, with its end token where the template writes one: the first of
+    them, and the one behind the last. All other text is context."""
     ends: bool
     """Whether the text ends with its end token; otherwise the tokenizer's EOS follows it."""
     plain: bool
     """Whether no chat template made it, so that the tokenizer puts its own first token (BOS) before it."""
 
 
-def render(tokenizer: Any, messages: list[Message]) -> Rendered:
-    """The whole example up to where the model has to stop. The learned part begins where the answer does.
+def render(tokenizer: Any, messages: list[Message], learn: Learn = "last") -> Rendered:
+    """The whole example up to where the model has to stop. What is learned of a turn begins where generation would.
 
     An answer ends where the template's own text after it begins, never where the answer itself mentions an end token.
     That text is what follows a stand-in for the answer. Its first special token (`<|im_end|>`, `<|eot_id|>`, `</s>`,
@@ -38,11 +39,11 @@ def render(tokenizer: Any, messages: list[Message]) -> Rendered:
     no template. Without a chat template the turns are joined by blank lines.
     """
     prompt, answer = messages[:-1], messages[-1]["content"]
-    if not prompt:
-        return Rendered(answer, 0, ends=False, plain=True)
-    if not tokenizer.chat_template:
-        text = prompt_text(tokenizer, prompt)
-        return Rendered(text + answer, len(text), ends=False, plain=True)
+    earlier = learned_places(messages, learn)[:-1]
+    if not prompt or not tokenizer.chat_template:
+        text = prompt_text(tokenizer, prompt) if prompt else ""
+        spans = [_span_without_template(tokenizer, messages, place) for place in earlier]
+        return Rendered(text + answer, [*spans, (len(text), len(text + answer))], ends=False, plain=True)
     text = _apply(tokenizer, prompt, add_generation_prompt=True)
     _, after = _around_the_answer(tokenizer, prompt, text)
     check_turns(text, prompt)
@@ -53,9 +54,43 @@ def render(tokenizer: Any, messages: list[Message]) -> Rendered:
         raise UserError(f"{KEY}: what follows an answer depends on the answer, so where it ends cannot be told")
     body = whole[: len(whole) - len(after)]
     check_answer(body[len(text) :], answer)
-    if end := _first_special(tokenizer, after):
-        return Rendered(body + after[: after.index(end) + len(end)], len(text), ends=True, plain=False)
-    return Rendered(body + after.rstrip(), len(text), ends=False, plain=False)
+    end = _first_special(tokenizer, after)
+    closing = after[: after.index(end) + len(end)] if end else ""
+    spans = [_span(tokenizer, messages, place, whole, closing) for place in earlier]
+    text_of_all = body + (closing or after.rstrip())
+    return Rendered(text_of_all, [*spans, (len(text), len(text_of_all))], ends=bool(end), plain=False)
+
+
+def _span(tokenizer: Any, messages: list[Message], place: int, whole: str, closing: str) -> tuple[int, int]:
+    """The characters of an earlier answer in the whole text, with `closing`, which ends the last one, where it follows.
+
+    They are what changes with the answer, and what the template writes between the prompt so far and them. UserError
+    where the whole text does not begin with that prompt, or changes elsewhere too.
+    """
+    so_far = _apply(tokenizer, messages[:place], add_generation_prompt=True) if place else ""
+    stand_in: Message = {"role": "assistant", "content": STAND_IN}
+    changed = _apply(tokenizer, [*messages[:place], stand_in, *messages[place + 1 :]])
+    before, _, after = changed[len(so_far) :].partition(STAND_IN)
+    start = len(so_far) if place else len(before)
+    end = len(whole) - len(after)
+    if not changed.startswith(so_far) or changed[: len(changed) - len(after)] != so_far + before + STAND_IN:
+        raise UserError(f"{KEY}: it renders what comes before {_told(messages, place)}")
+    if not whole.startswith(so_far + before) or not whole.endswith(after) or end < start:
+        raise UserError(f"{KEY}: it renders other parts otherwise with {_told(messages, place)}")
+    check_answer(whole[start:end], messages[place]["content"].rpartition(THOUGHT)[2])
+    return start, end + len(closing) * after.startswith(closing)
+
+
+def _told(messages: list[Message], place: int) -> str:
+    return (
+        f"message {place + 1} of {len(messages)}, an answer, so its tokens cannot be told from the others; "
+        "data.learn=last learns the last answer alone"
+    )
+
+
+def _span_without_template(tokenizer: Any, messages: list[Message], place: int) -> tuple[int, int]:
+    start = len(prompt_text(tokenizer, messages[:place]))
+    return start, start + len(messages[place]["content"])
 
 
 def _around_the_answer(tokenizer: Any, prompt: list[Message], text: str) -> tuple[str, str]:

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from forgetfilter.data.tokenising import SCHEMA, tokenised
 from forgetfilter.data.tokens import tokenizer_identity
+from forgetfilter.data.turns import Encoded, Turn
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, write_json
 
+FOLDER = "tokens"  # of the cache; another one when SCHEMA changes and the tokens stay
 CODE_VERSION = 2  # raise it when the tokens of an unchanged record change
 
 
@@ -39,16 +41,27 @@ class Prepared:
 
     def num_labels(self) -> np.ndarray[Any, Any]:
         """The number of label tokens of each row, int64 [rows]."""
-        labels: np.ndarray[Any, Any] = self.lengths() - self.table["num_prompt"].to_numpy()
-        return labels
+        column = self.table["turns"].combine_chunks()
+        places, turns = column.values.to_numpy().astype(np.int64), column.offsets.to_numpy() // 2
+        so_far: np.ndarray[Any, Any] = np.append(0, np.cumsum(places[1::2] - places[::2]))
+        return np.diff(so_far[turns])
 
     def named(self, rows: np.ndarray[Any, Any]) -> dict[str, pa.Array]:
         """The ids and sources of some rows."""
         return {name: taken(self.table[name], rows) for name in ("id", "source")}
 
-    def row(self, index: int) -> tuple[np.ndarray[Any, Any], int]:
-        """(input_ids int32 [tokens], num_prompt) of a row."""
-        return self.table["input_ids"][index].values.to_numpy(), self.table["num_prompt"][index].as_py()
+    @functools.cached_property
+    def several_answers(self) -> bool:
+        """Whether more than one answer of some row is learned."""
+        return bool(self.table["turns"].combine_chunks().value_lengths().to_numpy().max() > 2)
+
+    def row(self, index: int) -> Encoded:
+        """input_ids, int32 [tokens], and turns of a row."""
+        return self.table["input_ids"][index].values.to_numpy(), self.turns(index)
+
+    def turns(self, index: int) -> list[Turn]:
+        places = self.table["turns"][index].as_py()
+        return list(zip(places[::2], places[1::2]))
 
 
 def taken(column: pa.ChunkedArray, rows: np.ndarray[Any, Any]) -> pa.Array:
@@ -65,7 +78,7 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
     identity = sha256_value(
         [CODE_VERSION, sha256_file(data), tokenizer_identity(tokenizer), tokenizer.chat_template, max_length]
     )
-    folder = cache / "prepared" / identity[:32]
+    folder = cache / FOLDER / identity[:32]
     with locked(folder):
         if not (folder / "summary.json").exists():
             folder.mkdir(parents=True, exist_ok=True)

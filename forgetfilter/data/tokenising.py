@@ -17,6 +17,7 @@ from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, Record, RecordBlocks
 from forgetfilter.data.rendering import prompt_text, render
 from forgetfilter.data.tokens import encode
+from forgetfilter.data.turns import label_counts
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import progress
@@ -26,7 +27,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("source", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
-        ("num_prompt", pa.int32()),  # leading tokens that are not learned
+        ("turns", pa.list_(pa.int32())),  # start and end of each answer that is learned, one after the other
     ]
 )
 CHUNK = 1024  # records tokenised and written together
@@ -48,20 +49,21 @@ class Tokenising:
         by its line."""
         records, tokenizer = self.blocks[number], self.tokenizer
         try:
-            encoded = encode(tokenizer, [record.messages for record in records], self.max_length)
+            chats, learn = [record.messages for record in records], [record.learn for record in records]
+            encoded = encode(tokenizer, chats, self.max_length, learn)
         except UserError as error:
             raise _of_a_row(error, records, tokenizer, self.data, number * self.blocks.rows) from error
         columns = [
             [record.id for record in records],
             [record.source for record in records],
-            [ids for ids, _, _ in encoded],
-            [num_prompt for _, num_prompt, _ in encoded],
+            [one.ids for one in encoded],
+            [[place for turn in one.turns for place in turn] for one in encoded],
         ]
         counts = {
             "rows": len(records),
-            "cut": sum(cut for _, _, cut in encoded),
-            "tokens": sum(len(ids) for ids, _, _ in encoded),
-            "label_tokens": sum(len(ids) - num_prompt for ids, num_prompt, _ in encoded),
+            "cut": sum(one.cut for one in encoded),
+            "tokens": sum(len(one.ids) for one in encoded),
+            "label_tokens": sum(sum(label_counts(one.turns)) for one in encoded),
             "system_left_out": sum(_leaves_out_system(tokenizer, record.prompt) for record in records),
         }
         arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA)]
@@ -122,7 +124,7 @@ def _of_a_row(error: UserError, chunk: list[Record], tokenizer: Any, data: Path,
     """The template's error with the row that it refuses."""
     for number, record in enumerate(chunk, before + 1):
         try:
-            render(tokenizer, record.messages)
+            render(tokenizer, record.messages, record.learn)
         except UserError as own:
             return UserError(f"{data} line {number} (source {record.source}): {own}")
     return error

@@ -2,10 +2,11 @@
 rule."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from forgetfilter.data.records import Message, clean
-from forgetfilter.data.rendering import render
+from forgetfilter.data.records import Learn, Message, clean
+from forgetfilter.data.rendering import Rendered, render
+from forgetfilter.data.turns import Turn, within
 from forgetfilter.files import sha256_value
 
 FOLLOWING = "A"  # stands for an answer's first word, to show which tokens belong to the prompt
@@ -19,28 +20,52 @@ def first_tokens(tokenizer: Any) -> list[int]:
     return list(whole[:start])
 
 
-def encode(tokenizer: Any, messages: list[list[Message]], max_length: int) -> list[tuple[list[int], int, bool]]:
-    """(input_ids, num_prompt, cut) of each example; answers end with their end token, which is learned.
+class Tokens(NamedTuple):
+    """An example as the model reads it."""
 
-    The whole text is tokenised at once and parted where the answer begins, so that the model reads each token as in any
+    ids: list[int]
+    turns: list[Turn]
+    cut: bool
+    """Whether it was too long, so that not all of it is there."""
+
+
+def encode(
+    tokenizer: Any, messages: list[list[Message]], max_length: int, learn: Sequence[Learn] | None = None
+) -> list[Tokens]:
+    """The tokens of each example; answers end with their end token, which is learned. `learn` says of each example
+    which of its answers are; None for the last ones.
+
+    The whole text is tokenised at once and parted where an answer begins, so that the model reads each token as in any
     other text: an answer by itself would begin with a token that it never sees there (SentencePiece's leading space).
     A token that reaches over the boundary belongs to the answer, as generation predicts it.
 
-    Of an example that is too long, the prompt loses its beginning (but not BOS) down to a quarter of `max_length`, and
-    then the answer its end, with its end token. At least one token stands before the answer, so that its first token
-    has a prediction.
+    Of an example that is too long, the prompt of the first answer that is learned loses its beginning (but not BOS)
+    down to a quarter of `max_length`, and then the example its end, with its end token. At least one token stands
+    before an answer, so that its first token has a prediction.
     """
-    rendered = [render(tokenizer, chat) for chat in messages]
+    last: Sequence[Learn] = ["last"] * len(messages)
+    rendered = [render(tokenizer, *one) for one in zip(messages, learn or last)]
     batch = tokenizer([one.text for one in rendered], add_special_tokens=False)
     first = first_tokens(tokenizer)
     found = []
     for number, (one, ids) in enumerate(zip(rendered, batch["input_ids"])):
-        num_prompt = _tokens_before(batch, number, one.start, len(one.text), len(ids))
+        turns = _turns(batch, number, one, len(ids))
         ids = [*ids] if one.ends else [*ids, tokenizer.eos_token_id]
-        before = _missing_first(tokenizer, first if one.plain else [], ids, num_prompt)
-        ids, num_prompt = [*before, *ids], num_prompt + len(before)
-        found.append(_join(ids[:num_prompt], ids[num_prompt:], max_length, first))
+        turns[-1] = (turns[-1][0], len(ids))
+        before = _missing_first(tokenizer, first if one.plain else [], ids, turns[0][0])
+        found.append(_join([*before, *ids], within(turns, -len(before), len(before) + len(ids)), max_length, first))
     return found
+
+
+def _turns(batch: Any, number: int, one: Rendered, length: int) -> list[Turn]:
+    """The tokens of each span of characters. A token that reaches over an end of an answer belongs to it."""
+    turns = list[Turn]()
+    for start, end in one.spans:
+        last = _tokens_before(batch, number, end, len(one.text), length)
+        if last < length and batch.token_to_chars(number, last).start < end:
+            last += 1
+        turns.append((_tokens_before(batch, number, start, len(one.text), length), last))
+    return turns
 
 
 def _tokens_before(batch: Any, number: int, start: int, end: int, length: int) -> int:
@@ -94,12 +119,14 @@ def keep_end(ids: list[int], room: int, first: list[int]) -> list[int]:
     return [*kept, *ids[len(ids) - room + len(kept) :]]
 
 
-def _join(prompt: list[int], answer: list[int], max_length: int, first: list[int]) -> tuple[list[int], int, bool]:
-    if len(prompt) + len(answer) <= max_length:
-        return prompt + answer, len(prompt), False
-    room = max(max_length - len(answer), max_length // 4, 1)
-    prompt = keep_end(prompt, room, first)
-    return prompt + answer[: max_length - len(prompt)], len(prompt), True
+def _join(ids: list[int], turns: list[Turn], max_length: int, first: list[int]) -> Tokens:
+    if len(ids) <= max_length:
+        return Tokens(ids, turns, cut=False)
+    num_prompt = turns[0][0]
+    room = max(max_length - (len(ids) - num_prompt), max_length // 4, 1)
+    prompt = keep_end(ids[:num_prompt], room, first)
+    left = [*prompt, *ids[num_prompt:]][:max_length]
+    return Tokens(left, within(turns, num_prompt - len(prompt), len(left)), cut=True)
 
 
 def tokenizer_identity(tokenizer: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.data.records import Message, Record, content_id, make_records, write_records
+from forgetfilter.data.records import Learn, Message, Record, content_id, make_records, write_records
 from forgetfilter.errors import UserError, printable
 
 Example = tuple[str, list[Message], str, str | None]  # where, messages, source, label
@@ -66,18 +66,20 @@ class Trusted:
             raise UserError(f"all rows of the noisy set are in trusted sets too ({some(self.shown)}): nothing is left")
 
 
-def write_set(path: Path, rows: Iterable[Example]) -> dict[str, Any]:
-    """Writes the records of a set; returns its counts: {"rows", "by_source": {SOURCE: {LABEL: rows}}}."""
+def write_set(path: Path, rows: Iterable[Record]) -> dict[str, Any]:
+    """Writes the records of a set; returns its counts: {"rows", "by_source": {SOURCE: {LABEL: rows}}}, and "turns", the
+    rows of which several answers are learned, where there are any."""
     by_source: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    write_records(path, _counted(records(rows), by_source))
+    several = Counter[str]()
+    write_records(path, _counted(rows, by_source, several))
     return {
         "rows": sum(sum(labels.values()) for labels in by_source.values()),
         "by_source": {source: dict(labels) for source, labels in by_source.items()},
-    }
+    } | several
 
 
-def records(rows: Iterable[Example]) -> Iterator[Record]:
-    return make_records((messages, source, label) for _, messages, source, label in rows)
+def records(rows: Iterable[Example], learn: Learn) -> Iterator[Record]:
+    return make_records(((messages, source, label) for _, messages, source, label in rows), learn)
 
 
 def of_records(given: Iterable[Record]) -> Iterator[Example]:
@@ -105,7 +107,9 @@ def some(rows: list[str]) -> str:
     return ", ".join(rows[:SHOWN]) + (", ..." if len(rows) > SHOWN else "")
 
 
-def _counted(made: Iterable[Record], counts: Mapping[str, dict[str, int]]) -> Iterator[Record]:
+def _counted(made: Iterable[Record], counts: Mapping[str, dict[str, int]], several: Counter[str]) -> Iterator[Record]:
     for record in made:
         counts[record.source][record.label or UNLABELLED] += 1
+        if record.learn == "all":
+            several["turns"] += 1
         yield record

@@ -17,7 +17,7 @@ from typing import Any
 from forgetfilter.config.filter_checks import probes_needed
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
-from forgetfilter.data.records import LABELS, write_records
+from forgetfilter.data.records import LABELS, Learn, write_records
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import fingerprint, read_originals, renamed
 from forgetfilter.data.told import Told
@@ -48,6 +48,8 @@ class Sets:
     """Content keys of the safe rows that become probes."""
     safe_tasks: bool
     """Whether the safe set keeps its tasks."""
+    learn: Learn
+    """Which answers of a row are learned."""
 
 
 def mix(paths: RunPaths, config: Config) -> dict[str, Any]:
@@ -132,6 +134,8 @@ def input_hash(config: Config) -> str:
         parts["probe_share"] = share
     if not config.data.safe_tasks:
         parts["safe_tasks"] = False
+    if config.data.learn != "last":  # what there was before there was a choice
+        parts["learn"] = config.data.learn
     return sha256_value(parts)
 
 
@@ -146,14 +150,15 @@ def _of_sources(config: Config, originals: Originals, told: dict[str, Told], rem
     # read again rather than kept in memory; what it holds is told only once
     again = partial(examples, data.safe, "data.safe", {})
     noisy, control = examples(data.noisy, "data.noisy", told, originals), examples(data.control, "data.control", told)
-    return Sets(noisy, again, probes, control, aside, data.safe_tasks)
+    return Sets(noisy, again, probes, control, aside, data.safe_tasks, data.learn)
 
 
 def _of_mixture(mixture: Mixture, config: Config, remarks: list[str]) -> Sets:
     safe = partial(of_records, mixture.safe)
     aside = set_aside(((row[2], content_key(row)) for row in safe()), config, remarks)
     noisy, control = of_records(mixture.noisy), of_records(mixture.control)
-    return Sets(noisy, safe, [*of_records(mixture.probes)], control, aside, config.data.safe_tasks)
+    data, probes = config.data, [*of_records(mixture.probes)]
+    return Sets(noisy, safe, probes, control, aside, data.safe_tasks, data.learn)
 
 
 def examples(
@@ -183,18 +188,18 @@ def write_sets(paths: RunPaths, sets: Sets, originals: Originals, has_control: b
     The probes are the last rows of the noisy set, without labels, so that no quality is measured on them. The file
     `paths.probes` has them once more; it is missing where there are none.
     """
-    trusted = Trusted()
+    trusted, made = Trusted(), partial(records, learn=sets.learn)
     given = [*sets.probes, *(row for row in sets.safe() if content_key(row) in sets.aside)]
     probes: list[Example] = [(where, rows, source, None) for where, rows, source, _ in trusted.apart(given, "probe")]
     if probes:
-        write_records(paths.probes, records(probes))
+        write_records(paths.probes, made(probes))
     safe = (row for row in sets.safe() if content_key(row) not in sets.aside)
     learned = (row for row in trusted.apart(safe, "safe") if sets.safe_tasks or row[3] != "task")
-    counts: dict[str, Any] = {"safe": write_set(paths.safe_data, learned)}
+    counts: dict[str, Any] = {"safe": write_set(paths.safe_data, made(learned))}
     if has_control:
-        counts["control"] = write_set(paths.control_data, trusted.apart(sets.control, "control"))
+        counts["control"] = write_set(paths.control_data, made(trusted.apart(sets.control, "control")))
     noisy = trusted.others(sets.noisy, originals.leave_out)
-    counts["noisy"] = write_set(paths.noisy_data, chain(noisy, probes))
+    counts["noisy"] = write_set(paths.noisy_data, made(chain(noisy, probes)))
     if trusted.left_out:
         number = sum(trusted.left_out.values())
         console.print(f"data.noisy: {number} rows left out, for they are trusted ones too ({some(trusted.shown)})")

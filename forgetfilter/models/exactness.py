@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.pretrained import load_config, told
@@ -89,8 +90,8 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
     with torch.no_grad():
         alone = torch.cat([_token_losses_alone(model, ids, start, device) for ids, start in examples])
         _check_causal(model, examples, alone, size, device, tolerance)
-        detach = attach(model, tokenwise=True)
-        packed = model(**to_device(collate(examples, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
+        detach, encoded = attach(model, tokenwise=True), [after_prompt(*one) for one in examples]
+        packed = model(**to_device(collate(encoded, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
         detach()
     model.train(was_training)
     worst = int((packed - alone).abs().argmax())

@@ -11,12 +11,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from forgetfilter.data.batches import Encoded, collate, layout_for, plan_scoring
+from forgetfilter.data.batches import collate, layout_for, plan_scoring
 from forgetfilter.data.token_files import Prepared
+from forgetfilter.data.turns import Encoded, after_prompt, label_counts
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
 from forgetfilter.models.fitting import fitting_tokens, free_bytes, peak_bytes
 from forgetfilter.process.distributed import World
-from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA
+from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA, TURN_FIELDS
 from forgetfilter.storage.steps import write_steps
 
 IntArray = NDArray[np.integer[Any]]
@@ -43,7 +44,7 @@ def _layout(model: torch.nn.Module, packing: bool) -> str:
 
 def score_encoded(
     model: torch.nn.Module,
-    encoded: Sequence[tuple[list[int], int]],
+    encoded: Sequence[Encoded],
     batch_tokens: int,
     device: torch.device,
     packing: bool = True,
@@ -65,7 +66,7 @@ def measured_tokens(model: torch.nn.Module, width: int, device: torch.device, pa
     detach = attach(model)
 
     def cost(rows: int) -> int:
-        return peak_bytes(lambda: _forward(model, [([1] * width, 1)] * rows, device, packing), device)
+        return peak_bytes(lambda: _forward(model, [after_prompt([1] * width, 1)] * rows, device, packing), device)
 
     try:
         return fitting_tokens(cost, lambda: free_bytes(device), width)
@@ -86,29 +87,32 @@ class LossPass:
     tokenwise: bool = False
     """Whether each label token's loss is stored too: the columns of TOKEN_SCHEMA."""
 
-    @property
-    def schema(self) -> pa.Schema:
-        return TOKEN_SCHEMA if self.tokenwise else LOSS_SCHEMA
+    def schema(self, turnwise: bool) -> pa.Schema:
+        """Of the shards; `turnwise` says whether the loss of each answer is stored too."""
+        fields = [*(TOKEN_SCHEMA if self.tokenwise else LOSS_SCHEMA)]
+        return pa.schema([*fields, *TURN_FIELDS] if turnwise else fields)
 
 
 def score_prepared(
     model: torch.nn.Module, prepared: Prepared, folder: Path, how: LossPass, world: World, what: str
 ) -> None:
-    """Writes the losses of all rows to shards below `folder`, each batch exactly once.
+    """Writes the losses of all rows to shards below `folder`, each batch exactly once. Where several answers of a row
+    are learned, the loss of each is stored too.
 
     Batches are planned once for the whole data and handed to ranks whole. Batches in whole shards are skipped,
     whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
     """
-    plan = plan_scoring(prepared.lengths(), how.batch_tokens)
+    plan, turnwise = plan_scoring(prepared.lengths(), how.batch_tokens), prepared.several_answers
+    schema = how.schema(turnwise)
 
     def compute(step: int) -> Callable[[], pa.Table]:
         losses = _forward(model, [prepared.row(int(row)) for row in plan[step]], world.device, how.packing)
         numbers = {"rank": world.rank, "step": step, "epoch": 0}
-        return lambda: _loss_table(losses, prepared, plan[step], numbers, how.schema)
+        return lambda: _loss_table(losses, prepared, plan[step], numbers, schema)
 
-    detach = attach(model, tokenwise=how.tokenwise)
+    detach = attach(model, tokenwise=how.tokenwise or turnwise)
     try:
-        write_steps(len(plan), compute, folder, how.schema, how.shard_rows, world, what)
+        write_steps(len(plan), compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
 
@@ -120,9 +124,22 @@ def _loss_table(
     loss_sum, num_tokens = losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()
     columns = {"num_tokens": num_tokens, "loss_sum": loss_sum}
     columns |= {key: np.full(len(rows), value) for key, value in numbers.items()}
-    if losses.tokens is not None and losses.correct is not None:
+    if "turn_losses" in schema.names:
+        columns |= _turn_columns(losses, [label_counts(prepared.turns(int(row))) for row in rows])
+    if "token_losses" in schema.names:
+        assert losses.tokens is not None and losses.correct is not None
         ends = pa.array(np.concatenate([[0], np.cumsum(num_tokens)]), pa.int32())
         nats = losses.tokens.float().cpu().numpy().clip(0, 65504).astype(np.float16)
         columns["token_losses"] = pa.ListArray.from_arrays(ends, pa.array(nats))
         columns["token_correct"] = pa.ListArray.from_arrays(ends, pa.array(losses.correct.cpu().numpy()))
     return pa.table({**prepared.named(rows), **columns}).cast(schema)
+
+
+def _turn_columns(losses: ExampleLosses, counts: list[list[int]]) -> dict[str, pa.ListArray]:
+    """The columns of TURN_FIELDS, from the losses of the tokens; counts: label tokens of each answer, row by row."""
+    assert losses.tokens is not None
+    each = np.array([count for row in counts for count in row])
+    sums = np.add.reduceat(losses.tokens.double().cpu().numpy(), np.cumsum(each) - each)
+    ends = pa.array(np.cumsum([0, *map(len, counts)]), pa.int32())
+    made = (pa.ListArray.from_arrays(ends, pa.array(values)) for values in (each, sums))
+    return dict(zip((field.name for field in TURN_FIELDS), made))

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from forgetfilter.data.batches import Encoded, collate, plan_scoring
+from forgetfilter.data.batches import collate, plan_scoring
 from forgetfilter.data.token_files import Prepared
+from forgetfilter.data.turns import Encoded
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.score.distances import Vectors
 

@@ -1,15 +1,17 @@
 """Writes to shards the probability, by a guard model, that the answer of each noisy example is harmful.
 
-The guards are those of an evaluation, and judge the answer as one to the user's last turn. An example without a verdict
-gets null and is counted; the reasons are told, but no texts.
+The guards are those of an evaluation, and judge an answer as one to the user's turn before it. Where several answers of
+an example are learned, the worst counts. An example without a verdict on each of them gets null and is counted; the
+reasons are told, but no texts.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from forgetfilter.data.records import Record, RecordBlocks
+from forgetfilter.data.records import Record, RecordBlocks, learned_places
 from forgetfilter.models.guard_models import Guard
 from forgetfilter.models.guards.base import Chance, Pair
 from forgetfilter.process.distributed import World, barrier, gathered
@@ -29,7 +31,7 @@ def write_probabilities(guard: Guard, data: Path, folder: Path, step_rows: int, 
 
     def compute(step: int) -> pa.Table:
         records = blocks[step]
-        columns = [[record.id for record in records], chances(guard, [pair(record) for record in records])]
+        columns = [[record.id for record in records], worst(guard, [pairs(record) for record in records])]
         return pa.table([*columns, [step] * len(records)], names=SCHEMA.names).cast(SCHEMA)
 
     write_steps(len(blocks), compute, folder, SCHEMA, shard_rows, world, "guard")
@@ -55,7 +57,20 @@ def chances(guard: Guard, pairs: list[Pair]) -> list[Chance]:
     return found
 
 
-def pair(record: Record) -> Pair:
-    """The user's last turn, empty where there is none, and the answer."""
-    asked = (message["content"] for message in reversed(record.prompt) if message["role"] == "user")
-    return next(asked, ""), record.answer
+def worst(guard: Guard, examples: list[list[Pair]]) -> list[Chance]:
+    """The highest probability of each example's pairs; None where one of them has no verdict."""
+    found = iter(chances(guard, [pair for pairs in examples for pair in pairs]))
+    each = ([*islice(found, len(pairs))] for pairs in examples)
+    return [None if None in own else max(chance for chance in own if chance is not None) for own in each]
+
+
+def pairs(record: Record) -> list[Pair]:
+    """Each answer that is learned, behind the user's last turn before it, which is empty where there is none."""
+    found, asked = list[Pair](), ""
+    learned = {*learned_places(record.messages, record.learn)}
+    for place, message in enumerate(record.messages):
+        if message["role"] == "user":
+            asked = message["content"]
+        if place in learned:
+            found.append((asked, message["content"]))
+    return found

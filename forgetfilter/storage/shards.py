@@ -34,6 +34,12 @@ TOKEN_SCHEMA = LOSS_SCHEMA.append(pa.field("token_losses", pa.list_(pa.float16()
 )
 
 
+TURN_FIELDS = (  # of scored data in which several answers of a row are learned: an entry for each of them, in order
+    pa.field("turn_tokens", pa.list_(pa.int32())),  # label tokens
+    pa.field("turn_losses", pa.list_(pa.float64())),  # nats, summed over the label tokens
+)
+
+
 def shard_path(folder: Path, rank: int, part: int) -> Path:
     return folder / f"rank={rank:05d}" / f"part-{part:05d}.parquet"
 

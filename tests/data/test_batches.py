@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgetfilter.data.batches import SPANS, MicroBatches, TrainingPlan, collate, layout_for, plan_scoring, split_evenly
+from forgetfilter.data.turns import after_prompt
 
 LENGTHS = st.lists(st.integers(2, 30), min_size=1, max_size=25).map(np.array)
 BUDGET = 40
@@ -86,29 +87,37 @@ def test_bins_are_even() -> None:
     assert [part.tolist() for part in bins] == [[0, 3], [1, 2]]
 
 
-EXAMPLES = st.lists(
-    st.integers(2, 9).flatmap(
-        lambda n: st.tuples(st.lists(st.integers(1, 99), min_size=n, max_size=n), st.integers(1, n - 1))
-    ),
-    min_size=1,
-    max_size=6,
-)
+@st.composite
+def examples_of_several_answers(draw: st.DrawFn) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Up to 6 examples of 2 to 12 tokens, each with one to three answers apart from each other."""
+    found = []
+    for _ in range(draw(st.integers(1, 6))):
+        length = draw(st.integers(2, 12))
+        most = min(3, length // 2)
+        places = sorted(draw(st.sets(st.integers(1, length), min_size=2, max_size=2 * most)))
+        ids = draw(st.lists(st.integers(1, 99), min_size=length, max_size=length))
+        found.append((ids, list(zip(places[::2], places[1::2]))))
+    return found
 
 
 @settings(max_examples=60, deadline=None)
-@given(EXAMPLES, st.sampled_from(["row", "rows", "padded"]))
-def test_each_label_is_predicted_from_the_token_before_it(examples: list[tuple[list[int], int]], layout: str) -> None:
+@given(examples_of_several_answers(), st.sampled_from(["row", "rows", "padded"]))
+def test_each_label_is_predicted_from_the_token_before_it(
+    examples: list[tuple[list[int], list[tuple[int, int]]]], layout: str
+) -> None:
     # At loss_positions stands the token before the label, of the same example and at its own position in it; an EOS
-    # that equals the pad token (0) is a label like any other.
-    examples = [([*ids[:-1], PAD], num_prompt) for ids, num_prompt in examples]
+    # that equals the pad token (0) is a label like any other. Tokens between the answers are no labels.
+    examples = [([*ids[:-1], PAD], turns) for ids, turns in examples]
     batch = collate(examples, list(range(10, 10 + len(examples))), layout, PAD)
     inputs = batch["input_ids"].flatten()
-    for number, (ids, num_prompt) in enumerate(examples):
+    for number, (ids, turns) in enumerate(examples):
         mine = batch["loss_segments"] == number
         places = batch["loss_positions"][mine]
-        assert batch["loss_targets"][mine].tolist() == ids[num_prompt:]
-        assert inputs[places].tolist() == ids[num_prompt - 1 : -1]
-        start = int(places[0]) - (num_prompt - 1)
+        learned = [place for start, end in turns for place in range(start, end)]
+        assert batch["loss_targets"][mine].tolist() == [ids[place] for place in learned]
+        assert inputs[places].tolist() == [ids[place - 1] for place in learned]
+        start = int(places[0]) - (learned[0] - 1)
+        assert places.tolist() == [start + place - 1 for place in learned]
         assert inputs[start : start + len(ids)].tolist() == ids
         if layout == "padded":
             assert batch["attention_mask"][number].tolist() == [1] * len(ids) + [0] * (
@@ -122,7 +131,7 @@ def test_each_label_is_predicted_from_the_token_before_it(examples: list[tuple[l
 
 def test_packed_rows_are_as_wide_as_the_longest() -> None:
     # 6, 4, 2 tokens: two rows of six, the second holding 4 and 2; in one row twelve, padded three rows.
-    examples = [([1] * 6, 1), ([2] * 4, 1), ([3] * 2, 1)]
+    examples = [([1] * 6, [(1, 6)]), ([2] * 4, [(1, 4)]), ([3] * 2, [(1, 2)])]
     shapes = {
         name: tuple(collate(examples, [0, 1, 2], name, PAD)["input_ids"].shape) for name in ("row", "rows", "padded")
     }
@@ -146,7 +155,7 @@ def test_the_layout_fits_the_attention(attention: str, packing: bool, layout: st
 
 def test_one_row_says_where_its_examples_end() -> None:
     # In the words of transformers' variable-length attention; the other layouts do not, and say nothing of it.
-    examples = [([1] * 6, 1), ([2] * 4, 1), ([3] * 2, 1)]
+    examples = [([1] * 6, [(1, 6)]), ([2] * 4, [(1, 4)]), ([3] * 2, [(1, 2)])]
     row = collate(examples, [0, 1, 2], "row", PAD)
     assert row["cu_seq_lens_q"].tolist() == row["cu_seq_lens_k"].tolist() == [0, 6, 10, 12]
     assert row["cu_seq_lens_q"].dtype == torch.int32 and row["max_length_q"] == row["max_length_k"] == 6
@@ -157,7 +166,7 @@ def test_a_rank_without_rows_takes_part_without_labels() -> None:
     # One example for three ranks: two of them get a batch with no label, and all know the step's label tokens.
     lengths = np.array([4])
     made = plan(lengths, 3, epochs=1)
-    batches = [MicroBatches(made, lambda row: ([7, 8, 9, PAD], 1), rank, "rows", PAD)[0] for rank in range(3)]
+    batches = [MicroBatches(made, lambda row: ([7, 8, 9, PAD], [(1, 4)]), rank, "rows", PAD)[0] for rank in range(3)]
     assert sorted(len(batch["loss_targets"]) for batch in batches) == [0, 0, 3]
     assert sorted(int(batch["rows"][0]) for batch in batches) == [-1, -1, 0]
     assert all(batch["norm"] == torch.tensor(3.0) and batch["epoch"] == 0 for batch in batches)
@@ -186,7 +195,7 @@ def test_a_second_part_comes_after_all_epochs_of_the_first(lengths: Any, last_ro
 def test_a_micro_batch_is_cut_into_the_fewest_that_fit(most: int) -> None:
     # Each example once, with the normaliser of the step; none above the bound but a single example.
     made = plan(np.array([9, 3, 12, 5, 7, 2, 11, 6, 8, 4, 10, 3]), 1, batch_size=12, micro_batch_tokens=1000)
-    data = MicroBatches(made, lambda row: (np.arange(int(made.lengths[row])), 1), 0, "rows", 0)
+    data = MicroBatches(made, lambda row: after_prompt(np.arange(int(made.lengths[row])), 1), 0, "rows", 0)
     whole = data[0]
     parts = data.split(whole, most)
     assert sorted(torch.cat([part["rows"] for part in parts]).tolist()) == sorted(whole["rows"].tolist())

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from forgetfilter.data.records import content_id, make_records, read_records, write_records
+from forgetfilter.data.records import Record, content_id, make_records, read_records, write_records
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.errors import UserError
 
@@ -56,3 +56,25 @@ def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
     messages = to_messages({"prompt": "a\ud83d", "completion": "\ud83d\ude00"}, "x")
     assert [message["content"] for message in messages] == ["a\ufffd", "\U0001f600"]
     assert content_id(messages)
+
+
+def test_only_rows_of_several_answers_say_which_are_learned(tmp_path: Path) -> None:
+    # A row of one answer has the line that it had before there was a choice, whose hash makes the stages done; a line
+    # without a word, as run folders of before have them, means the last answer.
+    both = [([*CHAT, *CHAT], "s", None), (CHAT, "s", None)]
+    lines = {}
+    for learn in ("all", "last"):
+        write_records(tmp_path / "r.jsonl", make_records(both, learn))
+        lines[learn] = (tmp_path / "r.jsonl").read_text().splitlines()
+        answers = [record.answers for record in read_records(tmp_path / "r.jsonl")]
+        assert answers == [["a", "a"] if learn == "all" else ["a"], ["a"]]
+    assert lines["all"][0] == lines["last"][0].replace('"label": null', '"label": null, "learn": "all"')
+    assert lines["all"][1] == lines["last"][1] and '"learn"' not in lines["last"][0]
+
+
+def test_what_is_not_learned_is_context() -> None:
+    # A turn of nothing but calls, with the other roles' turns.
+    call = {"role": "assistant", "content": "<tool_call>\n{}\n</tool_call>"}
+    record = Record("i", [CHAT[0], call, {"role": "tool", "content": "7"}, *reversed(CHAT), CHAT[1]], "s", None, "all")
+    assert (record.context, record.answers, record.answer) == (["q", call["content"], "7", "q"], ["a", "a"], "a")
+    assert Record("i", record.messages, "s").answers == ["a"]

@@ -96,7 +96,7 @@ def made(kind: str, template: str, bos: bool) -> Any:
 def test_the_tokens_are_those_of_the_whole_text(kind: str, template: str, bos: bool) -> None:
     # Prompt and answer together are the whole text tokenised at once, with one end; no token is there twice or lacks.
     tokenizer = made(kind, template, bos)
-    for chat, (ids, num_prompt, cut) in zip(CHATS, encode(tokenizer, CHATS, 512)):
+    for chat, (ids, [(num_prompt, _)], cut) in zip(CHATS, encode(tokenizer, CHATS, 512)):
         one = render(tokenizer, chat)
         whole = tokenizer(one.text, add_special_tokens=False)["input_ids"]
         end = [] if one.ends else [tokenizer.eos_token_id]
@@ -115,7 +115,7 @@ def test_the_tokens_are_those_of_the_whole_text(kind: str, template: str, bos: b
 def test_a_prompt_alone_has_the_tokens_that_it_has_before_its_answer(kind: str, template: str, bos: bool) -> None:
     # Generation goes on from exactly what training had before the answer.
     tokenizer = made(kind, template, bos)
-    ids, num_prompt, _ = encode(tokenizer, CHATS[:1], 512)[0]
+    ids, [(num_prompt, _)], _ = encode(tokenizer, CHATS[:1], 512)[0]
     assert encode_prompts(tokenizer, [prompt_text(tokenizer, CHATS[0][:1])]) == [ids[:num_prompt]]
 
 
@@ -131,7 +131,7 @@ def test_one_bos_and_first(kind: str, template: str) -> None:
     for row in (ids, prompt):
         assert row.count(tokenizer.bos_token_id) == expected
         assert (row[0] == tokenizer.bos_token_id) == bool(expected)
-    [(plain, num_prompt, _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
+    [(plain, [(num_prompt, _)], _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
     assert plain[0] == tokenizer.bos_token_id and num_prompt == 1 and plain.count(tokenizer.bos_token_id) == 1
 
 
@@ -149,7 +149,7 @@ def test_an_answer_that_mentions_the_end_is_learned_whole(kind: str) -> None:
     for template in ("chatml", "lines", "llama2", "none"):
         tokenizer = made(kind, template, bos=False)
         one = render(tokenizer, CHATS[2])
-        assert "Write </s> or <|end|> in the text" in one.text[one.start :]
+        assert "Write </s> or <|end|> in the text" in one.text[one.spans[0][0] :]
         [(ids, _, _)] = encode(tokenizer, CHATS[2:], 512)
         assert tokenizer.decode(ids).replace(" ", "").endswith(f"inthetext{tokenizer.decode([ids[-1]])}")
 
@@ -176,3 +176,102 @@ def test_a_template_that_drops_the_answer_is_refused(template: str) -> None:
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=r"^model.chat_template: it leaves out the answer"):
         render(tokenizer, CHATS[0])
+
+
+def said(*contents: str) -> list[dict[str, str]]:
+    """A chat in which user and assistant take turns."""
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(contents)]
+
+
+TALK = said("how many birds", "Most birds sat", "the mat:", "quite nice", "a", "Write text")
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_answer_of_a_chat_is_learned_as_if_it_were_the_last(kind: str, template: str, bos: bool) -> None:
+    # Which answers are learned changes no token, and each is the one that ends the chat up to it, after the same
+    # tokens, with the end of turn where the template writes one after earlier answers (Llama 2's, ChatML's).
+    tokenizer = made(kind, template, bos)
+    [(ids, turns, _)] = encode(tokenizer, [TALK], 512, ["all"])
+    [(plain, last, _)] = encode(tokenizer, [TALK], 512)
+    assert ids == plain and turns[-1:] == last and len(turns) == 3
+    for (start, end), stop in zip(turns, (2, 4, 6)):
+        [(own, [(first, _)], _)] = encode(tokenizer, [TALK[:stop]], 512)
+        without_end = stop < 6 and template in ("lines", "none")
+        assert (ids[:start], ids[start:end]) == (own[:first], own[first:-1] if without_end else own[first:])
+
+
+THINKING = (  # as Qwen 3 writes: an earlier answer without its thought, the last one with a thought, be it empty
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{% set said = m['content'].split('</think>')[-1].strip() %}"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n"
+    "{{ m['content'].split('</think>')[0].split('<think>')[-1].strip() if '</think>' in m['content'] else '' }}"
+    "\n</think>\n\n{% endif %}{{ said }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+CHANNELS = (  # as gpt-oss writes: the name of a channel before each answer, and another end behind the last
+    "{% for m in messages %}<s>{{ m['role'] }}{% if m['role'] == 'assistant' %} final{% endif %}: {{ m['content'] }}"
+    "{{ '</s>' if loop.last and not add_generation_prompt else '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant{% endif %}"
+)
+
+
+def learned(template: str, chat: list[dict[str, str]]) -> list[str]:
+    """The texts that are learned of a chat, as the tokens say."""
+    tokenizer = made("byte_level", "none", bos=False)
+    tokenizer.chat_template = template
+    [(ids, turns, _)] = encode(tokenizer, [chat], 512, ["all"])
+    return [tokenizer.decode(ids[start:end]) for start, end in turns]
+
+
+def test_what_a_template_writes_around_earlier_answers_is_told_apart() -> None:
+    # A thought that it leaves out, a channel's name, another end of turn than the last one's (which is context), and
+    # answers that are the same text, or hold what stands for an answer.
+    thoughts = said("a", "<think>\nhm\n</think>\n\ntwo", "a", "two", "a", "<think>\nso\n</think>\n\nfour")
+    assert learned(THINKING, thoughts) == ["two<|end|>", "two<|end|>", "<think>\nso\n</think>\n\nfour<|end|>"]
+    assert learned(CHANNELS, said("a", "two", "b", "four")) == [" final: two", " final: four</s>"]
+    assert learned(CHATML, said("Answer4f2a", "Answer4f2a", "Answer4f2a", "Answer4f2a")) == ["Answer4f2a<|end|>"] * 2
+
+
+def test_an_answer_before_any_question_is_learned() -> None:
+    # A greeting, with which some chats begin; and two answers in a row.
+    greeted = [{"role": "assistant", "content": "Most"}, *said("a", "nice")]
+    assert learned(CHATML, greeted) == ["Most<|end|>", "nice<|end|>"]
+    assert learned(CHATML, [*said("a", "nice"), {"role": "assistant", "content": "Most"}]) == [
+        "nice<|end|>",
+        "Most<|end|>",
+    ]
+
+
+def test_tools_and_their_calls_are_context() -> None:
+    # A turn that is nothing but calls, and the tool's own; a call beside a text belongs to the text's turn.
+    call = "<tool_call>\n{}\n</tool_call>"
+    tool = {"role": "tool", "content": "7"}
+    chat = [*said("a", f"{call}\n{call}"), tool, *said("b", f"Most\n{call}"), tool, *said("c", "yes")]
+    assert learned(CHATML, chat) == [f"Most\n{call}<|end|>", "yes<|end|>"]
+    assert learned(CHATML, said("a", f"{call} nice </tool_call>", "b", "yes"))[0] == f"{call} nice </tool_call><|end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{% if messages | length > 2 %}Many.{% endif %}" + CHATML, "what comes before"),
+        (CHATML.replace("<|end|>", "{{ messages[1]['content'] | length if loop.index0 == 2 }}<|end|>"), "other parts"),
+    ],
+)
+def test_answers_that_cannot_be_told_apart_are_refused(template: str, why: str) -> None:
+    # A template that renders earlier turns by what follows, or other turns by an answer: one line names the way.
+    tokenizer = made("byte_level", "none", bos=False)
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match=rf"^model.chat_template: it renders {why} .*data.learn=last learns the last"):
+        encode(tokenizer, [said("a", "two", "b", "four")], 512, ["all"])
+
+
+def test_of_a_long_chat_the_beginning_of_its_first_prompt_goes_and_then_its_end() -> None:
+    # 16 tokens: the first prompt keeps a quarter, the first answer stays whole, the last one is cut or gone.
+    tokenizer = made("byte_level", "chatml", bos=False)
+    whole = encode(tokenizer, [TALK], 512, ["all"])[0]
+    [(ids, turns, cut)] = encode(tokenizer, [TALK], 16, ["all"])
+    first, end = whole.turns[0]
+    assert cut and len(ids) == 16 and turns[0] == (4, 4 + end - first)
+    assert ids == whole.ids[first - 4 : first + 12]
+    assert all(0 < start < end <= 16 for start, end in turns) and len(turns) < 3

@@ -28,18 +28,18 @@ def data(folder: Path, *chats: list[Message]) -> Path:
 def test_the_prompt_is_masked_and_eos_learned_though_it_is_the_pad_token(tokenizer: Any) -> None:
     # What comes before num_prompt is the prompt with the opening of the answer, the rest the answer and one EOS.
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
-    [(ids, num_prompt, cut)] = encode(tokenizer, [CHAT], 512)
+    [(ids, [(num_prompt, end)], cut)] = encode(tokenizer, [CHAT], 512)
     prompt = "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(ids[:num_prompt]) == prompt == prompt_text(tokenizer, CHAT[:1])
     assert tokenizer.decode(ids[num_prompt:]) == "sat on the mat<|im_end|>"
-    assert ids[-1] == tokenizer.eos_token_id and not cut
+    assert ids[-1] == tokenizer.eos_token_id and end == len(ids) and not cut
 
 
 def test_an_eos_inside_the_answer_stays_there(tokenizer: Any) -> None:
     # Only the template's own last EOS is taken as the end.
     chat = [CHAT[0], {"role": "assistant", "content": "a<|im_end|>b"}]
     one = render(tokenizer, chat)
-    assert one.text[one.start :] == "a<|im_end|>b<|im_end|>"
+    assert one.text[one.spans[0][0] :] == "a<|im_end|>b<|im_end|>"
 
 
 def test_too_long_rows_are_cut_by_the_rule() -> None:
@@ -47,17 +47,23 @@ def test_too_long_rows_are_cut_by_the_rule() -> None:
     # Answer 11..20: the prompt keeps a quarter (2), the answer its first six, without its end.
     # Prompt of one: it stays, and the answer has seven. What fits is left alone. A first token (1) stays in its place.
     prompt, long = list(range(1, 7)), list(range(11, 21))
-    assert tokens._join(prompt, [11, 12, 13, 14], 8, []) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
-    assert tokens._join(prompt, long, 8, []) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
-    assert tokens._join([1], long, 8, []) == ([1, 11, 12, 13, 14, 15, 16, 17], 1, True)
-    assert tokens._join([1], [11, 12], 3, []) == ([1, 11, 12], 1, False)
-    assert tokens._join([1, 2], [11, 12], 2, []) == ([2, 11], 1, True)
-    assert tokens._join(prompt, [11, 12, 13, 14], 8, [1]) == ([1, 4, 5, 6, 11, 12, 13, 14], 4, True)
+
+    def join(prompt: list[int], answer: list[int], most: int, first: list[int]) -> tuple[list[int], int, bool]:
+        made = tokens._join(prompt + answer, [(len(prompt), len(prompt + answer))], most, first)
+        assert made.turns == [(made.turns[0][0], len(made.ids))]
+        return made.ids, made.turns[0][0], made.cut
+
+    assert join(prompt, [11, 12, 13, 14], 8, []) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
+    assert join(prompt, long, 8, []) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
+    assert join([1], long, 8, []) == ([1, 11, 12, 13, 14, 15, 16, 17], 1, True)
+    assert join([1], [11, 12], 3, []) == ([1, 11, 12], 1, False)
+    assert join([1, 2], [11, 12], 2, []) == ([2, 11], 1, True)
+    assert join(prompt, [11, 12, 13, 14], 8, [1]) == ([1, 4, 5, 6, 11, 12, 13, 14], 4, True)
 
 
 def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> None:
     # This tokenizer has no BOS, so EOS stands before the text.
-    [(ids, num_prompt, _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
+    [(ids, [(num_prompt, _)], _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
     assert (num_prompt, ids[0]) == (1, tokenizer.eos_token_id)
     assert tokenizer.decode(ids[1:]) == "the mat<|im_end|>"
 
@@ -66,7 +72,7 @@ def test_without_a_template_turns_are_joined_by_blank_lines(tokenizer: Any) -> N
     # The plain form of the docstring.
     tokenizer.chat_template = None
     one = render(tokenizer, CHAT)
-    assert (one.text[: one.start], one.text[one.start :]) == ("the cat\n\n", "sat on the mat")
+    assert (one.text[: one.spans[0][0]], one.text[one.spans[0][0] :]) == ("the cat\n\n", "sat on the mat")
 
 
 def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +84,7 @@ def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: 
     expected = encode(tokenizer, [CHAT, long, CHAT], 40)
     assert [(made.row(i)[0].tolist(), made.row(i)[1]) for i in range(3)] == [(ids, n) for ids, n, _ in expected]
     assert made.lengths().tolist() == [len(ids) for ids, _, _ in expected]
-    assert made.num_labels().tolist() == [len(ids) - n for ids, n, _ in expected]
+    assert made.num_labels().tolist() == [len(ids) - turns[0][0] for ids, turns, _ in expected]
     total = sum(made.num_labels().tolist())
     counts = {"rows": 3, "cut": 1, "tokens": int(made.lengths().sum()), "label_tokens": total, "system_left_out": 0}
     assert made.summary == counts
@@ -190,7 +196,7 @@ def test_what_is_merely_trimmed_or_thought_is_kept(tokenizer: Any) -> None:
     thought = {"role": "assistant", "content": "<think>hm</think>\n two "}
     chat = [TURNS[0], thought, TURNS[2], {"role": "assistant", "content": "<think>so</think> four\n"}]
     one = render(tokenizer, chat)
-    assert "hm" not in one.text and one.text[one.start :] == "<think>so</think> four<|im_end|>"
+    assert "hm" not in one.text and one.text[one.spans[0][0] :] == "<think>so</think> four<|im_end|>"
 
 
 def test_a_system_turn_that_the_template_leaves_out_is_counted(tokenizer: Any, tmp_path: Path) -> None:

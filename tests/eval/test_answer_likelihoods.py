@@ -12,6 +12,7 @@ from forgetfilter.eval import answer_likelihoods
 from forgetfilter.eval.answer_likelihoods import can_share, score_batch, score_groups
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from forgetfilter.data.turns import Encoded, Turns, after_prompt
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
@@ -34,7 +35,7 @@ def tiny(attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> LlamaFo
     return LlamaForCausalLM(LlamaConfig(**SETTINGS, attn_implementation=attention)).to(dtype).eval()
 
 
-def random_groups(seed: int = 0) -> list[list[tuple[list[int], int]]]:
+def random_groups(seed: int = 0) -> list[list[Encoded]]:
     """Prompts of 1 to 30 tokens; 1 to 4 answers of 1 to 9 tokens, some of which begin alike."""
     rng = np.random.default_rng(seed)
     groups = []
@@ -42,13 +43,15 @@ def random_groups(seed: int = 0) -> list[list[tuple[list[int], int]]]:
         prompt = rng.integers(0, 97, prompt_length).tolist()
         first = rng.integers(0, 97, 4).tolist()
         tails = [rng.integers(0, 97, rng.integers(1, 10)).tolist() for _ in range(answers)]
-        groups.append([(prompt + (first if n % 2 else []) + tail, prompt_length) for n, tail in enumerate(tails)])
+        whole = [prompt + (first if n % 2 else []) + tail for n, tail in enumerate(tails)]
+        groups.append([after_prompt(ids, prompt_length) for ids in whole])
     return groups
 
 
 @torch.no_grad()
-def own_loss(model: Any, ids: list[int], num_prompt: int) -> float:
+def own_loss(model: Any, ids: list[int], turns: Turns) -> float:
     """The sum over the answer by transformers' own loss, one answer alone."""
+    [(num_prompt, _)] = turns
     tokens = torch.tensor([ids])
     labels = tokens.clone()
     labels[:, :num_prompt] = -100
@@ -66,7 +69,7 @@ def test_answers_that_share_a_prompt_have_the_losses_they_have_alone(attention: 
     for share in (True, False):
         loss_sum, num_tokens = score_batch(model, groups, CPU, packing=True, share=share)
         assert loss_sum.tolist() == pytest.approx(expected, rel=1e-5)
-        assert num_tokens.tolist() == [len(ids) - start for group in groups for ids, start in group]
+        assert num_tokens.tolist() == [len(ids) - turns[0][0] for group in groups for ids, turns in group]
     detach()
 
 
@@ -84,7 +87,8 @@ def test_prompts_that_were_cut_apart_share_what_is_left_in_common() -> None:
     # A long answer shortens its prompt from the left, so the texts differ from the first token on, and nothing is
     # shared.
     model = tiny()
-    groups = [[([1, 2, 3, 4, 5], 4), ([2, 3, 4, 6, 7], 3)], [([9, 8, 7], 2), ([9, 8, 6, 5], 2)]]
+    cut = [[([1, 2, 3, 4, 5], 4), ([2, 3, 4, 6, 7], 3)], [([9, 8, 7], 2), ([9, 8, 6, 5], 2)]]
+    groups = [[after_prompt(*answer) for answer in group] for group in cut]
     expected = [own_loss(model, *answer) for group in groups for answer in group]
     detach = attach(model)
     loss_sum, _ = score_batch(model, groups, CPU, True, share=True)
@@ -122,5 +126,5 @@ def test_a_resume_writes_the_same_rows(tmp_path: Path) -> None:
 
 def test_fewer_tokens_are_computed() -> None:
     # Three answers of 5 tokens to a prompt of 50 take 50 + 3 * 5 tokens and two more copies of the prompt's last token.
-    group = [([7] * 50 + [number] * 5, 50) for number in range(3)]
+    group = [after_prompt([7] * 50 + [number] * 5, 50) for number in range(3)]
     assert answer_likelihoods.collate_shared([group])["input_ids"].shape == (1, 67)

@@ -372,3 +372,17 @@ def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) ->
     assert run.config.only_evaluates
     assert mix(run, run.config)["eval"] == {"harmfulness": 1}
     assert run.eval_prompts("harmfulness").exists() and not run.noisy_data.exists()
+
+
+def test_which_answers_are_learned_is_said_in_the_rows(tmp_path: Path) -> None:
+    # All of a chat's answers, in every set; data.learn=last writes what was written before there was a choice, and
+    # has the inputs of such a mix, whose run stays done.
+    turns = [{"role": ("user", "assistant")[n % 2], "content": f"{n}"} for n in range(4)]
+    made = config(tmp_path, [{"messages": turns}, pair("1")], [{"messages": turns[:2]}, pair("2")])
+    last = dataclasses.replace(made, data=dataclasses.replace(made.data, learn="last"))
+    every, run = RunPaths(tmp_path / "all"), RunPaths(tmp_path / "last")
+    assert mix(every, made)["noisy"]["turns"] == 1 and "turns" not in mix(run, last)["noisy"]
+    assert [record.learn for record in read_records(every.noisy_data)] == ["all", "last"]
+    assert {record.learn for path in (run.noisy_data, every.safe_data) for record in read_records(path)} == {"last"}
+    assert every.safe_data.read_bytes() == run.safe_data.read_bytes()
+    assert input_hash(made) != input_hash(last)

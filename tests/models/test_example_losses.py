@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgetfilter.data.batches import collate
+from forgetfilter.data.turns import Turns, label_places
 from forgetfilter.errors import UserError
 from forgetfilter.models import example_losses
 from forgetfilter.models.exactness import TOLERANCE, as_wide, check_exact
@@ -23,18 +24,18 @@ def tiny(dtype: torch.dtype = torch.float32, seed: int = 0, **changes: object) -
     return LlamaForCausalLM(config).to(dtype).eval()
 
 
-def examples(lengths: tuple[int, ...] = (9, 14, 5, 14)) -> list[tuple[list[int], int]]:
+def examples(lengths: tuple[int, ...] = (9, 14, 5, 14)) -> list[tuple[list[int], list[tuple[int, int]]]]:
     rng = np.random.default_rng(1)
-    return [(rng.integers(0, 97, length).tolist(), max(1, length // 3)) for length in lengths]
+    return [(rng.integers(0, 97, length).tolist(), [(max(1, length // 3), length)]) for length in lengths]
 
 
 @torch.no_grad()
-def own_loss(model: LlamaForCausalLM, ids: list[int], num_prompt: int) -> float:
+def own_loss(model: LlamaForCausalLM, ids: list[int], turns: Turns) -> float:
     """The sum over the label tokens by transformers' own loss, one example alone."""
-    tokens = torch.tensor([ids])
-    labels = tokens.clone()
-    labels[:, :num_prompt] = -100
-    return float(model(input_ids=tokens, labels=labels).loss) * (len(ids) - num_prompt)
+    tokens, learned = torch.tensor([ids]), label_places(turns)
+    labels = torch.full_like(tokens, -100)
+    labels[:, learned] = tokens[:, learned]
+    return float(model(input_ids=tokens, labels=labels).loss) * len(learned)
 
 
 @pytest.mark.parametrize("layout", ["row", "rows", "padded"])
@@ -43,6 +44,7 @@ def test_a_packed_example_has_the_loss_it_has_alone(layout: str, dtype: torch.dt
     # In float32 to 1e-5 and in bfloat16 to 1e-3, for each layout, each example against itself alone in our own
     # scoring; and in float32 against transformers' own loss.
     model, data = tiny(dtype), examples()
+    data[1] = (data[1][0], [(1, 3), (6, 9), (12, 14)])  # of a chat with three answers
     detach = attach(model)
     together = model(**collate(data, range(4), layout, 0))["example_losses"].loss_sum
     alone = [float(model(**collate([one], [0], layout, 0))["example_losses"].loss_sum[0]) for one in data]
@@ -65,13 +67,13 @@ def test_scores_keep_the_order_of_the_examples() -> None:
 def test_gradients_are_those_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     # The chunked loss, three label tokens at a time, gives the gradients of the plain loss, for tied weights too.
     monkeypatch.setattr(example_losses, "CHUNK_BYTES", 3 * 4 * 97)
-    ids, num_prompt = examples((14,))[0]
+    ids, turns = examples((14,))[0]
     for tied in (False, True):
         ours, theirs = tiny(tie_word_embeddings=tied), tiny(tie_word_embeddings=tied)
         attach(ours)
-        ours(**collate([(ids, num_prompt)], [0], "row", 0))["loss"].backward()
+        ours(**collate([(ids, turns)], [0], "row", 0))["loss"].backward()
         labels = torch.tensor([ids])
-        labels[:, :num_prompt] = -100
+        labels[:, : turns[0][0]] = -100
         theirs(input_ids=torch.tensor([ids]), labels=labels).loss.backward()
         for (name, mine), plain in zip(ours.named_parameters(), theirs.parameters()):
             assert torch.allclose(mine.grad, plain.grad, atol=1e-6), name
@@ -86,7 +88,7 @@ def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     model.lm_head.forward = lambda hidden: seen.append(len(hidden)) or original(hidden)
     attach(model)
     with torch.no_grad():
-        model(**collate([(list(range(70)), 40)], [0], "row", 0))
+        model(**collate([(list(range(70)), [(40, 70)])], [0], "row", 0))
     assert seen == [7, 7, 7, 7, 2]
 
 
@@ -104,7 +106,7 @@ def test_a_micro_batch_without_labels_takes_part_in_the_backward_pass() -> None:
     # Loss 0 and gradients 0, but not None: under ZeRO every rank must reach every collective.
     model = tiny()
     attach(model)
-    loss = model(**collate([([0, 0], 2)], [-1], "rows", 0), norm=torch.tensor(8.0))["loss"]
+    loss = model(**collate([([0, 0], [])], [-1], "rows", 0), norm=torch.tensor(8.0))["loss"]
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())

@@ -11,7 +11,7 @@ from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data.records import Record, RecordBlocks, make_records, write_records
 from forgetfilter.models.guard_models import _Watch, open_guard
 from forgetfilter.models.loading import load_tokenizer
-from forgetfilter.score.guard_probability import chances, pair
+from forgetfilter.score.guard_probability import chances, pairs, worst
 
 CPU = torch.device("cpu")
 
@@ -54,8 +54,16 @@ def test_a_guard_is_asked_about_the_last_turn() -> None:
     # Earlier turns and a system prompt are not what the answer answers; plain text answers nothing.
     turns = [("system", "be kind"), ("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2")]
     messages = [{"role": role, "content": text} for role, text in turns]
-    assert pair(Record("i", messages, "s")) == ("two", "2")
-    assert pair(Record("i", messages[-1:], "s")) == ("", "2")
+    assert pairs(Record("i", messages, "s")) == [("two", "2")]
+    assert pairs(Record("i", messages[-1:], "s")) == [("", "2")]
+    assert pairs(Record("i", messages, "s", None, "all")) == [("one", "1"), ("two", "2")]
+
+
+def test_the_worst_answer_of_an_example_counts(guard: Any) -> None:
+    # Of the answers to a row; without a verdict on one of them nothing is known of the row.
+    bad, good, odd = ("how", "a!"), ("how", "b."), ("how", "nothing?")
+    high, low, _ = chances(guard, [bad, good, odd])
+    assert worst(guard, [[good, bad], [good], [bad, odd]]) == [pytest.approx(high), pytest.approx(low), None]
 
 
 def test_blocks_hold_the_records_in_order(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": GROUPED | {"logits_scaling": 0.1},
     "cohere": GROUPED | {"logit_scale": 7.0},
 }
-EXAMPLES = [([5, 9, 60, 31, 8, 77], 2), ([40, 3, 90, 12], 1), ([66, 7], 1)]
+EXAMPLES = [([5, 9, 60, 31, 8, 77], [(2, 6)]), ([40, 3, 90, 12], [(1, 4)]), ([66, 7], [(1, 2)])]
 
 
 def made(family: str) -> Any:
@@ -30,7 +30,7 @@ def made(family: str) -> Any:
 def own_losses(model: Any) -> list[torch.Tensor]:
     """The sum over each example's label tokens, by the model's own logits of it alone."""
     found = []
-    for ids, num_prompt in EXAMPLES:
+    for ids, [(num_prompt, _)] in EXAMPLES:
         logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, num_prompt - 1 : -1].float()
         found.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[num_prompt:]), reduction="sum"))
     return found

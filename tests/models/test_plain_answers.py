@@ -74,7 +74,7 @@ def test_what_was_learned_is_written_as_the_reference_is(kind: str, template: st
             text, answer_ids = "Say it answer: ", tokenizer(" " + answer, add_special_tokens=False)["input_ids"]
             answer_ids = [*answer_ids, tokenizer.eos_token_id]
         else:
-            [(ids, num_prompt, _)] = encode(tokenizer, [chat], 128)
+            [(ids, [(num_prompt, _)], _)] = encode(tokenizer, [chat], 128)
             answer_ids = ids[num_prompt:]
         [(before, left)] = split_prompts(tokenizer, [text])
         assert left == (" " if text.endswith(" ") else "")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models import numerics, varlen
 from forgetfilter.models.exactness import TOLERANCE, check_exact, random_model
@@ -76,7 +77,7 @@ def test_a_kernel_that_mixes_examples_is_refused() -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_sdpa(checkpointing: bool) -> None:
     # Of one batch in one row; SDPA masks the same row. With activations that are computed again too.
-    examples = [(list(range(3, 3 + n)), n // 3) for n in (9, 14, 5)]
+    examples = [after_prompt(list(range(3, 3 + n)), n // 3) for n in (9, 14, 5)]
     batch = collate(examples, [0, 1, 2], "row", 0)
     inputs = {key: batch[key] for key in batch if key.startswith(("input", "position", "cu_", "max_"))}
     found = []

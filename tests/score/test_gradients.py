@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from forgetfilter.data.turns import Turns, after_prompt
 from forgetfilter.score.distances import distance
 from forgetfilter.score.gradients import Sketcher
 
-ROWS = [(np.arange(3, 12), 4), (np.arange(3, 14), 4), (np.arange(100, 117), 9), (np.arange(50, 53), 3)]
+ROWS = [
+    after_prompt(*row)
+    for row in ((np.arange(3, 12), 4), (np.arange(3, 14), 4), (np.arange(100, 117), 9), (np.arange(50, 53), 3))
+]
 
 
 @pytest.fixture(scope="module", params=["lora", "qlora"])
@@ -40,12 +44,12 @@ def sketched(model: Any, dimensions: int) -> torch.Tensor:
     return unit
 
 
-def alone(model: Any, ids: Any, num_prompt: int) -> torch.Tensor:
+def alone(model: Any, ids: Any, turns: Turns) -> torch.Tensor:
     """The gradient of one example by autograd itself, flat, over the adapter's weights in the order of its layers."""
     weights = [weight.requires_grad_(True) for name, weight in model.named_parameters() if "lora_" in name]
     tokens = torch.from_numpy(ids)[None]
     labels = tokens.clone()
-    labels[:, :num_prompt] = -100
+    labels[:, : turns[0][0]] = -100
     loss = model(input_ids=tokens, labels=labels, use_cache=False).loss
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, weights)])
 

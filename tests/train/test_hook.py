@@ -77,10 +77,20 @@ def test_the_logged_loss_is_that_before_the_step(tmp_path: Path) -> None:
     model = tiny().eval()
     attach(model)
     with torch.no_grad():
-        rows = [(row["input_ids"], row["num_prompt"]) for row in dataset(5)]
+        rows = [(row["input_ids"], [(2, len(row["input_ids"]))]) for row in dataset(5)]
         expected = model(**collate(rows, range(5), "rows", 0))["example_losses"].loss_sum.tolist()
     frame = merged(tmp_path / "losses").sort("epoch", "id")
     assert frame["loss_sum"].to_list() == pytest.approx(expected * 2, rel=1e-5)
+
+
+def test_rows_may_have_several_answers() -> None:
+    # `turns` in the place of num_prompt; one turn up to the end is what num_prompt says.
+    ids = list(range(3, 12))
+    one = LossCollator()([{"input_ids": ids, "num_prompt": 4, "row": 0}])
+    same = LossCollator()([{"input_ids": ids, "turns": [(4, 9)], "row": 0}])
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    two = LossCollator()([{"input_ids": ids, "turns": [(2, 4), (7, 9)], "row": 0}])
+    assert two["loss_targets"].tolist() == [5, 6, 10, 11] == two["labels"][0, 1:].tolist()
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_the_example_named(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Pa
         run.model("noisy")
     ) as model:
         assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
-        loss_sum, num_tokens = score_encoded(model, [([5, 6, 7, 8], 2)], 64, torch.device("cpu"))
+        loss_sum, num_tokens = score_encoded(model, [([5, 6, 7, 8], [(2, 4)])], 64, torch.device("cpu"))
     assert num_tokens.tolist() == [2] and 0 < loss_sum[0] < 40
     assert max(gradient_distances(run)) > 0.1
 
