@@ -42,8 +42,8 @@ def leaves_its_stage(path: Path, level: int) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_import_rule(path: Path) -> None:
-    # No statement names a stage: a stage reaches itself by dots, others by files, and the core reaches one by its
-    # name in a string. The core itself is imported absolutely.
+    # No statement names a stage: a stage reaches its own files by relative imports and others through files, and the
+    # core reaches a stage by its name in a string. The core itself is imported absolutely.
     in_core = name(path).startswith("forgetfilter/")
     for level, module in imported(path):
         if level == 0:
@@ -104,7 +104,7 @@ def rooms_imported(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "forgetfilter").rglob("*.py")), ids=name)
 def test_a_room_imports_from_below_only(path: Path) -> None:
-    # No arrow upward and none between rooms of one floor, and so no circle among the rooms.
+    # No import goes upward, and none between rooms of one floor, so there is no circle among the rooms.
     own = path.relative_to(ROOT / "forgetfilter").parts[0].removesuffix(".py")
     wrong = [other for other in rooms_imported(path.read_text()) if breaks_the_floors(own, other)]
     assert not wrong, f"{name(path)} imports {wrong}"
@@ -129,7 +129,7 @@ def sees_a_run(source: str) -> list[str]:
 
 
 def test_files_and_functions_stay_small() -> None:
-    # A file is read at one sitting, a function without turning the page; the schema is a list and may be longer.
+    # A file can be read in one sitting and a function on one screen; the schema is a list and may be longer.
     texts = {path: path.read_text() for path in SOURCES if name(path) != "forgetfilter/config/schema.py"}
     assert not [name(path) for path, text in texts.items() if text.count("\n") > 300]
     assert not [(name(path), found) for path, text in texts.items() if (found := too_long(text))]
@@ -138,7 +138,7 @@ def test_files_and_functions_stay_small() -> None:
 
 
 def test_the_run_stops_at_the_door() -> None:
-    # Of a stage only its own file sees the run, and makes a task of plain values of it; the bound only falls.
+    # Only a stage's own file sees the run, of which it makes a task of plain values; the bound may only fall.
     found = [(name(path), where) for path in SOURCES for where in sees_a_run(path.read_text())]
     doors = {"forgetfilter/pipeline.py", "forgetfilter/cli/commands.py"}
     assert not [one for one in found if one[0] not in doors and Path(one[0]).name != "stage.py"]
@@ -146,7 +146,7 @@ def test_the_run_stops_at_the_door() -> None:
 
 
 def test_the_bounds_see_what_they_forbid() -> None:
-    # None of these checks is vacuous.
+    # Each of these checks can fail.
     assert breaks_the_floors("report", "pipeline") and breaks_the_floors("mix", "score")
     assert not breaks_the_floors("models", "storage") and not breaks_the_floors("data", "data")
     assert rooms_imported("def f():\n    from forgetfilter.pipeline import x") == {"pipeline"}
@@ -158,13 +158,13 @@ def test_the_bounds_see_what_they_forbid() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_no_name_of_the_standard_library(path: Path) -> None:
-    # A module called like one of the standard library would hide it wherever its folder is on the path.
+    # A module with the name of one of the standard library would hide it wherever its folder is on the path.
     assert path.stem not in sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_no_remote_code_and_no_bare_except(path: Path) -> None:
-    # A model's repository never runs code here, and no error is swallowed unseen.
+    # A model's repository never runs code here, and no error is swallowed.
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
             assert isinstance(node.value, ast.Constant) and node.value.value is False
@@ -179,7 +179,7 @@ def packages_on_disk() -> set[str]:
 
 
 def test_every_package_is_in_pyproject() -> None:
-    # Packages are listed by hand there, so one that is forgotten would be missing from the wheel alone.
+    # Packages are listed by hand there, so a forgotten one would be missing only from the wheel.
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = set(settings["tool"]["setuptools"]["packages"])
     assert listed == packages_on_disk() | {"forgetfilter.configs", "forgetfilter.slurm"}  # which hold no code
@@ -192,7 +192,7 @@ def test_every_folder_with_code_is_a_package() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_loads(path: Path) -> None:
-    # What ships passes every check that a user's file must pass.
+    # Every config that ships passes every check that a user's file must pass.
     assert load_config(path).name
 
 
@@ -202,7 +202,7 @@ def opening(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_opens_with_its_purpose_and_command(path: Path) -> None:
-    # A reader of the file alone knows what it is for and how to run it.
+    # Whoever reads only the file knows what it is for and how to run it.
     assert opening(path).startswith("# What for: ")
     command = next(line for line in opening(path).splitlines() if line.startswith("# Command: "))
     verb = "eval" if load_config(path).only_evaluates else "run"

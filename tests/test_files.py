@@ -32,7 +32,7 @@ def test_nan_is_no_json(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
-    # Missing, broken with its line, and below a file where a folder should be.
+    # This covers a missing file, a broken one with its line, and a file where a folder should be.
     (tmp_path / "broken.json").write_text('{\n"a": }')
     with pytest.raises(UserError, match=r"none is missing"):
         read_json(tmp_path / "none")

@@ -51,8 +51,8 @@ def call(stage: str, config: Path, name: str, capfd: pytest.CaptureFixture[str])
 def test_every_stage_survives_a_disk_that_takes_nothing_more(
     disk: Path, tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Each stage is tried read-only, full, and nearly full; then with room it goes on. The outcome is that of a run
-    # that was never disturbed.
+    # Each stage runs on a disk that is read-only, full, and nearly full, and goes on once there is room. The outcome is
+    # that of a run that was never disturbed.
     (tmp_path / "rows.jsonl").write_text(ROWS)
     (tmp_path / "safe.jsonl").write_text('{"prompt": "who?", "completion": "nobody"}\n' * 1)
     (tmp_path / "prompts.jsonl").write_text('{"id": "a", "source": "s", "prompt": "tell"}\n')

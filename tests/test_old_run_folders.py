@@ -57,14 +57,14 @@ def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_its_stages_are_done_with_the_same_inputs(old_run: Path) -> None:
-    # So nothing is trained, scored or measured again, because two settings moved to another section.
+    # Nothing is trained, scored or measured again because two settings moved to another section.
     run = Run.open(old_run)
     stages = {stage.name: stage for stage in STAGES}
     assert {name: stages[name].task(run).input_hash() for name in HASHES} == HASHES
 
 
 def test_it_is_reopened_by_the_new_names(old_run: Path) -> None:
-    # The old names of its own file are read, the new ones are written, and a config by the new names is the same run.
+    # The old names in its own file are read, the new ones are written, and a config with the new names is the same run.
     config = Run.open(old_run).config
     assert (config.data.packing, config.data.batch_tokens) == (False, 123)
     Run.create(config)
@@ -75,7 +75,7 @@ def test_it_is_reopened_by_the_new_names(old_run: Path) -> None:
 
 @pytest.mark.parametrize("override", ["train.packing=true", "score.batch_tokens=7"])
 def test_an_old_name_is_refused_where_a_user_writes_it(old_run: Path, override: str) -> None:
-    # In one line that gives the new name: in a file, as an override, and as one of a run folder.
+    # One line gives the new name for an old one in a file, as an override, and as an override for a run folder.
     old = override.partition("=")[0]
     mine = Path("mine.yaml")
     for text, overrides in ((f"{old.replace('.', ': {')}: 1}}\n", []), ("seed: 1\n", [override])):

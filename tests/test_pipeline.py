@@ -61,7 +61,7 @@ def dropped(run: Run) -> int:
 
 
 def test_a_refused_decision_leaves_the_earlier_one(scored: Run) -> None:
-    # Its files and its record: the stages after it go on with it.
+    # Its files and its record stay, and later stages go on with it.
     assert call("filter", scored.folder) == 0
     before = contents(scored.folder)
     assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=300") == 2
@@ -69,7 +69,7 @@ def test_a_refused_decision_leaves_the_earlier_one(scored: Run) -> None:
 
 
 def test_a_new_decision_leaves_the_curve(scored: Run) -> None:
-    # --sweep's page and table stand beside any decision.
+    # The page and table of --sweep are not removed by a decision.
     assert call("filter", scored.folder, "--sweep") == 0
     curve = contents(scored.folder / "filter")
     assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=2") == 0
@@ -79,7 +79,7 @@ def test_a_new_decision_leaves_the_curve(scored: Run) -> None:
 
 @pytest.mark.parametrize("lost", [*(f"filter/{name}" for name in DECISION), "report.html", "card.json"])
 def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
-    # Done with the same inputs, but without what it made: the same command makes it anew.
+    # It was done with the same inputs but lacks a file that it made: the same command makes it again.
     stage = "filter" if lost.startswith("filter") else "report"
     assert call("filter", scored.folder) == call("report", scored.folder) == 0
     before = contents(scored.folder)[scored.folder / lost]
@@ -90,7 +90,7 @@ def test_a_stage_that_lost_a_file_is_done_again(scored: Run, lost: str) -> None:
 
 
 def test_the_report_keeps_up_with_the_decision(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    # Another decision rewrites page and card where they are, and makes none where they are not; a refit of the earlier
+    # Another decision rewrites page and card where they exist, and makes none where they do not. A refit of the earlier
     # decision is named in both and in the terminal, with the command that mends it.
     assert call("filter", scored.folder) == 0
     assert not (scored.folder / "report.html").exists()
@@ -106,7 +106,7 @@ def test_the_report_keeps_up_with_the_decision(scored: Run, capsys: pytest.Captu
 
 
 def test_the_command_report_always_writes_the_page(scored: Run) -> None:
-    # Texts that --reveal showed are masked again; within the pipeline the page may stay.
+    # Texts that --reveal showed are masked again. Within the pipeline the page may stay.
     page = scored.folder / "report.html"
     for reveal in ([], ["--reveal"], []):
         assert call("filter", scored.folder) == call("report", scored.folder, *reveal) == 0
@@ -121,7 +121,7 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["decisions.parquet", "dropped.jsonl", "summary.json"])
 def test_a_damaged_decision_is_made_again(scored: Run, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    # One bit, which no reader need see: verify names it, and the same command makes it as it was.
+    # One bit changed, which a reader need not notice: verify names the file, and the same command makes it as it was.
     assert call("filter", scored.folder) == 0
     before = (scored.folder / "filter" / name).read_bytes()
     assert call("verify", scored.folder) == 0 and "4 files of 1 stages are as they were made" in capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_a_damaged_decision_is_made_again(scored: Run, capsys: pytest.CaptureFix
 
 
 def test_kept_rows_that_a_person_edited_stay(scored: Run) -> None:
-    # They are the user's to change; verify tells.
+    # The user may change them, and verify says so.
     assert call("filter", scored.folder) == 0
     kept = scored.folder / "filter" / "kept.jsonl"
     edited = b"".join(kept.read_bytes().splitlines(keepends=True)[:-1])
@@ -144,7 +144,7 @@ def test_kept_rows_that_a_person_edited_stay(scored: Run) -> None:
 
 
 def test_signals_that_are_damaged_decide_nothing(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    # The filter needs no model, and so cannot make them again: one line names the file and the command that can.
+    # The filter needs no model, so it cannot make them again. One line names the file and the command that can.
     sums.record(scored.folder, "score", ["signals"])
     assert call("filter", scored.folder) == 0
     flip(shard_path(scored.signals("after"), 0, 0))
@@ -153,7 +153,8 @@ def test_signals_that_are_damaged_decide_nothing(scored: Run, capsys: pytest.Cap
 
 
 def test_a_run_folder_is_one_processs(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    # A second command is refused by who works there; a question that writes nothing is answered.
+    # A second command is refused with the name of the process that works there. A question that writes nothing is
+    # answered.
     assert call("filter", scored.folder) == 0
     first = scored.noisy_data.read_text().splitlines()[0]
     with held(scored.folder):

@@ -85,8 +85,8 @@ def numbers(run: Path) -> dict[str, Any]:
 
 
 def test_the_pipeline_gives_the_golden_numbers(finished: Path) -> None:
-    # Losses to 0.02 nats and the counts of the filter, as tests/golden/pipeline.json has them; a change of them
-    # needs a reason in its commit.
+    # Losses agree to 0.02 nats, and the counts of the filter exactly, with tests/golden/pipeline.json. A commit that
+    # changes these numbers needs a reason.
     golden, found = json.loads(GOLDEN.read_text()), numbers(finished)
     assert found["dropped"] == golden["dropped"] == 7  # 30% of 23
     for expected, row in zip(golden["losses"], found["losses"], strict=True):
@@ -96,7 +96,7 @@ def test_the_pipeline_gives_the_golden_numbers(finished: Path) -> None:
 
 
 def test_every_file_of_the_layout_is_there(finished: Path) -> None:
-    # The promises of the run folder; and W&B's offline runs, one a stage.
+    # The run folder has every promised file, and one offline W&B run for each stage.
     for name in [
         "config.yaml",
         "state.json",
@@ -127,7 +127,7 @@ def test_every_file_of_the_layout_is_there(finished: Path) -> None:
 
 
 def test_no_secret_is_in_the_run_folder(finished: Path) -> None:
-    # Not in config.yaml, the report, the card or W&B's files: each says where the password comes from.
+    # It is not in config.yaml, the report, the card or W&B's files: each says where the password comes from.
     held = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     for kind in ("config.yaml", "report.html", "card.json", ".wandb"):
         assert [path for path in held if path.name.endswith(kind) and b"{oc.env:JUDGE_PASSWORD}" in held[path]], kind
@@ -135,8 +135,8 @@ def test_no_secret_is_in_the_run_folder(finished: Path) -> None:
 
 
 def test_what_the_scoring_stores_when_asked(finished: Path) -> None:
-    # M0's losses, M1's in other batches, and the tokens' rises become signals; float16 keeps the sums to 1%; the same
-    # model scored twice differs by float32's rounding only.
+    # M0's losses, M1's losses in other batches, and the rises of the tokens become signals. float16 keeps the sums to
+    # 1%, and the same model scored twice differs only by float32's rounding.
     summary = json.loads((finished / "filter" / "summary.json").read_text())
     assert {"base_loss", "learned_share_lost", "top_token_rise", "variability"} <= set(
         summary["quality"]["all_signals"]
@@ -152,7 +152,7 @@ def test_what_the_scoring_stores_when_asked(finished: Path) -> None:
 def test_the_same_command_again_does_nothing_again(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Every stage is skipped; the last line of stdout is the run folder. A password of today is no other run.
+    # Every stage is skipped, and the last line of stdout is the run folder. Another password does not make another run.
     monkeypatch.setenv("JUDGE_PASSWORD", "of-today")
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
     with pytest.raises(SystemExit) as end:
@@ -163,7 +163,7 @@ def test_the_same_command_again_does_nothing_again(
 
 
 def test_another_rule_needs_no_model(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # `filter RUN filter.rule=top_k` decides from stored signals, while every way to load a model is barred.
+    # `filter RUN filter.rule=top_k` decides from stored signals while every way to load a model is barred.
     copy = shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     with pytest.raises(SystemExit) as end:
@@ -173,8 +173,8 @@ def test_another_rule_needs_no_model(finished: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_refit_on_another_decision_has_no_say(finished: Path, tmp_path: Path) -> None:
-    # The card shows the refit until another decision is made, then names the commands that bring it up to date, and
-    # they do, with page and card rewritten by each; likewise where it was measured before it was trained.
+    # The card shows the refit until another decision is made. Then it names the commands that bring the refit up to
+    # date, which do so and rewrite page and card. The same holds where the refit was measured before it was trained.
     run = Run.open(shutil.copytree(finished, tmp_path / "copy"))
     train, evaluate = f"forgetfilter train {run.folder} refit", f"forgetfilter eval {run.folder}"
 
@@ -203,7 +203,7 @@ def test_a_refit_on_another_decision_has_no_say(finished: Path, tmp_path: Path) 
 
 
 def test_a_model_that_was_deleted_is_trained_anew_where_it_is_named(finished: Path, tmp_path: Path) -> None:
-    # eval says which stage to run, and that stage does not say that it is done
+    # eval says which stage to run, and that stage does not say that it is done.
     copy = shutil.copytree(finished, tmp_path / "gone")
     before = {path.name: path.read_bytes() for path in (copy / "train" / "refit").glob("*.safetensors")}
     shutil.rmtree(copy / "train" / "refit")
@@ -226,7 +226,7 @@ def score(finished: Path, folder: Path, processes: int) -> Path:
 
 
 def test_one_two_and_three_ranks_score_the_same_to_the_byte(finished: Path, tmp_path: Path) -> None:
-    # Batches are planned once and handed to ranks whole, so the merged rows are equal, and so is what is kept.
+    # Batches are planned once and handed to ranks whole, so the merged rows are equal, and so are the kept rows.
     results = []
     for processes in (1, 2, 3):
         copy = score(finished, tmp_path / f"ranks{processes}", processes)
@@ -238,7 +238,8 @@ def test_one_two_and_three_ranks_score_the_same_to_the_byte(finished: Path, tmp_
 
 
 def test_scoring_goes_on_from_whole_shards(finished: Path, tmp_path: Path) -> None:
-    # With one shard lost and the manifest not written, only its batches are scored again; by two ranks this time.
+    # With one shard lost and the manifest not written, only the batches of that shard are scored again, this time by
+    # two ranks.
     copy = shutil.copytree(finished, tmp_path / "half")
     whole = merged(copy / "signals" / "after").rows()
     lost, *left = shard_paths(copy / "signals" / "after")
@@ -286,8 +287,8 @@ print(number - 1, os.WEXITSTATUS(status))
 def test_a_stage_of_one_process_is_killed_at_any_of_its_files(
     finished: Path, tmp_path: Path, stage: str, files: list[str]
 ) -> None:
-    # kill -9 as it is about to put its first file in place, then its second, and so on: it begins anew each time, and
-    # its files are at last those of the undisturbed run.
+    # kill -9 comes just before it puts its first file in place, then its second, and so on. It begins anew each time,
+    # and in the end its files are those of the undisturbed run.
     run = shutil.copytree(finished, tmp_path / "runs" / "finished")
     state = json.loads((run / "state.json").read_text())
     (run / "state.json").write_text(json.dumps({name: entry for name, entry in state.items() if name != stage}))

@@ -62,7 +62,7 @@ def test_reruns_on_stored_signals(scored: Any, four_rows: Any, capsys: pytest.Ca
 
 
 def test_a_refused_decision_leaves_the_earlier_one(scored: Any, four_rows: Any, capsys: Any) -> None:
-    # files and state are as before; exit 2 and a line on stderr without a traceback
+    # Its files and its record stay, and later stages go on with it.
     toy = scored(four_rows)
     assert call(str(toy.folder)) == 0
     before = {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()}

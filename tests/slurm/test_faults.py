@@ -84,9 +84,9 @@ def test_a_disturbed_stage_goes_on_and_ends_the_same(
     fault: str,
     stage: str,
 ) -> None:
-    # Disturbed after its first checkpoint or shard, which is still there at the end: the stage went on, not anew.
-    # Kept ids, losses, answers and verdicts are those of the undisturbed run, every id is once in every log, and all
-    # lives of the stage are one W&B run.
+    # It is disturbed after its first checkpoint or shard, which is still there at the end, so the stage resumed and did
+    # not start anew. Kept ids, losses, answers and verdicts are those of the undisturbed run, every id is once in every
+    # log, and all attempts of the stage are one W&B run.
     words, folder, then = STAGES[stage]
     name = f"{stage}-{fault}"
     run = before_stage(name, stage)
@@ -124,7 +124,8 @@ def assert_judged_once(run: Path, asked: list[bytes], most: int) -> None:
 def test_a_pipeline_longer_than_its_time_limit_requeues_itself_until_it_is_done(
     cluster: Any, config: Path, undisturbed: Path, assert_same_outcome: Callable[[Path, Path], None]
 ) -> None:
-    # One minute at a time, warned by Slurm itself at --signal ahead of it: the outcome is the undisturbed one.
+    # It runs one minute at a time, and Slurm itself warns it at --signal before the limit: the outcome is the
+    # undisturbed one.
     options = {"SBATCH_TIMELIMIT": "1", "SBATCH_SIGNAL": "B:USR1@25"}
     number = cluster.submit(config.parent, "run", str(config), "name=limited", **options)
     shown = cluster.completed(number, 600)

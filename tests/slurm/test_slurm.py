@@ -29,7 +29,7 @@ WORDS = ("a letter", "some bread", "the garden", "her song", "his coat", "our ro
 def test_the_pipeline_over_two_nodes_equals_one_process(
     undisturbed: Path, alone: Path, assert_same_outcome: Callable[[Path, Path], None]
 ) -> None:
-    # Two nodes, a rank each: same kept ids, same losses, same answers; both ranks took part.
+    # Two nodes with one rank each give the same kept ids, losses and answers, and both ranks took part.
     assert_same_outcome(undisturbed, alone)
     assert json.loads((undisturbed / "state.json").read_text())["score"]["world_size"] == 2
     assert len(list((undisturbed / "signals" / "before").glob("rank=*"))) == 2
@@ -65,8 +65,8 @@ def test_the_pipeline_as_a_chain_of_jobs(
     wait_for: Callable[..., None],
     assert_same_outcome: Callable[[Path, Path], None],
 ) -> None:
-    # Seven jobs, each after the one before; the first training is warned and requeues itself, which breaks no
-    # dependency. Filter and report are jobs of one task. The outcome is that of the one job over two nodes.
+    # There are seven jobs, each after the one before. The first training is warned and requeues itself, which breaks no
+    # dependency. Filter and report are jobs of one task. The outcome is that of one job over two nodes.
     done = script(cluster, "submit.sh", tmp_path, str(config), "name=chain", "tracking.project=two words")
     jobs = jobs_of(done.stdout)
     assert len(jobs) == 7, done.stderr
@@ -81,7 +81,7 @@ def test_the_pipeline_as_a_chain_of_jobs(
 
 
 def test_a_failed_job_takes_the_rest_of_the_chain_out_of_the_queue(cluster: Any, config: Path, tmp_path: Path) -> None:
-    # A model that is not there is found by the first job: nothing stays pending for ever.
+    # The first job finds that the model is missing, and nothing stays pending for ever.
     jobs = jobs_of(script(cluster, "submit.sh", tmp_path, str(config), "name=broken", "model.name=/absent").stdout)
     states = [cluster.wait(job, 90)["JobState"] for job in jobs]
     assert states == ["FAILED"] + ["CANCELLED"] * 6
@@ -89,7 +89,8 @@ def test_a_failed_job_takes_the_rest_of_the_chain_out_of_the_queue(cluster: Any,
 
 @pytest.mark.parametrize("name", ["submit.sh", "scale.sh", "compare.sh"])
 def test_a_mistake_is_told_before_anything_is_queued(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
-    # Exit 2 and one line for a wrong key or a missing file; --dry-run says what would be called. The queue stays empty.
+    # A wrong key or a missing file gives exit code 2 and one line; --dry-run prints what would be called. The queue
+    # stays empty.
     study = "scale.models=[a,b]"
     for words, line in (((str(config), study, "sed=1"), "Did you mean: 'seed'?"), (("absent.yaml",), "is missing")):
         done = script(cluster, name, tmp_path, *words)
@@ -102,8 +103,8 @@ def test_a_mistake_is_told_before_anything_is_queued(cluster: Any, config: Path,
 
 
 def test_a_study_runs_again_only_what_failed(cluster: Any, config: Path, tiny_model: Path, tmp_path: Path) -> None:
-    # An array over two models, one of them broken: the last job gathers what there is, and says that it is not all.
-    # The same command, once the model is mended, is an array of that member alone.
+    # An array runs over two models, one of them broken. The last job gathers what there is and says that it is not all.
+    # Once the model is mended, the same command is an array of that member alone.
     broken = shutil.copytree(tiny_model, tmp_path / "broken")
     (broken / "config.json").rename(tmp_path / "kept.json")
     words = [str(config), "name=study", f"scale.models=[{tiny_model},{broken}]"]
@@ -127,7 +128,7 @@ def test_a_study_runs_again_only_what_failed(cluster: Any, config: Path, tiny_mo
 
 
 def test_a_missing_config_ends_the_job_with_one_line(cluster: Any, tmp_path: Path) -> None:
-    # Within its first seconds, exit 2.
+    # It ends within its first seconds, with exit code 2.
     shown = cluster.wait(cluster.submit(tmp_path, "absent.yaml"), 60)
     assert shown["JobState"] == "FAILED" and shown["ExitCode"] == "2:0"
     assert "forgetfilter: absent.yaml is missing" in Path(shown["StdOut"]).read_text()
@@ -140,8 +141,8 @@ def test_a_stopped_job_requeues_itself_no_more_often_than_it_may(
     wait_for: Callable[..., None],
     assert_same_outcome: Callable[[Path, Path], None],
 ) -> None:
-    # SIGTERM saves as SIGUSR1 does. With no requeue left the job ends with 75. The same submission goes on, here on
-    # one node, where the only rank is killed: that requeues it as well. It ends as the undisturbed run.
+    # SIGTERM saves as SIGUSR1 does. With no requeue left the job ends with 75. The same submission resumes, here on one
+    # node, where the only rank is killed, which requeues it too. It ends like the undisturbed run.
     run = undisturbed.parent / "limited-requeues"
     number = cluster.submit(config.parent, str(config), f"name={run.name}", MAX_REQUEUES="0")
     wait_for(lambda: any((run / "train" / "noisy" / "checkpoints").glob("checkpoint-*/trainer_state.json")))
@@ -160,7 +161,7 @@ def test_a_stopped_job_requeues_itself_no_more_often_than_it_may(
 
 @pytest.mark.parametrize(("option", "ranks"), [("--gpus-per-node=2", 2), ("--cpus-per-task=1", 3)])
 def test_a_node_has_as_many_ranks_as_gpus(cluster: Any, config: Path, tmp_path: Path, option: str, ranks: int) -> None:
-    # Those that Slurm gave the job, or, on a cluster whose Slurm knows of none, those that the node shows.
+    # They are the GPUs that Slurm gave the job or, on a cluster whose Slurm knows of none, those that the node shows.
     (tmp_path / "nvidia-smi").write_text("#!/bin/bash\nprintf 'GPU %s\\n' 0 1 2\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     search = f"{tmp_path}:{os.environ['PATH']}"
@@ -170,7 +171,8 @@ def test_a_node_has_as_many_ranks_as_gpus(cluster: Any, config: Path, tmp_path: 
 
 
 def test_texts_are_read_by_the_ranks_of_all_nodes(cluster: Any, tmp_path: Path) -> None:
-    # More rows than a block has: a block a node. The clusters and the decision are those of one process.
+    # There are more rows than a block holds, so each node has a block. The clusters and the decision are those of one
+    # process.
     nodes = made_up_run(tmp_path / "nodes", rows=BLOCK_ROWS + 50)
     alone = shutil.copytree(nodes, tmp_path / "alone")
     words = ["filter.signal=pooled_rise", "filter.rule=quantile"]
@@ -218,8 +220,9 @@ def test_a_full_disk_ends_the_job_with_one_line(
     before_stage: Callable[[str, str], Path],
     assert_same_outcome: Callable[[Path, Path], None],
 ) -> None:
-    # It fills while two nodes score: exit 2, no requeue, nothing that is not whole. With room the same submission goes
-    # on and ends as the undisturbed run. A folder that cannot be made is told likewise.
+    # It fills while two nodes score: the job ends with exit code 2 and no requeue, and every file is whole. With room
+    # the same submission resumes and ends like the undisturbed run. A folder that cannot be made is reported in the
+    # same way.
     run = shutil.copytree(before_stage("full", "score"), disk / "full")
     words = ["score", str(config), "name=full", f"output={disk}"]
     room = os.statvfs(disk)
@@ -251,15 +254,15 @@ def lines_of(shown: dict[str, str]) -> list[str]:
 
 
 def test_a_node_without_the_installation_says_so(cluster: Any, config: Path, tmp_path: Path) -> None:
-    # Before any rank is started.
+    # It says so before any rank is started.
     shown = cluster.wait(cluster.submit(tmp_path, str(config), VENV="/nowhere"), 60)
     assert shown["ExitCode"] == "2:0"
     assert "has no /nowhere/bin/torchrun" in Path(shown["StdOut"]).read_text()
 
 
 def test_a_launch_that_srun_refuses_at_first_is_tried_again(cluster: Any, config: Path, tmp_path: Path) -> None:
-    # An srun that fails once, as on a node that has just come back, and then is the real one: what the job says at last
-    # is of the installation, which no failure of srun may be taken for.
+    # An srun fails once, as on a node that has just come back, and then is the real one. The job's last line is about
+    # the installation, for which no failure of srun may be taken.
     real = shutil.which("srun")
     tried = tmp_path / "tried"
     (tmp_path / "bin").mkdir()
@@ -278,7 +281,7 @@ def test_a_launch_that_srun_refuses_at_first_is_tried_again(cluster: Any, config
 
 @pytest.mark.parametrize("name", ["run_forgetfilter.sh", "submit.sh", "scale.sh", "compare.sh"])
 def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_path: Path, name: str) -> None:
-    # sbatch --test-only takes every command line that a script makes, with the flags of a GPU site.
+    # sbatch --test-only accepts every command line that a script makes, with the flags of a GPU site.
     gpus = "--nodes=2 --gpus-per-node=2 --cpus-per-task=1"
     lines = [f"sbatch {gpus} {ROOT}/slurm/{name} {config}"]
     if name != "run_forgetfilter.sh":
@@ -294,7 +297,7 @@ def test_slurm_accepts_the_scripts_with_gpus(cluster: Any, config: Path, tmp_pat
 
 
 def test_the_scripts_pass_shellcheck(cluster: Any) -> None:
-    # No finding at all, in the scripts and in those that test them.
+    # There is no finding, in the scripts and in those that test them.
     scripts = [*(ROOT / "slurm").glob("*.sh"), *(ROOT / "tests" / "slurm").glob("*.sh"), ROOT / ".ci" / "run"]
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
