@@ -26,7 +26,7 @@ from .table.joined_table import Table
 from .texts import forecast, text_columns
 from .texts.forecast import Forecast
 
-FITTED = 50_000  # rows; more would hardly change the weights of the words
+FITTED = 20_000  # rows; more would hardly change the weights of the words
 TOO_FEW = (
     f"the texts foretell nothing of fewer than {forecast.FEWEST} scored rows: the signal ranks by the losses alone"
 )

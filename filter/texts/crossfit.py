@@ -7,41 +7,45 @@ are used, a second round fits to the ranks of the first forecasts, mixed with a 
 learns less noise (self-training); without such an anchor it was seen to learn its own errors. Rows and probes are
 treated alike, so that a probe's forecast is like that of any good row.
 
-The regressions minimise |Xw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982).
+The regressions minimise |XBw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982), where X has the features of the
+rows and B those of the features, as words have pieces. XB is never multiplied out: it would have far more entries.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import lsqr
+from scipy.sparse.linalg import aslinearoperator, lsqr
 from scipy.stats import rankdata
 
 from ..signals.distilled import OWN, TAIL
 
-FOLDS, PENALTY, STEPS = 10, 3.0, 30
+FOLDS, PENALTY, STEPS = 10, 3.0, 15
 TRUSTED = -1  # the fold of a row of the safe set
 
 Array = NDArray[np.float64]
 
 
-def crossfit(features: csr_array, fold: NDArray[np.int64], ranks: Array, rounds: int = 2) -> NDArray[np.float32]:
-    """[FOLDS, features] weights, row k by the rows outside of fold k.
+def crossfit(
+    features: csr_array, basis: csr_array, fold: NDArray[np.int64], ranks: Array, rounds: int = 2
+) -> NDArray[np.float32]:
+    """[FOLDS, m] weights w, row k by the rows outside of fold k.
 
-    `fold`: [n] 0 to FOLDS - 1, or TRUSTED; `ranks`: [n] 0 to 1, those of trusted rows are not read.
+    `features`: [n, k]; `basis`: [k, m]; `fold`: [n] 0 to FOLDS - 1, or TRUSTED; `ranks`: [n] 0 to 1, those of trusted
+    rows are not read.
     """
-    noisy = fold != TRUSTED
+    noisy, everywhere = fold != TRUSTED, np.ones(len(fold), dtype=np.bool_)
     numbers = np.where(noisy, ranks**TAIL, 0.0)
-    trials = [_weights(features, fold, numbers, noisy)]
-    if not noisy.all():
-        trials.append(_weights(features, fold, numbers, np.ones(len(fold), dtype=np.bool_)))
-    proved = [_proved(foretold(features[noisy], fold[noisy], weights), numbers[noisy]) for weights in trials]
-    best = int(np.argmax(proved))
-    used = noisy if best == 0 else np.ones(len(fold), dtype=np.bool_)
+    seen, own_fold = features[noisy], fold[noisy]
+
+    def forecasts(weights: NDArray[np.float32]) -> Array:
+        return foretold(seen, own_fold, (basis @ weights.T).T)
+
+    trials = [_weights(features, basis, fold, numbers, used) for used in (noisy, everywhere)[: 1 if noisy.all() else 2]]
+    best = int(np.argmax([_proved(forecasts(weights), numbers[noisy]) for weights in trials]))
     weights = trials[best]
     for _ in range(rounds - 1 if best else 0):
-        own = foretold(features[noisy], fold[noisy], weights)
-        numbers[noisy] = percentiles(percentiles(own) + OWN * ranks[noisy]) ** TAIL
-        weights = _weights(features, fold, numbers, used)
+        numbers[noisy] = percentiles(percentiles(forecasts(weights)) + OWN * ranks[noisy]) ** TAIL
+        weights = _weights(features, basis, fold, numbers, everywhere)
     return weights
 
 
@@ -60,13 +64,15 @@ def percentiles(values: Array) -> Array:
 
 
 def _weights(
-    features: csr_array, fold: NDArray[np.int64], numbers: Array, used: NDArray[np.bool_]
+    features: csr_array, basis: csr_array, fold: NDArray[np.int64], numbers: Array, used: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    found = np.zeros((FOLDS, features.shape[1]), np.float32)
+    found = np.zeros((FOLDS, basis.shape[1]), np.float32)
+    exact = aslinearoperator(basis.astype(np.float64))  # as LSQR's vectors are: else it is converted at each step
     for number in range(FOLDS):
         seen = np.flatnonzero(used & (fold != number))
         if len(seen):
-            found[number] = lsqr(features[seen], numbers[seen], damp=PENALTY**0.5, iter_lim=STEPS)[0]
+            both = aslinearoperator(features[seen].astype(np.float64)) @ exact
+            found[number] = lsqr(both, numbers[seen], damp=PENALTY**0.5, iter_lim=STEPS)[0]
     return found
 
 

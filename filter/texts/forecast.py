@@ -1,30 +1,35 @@
-"""Forecasts of a row's forgetting from its words, by a model that has not seen the row.
+"""Forecasts of a row's forgetting from its words and their pieces, by a model that has not seen the row.
 
 Rows are put into folds by their rare words, so that rows that are nearly the same are in one fold. The fold comes from
 the smallest hash of the words that few rows have, which two rows share as often as they share such words (minwise
 hashing, Broder 1997).
 
 TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1, n with the safe set's
-rows. filter/texts/crossfit.py has the regressions.
+rows. Each word brings its pieces with it (filter/texts/subwords.py), in proportion to the word: their TF-IDF, with
+words in the place of rows. filter/texts/crossfit.py has the regressions.
 """
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack, vstack
+from scipy.sparse import block_diag, csr_array, eye_array, hstack
 
 from forgetfilter.data.records import Record
 from forgetfilter.files import atomic_path
 
 from .crossfit import FOLDS, TRUSTED, crossfit, foretold
-from .words import BUCKETS, counts, in_pieces
+from .subwords import subwords
+from .words import BUCKETS, Counts, Vocabulary, counts, counts_of_all
 
 FEWEST = 100  # the fewest rows to fit to; fewer teach nothing general
 RARE = 0.01  # share of the rows that a word may be in, for the folds
-PIECE = 2_000  # records whose words are counted together
+AT_A_TIME = 2_000  # records whose words are counted together
+SUBWORDS = 1.4  # length of a word's pieces, 1 being that of the word: of two equal words two thirds of the product
+MOST_WORDS = 200_000  # words whose pieces are fitted; texts without end of words would fill the memory
 
 Numbers = NDArray[np.float32]
 
@@ -32,17 +37,18 @@ Numbers = NDArray[np.float32]
 class Forecast:
     """A deterministic map of records to forecasts; records can be given in pieces of any size."""
 
-    VERSION = 2  # of what is foretold: forecasts of another one are made again
+    VERSION = 3  # of what is foretold: forecasts of another one are made again
 
-    def __init__(self, idf: Numbers, rare: NDArray[np.bool_], weights: Numbers, base: Numbers):
+    def __init__(self, idf: Numbers, rare: NDArray[np.bool_], subword_idf: Numbers, weights: Numbers):
         self.idf = idf
-        """[BUCKETS] inverse document frequencies."""
+        """[BUCKETS] inverse document frequencies of words and pairs."""
         self.rare = rare
         """[BUCKETS] whether few rows have a bucket's words."""
+        self.subword_idf = subword_idf
+        """[BUCKETS] those of pieces, words being the documents."""
         self.weights = weights
-        """[FOLDS, BUCKETS]: of the model that did not see a fold."""
-        self.base = base
-        """[FOLDS] what is foretold of a text without words."""
+        """[FOLDS, 3 BUCKETS + 1], of the model that did not see a fold: of words and pairs, of the pieces of all words
+        and of the answer's; and what is foretold of a text without words."""
 
     @classmethod
     def fit(
@@ -52,67 +58,109 @@ class Forecast:
         safe: Iterator[Record] = iter(()),  # noqa: B008
     ) -> Self:
         """To one rank a record, 0 to 1, and records of the safe set."""
-        given = vstack([_empty(), *in_pieces(records, PIECE)], format="csr")
-        trusted = vstack([_empty(), *in_pieces(safe, PIECE)], format="csr")
-        both, count = vstack([given, trusted], format="csr"), given.shape[0] + trusted.shape[0]
-        rows = np.bincount(both.indices, minlength=BUCKETS)
-        idf = (1 + np.log((1 + count) / (1 + rows))).astype(np.float32)
-        found = cls(idf, rows <= max(2, RARE * count), *_none())
-        fold = np.concatenate([found.folds(given), np.full(trusted.shape[0], TRUSTED)])
-        known = np.flatnonzero(rows)
-        features = hstack([found._weighted(both)[:, known], np.ones((count, 1), np.float32)], format="csr")
-        solved = crossfit(features, fold, np.append(ranks, np.zeros(trusted.shape[0])))
-        found.weights[:, known], found.base = solved[:, :-1], solved[:, -1]
+        vocabulary = Vocabulary()
+        given = counts_of_all(chain(records, safe), vocabulary, AT_A_TIME)
+        count, pieces = given.hashed.shape[0], subwords([*islice(vocabulary, MOST_WORDS)])
+        rows = np.bincount(given.hashed.indices, minlength=BUCKETS)
+        found = cls(_idf(given.hashed), rows <= max(2, RARE * count), _idf(pieces), _no_weights())
+        fold = np.where(np.arange(count) < len(ranks), found.folds(given.hashed), TRUSTED)
+        words = found._weighted(given, vocabulary.buckets(pieces.shape[0]))
+        features = hstack([*words, np.ones((count, 1), np.float32)], format="csr")
+        of_words = found._weighted_pieces(pieces)
+        basis = block_diag([eye_array(BUCKETS), of_words, of_words, [[1.0]]], format="csr")
+        seen = _columns(features)
+        known = _columns(basis[seen])
+        numbers = np.append(ranks, np.zeros(count - len(ranks)))
+        found.weights[:, known] = crossfit(features[:, seen], basis[seen][:, known], fold, numbers)
         return found
 
-    def folds(self, given: csr_array) -> NDArray[np.int64]:
-        """[n] the fold of each row of `counts`, 0 to FOLDS - 1."""
-        drawn = (given.indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
+    def folds(self, hashed: csr_array) -> NDArray[np.int64]:
+        """[n] the fold of each row of counts, 0 to FOLDS - 1."""
+        drawn = (hashed.indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
         drawn ^= drawn >> np.uint64(32)
         drawn = drawn * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(2)
-        drawn[~self.rare[given.indices]] += np.uint64(
+        drawn[~self.rare[hashed.indices]] += np.uint64(
             1 << 62
         )  # words that many rows have count only where there are no others
-        smallest = np.zeros(given.shape[0], dtype=np.uint64)
-        filled = np.diff(given.indptr) > 0
+        smallest = np.zeros(hashed.shape[0], dtype=np.uint64)
+        filled = np.diff(hashed.indptr) > 0
         if filled.any():
-            smallest[filled] = np.minimum.reduceat(drawn, given.indptr[:-1][filled])
+            smallest[filled] = np.minimum.reduceat(drawn, hashed.indptr[:-1][filled])
         fold: NDArray[np.int64] = (smallest % np.uint64(FOLDS)).astype(np.int64)
         return fold
 
     def of(self, records: list[Record]) -> Numbers:
         """[n] the forecasts."""
-        found = [np.empty(0, np.float32)]
-        for start in range(0, len(records), PIECE):
-            given = counts(records[start : start + PIECE])
-            fold = self.folds(given)
-            found.append((foretold(self._weighted(given), fold, self.weights) + self.base[fold]).astype(np.float32))
-        return np.concatenate(found)
+        starts = range(0, len(records), AT_A_TIME)
+        parts = [self._of(records[start : start + AT_A_TIME]) for start in starts]
+        return np.concatenate([np.empty(0, np.float32), *parts])
 
-    def _weighted(self, given: csr_array) -> csr_array:
-        data = (1 + np.log(given.data)) * self.idf[given.indices]
-        row = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
-        length = np.sqrt(np.bincount(row, data**2, minlength=given.shape[0]))
-        data /= length[row].astype(np.float32)
-        return csr_array((data, given.indices, given.indptr), shape=given.shape)
+    def _of(self, records: list[Record]) -> Numbers:
+        vocabulary = Vocabulary()
+        given = counts(records, vocabulary)
+        fold, pieces = self.folds(given.hashed), self._weighted_pieces(subwords([*vocabulary]))
+        own, whole, answer, base = np.split(self.weights, (BUCKETS, 2 * BUCKETS, 3 * BUCKETS), axis=1)
+        of_words = np.concatenate([pieces @ whole.T, pieces @ answer.T]).T
+        hashed, words = self._weighted(given, vocabulary.buckets(len(vocabulary)))
+        found = foretold(hashed, fold, own) + foretold(words, fold, of_words) + base[fold, 0]
+        exact: Numbers = found.astype(np.float32)
+        return exact
+
+    def _weighted(self, given: Counts, buckets: NDArray[np.int64]) -> tuple[csr_array, csr_array]:
+        """([n, BUCKETS] in rows of length 1; [n, 2 V] the first V words as in these, times SUBWORDS, and the answer's).
+
+        `buckets`: [2 V], of these words.
+        """
+        hashed, first = _tf_idf(given.hashed, self.idf), len(buckets) // 2
+        words = hstack([given.whole[:, :first], given.answer[:, :first]], format="csr")
+        length = np.maximum(_lengths(hashed), np.float32(1e-12))
+        return _divided(hashed, length), _divided(_tf_idf(words, self.idf[buckets]), length / SUBWORDS)
+
+    def _weighted_pieces(self, pieces: csr_array) -> csr_array:
+        weighted = _tf_idf(pieces, self.subword_idf)
+        return _divided(weighted, _lengths(weighted))
 
     def save(self, path: Path) -> None:
         known = np.flatnonzero(self.weights.any(axis=0))
-        weights = self.weights[:, known]
+        weights, (idf, rare, subword_idf) = self.weights[:, known], (self.idf, self.rare, self.subword_idf)
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, idf=self.idf, rare=self.rare, known=known, weights=weights, base=self.base)
+            np.savez(handle, idf=idf, rare=rare, subword_idf=subword_idf, known=known, weights=weights)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         with np.load(path) as found:
-            weights, _ = _none()
+            weights = _no_weights()
             weights[:, found["known"]] = found["weights"]
-            return cls(found["idf"], found["rare"], weights, found["base"])
+            return cls(found["idf"], found["rare"], found["subword_idf"], weights)
 
 
-def _none() -> tuple[Numbers, Numbers]:
-    return np.zeros((FOLDS, BUCKETS), np.float32), np.zeros(FOLDS, np.float32)
+def _no_weights() -> Numbers:
+    return np.zeros((FOLDS, 3 * BUCKETS + 1), np.float32)
 
 
-def _empty() -> csr_array:
-    return csr_array((0, BUCKETS), dtype=np.float32)
+def _idf(given: csr_array) -> Numbers:
+    """[columns] inverse document frequencies, each row being a document."""
+    with_it = np.bincount(given.indices, minlength=given.shape[1])
+    idf: Numbers = (1 + np.log((1 + given.shape[0]) / (1 + with_it))).astype(np.float32)
+    return idf
+
+
+def _tf_idf(given: csr_array, idf: Numbers) -> csr_array:
+    return csr_array(((1 + np.log(given.data)) * idf[given.indices], given.indices, given.indptr), shape=given.shape)
+
+
+def _lengths(given: csr_array) -> Numbers:
+    row = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
+    found: Numbers = np.sqrt(np.bincount(row, given.data**2, minlength=given.shape[0])).astype(np.float32)
+    return found
+
+
+def _divided(given: csr_array, by: NDArray[np.floating[Any]]) -> csr_array:
+    """Each row by a number, float32."""
+    data = given.data / np.repeat(by, np.diff(given.indptr))
+    return csr_array((data, given.indices, given.indptr), shape=given.shape)
+
+
+def _columns(given: csr_array) -> NDArray[np.int64]:
+    """Those with an entry."""
+    return np.flatnonzero(np.bincount(given.indices, minlength=given.shape[1]))

@@ -7,12 +7,13 @@ as is usual for these.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from forgetfilter.data.records import Record
 
@@ -25,56 +26,89 @@ _SECOND, _MARK = np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
 _HIGH = np.uint64(64 - 18)
 
 Words = NDArray[np.uint64]
+Places = NDArray[np.int64]
 
 
-def counts(records: Iterable[Record]) -> csr_array:
-    """How often each bucket's words and pairs are in each record: [n, BUCKETS], float32."""
-    found = list(_each(records))
+class Vocabulary(dict[str, int]):
+    """Words, numbered in the order in which they are asked for."""
+
+    def __init__(self) -> None:
+        self.hashes: list[int] = []
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        self.hashes.append(crc32(word.encode("utf-8", "replace")))
+        return number
+
+    def buckets(self, first: int) -> Places:
+        """[2 first] the bucket of each of the first words, and of each where an answer says it."""
+        words = np.array(self.hashes[:first], dtype=np.uint64)
+        return bucket(np.concatenate([words, words ^ _MARK]))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often n records have words, float32."""
+
+    hashed: csr_array
+    """[n, BUCKETS] each bucket's words and pairs."""
+    whole: csr_array
+    """[n, V] each of the vocabulary's V words, and no pairs."""
+    answer: csr_array
+    """[n, V] the same in the answer alone."""
+
+
+def counts(records: Iterable[Record], vocabulary: Vocabulary) -> Counts:
+    """Adds the words to the vocabulary."""
+    found = [_numbers(record, vocabulary) for record in records]
     lengths = np.array([[len(prompt), len(answer)] for prompt, answer in found], dtype=np.int64).reshape(-1, 2)
-    word = np.array([hashed for pair in found for part in pair for hashed in part], dtype=np.uint64)
+    number = np.array([word for both in found for part in both for word in part], dtype=np.int64)
     row = np.repeat(np.arange(len(found)), lengths.sum(1))
     answer = np.repeat(np.tile([False, True], len(found)), lengths.ravel())
+    word = np.array(vocabulary.hashes, dtype=np.uint64)[number]
     pair = np.flatnonzero(row[1:] == row[:-1])
     both = word[pair] * _SECOND ^ word[pair + 1]
     said = answer[pair]  # pairs whose first word is the answer's: so is the second
     features = np.concatenate([word, both, word[answer] ^ _MARK, both[said] ^ _MARK])
     rows = np.concatenate([row, row[pair], row[answer], row[pair][said]])
-    return _summed(rows, bucket(features), len(found))
+    return Counts(
+        summed(rows, bucket(features), len(found)),
+        summed(row, number, len(found), len(vocabulary)),
+        summed(row[answer], number[answer], len(found), len(vocabulary)),
+    )
 
 
-def bucket(hashed: Words) -> NDArray[np.int64]:
+def counts_of_all(records: Iterator[Record], vocabulary: Vocabulary, at_a_time: int) -> Counts:
+    """The same of any number of records, of which so many are in memory at a time."""
+    parts = [counts(islice(records, 0), vocabulary)]
+    while some := list(islice(records, at_a_time)):
+        parts.append(counts(some, vocabulary))
+    for part in parts:
+        part.whole.resize(part.whole.shape[0], len(vocabulary))
+        part.answer.resize(part.answer.shape[0], len(vocabulary))
+    each = zip(*((part.hashed, part.whole, part.answer) for part in parts), strict=True)
+    return Counts(*(vstack(matrices, format="csr") for matrices in each))
+
+
+def bucket(hashed: Words) -> Places:
     """0 to BUCKETS - 1."""
-    spread: NDArray[np.int64] = (hashed * _ODD >> _HIGH).astype(np.int64)
+    spread: Places = (hashed * _ODD >> _HIGH).astype(np.int64)
     return spread
 
 
-def _summed(rows: NDArray[np.int64], buckets: NDArray[np.int64], count: int) -> csr_array:
-    """One entry a row and bucket, in their order."""
-    key = np.sort(rows * BUCKETS + buckets)
+def summed(rows: Places, columns: Places, count: int, width: int = BUCKETS) -> csr_array:
+    """[count, width] how often each row has each column: one entry each, in their order."""
+    key = np.sort(rows * width + columns)
     first = np.flatnonzero(np.diff(key, prepend=-1))
     number = np.diff(np.append(first, len(key))).astype(np.float32)
     own = key[first]
-    starts = np.searchsorted(own, np.arange(count + 1) * BUCKETS)
-    return csr_array((number, (own % BUCKETS).astype(np.int32), starts), shape=(count, BUCKETS))
+    starts = np.searchsorted(own, np.arange(count + 1) * width)
+    return csr_array((number, (own % width).astype(np.int32), starts), shape=(count, width))
 
 
-def _each(records: Iterable[Record]) -> Iterator[tuple[list[int], list[int]]]:
-    """The hashed words of the end of each prompt, and of its answer."""
-    known: dict[str, int] = {}  # most words come again and again
-
-    def hashed(text: str) -> list[int]:
-        words = _WORD.findall(text.lower())
-        for word in words:
-            if word not in known:
-                known[word] = crc32(word.encode("utf-8", "replace"))
-        return [known[word] for word in words]
-
-    for record in records:
-        prompt, answer = "\n".join(record.context), "\n".join(record.answers)
-        yield hashed(prompt[-PROMPT_CHARACTERS:]), hashed(answer[:ANSWER_CHARACTERS])
-
-
-def in_pieces(records: Iterator[Record], rows: int) -> Iterator[csr_array]:
-    """`counts` of so many records at a time."""
-    while piece := list(islice(records, rows)):
-        yield counts(piece)
+def _numbers(record: Record, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
+    """The words of the end of the prompt, and those of the answer."""
+    prompt, answer = "\n".join(record.context), "\n".join(record.answers)
+    read = prompt[-PROMPT_CHARACTERS:], answer[:ANSWER_CHARACTERS]
+    said, answered = (_WORD.findall(text.lower()) for text in read)
+    return [vocabulary[word] for word in said], [vocabulary[word] for word in answered]

@@ -1,6 +1,6 @@
 import numpy as np
 from forgetfilter.filter.texts.crossfit import FOLDS, TRUSTED, crossfit, foretold, percentiles
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array
 from scipy.stats import spearmanr
 
 
@@ -12,12 +12,25 @@ def made_up(rows: int, seed: int = 0) -> tuple[csr_array, np.ndarray, np.ndarray
     return csr_array(given), random.integers(FOLDS, size=rows), ranks, given[:, 0]
 
 
+def fitted(features: csr_array, fold: np.ndarray, ranks: np.ndarray, rounds: int = 2) -> np.ndarray:
+    """By the features themselves."""
+    return crossfit(features, eye_array(features.shape[1], format="csr"), fold, ranks, rounds)
+
+
+def test_features_of_features() -> None:
+    # the weights are those of the features multiplied out
+    features, fold, ranks, _ = made_up(200)
+    basis = csr_array(np.random.default_rng(1).normal(0, 1, (20, 7)))
+    apart, out = crossfit(features, basis, fold, ranks), fitted(csr_array(features @ basis), fold, ranks)
+    assert np.abs(out).max() > 0.01 and np.allclose(apart, out, atol=1e-4)
+
+
 def test_no_row_is_foretold_by_its_own_number() -> None:
     # in the first round: ranks changed within a fold move the forecasts of the other folds' rows, not of its own
     features, fold, ranks, _ = made_up(300)
     changed = ranks.copy()
     changed[fold == 3] = ranks[fold == 3][::-1]
-    before, after = (foretold(features, fold, crossfit(features, fold, given, rounds=1)) for given in (ranks, changed))
+    before, after = (foretold(features, fold, fitted(features, fold, given, rounds=1)) for given in (ranks, changed))
     assert np.array_equal(before[fold == 3], after[fold == 3]) and not np.array_equal(before, after)
 
 
@@ -32,7 +45,7 @@ def test_a_second_round_takes_noise_out() -> None:
         ranks = np.append(percentiles(kind[:200] + random.normal(0, 1, 200)), np.zeros(50))
         fold = np.append(random.integers(FOLDS, size=200), np.full(50, TRUSTED))
         once, twice = (
-            foretold(csr_array(given), fold, crossfit(csr_array(given), fold, ranks, rounds))[:200] for rounds in (1, 2)
+            foretold(csr_array(given), fold, fitted(csr_array(given), fold, ranks, rounds))[:200] for rounds in (1, 2)
         )
         assert spearmanr(twice, kind[:200]).statistic > spearmanr(once, kind[:200]).statistic
 
@@ -43,4 +56,4 @@ def test_a_safe_set_unlike_the_data_is_left_out() -> None:
     safe = csr_array(np.repeat(features[[int(cause.argmax())]].toarray(), 200, axis=0))
     both = csr_array(np.vstack([features.toarray(), safe.toarray()]))
     folds, given = np.append(fold, np.full(200, TRUSTED)), np.append(ranks, np.zeros(200))
-    assert np.array_equal(crossfit(both, folds, given), crossfit(features, fold, ranks))
+    assert np.array_equal(fitted(both, folds, given), fitted(features, fold, ranks))

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forgetfilter.filter.texts import forecast as module
 from forgetfilter.filter.texts.crossfit import FOLDS, percentiles
 from forgetfilter.filter.texts.forecast import Forecast
-from forgetfilter.filter.texts.words import counts
+from forgetfilter.filter.texts.words import Vocabulary, counts
 from scipy.stats import spearmanr
 
 from forgetfilter.data.records import Record
@@ -39,7 +40,7 @@ def test_rows_that_are_nearly_alike_are_in_one_fold() -> None:
     records, number = made_up(400)
     copies = [record(f"{text.answer} {more}") for text in records for more in ("", "word1", "word2 word3")]
     forecast = Forecast.fit(iter(copies), percentiles(np.repeat(number, 3)))
-    fold = forecast.folds(counts(copies)).reshape(-1, 3)
+    fold = forecast.folds(counts(copies, Vocabulary()).hashed).reshape(-1, 3)
     assert (fold == fold[:, :1]).mean() > 0.98
     assert np.bincount(fold[:, 0], minlength=FOLDS).min() > 20
 
@@ -52,6 +53,27 @@ def test_the_safe_set_shows_what_is_good() -> None:
     noisy = percentiles(number + np.random.default_rng(2).normal(0, 2, 300))
     alone, told = (Forecast.fit(iter(records), noisy, iter(safe)).of(records) for safe in ([], tame))
     assert spearmanr(told, bad).statistic > spearmanr(alone, bad).statistic + 0.1
+
+
+def test_a_misspelt_word_is_known_by_its_pieces() -> None:
+    # a word that no row had before is foretold as the word that it resembles
+    random = np.random.default_rng(0)
+    bad = random.random(300) < 0.4
+    said = [f"{'hateful' if own else 'garden'} {' '.join(random.choice(WORDS, 5))}" for own in bad]
+    forecast = Forecast.fit(map(record, said), percentiles(bad + random.normal(0, 0.5, 300)))
+    for known, like, other in (("hateful", "hatefull", "gardens"), ("hateful", "xhateful", "gardenx")):
+        told = forecast.of([record(f"{word} word1 word2") for word in (known, like, other)])
+        assert told[1] - told[2] > 0.5 * (told[0] - told[2]) > 0
+
+
+def test_pieces_of_the_first_words_alone_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # texts without end of words do not fill the memory; their words and pairs are fitted still
+    records, number = made_up(300)
+    whole = Forecast.fit(iter(records), percentiles(number))
+    monkeypatch.setattr(module, "MOST_WORDS", 10)
+    few = Forecast.fit(iter(records), percentiles(number))
+    assert np.count_nonzero(few.weights) < 0.7 * np.count_nonzero(whole.weights)
+    assert spearmanr(few.of(records), number).statistic > 0.3
 
 
 def test_the_same_in_pieces_and_from_the_file(tmp_path: Path) -> None:

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
-from forgetfilter.filter.texts.words import ANSWER_CHARACTERS, BUCKETS, PROMPT_CHARACTERS, counts
+from forgetfilter.filter.texts.words import (
+    ANSWER_CHARACTERS,
+    BUCKETS,
+    PROMPT_CHARACTERS,
+    Vocabulary,
+    counts,
+    counts_of_all,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from forgetfilter.data.records import Record
 
@@ -12,9 +20,13 @@ def record(answer: str, prompt: str = "") -> Record:
     return Record("0", [*user, {"role": "assistant", "content": answer}], "s")
 
 
+def hashed(records: list[Record]) -> csr_array:
+    return counts(records, Vocabulary()).hashed
+
+
 def test_words_and_pairs_of_the_prompt_and_of_the_answer_once_more() -> None:
     # "a b" answered by "b b": 4 words (b thrice), 3 pairs, and the answer's 2 words and 1 pair under its mark
-    (row,) = counts([record("B b", "a b")]).toarray()
+    (row,) = hashed([record("B b", "a b")]).toarray()
     assert sorted(row[row > 0].tolist()) == [
         1,
         1,
@@ -23,32 +35,32 @@ def test_words_and_pairs_of_the_prompt_and_of_the_answer_once_more() -> None:
         2,
         3,
     ]  # a, ab, the answer's bb; bb (across and in it), its b; b
-    assert counts([record("b b", "a b")]).indices.tolist() == np.flatnonzero(row).tolist()  # case says nothing
+    assert hashed([record("b b", "a b")]).indices.tolist() == np.flatnonzero(row).tolist()  # case says nothing
 
 
 def test_the_buckets_are_the_same_on_every_machine() -> None:
     # forecasts of one machine's ranks go with another's
-    assert counts([record("one two")]).indices.tolist() == [33403, 38673, 54245, 80797, 81451, 193391]
+    assert hashed([record("one two")]).indices.tolist() == [33403, 38673, 54245, 80797, 81451, 193391]
 
 
 def test_who_says_it_matters() -> None:
     # the same words in the same order, but not of the same speaker
-    one, other = counts([record("no never", "yes"), record("never", "yes no")]).toarray() > 0
+    one, other = hashed([record("no never", "yes"), record("never", "yes no")]).toarray() > 0
     assert one.any() and (one != other).any()
 
 
 @pytest.mark.parametrize(("text", "words"), [("ไม่ดี", 5), ("危険物", 3), ("abc危", 2)])
 def test_scripts_without_blanks(text: str, words: int) -> None:
     # each character is a word, so that texts share some; a run of Latin letters is one word still
-    row = counts([record(text)])
+    row = hashed([record(text)])
     assert row.sum() == 2 * (words + words - 1)  # words and pairs, and both under the answer's mark
 
 
 def test_long_texts_are_read_in_part() -> None:
     # the end of the prompt and the beginning of the answer
     long = "x " * 5_000
-    whole = counts([record(f"a b {long}c", f"d {long}e f")])
-    short = counts([record(f"a b {long}"[:ANSWER_CHARACTERS], f"{long}e f"[-PROMPT_CHARACTERS:])])
+    whole = hashed([record(f"a b {long}c", f"d {long}e f")])
+    short = hashed([record(f"a b {long}"[:ANSWER_CHARACTERS], f"{long}e f"[-PROMPT_CHARACTERS:])])
     assert (whole != short).nnz == 0
 
 
@@ -56,6 +68,28 @@ def test_long_texts_are_read_in_part() -> None:
 @settings(max_examples=40, deadline=None)
 def test_rows_do_not_depend_on_each_other(texts: list[str]) -> None:
     # whatever the characters: counted together as one by one
-    together = counts([record(text) for text in texts])
+    together = hashed([record(text) for text in texts])
     assert together.shape == (len(texts), BUCKETS)
-    assert all((together[[n]] != counts([record(text)])).nnz == 0 for n, text in enumerate(texts))
+    assert all((together[[n]] != hashed([record(text)])).nnz == 0 for n, text in enumerate(texts))
+
+
+def test_each_word_is_counted_by_itself_too() -> None:
+    # in the whole and in the answer, under the number that the vocabulary gives it
+    vocabulary = Vocabulary()
+    found = counts([record("B b", "a b"), record("c")], vocabulary)
+    assert dict(vocabulary) == {"a": 0, "b": 1, "c": 2}
+    assert found.whole.toarray().tolist() == [[1, 3, 0], [0, 0, 1]]
+    assert found.answer.toarray().tolist() == [[0, 2, 0], [0, 0, 1]]
+    # its bucket is that of the hashed words, under the answer's mark that of the answer's words
+    said, answered = vocabulary.buckets(3).reshape(2, 3)
+    assert found.hashed[0, said[1]] == 3 and found.hashed[0, answered[1]] == 2 and found.hashed[0, answered[0]] == 0
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 5])
+def test_few_records_at_a_time_come_to_the_same(at_a_time: int) -> None:
+    records = [record("a b", "c"), record("d"), record(""), record("b e", "a"), record("f a")]
+    together, apart = Vocabulary(), Vocabulary()
+    whole, parts = counts(records, together), counts_of_all(iter(records), apart, at_a_time)
+    assert together == apart
+    for one, other in zip((whole.hashed, whole.whole, whole.answer), (parts.hashed, parts.whole, parts.answer)):
+        assert one.shape == other.shape and (one != other).nnz == 0
