@@ -7,7 +7,7 @@ from typing import Any
 from forgetfilter.config.registry import GUARDS, SUITES
 from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, EvalConfig, JudgeConfig, number
 from forgetfilter.data import tokens
-from forgetfilter.data.sources import fingerprint
+from forgetfilter.data.sources import as_input, fingerprint
 from forgetfilter.errors import UserError, nearest, without_user
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
@@ -94,7 +94,7 @@ def scoring_settings(evaluation: Evaluation) -> suites.Settings:
 
 def _judge_identity(judge: JudgeConfig) -> list[object]:
     """The settings that the verdicts depend on, without those of how the judge is asked."""
-    labelled = judge.calibration and [asdict(judge.calibration), fingerprint(judge.calibration)]
+    labelled = judge.calibration and [as_input(asdict(judge.calibration)), fingerprint(judge.calibration)]
     return [judge.name, judge.model, judge.revision, judge.labels, without_user(judge.url), labelled]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.data.records import ROLES, clean
+from forgetfilter.config.schema import ROLES
+from forgetfilter.data.records import clean
 from forgetfilter.errors import UserError
 
 PromptRow = dict[str, Any]  # id, source, messages (turns, the last of them the user's), and what the suite needs

@@ -64,7 +64,7 @@ def proposed_length(surveys: Mapping[str, Survey]) -> int:
 
 def told(survey: Survey) -> list[str]:
     """What was found in a source, in lines for people."""
-    rows = f"{survey.rows:,} rows" if survey.whole else f"the first {survey.rows:,} rows"
+    rows = f"{survey.rows:,} row{'s' * (survey.rows > 1)}" if survey.whole else f"the first {survey.rows:,} rows"
     shapes = ", ".join(f"{name} ({count:,})" for name, count in survey.shapes.most_common())
     roles = ", ".join(f"{name} {count:,}" for name, count in survey.roles.most_common())
     several = sum(count for turns, count in survey.answers.items() if turns > 1)
@@ -142,10 +142,9 @@ def _eval(made_up: Mapping[str, Path]) -> list[str]:
 
 
 def _sources(sources: Mapping[str, SourceConfig]) -> list[str]:
-    """A line a source: of its settings the path, and the columns where they have other names."""
-    given = {
-        name: {"path": one.path} | ({"columns": one.columns} if one.columns else {}) for name, one in sources.items()
-    }
+    """A line a source: the path, and the columns and roles where they have other names."""
+    keys = ("path", "columns", "roles")
+    given = {name: {key: value for key in keys if (value := getattr(one, key))} for name, one in sources.items()}
     return [f"    {name}: {json.dumps(settings, ensure_ascii=False)}" for name, settings in given.items()]
 
 

@@ -58,7 +58,7 @@ def decide(options: argparse.Namespace) -> Run:
 
 def _sources(paths: list[str]) -> dict[str, dict[str, object]]:
     """The setting that names these files, with the columns that their rows need."""
-    found = {name: one.source for name, one in looked(paths, estimated_tokens).items()}
+    found = {name: one.source for name, one in looked(paths, estimated_tokens, {}).items()}
     return {name: {"path": source.path, "columns": source.columns} for name, source in found.items()}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from forgetfilter.cli.draft import FEW_SAFE, Draft, to_yaml, told
 from forgetfilter.cli.shipped import shipped
 from forgetfilter.config.load import load_config
-from forgetfilter.config.schema import EvalConfig, ModelConfig, SourceConfig
+from forgetfilter.config.schema import ROLES, EvalConfig, ModelConfig, SourceConfig
 from forgetfilter.data.row_files import suffix
 from forgetfilter.data.survey import Survey, estimated_tokens, survey
 from forgetfilter.errors import UserError, printable
@@ -33,6 +33,8 @@ def add(commands: "Commands") -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help=f"the data that may hold unsafe rows: {sources}")
     command.add_argument("--safe", action="append", default=[], metavar="FILE", help=FEW_SAFE)
     command.add_argument("--probes", action="append", default=[], metavar="FILE", help="good rows, checked by hand")
+    words = "a role in the files that has another name than the usual ones: --role agent=assistant"
+    command.add_argument("--role", action="append", default=[], metavar="THEIRS=ROLE", help=words)
     command.add_argument("--model", default="", metavar="NAME", help="hub id, local folder, or the embedded demo model")
     command.add_argument("--name", metavar="NAME", help="of the config and the run; that of the first FILE without one")
 
@@ -41,7 +43,8 @@ def init(options: argparse.Namespace) -> None:
     """Writes NAME.yaml and NAME-data/. UserError before anything is written where one of them is there already."""
     name = _plain(options.name) if options.name else plain_name(options.files[0])
     count = _counter(options.model)
-    surveys, trusted, checked = (looked(given, count) for given in (options.files, options.safe, options.probes))
+    roles = _roles(options.role)
+    surveys, trusted, checked = (looked(given, count, roles) for given in (options.files, options.safe, options.probes))
     safe, probes = ({key: found.source for key, found in given.items()} for given in (trusted, checked))
     folder, config = Path(f"{name}-data"), Path(f"{name}.yaml")
     made_up = {suite: folder / "prompts" / f"{suite}.jsonl" for suite in EvalConfig().suites}
@@ -75,7 +78,15 @@ def _say(draft: Draft, config: Path) -> None:
     print(f"next: read {config}, then forgetfilter run {config}", config, sep="\n")
 
 
-def looked(paths: Iterable[str], count: Callable[[str], int]) -> dict[str, Survey]:
+def _roles(given: list[str]) -> dict[str, str]:
+    """{role in the files: role}; UserError for what is neither."""
+    found = dict(word.split("=", 1) for word in given if "=" in word)
+    if wrong := [word for word in given if word.partition("=")[2] not in ROLES]:
+        raise UserError(f"--role must be THEIRS=ROLE with a ROLE among {', '.join(ROLES)}, got {wrong[0]!r}")
+    return found
+
+
+def looked(paths: Iterable[str], count: Callable[[str], int], roles: Mapping[str, str]) -> dict[str, Survey]:
     """{name of a source: what is in it}, named after the files; a name that is taken gets a number."""
     found: dict[str, Survey] = {}
     for path in paths:
@@ -84,7 +95,7 @@ def looked(paths: Iterable[str], count: Callable[[str], int]) -> dict[str, Surve
         while name in found:
             number += 1
             name = f"{wanted}-{number}"
-        found[name] = survey(SourceConfig(path), "FILE", count)
+        found[name] = survey(SourceConfig(path, roles=dict(roles)), "FILE", count)
     return found
 
 

@@ -9,6 +9,7 @@ from forgetfilter.config.bounds import (
     POSITIVE_SHARE,
     SEED,
     SHARE,
+    Bound,
     at_least,
     auto_or_positive,
     between,
@@ -42,6 +43,9 @@ DEFENCES = (
     "forgetfilter", "random_filter", "text_scorer",
 )  # fmt: skip
 
+ROLES = ("system", "user", "assistant", "tool")
+ROLE = Bound(f"be one of {', '.join(ROLES)}", ROLES.__contains__)
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -56,7 +60,11 @@ class SourceConfig:
     revision: str | None = None
     """Commit or tag of a hub data set."""
     columns: dict[str, str] = field(default_factory=dict)
-    """New name: name in the file, for columns that are called otherwise."""
+    """New name: name in the file, for columns that are called otherwise. A row that has the new name alone keeps it, so
+    that files of differing columns can stand together."""
+    roles: dict[str, str] = field(default_factory=dict, metadata={"bound": ROLE})
+    """Role in the file: role that it stands for, for chats whose roles have other names than the usual ones, such as
+    {customer: user, agent: assistant}."""
     limit: int = not_negative(0)
     """Rows to read, from the first on; 0 reads all."""
     claims: bool = True

@@ -13,9 +13,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forgetfilter.data.records import ROLES, Message, clean
+from forgetfilter.config.schema import ROLES
+from forgetfilter.data.records import Message, clean
 from forgetfilter.data.values import LONGEST, as_text, empty, missing
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, plain_label
 
 _ROLE_OF = {
     "human": "user",
@@ -86,7 +87,10 @@ def _message(message: Any, number: int, where: str, left_out: set[str], rewritte
     given = message.get("role", message.get("from")) if isinstance(message, Mapping) else None
     role = _ROLE_OF.get(given.strip().lower()) if isinstance(given, str) else None
     if role is None:
-        raise UserError(f"{where}: {name} needs a role among {', '.join(ROLES)} and a content")
+        other = (
+            f"; set roles: {{{plain_label(given)}: user}} on this source" if isinstance(given, str) and given else ""
+        )
+        raise UserError(f"{where}: {name} needs a role among {', '.join(ROLES)} and a content{other}")
     left_out |= {f"{key} of messages" for key, value in message.items() if key not in _USED and not empty(value)}
     parts = [*_reasoning(message, name, where), *_content(message, name, where)]
     calls = _calls(message, name, where)

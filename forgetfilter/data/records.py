@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from forgetfilter.config.schema import ROLES
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": TEXT}
 CALL = re.compile(r"<tool_call>\n.*?\n</tool_call>", re.DOTALL)  # as data/messages.py writes a call
-ROLES = ("system", "user", "assistant", "tool")
 Learn = Literal["all", "last"]
 LABELS = ("unsafe", "safe", "task")  # known only in experiments; they measure the filter and never steer it
 

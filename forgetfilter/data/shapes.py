@@ -27,7 +27,6 @@ OTHER_NAMES: dict[tuple[str, ...], dict[str, str]] = {  # of shapes that are not
     ("prompt", "chosen"): {"completion": "chosen"},
     ("input", "output"): {"prompt": "input", "completion": "output"},
     ("inputs", "targets"): {"prompt": "inputs", "completion": "targets"},
-    ("chosen", "rejected"): {"messages": "chosen"},
     ("content",): {"text": "content"},
 }
 _KNOWN = ("source", "label")  # read by the mix stage
@@ -126,7 +125,16 @@ def shape_fields(row: Row) -> tuple[str, ...]:
 
 
 def columns_for(row: Row) -> dict[str, str]:
-    """The setting `columns` that would give a row one of the usual shapes; empty where none is known."""
+    """The setting `columns` that would give a row one of the usual shapes; empty where none is known.
+
+    Of a pair of answers, as preferences have them, the chosen one is taken: a whole chat, the answer to a prompt, or a
+    text.
+    """
+    if "chosen" in row and not missing(row["chosen"]):
+        first = row["chosen"][0] if isinstance(row["chosen"], list) and row["chosen"] else None
+        whole = isinstance(first, Mapping) and first.get("role", first.get("from")) not in ("assistant", "gpt")
+        if whole or missing(row.get("prompt")):
+            return {"messages" if isinstance(row["chosen"], list) else "text": "chosen"}
     return OTHER_NAMES[names] if (names := _holding(row, OTHER_NAMES)) else {}
 
 

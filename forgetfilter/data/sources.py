@@ -1,8 +1,9 @@
 """Rows of a source: a local file, a folder of them, a glob, or a hub data set."""
 
 import glob
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,49 @@ def read_rows(source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
 
 
 def renamed(rows: Iterable[tuple[str, Row]], source: SourceConfig, key: str) -> Iterator[tuple[str, Row]]:
-    """The rows with their columns also under the names that `source.columns` gives them."""
+    """The rows with their columns also under the names that `source.columns` gives them, and their roles as
+    `source.roles` has them."""
     for where, row in rows:
-        for name in source.columns.values():
-            if name not in row:
+        for wanted, name in source.columns.items():
+            if name not in row and wanted not in row:
                 raise UserError(f"{where}: {key}.columns names {name!r}; fields found: {found(row)}")
-        yield where, row | {wanted: row[name] for wanted, name in source.columns.items()}
+        named = row | {wanted: row[name] for wanted, name in source.columns.items() if name in row}
+        yield where, _with_roles(named, source.roles) if source.roles else named
+
+
+def _with_roles(row: Row, roles: Mapping[str, str]) -> Row:
+    """The row with other names of roles in the messages of each of its fields, of a chat in a cell too."""
+    return row | {
+        name: chat for name, value in row.items() if (chat := _chat(value)) is not None and _rename(chat, roles)
+    }
+
+
+def _chat(value: Any) -> list[dict[str, Any]] | None:
+    """A copy of a list of messages, which may stand as JSON in a text; None for any other value."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
+        return None
+    return [dict(turn) for turn in value]
+
+
+def _rename(chat: list[dict[str, Any]], roles: Mapping[str, str]) -> bool:
+    """Renames the roles of a chat in place; whether there was one to rename."""
+    places = [(turn, name) for turn in chat for name in ("role", "from") if turn.get(name) in roles]
+    for turn, name in places:
+        turn[name] = roles[turn[name]]
+    return bool(places)
+
+
+def as_input(settings: Any) -> Any:
+    """Settings of sources, as plain values, as an input of a stage. `roles` came later: where it is empty it is left
+    out, so that a run that was made before stays done."""
+    if isinstance(settings, dict):
+        return {key: as_input(value) for key, value in settings.items() if key != "roles" or value}
+    return settings
 
 
 def read_originals(source: SourceConfig, key: str, told: Told | None = None) -> Iterator[tuple[str, Row]]:

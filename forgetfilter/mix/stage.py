@@ -19,7 +19,7 @@ from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
 from forgetfilter.data.records import LABELS, Learn, write_records
 from forgetfilter.data.shapes import to_messages
-from forgetfilter.data.sources import fingerprint, read_originals, renamed
+from forgetfilter.data.sources import as_input, fingerprint, read_originals, renamed
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError, printable
 from forgetfilter.files import sha256_value, write_json
@@ -120,12 +120,12 @@ def input_hash(config: Config) -> str:
         drawn: Any = None
     else:
         used |= pool_sources(config.mixture)
-        mixture = asdict(config.mixture)
+        mixture = as_input(asdict(config.mixture))
         # the hash of runs without a control set is that of before there were any, so they stay done
         if not config.has_control:
             mixture = {key: value for key, value in mixture.items() if not key.startswith("control")}
         drawn = {"mixture": mixture, "seed": config.seed}
-    sources = {key: [asdict(source), fingerprint(source)] for key, source in used.items()}
+    sources = {key: [as_input(asdict(source)), fingerprint(source)] for key, source in used.items()}
     # The order of the sources is that of the rows; the hash sorts its keys and would lose it.
     parts = {"version": VERSION, "sources": sources, "order": list(used), "drawn": drawn}
     share = config.data.probe_share

@@ -113,3 +113,14 @@ def test_what_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str], wor
     assert call("init", *words) == 2
     shown = capsys.readouterr().err
     assert said in shown and len(shown.splitlines()) == 1 and not list(Path().glob("*.yaml"))
+
+
+def test_roles_of_other_names_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    # The line of a row that is refused names them; with --role they stand in the config.
+    chat = [{"from": "customer", "value": "a"}, {"from": "agent", "value": "b"}]
+    write("a.jsonl", [{"conversations": chat}] * 3)
+    assert call("init", "a.jsonl") == 2 and "set roles: {customer: user}" in capsys.readouterr().err
+    assert call("init", "a.jsonl", "--role", "customer=user", "--role", "agent=helper") == 2
+    assert "among system, user, assistant, tool, got 'agent=helper'" in capsys.readouterr().err
+    assert call("init", "a.jsonl", "--role", "customer=user", "--role", "agent=assistant") == 0
+    assert load_config("a.yaml").data.noisy["a"].roles == {"customer": "user", "agent": "assistant"}

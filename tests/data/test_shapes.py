@@ -215,3 +215,24 @@ def test_a_text_beyond_any_example_is_refused() -> None:
     half = "a" * (LONGEST // 2 + 1)
     assert "characters, at most" in refused({"text": half * 2})
     assert "characters, at most" in refused({"prompt": half, "completion": half})
+
+
+WHOLE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+PAIRS: list[tuple[dict[str, Any], str]] = [
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "{completion: chosen}"),
+    ({"prompt": "a", "chosen": [{"role": "assistant", "content": "b"}], "rejected": []}, "{completion: chosen}"),
+    (
+        {"prompt": "a", "chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+        "{messages: chosen}",
+    ),
+    ({"chosen": WHOLE}, "{messages: chosen}"),
+    ({"chosen": "Human: a", "rejected": "Human: b"}, "{text: chosen}"),
+]
+
+
+@pytest.mark.parametrize(("row", "columns"), PAIRS, ids=[columns for _, columns in PAIRS])
+def test_of_a_pair_of_answers_the_error_names_the_column_to_take(row: dict[str, Any], columns: str) -> None:
+    # And with this setting the row is read.
+    assert f"set columns: {columns} on this source" in refused(row)
+    wanted = columns.strip("{}").split(": ")[0]
+    assert to_messages(row | {wanted: row["chosen"]}, "here")[-1]["role"] == "assistant"

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from forgetfilter.config.schema import SourceConfig
+from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import fingerprint, read_originals, read_rows
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError
@@ -232,3 +233,29 @@ def test_the_fingerprint_follows_content_or_revision(tmp_path: Path) -> None:
     first, second = (fingerprint(SourceConfig(path=str(tmp_path / name))) for name in ("a.csv", "b.csv"))
     assert first == second
     assert fingerprint(SourceConfig(path="a/b", revision="v1", subset="s")) == "a/b@v1/s/train"
+
+
+CHAT = [{"from": "customer", "value": "a"}, {"from": "agent", "value": "b"}]
+
+
+@pytest.mark.parametrize("chat", [CHAT, json.dumps(CHAT)], ids=["list", "cell"])
+def test_roles_of_any_name_are_read_as_the_setting_says(tmp_path: Path, chat: Any) -> None:
+    # In a list and in a cell that holds one; a name that the setting does not have stays, and is refused by its name.
+    (tmp_path / "r.jsonl").write_text(json.dumps({"conversations": chat, "customer": "x"}) + "\n")
+    (row,) = rows(tmp_path / "r.jsonl", roles={"customer": "user", "agent": "assistant"})
+    assert to_messages(row, "here") == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert row["customer"] == "x"
+    (row,) = rows(tmp_path / "r.jsonl", roles={"customer": "user"})
+    with pytest.raises(UserError, match=r"message 2 needs a role .* set roles: \{agent: user\} on this source"):
+        to_messages(row, "here")
+
+
+def test_files_of_differing_columns_stand_together(tmp_path: Path) -> None:
+    # A row that has the new name alone keeps it; one that has neither is refused with its file and row.
+    (tmp_path / "a.jsonl").write_text('{"question": "x", "answer": "y"}\n')
+    (tmp_path / "b.jsonl").write_text('{"prompt": "v", "completion": "w"}\n')
+    columns = {"prompt": "question", "completion": "answer"}
+    found = rows(f"{tmp_path}/*.jsonl", columns=columns)
+    assert [(row["prompt"], row["completion"]) for row in found] == [("x", "y"), ("v", "w")]
+    (tmp_path / "c.jsonl").write_text('{"prompt": "v"}\n')
+    assert "c.jsonl line 1: data.noisy.x.columns names 'answer'" in refused(f"{tmp_path}/*.jsonl", columns=columns)
