@@ -26,6 +26,7 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 
 from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loading import load_base, resolve
 from forgetfilter.models.numerics import attention_backend
@@ -46,7 +47,7 @@ def main() -> None:
     attention = attention_backend("auto", device, base.path, "bfloat16")
     rng = np.random.default_rng(0)
     lengths = rng.multinomial(options.tokens - 80, [0.1] * 10) + 8
-    rows = [(rng.integers(5, 40000, int(n)).tolist(), int(n) // 2) for n in lengths]
+    rows = [after_prompt(rng.integers(5, 40000, int(n)).tolist(), int(n) // 2) for n in lengths]
     batch = to_device(collate(rows, range(len(rows)), layout_for(attention, True), 0), device)
     models = {way: adapted(load_base(base.path, "bfloat16", attention, device), way) for way in WAYS}
     rates: dict[str, list[float]] = {way: [] for way in WAYS}

@@ -28,6 +28,7 @@ import torch
 from trials import Rows, make_run, prepared_rows, score_ours, sync, train_ours, train_trl
 
 from forgetfilter.data.batches import collate, layout_for
+from forgetfilter.data.turns import label_places
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loading import load_base
 from forgetfilter.models.loss_pass import score_encoded
@@ -103,7 +104,7 @@ def main() -> None:
 def tried(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """One that fails costs its own row alone."""
     try:
-        return work()
+        return {key: value for key, value in work().items() if key != "losses"}
     except Exception as error:
         traceback.print_exc(limit=-4)
         return {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
@@ -187,14 +188,14 @@ def agreement(machine: Machine) -> dict[str, Any]:
     """The largest relative difference of an example's loss in packed batches from the one that transformers gives it
     alone."""
     prepared = prepared_rows(machine.run("agree", "7B", machine.short))
-    some = [(list(map(int, ids)), start) for ids, start in (prepared.row(number) for number in range(16))]
+    some = [prepared.row(number) for number in range(16)]
     model: Any = load(machine)
     packed, counts = score_encoded(model, some, 16384, machine.device)
     alone = []
-    for (ids, start), count in zip(some, counts):
-        tokens = torch.tensor([ids], device=machine.device)
-        labels = tokens.clone()
-        labels[0, :start] = -100
+    for (ids, turns), count in zip(some, counts):
+        tokens = torch.tensor([[*map(int, ids)]], device=machine.device)
+        labels, learned = torch.full_like(tokens, -100), torch.from_numpy(label_places(turns)).to(machine.device)
+        labels[0, learned] = tokens[0, learned]
         with torch.inference_mode():
             alone.append(float(model(input_ids=tokens, labels=labels).loss) * int(count))
     worst = float(np.max(np.abs(packed - alone) / alone))
@@ -237,7 +238,8 @@ def profiled(machine: Machine) -> dict[str, Any]:
         once()
         once()
         sync()
-    spent = {event.key[:90]: event.self_device_time_total / 2e3 for event in seen.key_averages()}
+    clock = "self_device_time_total" if machine.device.type == "cuda" else "self_cpu_time_total"
+    spent = {event.key[:90]: getattr(event, clock) / 2e3 for event in seen.key_averages()}
     costliest = sorted(spent.items(), key=lambda pair: -pair[1])[:12]
     busy = {"device_ms": round(sum(spent.values()), 1), "busy": round(sum(spent.values()) / wall / 1e3, 3)}
     told = {"tokens": int(batch["input_ids"].numel()), "wall_ms": round(wall * 1e3, 1)}

@@ -23,6 +23,7 @@ from forgetfilter.config.load import load_config
 from forgetfilter.data.records import make_records, read_records, write_records
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
+from forgetfilter.data.turns import label_places
 from forgetfilter.models.loading import load_base
 from forgetfilter.models.loss_pass import LossPass, score_prepared
 from forgetfilter.process.distributed import World, process_group
@@ -158,8 +159,11 @@ def train_trl(run: Run, batch: int, dtype: str, steps: int, **chosen: Any) -> di
     rows = [prepared.row(number) for number in range(len(prepared))]
     data = Dataset.from_list(
         [
-            {"input_ids": [*map(int, ids)], "completion_mask": [int(n >= start) for n in range(len(ids))]}
-            for ids, start in rows
+            {
+                "input_ids": [*map(int, ids)],
+                "completion_mask": np.isin(np.arange(len(ids)), label_places(turns)).astype(int),
+            }
+            for ids, turns in rows
         ]
     )
     cpu = not torch.cuda.is_available()
