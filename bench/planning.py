@@ -87,7 +87,9 @@ def store(path: Path, rows: int) -> None:
                 np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)]), pa.array(np.zeros(int(lengths.sum()), "i4"))
             )
             names = [pa.array(np.arange(start, start + count).astype(str)), pa.array(["drawn"] * count)]
-            writer.write_batch(pa.record_batch([*names, ids, pa.array(lengths // 2)], schema=SCHEMA))
+            ends = np.stack([lengths // 2, lengths], axis=1).ravel()  # the second half of each row is learned
+            turns = pa.ListArray.from_arrays(np.arange(0, 2 * count + 1, 2, dtype=np.int32), pa.array(ends))
+            writer.write_batch(pa.record_batch([*names, ids, turns], schema=SCHEMA))
 
 
 def tokens(folder: Path, rows: int) -> dict[str, Any]:

@@ -7,11 +7,13 @@ whose inputs changed starts from its beginning.
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING
 
-from forgetfilter.config.schema import Config
+from forgetfilter.config.schema import MICRO_BATCH_TOKENS, Config, number
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.mix.stage import MIX
@@ -24,6 +26,9 @@ from forgetfilter.storage.results import read_state, refit_metrics
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task, load
+
+if TYPE_CHECKING:
+    from forgetfilter.models.room import Work
 
 STAGES = (
     MIX,  # the sources become records with ids: noisy, safe, and if asked for probes and a control set
@@ -143,31 +148,61 @@ def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:
     for line in (line for task in tasks for line in task.foresee()):
         console.print(line, style="yellow")
     console.print(check_disk(config, paths))
+    check_memory(config, paths)
 
 
 def check_disk(config: Config, paths: RunPaths) -> str:
     """A line on how much of the disk the trainings need; UserError where the disk has not enough room."""
-    from forgetfilter.models.room import Work, check_room, trained_parameters
+    from forgetfilter.models.room import check_room
+    from forgetfilter.models.settings import ModelSettings
+
+    counts = read_json(paths.folder / "data" / "summary.json")
+    sets = {name: counts[name]["rows"] for name in ("noisy", "safe", "control") if name in counts}
+    base = ModelSettings.of(config).base().path
+    return check_room(paths.folder, disk_work(config, base, sets, paths.noisy_data.stat().st_size))
+
+
+def check_memory(config: Config, paths: RunPaths) -> None:
+    """UserError where the plan says that the ranks of the noisy training do not fit into the memory of this machine:
+    of a GPU, or without one of all of it. What surely fits is not planned, which takes seconds."""
+    from forgetfilter.models.memory import machine_bytes, surely_fits
+    from forgetfilter.models.plan.estimate import check_here
+    from forgetfilter.models.pretrained import load_config
+    from forgetfilter.models.room import trained_parameters
+    from forgetfilter.models.settings import ModelSettings
+    from forgetfilter.process.distributed import world
+
+    model, width, room = ModelSettings.of(config), config.data.max_length, machine_bytes(config.launch.processes)
+    base, item = model.base().path, 2 if model.plain_dtype(world().device) in ("bfloat16", "float16") else 4
+    tokens = max(number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS), width)
+    text = load_config(base, "model.name").get_text_config()
+    if surely_fits(text, trained_parameters(base, None, ()), tokens, width, item, room):
+        return
+    zero: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
+    check_here(config, paths, room, zero(config.train.deepspeed))
+
+
+def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "Work":
+    """What is trained of the model in the folder `base`, for the estimate of the disk: with so many rows in each set,
+    of which the noisy one has `size` bytes."""
+    from forgetfilter.models.room import Work, trained_parameters
     from forgetfilter.models.settings import ModelSettings
     from forgetfilter.process.distributed import world
 
     train, full = config.train, config.train.method == "full"
     names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
-    counts = read_json(paths.folder / "data" / "summary.json")
-    rows = {"noisy": counts["noisy"], "refit": counts["noisy"]} | counts
+    rows = {"refit": rows["noisy"]} | rows
     schedules = {name: train.schedule(name) for name in names}
-    base, rank = ModelSettings.of(config).base().path, None if full else train.lora.r
-    work = Work(
-        trained_parameters(base, rank, train.lora.target_modules),
+    return Work(
+        trained_parameters(base, None if full else train.lora.r, train.lora.target_modules),
         full,
         train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
-        [own.epochs * -(-rows[name]["rows"] // own.batch_size) for name, own in schedules.items()],
+        [own.epochs * -(-rows[name] // own.batch_size) for name, own in schedules.items()],
         train.checkpoint_steps,
         sum(own.epochs for own in schedules.values()) + SCORINGS,
-        counts["noisy"]["rows"],
-        paths.noisy_data.stat().st_size,
+        rows["noisy"],
+        size,
     )
-    return check_room(paths.folder, work)
 
 
 def _stands(folder: Path, stage: Stage) -> bool:
@@ -222,8 +257,6 @@ def preflight(config: Config, models: bool = True) -> None:
 
     from forgetfilter.data.rendering import check_template
     from forgetfilter.models import vllm_engine
-    from forgetfilter.models.preflight import check_answers_fit, check_model
-    from forgetfilter.models.prepare import prepare_rivals
     from forgetfilter.models.settings import ModelSettings
     from forgetfilter.process.launch import LAUNCHER
 
@@ -235,20 +268,33 @@ def preflight(config: Config, models: bool = True) -> None:
         raise UserError(
             f"launch.processes is {config.launch.processes}, but there are {torch.cuda.device_count()} GPUs"
         )
-    for stage in stages_of(config):
-        if stage.wanted(config):
-            stage.check(config)
+    check_settings(config)
     if config.eval.backend == "vllm":
         vllm_engine.require()
-    prepare_rivals(config.score)
     if models:
-        adapted = config.train.method != "full" and not config.only_evaluates
-        names, base = config.train.lora.target_modules if adapted else None, model.base().path
         attention = model.on(device).attention
         if model.attention == "auto" and attention == "eager":
             console.print("model.attention: auto takes eager, the only one that this model has here")
-        check_model(base, attention, config.data.packing, names)
-        answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
-        answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
-        check_answers_fit(base, answers)
+        check_whole_model(config, model.base().path, attention)
     check_template(model.tokenizer(), config.eval.system_prompt)
+
+
+def check_settings(config: Config) -> None:
+    """Refuses settings with which a stage cannot work; other models that the scoring asks are fetched."""
+    from forgetfilter.models.prepare import prepare_rivals
+
+    for stage in stages_of(config):
+        if stage.wanted(config):
+            stage.check(config)
+    prepare_rivals(config.score)
+
+
+def check_whole_model(config: Config, base: Path, attention: str) -> None:
+    """Refuses a model whose weights are not whole, whose losses are not exact, or that has no room for answers."""
+    from forgetfilter.models.preflight import check_answers_fit, check_model
+
+    adapted = config.train.method != "full" and not config.only_evaluates
+    check_model(base, attention, config.data.packing, config.train.lora.target_modules if adapted else None)
+    answers = {"eval.max_new_tokens": config.eval.max_new_tokens}
+    answers |= {"score.max_new_tokens": config.score.max_new_tokens} if config.score.rouge else {}
+    check_answers_fit(base, answers)

@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 
-from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import ModelRef, is_adapter, load_base
-from forgetfilter.models.lora_targets import target_modules
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.pretrained import load_adapter
 
@@ -21,6 +20,8 @@ def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: boo
     weights. The optimizer keeps the small updates that bfloat16 weights would lose (optimizer.py); float16 weights
     would have too small a range.
     """
+    import peft
+
     start, options = task.start, task.options
     device = None if sharded else numerics.device
     if options.method == "full":
@@ -35,12 +36,5 @@ def trainable(base: ModelRef, task: Finetuning, numerics: Numerics, sharded: boo
             raise UserError(f"{start} holds no adapter: train.method changed; give name=NEW for a new run")
         adapted: torch.nn.Module = load_adapter(model, start, "model.name", trainable=True)
         return adapted
-    return _with_adapter(model, options.lora)
-
-
-def _with_adapter(model: Any, lora: LoraConfig) -> torch.nn.Module:
-    import peft
-
-    options: dict[str, Any] = {"target_modules": target_modules(model, lora.target_modules), "task_type": "CAUSAL_LM"}
-    options |= {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    return peft.get_peft_model(model, peft.LoraConfig(**options))
+    adapted = peft.get_peft_model(model, adapter_config(model, options.lora))
+    return adapted

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from forgetfilter.models.memory import AT_ONCE, STATE_BYTES
+
 HALF = (torch.bfloat16, torch.float16)
-AT_ONCE = 2**28  # weights that are moved together: their gradients in float32 are 1 GB
 MASTERS = "masters"  # in the state
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 1}  # of each trained parameter, the copies not counted
 Group = dict[str, Any]
 
 

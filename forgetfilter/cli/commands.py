@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import copies, export, from_logs, init
+from forgetfilter.cli import copies, export, from_logs, init, plan
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--sweep", action="store_true", help="show what each setting of the rule would drop")
             stage.add_argument("--why", metavar="ID", help="tell why this example was dropped or kept")
             words = "write review.csv with the N examples that were forgotten most (default: 1000)"
-            stage.add_argument("--review", nargs="?", type=_count, const=1000, metavar="N", help=words)
+            stage.add_argument("--review", nargs="?", type=plan.count, const=1000, metavar="N", help=words)
             stage.add_argument("--reveal", action="store_true", help="with --why or --review, show the texts unmasked")
             from_logs.add(stage)
         if name == "report":
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
         parts.add_argument("--member", type=int, metavar="N", help="only run this member")
         parts.add_argument("--gather", action="store_true", help="only gather the results that are there")
+    plan.add(commands)
     show = commands.add_parser("config", help="print the resolved config")
     show.set_defaults(work=_config)
     words = "print every setting with its type, default, bounds and meaning; needs no CONFIG"
@@ -114,12 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     for further in (init, copies, export):
         further.add(commands)
     return parser
-
-
-def _count(word: str) -> int:
-    if not word.isdecimal() or not int(word):
-        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {word!r}")
-    return int(word)
 
 
 # The settings that a command takes on a run folder, which has all others. Slurm's script adds launch to every command.

@@ -147,7 +147,7 @@ def layout_for(attention: str, packing: bool) -> str:
     return "row" if attention.startswith("flash") or attention == "varlen" else "rows"
 
 
-def _places(lengths: Sequence[int], layout: str) -> tuple[list[tuple[int, int]], int]:
+def row_places(lengths: Sequence[int], layout: str) -> tuple[list[tuple[int, int]], int]:
     """(row, offset) of each example, and the width of a row."""
     if layout == "row":
         ends = np.cumsum(lengths).tolist()
@@ -174,7 +174,7 @@ def collate(examples: Sequence[Encoded], rows: Sequence[int], layout: str, pad_t
     `rows` [E]: the examples' numbers in the data. EOS is a label by its position, whatever the pad token is.
     Layout `row` has SPANS too: where its examples begin and end, and the longest one's tokens.
     """
-    places, width = _places([len(ids) for ids, _ in examples], layout)
+    places, width = row_places([len(ids) for ids, _ in examples], layout)
     height = 1 + max(row for row, _ in places)
     inputs = np.full(height * width, pad_token, dtype=np.int64)
     filled = np.zeros(height * width, dtype=np.int64)

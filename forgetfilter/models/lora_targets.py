@@ -1,12 +1,16 @@
 """Which layers of a model get an adapter: those that the config names, or the default of its architecture."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.process.progress import console
+
+if TYPE_CHECKING:
+    import peft
 
 ALL = "all-linear"  # every layer with a weight matrix but the output layer
 DEFAULT = ("q_proj", "v_proj")  # the paper's choice: queries and values
@@ -29,6 +33,15 @@ def target_modules(model: torch.nn.Module, wanted: Sequence[str], say: bool = Tr
     if lacking := [name for name, layers in found.items() if not layers]:
         raise UserError(f"{KEY}: {', '.join(lacking)} not in the model; its layers: {_last_parts(names)}")
     return list(wanted)
+
+
+def adapter_config(model: torch.nn.Module, lora: LoraConfig, say: bool = True) -> "peft.LoraConfig":
+    """peft's settings of the adapter for a model. UserError where it lacks a layer that is named."""
+    import peft
+
+    options: dict[str, Any] = {"target_modules": target_modules(model, lora.target_modules, say)}
+    options |= {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
+    return peft.LoraConfig(**options, task_type="CAUSAL_LM")
 
 
 def adaptable(model: torch.nn.Module) -> list[str]:

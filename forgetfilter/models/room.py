@@ -81,18 +81,21 @@ def check_room(folder: Path, work: Work) -> str:
 
     What an earlier try left in the run's folder is counted as room, since the same run writes it again.
     """
-    models = len(work.steps) * work.model
-    needed = models + work.checkpoints + work.logs
+    needed, parts = disk_needs(work)
     free = shutil.disk_usage(folder).free
-    parts = (
-        f"{len(work.steps)} models {_gb(models)}, checkpoints {_gb(work.checkpoints)}, data and logs {_gb(work.logs)}"
-    )
     said = f"{folder} needs about {_gb(needed)} of disk ({parts}); {_gb(free)} are free"
     own = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if needed > free + own:
         way = "make room, set output, or have fewer checkpoints (train.checkpoint_steps=0)"
         raise UserError(f"output: {said}: {way}")
     return said
+
+
+def disk_needs(work: Work) -> tuple[int, str]:
+    """The bytes that the trainings need of the disk, and their parts in words."""
+    models = len(work.steps) * work.model
+    parts = f"{len(work.steps)} models {_gb(models)}, checkpoints {_gb(work.checkpoints)}"
+    return models + work.checkpoints + work.logs, f"{parts}, data and logs {_gb(work.logs)}"
 
 
 def _gb(size: int) -> str:

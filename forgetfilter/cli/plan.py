@@ -1,0 +1,143 @@
+"""`forgetfilter plan CONFIG`: the checks of a run, and its memory, time and disk, before anything is loaded."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from forgetfilter.config.load import load_config
+from forgetfilter.config.schema import Config
+from forgetfilter.errors import UserError
+from forgetfilter.storage.run_folder import Run, folder_of
+from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.stage import load
+
+if TYPE_CHECKING:
+    from forgetfilter.models.plan.estimate import Estimate, Given
+    from forgetfilter.models.plan.rows import Rows
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the parser."""
+    plan = commands.add_parser("plan", help="memory, time and disk of each stage on 1 to 1,024 GPUs; needs none")
+    plan.set_defaults(work=_work)
+    plan.add_argument("--json", action="store_true", help="the numbers in the place of tables")
+    plan.add_argument("--gpu-memory", type=_positive, default=80.0, metavar="GB", help="of a GPU, 10^9 bytes (80)")
+    words = "of it that tensors do not get: driver, libraries, fragments (2)"
+    plan.add_argument("--reserved", type=float, default=2.0, metavar="GB", help=words)
+    plan.add_argument("--link", type=_positive, default=50.0, metavar="GB/S", help="that a GPU sends to others (50)")
+    plan.add_argument("--rows", type=count, metavar="N", help="of the noisy set, in the place of reading the data")
+    plan.add_argument("--safe-rows", type=count, default=1000, metavar="N", help="of the safe set, with --rows (1,000)")
+    plan.add_argument("--tokens-per-row", type=count, metavar="N", help="with --rows")
+    rate = plan.add_mutually_exclusive_group()
+    rate.add_argument("--tokens-per-second", type=_positive, metavar="N", help="of one GPU in training")
+    rate.add_argument("--flops", type=_positive, metavar="N", help="operations a second of one GPU, such as 800e12")
+    rate.add_argument("--measure", action="store_true", help="time some micro-batches on this machine")
+    plan.add_argument("--utilisation", type=_positive, default=0.4, metavar="SHARE", help="of --flops (0.4)")
+
+
+def _positive(word: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(word)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"must be a positive number, got {word!r}")
+
+
+def count(word: str) -> int:
+    """A whole number of 1 and more."""
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {word!r}")
+    return int(word)
+
+
+def _work(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from forgetfilter.models.plan import table
+    from forgetfilter.models.plan.estimate import Given, check_fits
+    from forgetfilter.process.progress import width_of
+
+    target = Path(options.target)
+    config = Run.open(target).config if target.is_dir() else load_config(target, options.overrides)
+    words = ("rows", "safe_rows", "tokens_per_row", "tokens_per_second", "flops", "utilisation", "measure")
+    given = Given(
+        options.gpu_memory, options.reserved, options.link, **{word: getattr(options, word) for word in words}
+    )
+    found = estimate(config, given)
+    if options.json:
+        print(json.dumps(table.as_json(config.name, found), indent=1))
+    else:
+        Console(highlight=False, width=width_of(sys.stdout)).print(table.tables(config.name, found))
+    zero: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
+    ranks = config.launch.processes * config.launch.nodes
+    check_fits(found.planner, ranks, zero(config.train.deepspeed))
+
+
+def estimate(config: Config, given: "Given") -> "Estimate":
+    """UserError for what cannot work, as far as it can be known without weights and without training."""
+    from forgetfilter.models.plan.estimate import Estimate, model_folder, planned, with_rate
+    from forgetfilter.models.plan.planning import Machine
+    from forgetfilter.models.room import disk_needs
+    from forgetfilter.pipeline import check_settings, disk_work
+
+    if config.only_evaluates:
+        raise UserError("plan: this configuration trains nothing, so there is nothing to plan")
+    check_settings(config)
+    folder = model_folder(config)
+    unchecked = _checked_model(config, folder)
+    sets = _sets(config, given, folder)
+    planner = planned(config, folder, sets, Machine(given.gpu_gb, given.reserved_gb, given.link_gb, None))
+    needed, parts = disk_needs(disk_work(config, folder, _counts(sets), sets["noisy"].size))
+    planner, rate = with_rate(planner, config, folder, given)
+    return Estimate(planner, unchecked, f"Disk: {needed / 1e9:,.3g} GB ({parts}).", rate)
+
+
+def _checked_model(config: Config, folder: Path) -> tuple[str, ...]:
+    from forgetfilter.models.plan.estimate import training_of
+    from forgetfilter.models.pretrained import load_config as load_model_config
+    from forgetfilter.pipeline import check_whole_model
+
+    if any(folder.glob("*.safetensors")):
+        check_whole_model(config, folder, training_of(config, folder).attention)
+        return ()
+    load_model_config(folder, "model.name")
+    return (f"model.name: {folder} has no weights, so what needs them was not checked",)
+
+
+def _counts(sets: "dict[str, Rows]") -> dict[str, int]:
+    return {name: len(rows) for name, rows in sets.items()}
+
+
+def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
+    """The rows of each training."""
+    from forgetfilter.models.limits import limits_of
+    from forgetfilter.models.plan.rows import given_rows
+
+    names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
+    longest = min(config.data.max_length, limits_of(folder).context)
+    if given.rows is None:
+        found = _read(config, folder, longest)
+    elif given.tokens_per_row is None:
+        raise UserError("--rows needs --tokens-per-row, since no row is read then")
+    else:
+        found = given_rows(given.rows, given.safe_rows, min(given.tokens_per_row, longest))
+    return {name: found[name] for name in names}
+
+
+def _read(config: Config, folder: Path, longest: int) -> "dict[str, Rows]":
+    """The data of the run where its mix is done, else of a mix of the same sources in a temporary folder."""
+    from forgetfilter.mix.stage import mix
+    from forgetfilter.models.loading import load_tokenizer
+    from forgetfilter.models.plan.rows import counted_rows
+
+    here, tokenizer = folder_of(config), load_tokenizer(folder, config.model.chat_template)
+    if (here / "data" / "summary.json").exists():
+        return counted_rows(RunPaths(here), tokenizer, longest)
+    with tempfile.TemporaryDirectory(prefix="forgetfilter-plan-") as scratch:
+        mix(RunPaths(Path(scratch)), config)
+        return counted_rows(RunPaths(Path(scratch)), tokenizer, longest)

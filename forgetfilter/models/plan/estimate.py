@@ -1,0 +1,182 @@
+"""From a configuration to its plan, by a rehearsal of its largest batches."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from forgetfilter.config.schema import BATCH_TOKENS, MICRO_BATCH_TOKENS, Config, number
+from forgetfilter.errors import UserError
+from forgetfilter.models.limits import limits_of
+from forgetfilter.models.loading import load_tokenizer, resolve
+from forgetfilter.models.memory import Method, divided, least_stage
+from forgetfilter.models.numerics import attentions
+from forgetfilter.models.plan.costs import Shape, training_operations
+from forgetfilter.models.plan.planning import GB, Machine, Planner, largest_batch, largest_micro_batch, training_plan
+from forgetfilter.models.plan.probe import measured_seconds
+from forgetfilter.models.plan.rows import Rows, counted_rows
+from forgetfilter.models.pretrained import load_config
+from forgetfilter.models.rehearsal import Training, rehearse
+from forgetfilter.models.settings import EMBEDDED
+from forgetfilter.storage.run_paths import RunPaths
+
+PATTERNS = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a model on the hub: all but its weights
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says beside the configuration."""
+
+    gpu_gb: float
+    reserved_gb: float
+    """Of it: what tensors do not get. The command's 2 GB are an assumption, not measured."""
+    link_gb: float
+    rows: int | None
+    safe_rows: int
+    tokens_per_row: int | None
+    tokens_per_second: float | None
+    """Of one GPU in the noisy training."""
+    flops: float | None
+    """Operations a second of one GPU at its best."""
+    utilisation: float
+    measure: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A plan, with what was looked at on the way."""
+
+    planner: Planner
+    unchecked: tuple[str, ...]
+    """What could not be checked here, in lines for people."""
+    disk: str
+    """What the trainings need of the disk, in a line; empty where nothing is trained."""
+    rate: str
+    """Where the hours come from, in words."""
+
+
+def model_folder(config: Config) -> Path:
+    """The model's folder, of which config.json is enough; of one on the hub all but the weights is fetched."""
+    name = config.model.name
+    if name == EMBEDDED:
+        return resolve(name, None, Path(config.cache).expanduser()).path
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=config.model.revision, allow_patterns=PATTERNS))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"model.name: {name!r} is neither a local folder nor to be had from the hub: {why}") from error
+
+
+def planned(config: Config, folder: Path, sets: dict[str, Rows], machine: Machine) -> Planner:
+    """The plan of the sets, without a rate."""
+    training, method = training_of(config, folder), method_of(config)
+    micro = number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS)
+    batch = number(config.data.batch_tokens, BATCH_TOKENS)
+    name = max(sets, key=lambda name: sets[name].lengths.max())
+    plan = training_plan(sets[name], config.train.schedule(name), config.seed, micro, 1)
+    rows = largest_micro_batch(plan, training.attention, training.packing)
+    lengths, labels = sets[name].lengths[rows], sets[name].labels[rows]
+    step = rehearse(folder, training, lengths.tolist(), labels.tolist())
+    noisy = sets["noisy"]
+    scored = largest_batch(noisy.lengths, batch, training.attention, training.packing)
+    alone = replace(training, autocast=None, dtype=config_dtype(config))
+    lengths, labels = noisy.lengths[scored], noisy.labels[scored]
+    score = rehearse(folder, alone, lengths.tolist(), labels.tolist(), learning=False)
+    shape = Shape.of(load_config(folder, "model.name").get_text_config(), step.parameters)
+    extra = [config.score.base, config.score.noise, config.has_control]
+    return Planner(
+        sets, config.train, config.seed, micro, batch, method, shape, step, score, SCORINGS + sum(extra), machine
+    )
+
+
+SCORINGS = 2  # of the noisy data, before and after
+
+
+def training_of(config: Config, folder: Path) -> Training:
+    """How the run trains: as train/model.py and the Trainer's arguments have it."""
+    dtype = config_dtype(config)
+    wide = config.train.method == "full" and not config.train.deepspeed and dtype == "float16"
+    attention = config.model.attention
+    if attention == "auto":
+        attention = "sdpa" if "sdpa" in attentions(folder) else "eager"
+    return Training(
+        None if config.train.method == "full" else config.train.lora,
+        "float32" if wide else dtype,
+        dtype if wide else None,
+        attention,
+        config.data.packing,
+        config.train.gradient_checkpointing,
+    )
+
+
+def config_dtype(config: Config) -> str:
+    """What `auto` is on a GPU, for which the plan is."""
+    return "bfloat16" if config.model.dtype == "auto" else config.model.dtype
+
+
+def method_of(config: Config) -> Method:
+    deepspeed = config.train.deepspeed
+    offload = bool(deepspeed and deepspeed.endswith("offload"))
+    item = torch.empty(0, dtype=getattr(torch, config_dtype(config))).element_size()
+    return Method(config.train.method == "qlora", config.train.optimizer, deepspeed is not None, offload, item)
+
+
+def with_rate(planner: Planner, config: Config, folder: Path, given: Given) -> tuple[Planner, str]:
+    """The plan with the operations a second that are given or measured, and where they come from."""
+    rows, train = planner.sets["noisy"], config.train
+    full, again = train.method == "full", train.gradient_checkpointing
+    if given.measure:
+        found = measured_seconds(planner, config, folder)
+        machine = replace(planner.machine, operations=found.training, scoring_operations=found.scoring)
+        return replace(planner, machine=machine), f"measured here on {found.steps} micro-batches"
+    if given.tokens_per_second:
+        each = training_operations(planner.shape, rows.lengths, rows.labels, full, again) / int(rows.lengths.sum())
+        rate, words = (
+            given.tokens_per_second * each,
+            f"{given.tokens_per_second:,.0f} tokens/s of a GPU in training, as given",
+        )
+    elif given.flops:
+        rate, words = given.flops * given.utilisation, f"{given.utilisation:.0%} of {given.flops:.3g} FLOP/s, as given"
+    else:
+        return planner, ""
+    return replace(planner, machine=replace(planner.machine, operations=rate)), words
+
+
+def check_fits(planner: Planner, ranks: int, zero: int) -> None:
+    """UserError where so many ranks under a stage of ZeRO have not the memory that each needs, or where one has not
+    what the scoring needs, which ZeRO does not divide."""
+    scored = planner.scoring().memory.total
+    if scored > planner.machine.room:
+        raise UserError(
+            f"model.name: each rank needs about {_size(scored)} of memory to score, which divides no model, and has "
+            f"{_size(planner.machine.room)}: take a smaller model, train.method=qlora, or lower data.batch_tokens"
+        )
+    needed, room = divided(planner.alone, zero, ranks).total, planner.machine.room
+    if needed <= room:
+        return
+    least = least_stage(planner.alone, ranks, room)
+    way = f"train.deepspeed=zero{least} fits" if least else "lower train.micro_batch_tokens, or take more ranks"
+    if not planner.train.gradient_checkpointing and planner.alone.activations > needed - room:
+        way += ", or set train.gradient_checkpointing=true"
+    raise UserError(
+        f"launch.processes: with {ranks} in all, each needs about {_size(needed)} of memory to train, and has "
+        f"{_size(room)}: {way}"
+    )
+
+
+def check_here(config: Config, paths: RunPaths, room: float, zero: int) -> None:
+    """UserError where each rank of the noisy training needs more than `room` bytes, by the rows that the mix wrote."""
+    folder = model_folder(config)
+    longest = min(config.data.max_length, limits_of(folder).context)
+    rows = counted_rows(paths, load_tokenizer(folder, config.model.chat_template), longest)
+    planner = planned(config, folder, {"noisy": rows["noisy"]}, Machine(room / GB, 0.0, 1.0, None))
+    check_fits(planner, config.launch.processes * config.launch.nodes, zero)
+
+
+def _size(size: float) -> str:
+    return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,153 @@
+"""The plan of a pipeline: operations and bytes by hand, and the command on a model without weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forgetfilter.cli import main
+from forgetfilter.errors import UserError
+from forgetfilter.models.memory import Held
+from forgetfilter.models.plan import table
+from forgetfilter.models.plan.costs import Shape, forward_operations, sent_bytes, training_operations
+from forgetfilter.pipeline import check_memory
+from forgetfilter.storage.run_folder import Run
+
+SHAPE = Shape(multiplied=1000, head=50, attended=10)
+LENGTHS, LABELS = np.array([4, 6]), np.array([1, 2])
+
+
+def test_operations_are_golden() -> None:
+    # 2 * 1000 * 10 tokens, 2 * 10 * (16 + 36) of attention, 2 * 50 * 3 label tokens; then once or twice back.
+    body, head = 20_000 + 1_040, 300
+    assert forward_operations(SHAPE, LENGTHS, LABELS) == body + head
+    assert training_operations(SHAPE, LENGTHS, LABELS, full=True, checkpointing=False) == 3 * body + 4 * head
+    assert training_operations(SHAPE, LENGTHS, LABELS, full=False, checkpointing=True) == 3 * body + 3 * head
+
+
+def test_sent_bytes_are_golden() -> None:
+    # 12 bytes of gradients and 36 of weights over 4 ranks, three quarters of which go to others.
+    alone = Held(24, 12, 12, 0, 0, 0)
+    assert sent_bytes(alone, 0, 1, 5, False) == 0
+    assert [sent_bytes(alone, stage, 4, 5, False) for stage in (0, 1, 2)] == [18, 18, 18]
+    assert sent_bytes(alone, 3, 4, 5, False) == 0.75 * 5 * (2 * 36 + 12)
+    assert sent_bytes(alone, 3, 4, 5, True) == 0.75 * 5 * (3 * 36 + 12)
+
+
+def config(folder: Path, model: Path, **more: Any) -> Path:
+    """Twelve noisy rows and four safe ones."""
+    for name, rows in (("noisy", 12), ("safe", 4)):
+        lines = (json.dumps({"prompt": f"the cat {n}", "completion": f"{name} mat {n}"}) for n in range(rows))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    sets = {name: {name: {"path": str(folder / f"{name}.jsonl")}} for name in ("noisy", "safe")}
+    written = {"name": "toy", "output": str(folder / "runs"), "cache": str(folder / "cache"), "data": sets}
+    written |= {"model": {"name": str(model)}, "tracking": {"mode": "disabled"}}
+    (folder / "toy.yaml").write_text(json.dumps(written | more))
+    return folder / "toy.yaml"
+
+
+def planned(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command."""
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", *map(str, words)])
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+def test_the_command_plans_from_the_data(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Rows and tokens of the real files, three epochs; a GPU of 80 GB is enough; nothing is left behind.
+    path = config(tmp_path, tiny_model)
+    code, out, _ = planned(capsys, path, "--json", "--flops", "1e12")
+    found = json.loads(out)
+    assert code == 0 and not (tmp_path / "runs").exists()
+    assert [(stage["name"], stage["rows"]) for stage in found["stages"]] == [
+        ("train noisy", 12),
+        ("train safe", 4),
+        ("train refit", 12),
+        ("score", 12),
+    ]
+    noisy, _, refit, score = found["stages"]
+    assert noisy["tokens"] == refit["tokens"] == 3 * score["tokens"] / 2 and noisy["steps"] == 3
+    assert noisy["hours"] == pytest.approx(noisy["operations"] / 0.4e12 / 3600)
+    assert noisy["memory_bytes"] == sum(noisy["memory"].values())
+    assert [row["gpus"] for row in found["gpus"]] == [2**n for n in range(11)]
+    assert [row["idle"] for row in found["gpus"]] == [n > 4 for n in range(11)]
+    assert found["fewest_gpus"]["0"] == 1 and not found["unchecked"]
+
+
+def test_a_model_without_weights_is_planned_from_given_rows(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only config.json is there. The tables keep within 80 columns.
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "config.json").write_text((tiny_model / "config.json").read_text())
+    path = config(tmp_path, alone)
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ("--rows", "1000", "--tokens-per-row", "100", "--tokens-per-second", "1000", "train.method=full")
+    code, out, _ = planned(capsys, path, *words)
+    assert code == 0 and max(map(len, out.splitlines())) <= 80
+    assert "train noisy" in out and "300,000" in out and "5.0 min" in out  # 3 epochs at 1,000 tokens/s
+    assert "has no weights, so what needs them was not checked" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rows", "5"), "--rows needs --tokens-per-row"),
+        (("--gpu-memory", "0.0001", "--reserved", "0"), "each rank needs about .* MB of memory to score"),
+        (("--gpu-memory", "-1"), "argument --gpu-memory: must be a positive number, got '-1'"),
+        (("--flops", "1e12", "--measure"), "not allowed with argument"),
+        (("train.deepspeed=zero9",), "train.deepspeed: 'zero9' is no file"),
+        (("model.name=./nowhere",), "model.name: './nowhere' is neither a local folder nor to be had"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    # Exit code 2, by the option or the key.
+    import re
+
+    code, _, err = planned(capsys, config(tmp_path, tiny_model), *words)
+    assert code == 2 and re.search(said, err), err
+
+
+def test_a_run_that_cannot_fit_stops_before_it_trains(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With a machine of 0.1 MB: the line says what is needed and what there is. With its real memory nothing is planned.
+    from forgetfilter import pipeline
+    from forgetfilter.config.load import load_config
+    from forgetfilter.models import memory
+    from forgetfilter.models.plan import estimate
+
+    run = Run.create(load_config(config(tmp_path, tiny_model)))
+    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "mix"))
+    monkeypatch.setattr(memory, "machine_bytes", lambda processes: 1e5)
+    with pytest.raises(UserError, match=r"each rank needs about .* MB of memory to score.* has 0\.1 MB"):
+        check_memory(run.config, run)
+    monkeypatch.setattr(memory, "machine_bytes", lambda processes: 16e9)
+    monkeypatch.setattr(estimate, "planned", None)
+    check_memory(run.config, run)
+
+
+def test_times_and_numbers_read_well() -> None:
+    # Three digits and a unit.
+    assert [table.time(hours) for hours in (None, 0.002, 0.2, 5.25, 30, 96)] == [
+        "–",
+        "7.2 s",
+        "12.0 min",
+        "5.2 h",
+        "30.0 h",
+        "4.0 d",
+    ]
+    assert [table.number(n) for n in (0.42, 7, 412, 8300, 2.4e6, 6.74e9)] == [
+        "0.42",
+        "7",
+        "412",
+        "8,300",
+        "2.4 M",
+        "6.74 bn",
+    ]
