@@ -271,7 +271,7 @@ def split(folder: Path) -> dict[str, float]:
     with decisions_of(data, folder, *rule) as decisions:
         decisions.write(folder / "filter" / "decisions.parquet")
         start = time.perf_counter()
-        write_split(data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        write_split(data, folder, decisions)
         return {"split_seconds": round(time.perf_counter() - start, 3)}
 
 

@@ -227,7 +227,7 @@ def _encode(
         for number, answer in enumerate(answers)
     ]
     columns = [pa.array(values, field.type) for field, values in zip(KEYS, zip(*known))]
-    return groups, pa.table(columns, schema=KEYS), sum(one.cut for one in coded)
+    return groups, pa.table(columns, schema=KEYS), sum(bool(one.cut) for one in coded)
 
 
 def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
 from forgetfilter.storage.formats import Counts, Exported, Summary
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import read_manifest
+from forgetfilter.storage.shards import read_manifest, scan
 
 from . import quality, rules, signals
 from .decisions import Decisions
@@ -49,7 +49,7 @@ def input_hash(task: FilterTask) -> str:
     logged = paths.model("noisy") / "losses"
     parts = {
         "version": VERSION,
-        "filter": asdict(task.options),
+        "filter": {key: value for key, value in asdict(task.options).items() if key != "too_long"},
         "manifests": {name: read_manifest(folder / name) for name in given},
         "dynamics": read_manifest(logged) if (logged / "manifest.json").exists() else None,
         "data": [sha256_file(path) for path in (paths.noisy_data, paths.safe_data, paths.probes) if path.exists()],
@@ -59,6 +59,8 @@ def input_hash(task: FilterTask) -> str:
         parts["packages"] = packages
     if reviewed := review.read(task.paths):
         parts["review"] = reviewed
+    if paths.unread.exists():  # as long as all was scored, the hash is that of before there was the choice
+        parts["too_long"] = [task.options.too_long, sha256_file(paths.unread)]
     return sha256_value(parts)
 
 
@@ -72,7 +74,7 @@ def decide(task: FilterTask) -> Summary:
         folder = task.paths.folder / "filter"
         (folder / "summary.json").unlink(missing_ok=True)
         decisions.write(folder / "decisions.parquet")
-        write_split(task.paths.noisy_data, folder / "kept.jsonl", folder / "dropped.jsonl", decisions)
+        write_split(task.paths.noisy_data, folder, decisions)
         summary = {**summary, **export(task.paths, decisions)}
         write_json(folder / "summary.json", summary)
     return summary
@@ -83,7 +85,7 @@ def export(paths: RunPaths, decisions: Decisions) -> Exported:
     none."""
     try:
         found = original_rows.find(paths.originals, paths.noisy_data)
-        counts = write_export(found, decisions.drop, paths.folder / "filter" / "export")
+        counts = write_export(found, decisions.drop, decisions.apart, paths.folder / "filter" / "export")
     except (UserError, OSError) as error:  # the rows belong to the user, and may be gone long after they were read
         shutil.rmtree(paths.folder / "filter" / "export", ignore_errors=True)
         return {"export_note": f"No export of the rows as they came: {error}"}
@@ -98,7 +100,8 @@ def deciding(task: FilterTask) -> Iterator[Decisions]:
         config = task.options
         rule = rules.get(config.rule)
         settings = {key: getattr(config, key) for key in rule.settings}
-        yield make_decisions(table, scores, signal, rule, settings, reviewed)
+        decisions = make_decisions(table, scores, signal, rule, settings, reviewed)
+        yield _with_unread(decisions, task)
 
 
 @contextmanager
@@ -154,6 +157,22 @@ def make_decisions(
     return decisions
 
 
+def _with_unread(decisions: Decisions, task: FilterTask) -> Decisions:
+    """The decisions with what is known of rows that were not scored to their end. UserError where no other is kept."""
+    if not task.paths.unread.exists():
+        return decisions
+    unread = np.zeros(decisions.table.count, dtype=np.bool_)
+    unread[decisions.table.find(scan(task.paths.unread).collect()["id"])] = True
+    found = replace(decisions, unread=unread, keep_unread=task.options.too_long == "keep")
+    left = ~found.drop & ~found.apart
+    if not (left if found.scores.probe is None else left & ~found.scores.probe).any():
+        raise UserError(
+            "filter.too_long: the answers of every row that is kept go on behind data.max_length, where nothing was "
+            "scored: raise data.max_length, or set filter.too_long=keep"
+        )
+    return found
+
+
 def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Ruling:
     """The rule's ruling. Where all scores are equal none is dropped, since only chance could choose among them."""
     if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
@@ -202,6 +221,8 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
         summary["noise"] = noise
     if ruling.note:
         summary["note"] = ruling.note + _advice(ruling, rule, signal, task)
+    if too_long := _too_long(decisions, counted, task):
+        summary["too_long"] = too_long
     if decisions.review.any():
         summary["review"] = {
             "kept": int((decisions.review == 1).sum()),
@@ -209,6 +230,15 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
             "changed": int((drop != ruling.drop).sum()),
         }
     return summary
+
+
+def _too_long(decisions: Decisions, counted: NDArray[np.bool_], task: FilterTask) -> dict[str, int]:
+    """The entry of the summary on rows that were not scored to their end; empty without any."""
+    if decisions.unread is not None:
+        kept = decisions.unread & ~decisions.drop & ~decisions.apart & counted
+        return {"apart": int(decisions.apart.sum()), "kept": int(kept.sum())}
+    scoring = read_manifest(task.paths.signals("before"))
+    return {} if "unread" in scoring or not scoring.get("cut") else {"unknown": scoring["cut"]}  # an older one
 
 
 def _advice(ruling: rules.Ruling, rule: rules.Rule, signal: signals.Signal, task: FilterTask) -> str:

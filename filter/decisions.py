@@ -38,6 +38,7 @@ COLUMNS = (
     "reason",
 )
 OPTIONAL = ("p_value", "probe")  # where the rule has p-values, and where there are probes
+TOO_LONG = "kept apart: too long, the answers go on behind data.max_length, where nothing was scored"
 LOSSES = ["num_tokens", "before_loss_sum", "after_loss_sum"]
 FEW = ["source", "label", "reason"]  # columns with few different texts
 WRITTEN = 250_000  # rows written at a time
@@ -74,12 +75,26 @@ class Decisions:
     ruling: rules.Ruling
     review: NDArray[np.int8]
     """[n] 1 where a person keeps the example, -1 where a person drops it, 0 where nobody said so."""
+    unread: NDArray[np.bool_] | None = None
+    """[n] whether the answers go on behind the cut, where nothing was scored; None where it is so of no example."""
+    keep_unread: bool = False
+    """Whether such examples stay among the kept ones."""
 
     @cached_property
     def drop(self) -> NDArray[np.bool_]:
         """[n] the rule's ruling, unless a person said otherwise."""
         drop: NDArray[np.bool_] = (self.ruling.drop & (self.review != 1)) | (self.review == -1)
         return drop
+
+    @cached_property
+    def apart(self) -> NDArray[np.bool_]:
+        """[n] kept examples that are no part of kept.jsonl, since not all of them was scored. A person's word and being
+        a probe count for more."""
+        if self.unread is None or self.keep_unread:
+            return np.zeros(len(self.drop), dtype=np.bool_)
+        probe = False if self.scores.probe is None else self.scores.probe
+        found: NDArray[np.bool_] = self.unread & ~self.drop & (self.review != 1) & ~np.asarray(probe)
+        return found
 
     def piece(self, start: int, stop: int) -> pl.DataFrame:
         """The rows from start up to stop: COLUMNS without id and label, and those of OPTIONAL that exist."""
@@ -100,7 +115,10 @@ class Decisions:
             before_loss=mean_loss("before"),
             after_loss=mean_loss("after"),
             reason=self._reason(frame.columns),
-        ).with_columns(pl.Series("drop", self.drop[rows]))
+        ).with_columns(
+            pl.Series("drop", self.drop[rows]),
+            reason=pl.when(pl.Series(self.apart[rows])).then(pl.lit(TOO_LONG)).otherwise("reason"),
+        )
         return frame.select(name for name in (*COLUMNS, *OPTIONAL) if name in frame.columns)
 
     def _reason(self, columns: list[str]) -> pl.Expr:
@@ -115,7 +133,7 @@ class Decisions:
 
     def tables(self) -> Iterator[pa.Table]:
         """All columns of decisions.parquet, some rows at a time, in the data's order."""
-        self.drop, self.scores.rank  # noqa: B018 - made once, before the threads ask for them
+        self.drop, self.apart, self.scores.rank  # noqa: B018 - made once, before the threads ask for them
 
         def one(start: int) -> pa.Table:
             known = self.table.known(start, start + WRITTEN)

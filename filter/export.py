@@ -2,7 +2,8 @@
 
 kept.jsonl and dropped.jsonl have the order and the fields of the input. Where there are several sources, each has a
 folder. Rows of a .jsonl file keep their bytes. Rows that the mix stage left out, because a trusted set has them too,
-are in left_out.jsonl, which is missing where there are none.
+are in left_out.jsonl, and kept rows that were not scored to their end in too_long.jsonl; both are missing where there
+are no such rows.
 """
 
 import re
@@ -20,30 +21,32 @@ from forgetfilter.files import atomic_path, sha256_value
 
 from .table.blocks import lines
 
-FILES = ("kept.jsonl", "dropped.jsonl", "left_out.jsonl")
-KEPT, DROPPED, LEFT_OUT = range(3)
+FILES = ("kept.jsonl", "dropped.jsonl", "left_out.jsonl", "too_long.jsonl")
+KEPT, DROPPED, LEFT_OUT, TOO_LONG = range(4)
 LONGEST = 200  # characters of a folder name; file systems take 255
 Counts = dict[str, dict[str, int]]
 
 
-def write_export(originals: list[Original], drop: NDArray[np.bool_], folder: Path) -> Counts:
-    """Writes the files of each source, and deletes those of an earlier decision; {SOURCE: {"kept", "dropped"}}.
+def write_export(originals: list[Original], drop: NDArray[np.bool_], apart: NDArray[np.bool_], folder: Path) -> Counts:
+    """Writes the files of each source, and deletes those of an earlier decision; {SOURCE: {"kept", "dropped"}}, with
+    "left_out" and "too_long" where there are such rows.
 
-    drop: [n] of all records, those of the originals first.
+    drop, apart: [n] of all records, those of the originals first.
     """
     shutil.rmtree(folder, ignore_errors=True)
     counts, start = Counts(), 0
     for original in originals:
         fate = np.full(original.rows, LEFT_OUT, dtype=np.int8)
         taken = np.setdiff1d(np.arange(original.rows), original.left_out)
-        fate[taken] = drop[start : start + len(taken)]
+        rows = slice(start, start + len(taken))
+        fate[taken] = np.where(apart[rows], TOO_LONG, drop[rows])
         start += len(taken)
         own = folder / _folder_name(original.source) if len(originals) > 1 else folder
         _write(Path(original.path), fate, own)
         numbers = np.bincount(fate, minlength=len(FILES)).tolist()
         counts[original.source] = {"kept": numbers[KEPT], "dropped": numbers[DROPPED]}
-        if original.left_out:
-            counts[original.source]["left_out"] = numbers[LEFT_OUT]
+        further = {"left_out": numbers[LEFT_OUT], "too_long": numbers[TOO_LONG]}
+        counts[original.source] |= {name: number for name, number in further.items() if number}
     return counts
 
 
@@ -56,14 +59,16 @@ def _write(data: Path, fate: NDArray[np.int8], folder: Path) -> None:
     """Writes the first lines of the data into the files that `fate` names, one entry for each line."""
     start = 0
     with ExitStack() as stack:
-        parts = [
-            _file(stack, folder / name) for number, name in enumerate(FILES) if number < 2 or (fate == number).any()
-        ]
+        parts = {
+            number: _file(stack, folder / name)
+            for number, name in enumerate(FILES)
+            if number in (KEPT, DROPPED) or (fate == number).any()
+        }
         for block, lengths in lines(data):
             rows = fate[start : start + len(lengths)]
             start += len(rows)
             of_byte = np.repeat(rows, lengths[: len(rows)])
-            for number, file in enumerate(parts):
+            for number, file in parts.items():
                 text = block[: len(of_byte)][of_byte == number].tobytes()
                 file.write(text if not text or text.endswith(b"\n") else text + b"\n")
             if start == len(fate):

@@ -1,4 +1,5 @@
-"""Writes kept.jsonl and dropped.jsonl from the lines of the data, in one pass over blocks of any number of lines."""
+"""Writes kept.jsonl, dropped.jsonl and, where there is a need, too_long.jsonl from the lines of the data, in one pass
+over blocks of any number of lines."""
 
 import tempfile
 from contextlib import ExitStack
@@ -15,25 +16,31 @@ from forgetfilter.files import atomic_path
 from .decisions import Decisions
 from .table.blocks import lines
 
+TOO_LONG = "too_long.jsonl"
 ADDED = ("score", "rank", "p_value", "reason")  # to dropped lines
 BUCKET = 100_000  # dropped lines put into their order in memory at a time
 MOST_BUCKETS = 500  # files open at a time
 
 
-def write_split(data: Path, kept: Path, dropped: Path, decisions: Decisions) -> None:
-    """Writes the kept lines unchanged and in their order, and the dropped ones by rank, with those of ADDED that
-    exist."""
-    drop = decisions.drop
-    with atomic_path(kept) as kept_temporary, atomic_path(dropped) as dropped_temporary, ExitStack() as stack:
-        out = stack.enter_context(open(kept_temporary, "wb"))
-        buckets = _Buckets(stack, kept.parent, int(drop.sum()), len(drop))
+def write_split(data: Path, folder: Path, decisions: Decisions) -> None:
+    """Writes the kept lines unchanged and in their order, those that are kept apart likewise, and the dropped ones by
+    rank, with those of ADDED that exist."""
+    drop, apart = decisions.drop, decisions.apart
+    (folder / TOO_LONG).unlink(missing_ok=True)
+    with ExitStack() as stack:
+        dropped_temporary = stack.enter_context(atomic_path(folder / "dropped.jsonl"))
+        names = ["kept.jsonl", *([TOO_LONG] if apart.any() else [])]
+        outs = [stack.enter_context(open(stack.enter_context(atomic_path(folder / name)), "wb")) for name in names]
+        buckets = _Buckets(stack, folder, int(drop.sum()), len(drop))
         start = 0
         for block, lengths in lines(data):
             rows = drop[start : start + len(lengths)]
             if len(rows) < len(lengths):
                 break
             given = _lines(block, lengths)
-            out.write(_bytes(given.filter(pa.array(~rows))))
+            aside = apart[start : start + len(lengths)]
+            for out, chosen in zip(outs, (~rows & ~aside, aside)):
+                out.write(_bytes(given.filter(pa.array(chosen))))
             if rows.any():
                 buckets.add(given.filter(pa.array(rows)), decisions.piece(start, start + len(rows)).filter("drop"))
             start += len(lengths)

@@ -331,6 +331,9 @@ class FilterConfig:
     """For rule=found_share: the estimated share of the unsafe examples that is to be dropped."""
     source_budget: dict[str, float] = field(default_factory=dict, metadata={"bound": SHARE})
     """For rule=source_budget: the share of its examples to drop, by the name of the source; other sources keep all."""
+    too_long: Literal["apart", "keep"] = "apart"
+    """What becomes of kept rows whose answers go on behind data.max_length, where nothing was learned or scored: apart
+    writes them to too_long.jsonl in the place of kept.jsonl; keep keeps them, with the text that nobody scored."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from forgetfilter.data.turns import Encoded, Turn
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, write_json
 
-FOLDER = "tokens"  # of the cache; another one when SCHEMA changes and the tokens stay
+FOLDER = "tokenised"  # of the cache; another one when SCHEMA changes and the tokens stay
 CODE_VERSION = 2  # raise it when the tokens of an unchanged record change
 
 
@@ -54,6 +54,10 @@ class Prepared:
     def several_answers(self) -> bool:
         """Whether more than one answer of some row is learned."""
         return bool(self.table["turns"].combine_chunks().value_lengths().to_numpy().max() > 2)
+
+    def unread(self) -> pa.ChunkedArray:
+        """The ids of the rows whose answers go on behind the cut, where nothing is learned or scored."""
+        return self.table["id"].filter(self.table["unread"])
 
     def row(self, index: int) -> Encoded:
         """input_ids, int32 [tokens], and turns of a row."""
@@ -96,7 +100,7 @@ def longest(tokenizer: Any, max_length: int) -> int:
 
 
 def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
-    summary = {"rows": 0, "cut": 0, "tokens": 0, "label_tokens": 0, "system_left_out": 0}
+    summary = {"rows": 0, "cut": 0, "unread": 0, "tokens": 0, "label_tokens": 0, "system_left_out": 0}
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
         for batch, counts in tokenised(data, tokenizer, max_length):
             writer.write_batch(batch)

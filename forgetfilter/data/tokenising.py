@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
         ("turns", pa.list_(pa.int32())),  # start and end of each answer that is learned, one after the other
+        ("unread", pa.bool_()),  # whether answers go on behind the cut
     ]
 )
 CHUNK = 1024  # records tokenised and written together
@@ -58,10 +59,12 @@ class Tokenising:
             [record.source for record in records],
             [one.ids for one in encoded],
             [[place for turn in one.turns for place in turn] for one in encoded],
+            [one.cut == "within" for one in encoded],
         ]
         counts = {
             "rows": len(records),
-            "cut": sum(one.cut for one in encoded),
+            "cut": sum(bool(one.cut) for one in encoded),
+            "unread": sum(one.cut == "within" for one in encoded),
             "tokens": sum(len(one.ids) for one in encoded),
             "label_tokens": sum(sum(label_counts(one.turns)) for one in encoded),
             "system_left_out": sum(_leaves_out_system(tokenizer, record.prompt) for record in records),

@@ -2,7 +2,7 @@
 rule."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from forgetfilter.data.records import Learn, Message, clean
 from forgetfilter.data.rendering import Rendered, render
@@ -25,8 +25,9 @@ class Tokens(NamedTuple):
 
     ids: list[int]
     turns: list[Turn]
-    cut: bool
-    """Whether it was too long, so that not all of it is there."""
+    cut: Literal["", "around", "within"]
+    """What of an example that was too long is not there: text of an answer (`within`), or no more than the prompt's
+    beginning and the end token."""
 
 
 def encode(
@@ -121,12 +122,14 @@ def keep_end(ids: list[int], room: int, first: list[int]) -> list[int]:
 
 def _join(ids: list[int], turns: list[Turn], max_length: int, first: list[int]) -> Tokens:
     if len(ids) <= max_length:
-        return Tokens(ids, turns, cut=False)
+        return Tokens(ids, turns, cut="")
     num_prompt = turns[0][0]
     room = max(max_length - (len(ids) - num_prompt), max_length // 4, 1)
     prompt = keep_end(ids[:num_prompt], room, first)
-    left = [*prompt, *ids[num_prompt:]][:max_length]
-    return Tokens(left, within(turns, num_prompt - len(prompt), len(left)), cut=True)
+    whole = [*prompt, *ids[num_prompt:]]
+    left = whole[:max_length]
+    cut: Literal["around", "within"] = "within" if len(whole) - len(left) > 1 else "around"
+    return Tokens(left, within(turns, num_prompt - len(prompt), len(left)), cut)
 
 
 def tokenizer_identity(tokenizer: Any) -> str:

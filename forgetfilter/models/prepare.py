@@ -33,6 +33,8 @@ def prepare_before_launch(model: ModelSettings, data: Path, max_length: int) -> 
     whose = ", the model's context" if most < max_length else ""
     cut = f", {summary['cut']} of them cut to {most} tokens{whose}" if summary["cut"] else ""
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
+    if unread := summary["unread"]:
+        console.print(f"{data.name}: {unread} rows have answers that go on behind the cut: that text is not learned")
     if lost := summary.get("system_left_out"):
         console.print(f"{data.name}: the chat template leaves out the system turn of {lost} rows: it is not learned")
 

@@ -129,6 +129,7 @@ def _decision(summary: Summary) -> Decision:
         "quality_note": summary.get("quality_note"),
         "note": summary.get("note"),
         "review": summary.get("review"),
+        "too_long": summary.get("too_long"),
     }
 
 
@@ -161,6 +162,19 @@ def probes(summary: Decision) -> list[str]:
     """How many probes there are, from summary.json or the card. kept.jsonl holds them, but the counts do not."""
     count = summary.get("probes")
     return [f"The counts leave out {count:,} probes, which are never dropped"] if count else []
+
+
+def too_long(summary: Decision) -> list[str]:
+    """How many kept rows were not scored to their end, from summary.json or the card, and where they are."""
+    found = summary.get("too_long") or {}
+    behind = "go on behind data.max_length, where nothing was learned or scored"
+    said = {
+        "apart": f"of the kept rows are in filter/too_long.jsonl in the place of kept.jsonl: their answers {behind}",
+        "kept": f"of the kept rows have answers that {behind} (filter.too_long=apart leaves them out)",
+        "unknown": "rows were cut at data.max_length, and their scoring is too old to tell which of them hold answers "
+        "that nothing scored: delete signals/ and score again",
+    }
+    return [f"{found[name]:,} {words}" for name, words in said.items() if found.get(name)]
 
 
 def trained_on(refit: RefitRows | None) -> list[str]:

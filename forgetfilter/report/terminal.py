@@ -61,7 +61,8 @@ def _verdicts(found: list[dict[str, str]], metrics: Metrics) -> Table:
 
 def filter_table(summary: Summary) -> Group:
     """A decision, from its summary.json: kept and dropped rows of each source, remarks, and quality with labels."""
-    remarks = [f"{remark}." for remark in (*cards.probes(summary), *cards.unscored(summary), *cards.estimate(summary))]
+    told = (cards.probes, cards.unscored, cards.too_long, cards.estimate)
+    remarks = [f"{remark}." for tell in told for remark in tell(summary)]
     if not summary["dropped"] and not summary.get("note"):
         remarks.append("Nothing was dropped: the refit sees all of the noisy data.")
     if review := summary.get("review"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -29,7 +30,7 @@ from forgetfilter.score.batch_size import BatchSize, FullError
 from forgetfilter.score.distances import write_distances
 from forgetfilter.score.stage import PARTS, STATES, Scoring
 from forgetfilter.score.token_rises import write_token_rises
-from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest
+from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest, write_shard
 
 STEP_ROWS = 256  # of the parts that read texts: the work of a rank between two checks for signals
 
@@ -73,7 +74,7 @@ def score(scoring: Scoring, world: World) -> None:
 def _make_parts(scorer: "Scorer") -> None:
     scoring, world = scorer.scoring, scorer.world
     signals = scoring.paths.signals
-    parts = scorer.parts()
+    parts, unread = scorer.parts(), scorer.prepared.unread()
     stored = [part.stored(len(scorer.prepared)) for part in parts] if world.is_main else []  # one rank reads for all
     pending = [part for part, there in zip(parts, shared(stored)) if not there]
     if any(part.asked for part in pending):
@@ -89,9 +90,12 @@ def _make_parts(scorer: "Scorer") -> None:
             part.make()
             barrier()
             if world.is_main:
-                write_manifest(part.folder, part.about | {"world_size": world.size})
+                write_manifest(part.folder, part.about | {"world_size": world.size, "unread": len(unread)})
     barrier()
     if world.is_main:
+        scoring.paths.unread.unlink(missing_ok=True)
+        if len(unread):
+            write_shard(scoring.paths.unread, pa.table({"id": unread}))
         asked = [str(part.folder.relative_to(signals(""))) for part in parts if part.asked]
         write_json(signals(PARTS), asked)
 

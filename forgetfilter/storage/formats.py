@@ -103,6 +103,10 @@ class Decision(TypedDict):
     quality_note: NotRequired[str | None]
     note: NotRequired[str | None]
     review: NotRequired[Review | None]
+    too_long: NotRequired[dict[str, int] | None]
+    """Kept rows, without the probes, that were not scored to the end of their answers: those in too_long.jsonl in the
+    place of kept.jsonl (`apart`), and those in kept.jsonl (`kept`). Of an older scoring only how many rows were cut
+    (`unknown`), any of which may be such a row."""
 
 
 class Exported(TypedDict, total=False):

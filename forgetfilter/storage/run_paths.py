@@ -38,6 +38,11 @@ class RunPaths:
         return self.folder / "data" / "control.jsonl"
 
     @property
+    def unread(self) -> Path:
+        """The column `id`: noisy rows whose answers go on behind the cut of the scoring. Missing without any."""
+        return self.signals("unread.parquet")
+
+    @property
     def kept_data(self) -> Path:
         return self.folder / "filter" / "kept.jsonl"
 

@@ -51,7 +51,7 @@ def test_too_long_rows_are_cut_by_the_rule() -> None:
     def join(prompt: list[int], answer: list[int], most: int, first: list[int]) -> tuple[list[int], int, bool]:
         made = tokens._join(prompt + answer, [(len(prompt), len(prompt + answer))], most, first)
         assert made.turns == [(made.turns[0][0], len(made.ids))]
-        return made.ids, made.turns[0][0], made.cut
+        return made.ids, made.turns[0][0], bool(made.cut)
 
     assert join(prompt, [11, 12, 13, 14], 8, []) == ([3, 4, 5, 6, 11, 12, 13, 14], 4, True)
     assert join(prompt, long, 8, []) == ([5, 6, 11, 12, 13, 14, 15, 16], 2, True)
@@ -59,6 +59,15 @@ def test_too_long_rows_are_cut_by_the_rule() -> None:
     assert join([1], [11, 12], 3, []) == ([1, 11, 12], 1, False)
     assert join([1, 2], [11, 12], 2, []) == ([2, 11], 1, True)
     assert join(prompt, [11, 12, 13, 14], 8, [1]) == ([1, 4, 5, 6, 11, 12, 13, 14], 4, True)
+
+
+def test_it_is_told_whether_an_answer_was_cut() -> None:
+    # 10 tokens, cut to 8: of a long prompt its beginning is lost, of a long answer text; who loses the end token alone
+    # has lost no text.
+    ids = list(range(10))
+    assert tokens._join(ids, [(7, 10)], 8, []).cut == "around"
+    assert tokens._join(ids, [(1, 10)], 8, []).cut == tokens._join(ids, [(1, 4), (6, 10)], 8, []).cut == "within"
+    assert (tokens._join(ids, [(1, 10)], 9, []).cut, tokens._join(ids, [(1, 10)], 10, []).cut) == ("around", "")
 
 
 def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> None:
@@ -86,8 +95,9 @@ def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: 
     assert made.lengths().tolist() == [len(ids) for ids, _, _ in expected]
     assert made.num_labels().tolist() == [len(ids) - turns[0][0] for ids, turns, _ in expected]
     total = sum(made.num_labels().tolist())
-    counts = {"rows": 3, "cut": 1, "tokens": int(made.lengths().sum()), "label_tokens": total, "system_left_out": 0}
-    assert made.summary == counts
+    counts = {"rows": 3, "cut": 1, "unread": 1, "tokens": int(made.lengths().sum()), "label_tokens": total}
+    assert made.summary == counts | {"system_left_out": 0}
+    assert made.unread().to_pylist() == [made.table["id"][1].as_py()]
     monkeypatch.setattr(tokens, "encode", None)
     assert prepare(path, tokenizer, 40, tmp_path / "cache").path == made.path
 

@@ -1,12 +1,15 @@
 import csv
 import itertools
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from forgetfilter.filter.decide import decide
+from forgetfilter.filter.decide import decide, input_hash
+from forgetfilter.filter.decisions import TOO_LONG
 from forgetfilter.filter.export import write_export
 from forgetfilter.filter.stage import settings as task_of
 from hypothesis import given, settings
@@ -16,9 +19,12 @@ from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceC
 from forgetfilter.data.original_rows import Original, Originals, find
 from forgetfilter.data.records import read_records
 from forgetfilter.data.sources import read_originals
+from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.mix.stage import mix
+from forgetfilter.report.card import too_long
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import read_manifest, write_manifest
 
 SHAPES = (
     {"messages": [{"role": "user", "content": "q1", "name": "x"}, {"role": "assistant", "content": "a1"}], "k": [1]},
@@ -174,7 +180,7 @@ def test_each_row_exactly_once_and_as_it_came(
     originals.finish(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
-        write_export(find(folder / "originals", path), drop, folder / "out")
+        write_export(find(folder / "originals", path), drop, np.zeros_like(drop), folder / "out")
     for name, chosen in (("kept", ~drop), ("dropped", drop)):
         out = (folder / "out" / f"{name}.jsonl").read_bytes().decode().split("\n")[:-1]
         assert [json.loads(line) for line in out] == list(itertools.compress(given, chosen))
@@ -186,7 +192,8 @@ def test_each_row_exactly_once_and_as_it_came(
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
     # What lies behind them was never in the data.
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n{"n": 3}')
-    write_export([Original("mine", str(tmp_path / "rows.jsonl"), 2)], np.array([False, True]), tmp_path / "out")
+    drop = np.array([False, True])
+    write_export([Original("mine", str(tmp_path / "rows.jsonl"), 2)], drop, np.zeros_like(drop), tmp_path / "out")
     assert (tmp_path / "out/kept.jsonl").read_text() == '{"n": 1}\n'
     assert (tmp_path / "out/dropped.jsonl").read_text() == '{"n": 2}\n'
 
@@ -201,6 +208,60 @@ def test_rows_that_are_trusted_too_have_a_file_of_their_own(make_toy: Any, tmp_p
     assert [[json.loads(line) for line in part] for part in exported(run)] == [[*SHAPES[:2]], [*SHAPES[2:]]]
     left = (run.folder / "filter" / "export" / "left_out.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in left] == planted
+
+
+def unread(run: Run, *rows: int) -> None:
+    """Has the scoring of a run say that the answers of some rows go on behind the cut."""
+    ids = [record.id for record in read_records(run.noisy_data)]
+    pl.DataFrame({"id": [ids[row] for row in rows]}).write_parquet(run.unread)
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_that_were_not_scored_to_their_end_are_kept_apart(make_toy: Any, tmp_path: Path) -> None:
+    # Rows 1 and 3 of four, the last two of which are dropped: row 1 is in too_long.jsonl, in the export too, with its
+    # reason, and row 3 is dropped all the same. filter.too_long=keep leaves it in, and both are said; so is a cut that
+    # an older scoring cannot tell apart. A person's word counts for more.
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    before, task = input_hash(task_of(run)), task_of(run)
+    unread(run, 1, 3)
+    assert input_hash(task) != before
+    summary, folder = decide(task), run.folder / "filter"
+    assert summary["export"] == {"mine": {"kept": 1, "dropped": 2, "too_long": 1}}
+    assert (summary["kept"], summary["dropped"], summary["too_long"]) == (2, 2, {"apart": 1, "kept": 0})
+    records = list(read_records(run.noisy_data))
+    for where, kept, apart in ((folder, asdict(records[0]), asdict(records[1])), (folder / "export", *SHAPES[:2])):
+        drop_learn = [{key: row[key] for key in row if key != "learn"} for row in (kept, apart)]
+        assert [lines(where / name) for name in ("kept.jsonl", "too_long.jsonl")] == [drop_learn[:1], drop_learn[1:]]
+    reasons = pl.read_parquet(folder / "decisions.parquet").select("drop", "reason").rows()
+    assert reasons[1] == (False, TOO_LONG) and reasons[3][0]
+    assert "1 of the kept rows are in filter/too_long.jsonl" in too_long(summary)[0]
+
+    keeping = replace(task, options=replace(task.options, too_long="keep"))
+    summary = decide(keeping)
+    assert summary["too_long"] == {"apart": 0, "kept": 1} and "1 of the kept rows have answers" in too_long(summary)[0]
+    assert len(lines(folder / "kept.jsonl")) == 2 and not (folder / "too_long.jsonl").exists()
+
+    (run.folder / "review.csv").write_text(f"id,keep\n{records[1].id},yes\n")
+    assert decide(task)["too_long"] == {"apart": 0, "kept": 1} and len(lines(folder / "kept.jsonl")) == 2
+    run.unread.unlink()
+    write_manifest(run.signals("before"), read_manifest(run.signals("before")) | {"cut": 7})
+    assert "7 rows were cut" in too_long(decide(task))[0]
+
+
+def test_a_run_of_which_nothing_was_scored_to_its_end_is_refused(make_toy: Any, tmp_path: Path) -> None:
+    # The line names the two ways; an earlier decision stays as it is.
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
+    run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
+    unread(run, 0, 1)
+    with pytest.raises(UserError, match=r"filter.too_long: .*raise data.max_length, or set filter.too_long=keep"):
+        decide(task_of(run))
+    assert not (run.folder / "filter" / "kept.jsonl").exists()
 
 
 def test_the_loader_of_trl_axolotl_and_llama_factory_reads_it(make_toy: Any, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
     def join() -> Iterator[None]:
         assert len(list((run.folder.parents[1] / "cache" / "hashes").glob("*.json"))) == 1
         if "eval" not in module:
-            assert len(list((run.folder.parents[1] / "cache" / "tokens").glob("*/summary.json"))) == 1
+            assert len(list((run.folder.parents[1] / "cache" / "tokenised").glob("*/summary.json"))) == 1
         raise Joined
         yield
 
@@ -78,4 +78,4 @@ def test_one_of_a_nodes_ranks_tokenises(run: Run, tmp_path: Path) -> None:
         rank.join()
     assert [rank.exitcode for rank in ranks] == [0, 0, 0]
     assert notes.read_text().splitlines() == ["written"]
-    assert json.loads(next((tmp_path / "cache" / "tokens").glob("*/summary.json")).read_text())["rows"] == 3
+    assert json.loads(next((tmp_path / "cache" / "tokenised").glob("*/summary.json")).read_text())["rows"] == 3

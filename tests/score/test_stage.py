@@ -5,13 +5,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from forgetfilter import cli, pipeline
+from forgetfilter.data.records import read_records
 from forgetfilter.files import read_json, write_json
+from forgetfilter.process.distributed import World
 from forgetfilter.process.launch import launch
+from forgetfilter.score.parts import Scorer
+from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
@@ -277,3 +282,26 @@ def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
     # A full finetuning has no space of LoRA weights.
     assert call("score", trained, "name=full", "train.method=full", "score.gradients=true") == 2
     assert "score.gradients needs train.method=lora or qlora" in capsys.readouterr().err
+
+
+def test_rows_that_are_cut_within_an_answer_are_named(again: Any, trained: Path) -> None:
+    # By their ids, as far as text of an answer is behind the cut; the filter keeps them apart. Without any, no file.
+    folder = again()
+    assert not (folder / "unread.parquet").exists()
+    run = Run.open(folder.parent)
+    prepared = Scorer(settings(run), World(0, 1, 0)).prepared
+    answers = {prepared.table["id"][row].as_py(): prepared.turns(row)[0] for row in range(len(prepared))}
+
+    def cut(most: int) -> set[str]:
+        """The rows whose prompt, be it cut to a quarter, leaves too few tokens for the text of the answer."""
+        room = {id_: most - min(start, max(most - end + start, most // 4)) for id_, (start, end) in answers.items()}
+        return {id_ for id_, (start, end) in answers.items() if end - start - 1 > room[id_]}
+
+    most, long = next((n, cut(n)) for n in range(4, 99) if 0 < len(cut(n)) < len(answers))
+    again(f"data.max_length={most}")
+    assert set(pl.read_parquet(folder / "unread.parquet")["id"]) == long
+    assert read_json(folder / "before" / "manifest.json")["unread"] == len(long)
+    options = [f"output={folder.parent.parent}", "filter.signal=loss_rise", "filter.rule=top_k", "filter.top_k=0"]
+    assert call("filter", trained, *options, f"data.max_length={most}", "--resume") == 0
+    assert {record.id for record in read_records(folder.parent / "filter" / "too_long.jsonl")} == long
+    assert not {record.id for record in read_records(folder.parent / "filter" / "kept.jsonl")} & long
