@@ -122,11 +122,11 @@ def _ask_all(
 def _pending_tasks(evaluation: Evaluation, model: str, about: dict[str, Any]) -> dict[str, tuple[Path, str]]:
     """The folder and identity of each task of lm-evaluation-harness that the model was not measured on yet."""
     options, system = evaluation.options.lm_eval, evaluation.options.system_prompt
-    found = {
+    tasks = {
         name: (evaluation.folder(model, harness.suite_name(name)), harness.identity(options, name, about, system))
         for name in options.tasks
     }
-    return {name: (place, wanted) for name, (place, wanted) in found.items() if harness.is_pending(place, wanted)}
+    return {name: (place, wanted) for name, (place, wanted) in tasks.items() if harness.is_pending(place, wanted)}
 
 
 def _check_answered(evaluation: Evaluation, model: str, rows: dict[str, list[PromptRow]], asking: Asking) -> None:

@@ -118,12 +118,12 @@ def trained_hash(evaluation: Evaluation, model: str) -> str | None:
 
 def rivals(options: EvalConfig) -> dict[str, Path]:
     """The folders of the models that judge and score, fetched if need be, where a configured suite uses them."""
-    found = {}
+    folders = {}
     if options.judge.name in GUARDS.names and any(suites.get(name).judged for name in options.suites):
-        found["judge"] = find_guard(options.judge, "eval.judge")
+        folders["judge"] = find_guard(options.judge, "eval.judge")
     if "/" in options.toxicity_scorer and "toxicity" in options.suites:
-        found["scorer"] = hub_or_folder(options.toxicity_scorer, None, "eval.toxicity_scorer")
-    return found
+        folders["scorer"] = hub_or_folder(options.toxicity_scorer, None, "eval.toxicity_scorer")
+    return folders
 
 
 def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> Asking:

@@ -73,8 +73,8 @@ def write_differences(run: Path, suites_here: list[str], models: list[str]) -> N
 
 def _compared(run: Path, suite: str, model: str, other: str) -> dict[str, dict[str, Any]]:
     a, b = aligned([read_scores(run / "eval" / name / suite) for name in (other, model)], suite)
-    found = paired(suite, (other, model), [a], [b])
-    return {one.metric: {"value": one.value, "low": one.low, "high": one.high, "n": one.n} for one in found}
+    differences = paired(suite, (other, model), [a], [b])
+    return {one.metric: {"value": one.value, "low": one.low, "high": one.high, "n": one.n} for one in differences}
 
 
 def paired(
@@ -92,16 +92,16 @@ def paired(
     # a prompt counts only if all tables hold the same nulls in its row, so that it was scored in all or in none
     nulls = [table.select(pl.all().is_null()).to_numpy() for table in tables]
     same = pl.Series(np.all([(one == nulls[0]).all(axis=1) for one in nulls], axis=0))
-    kept = [measure(table.filter(same)) for table in tables]
-    found = []
+    complete = [measure(table.filter(same)) for table in tables]
+    differences = []
     for name in whole[0]:
-        metrics = [metrics[name] for metrics in kept if name in metrics]
+        metrics = [metrics[name] for metrics in complete if name in metrics]
         if len(metrics) < len(tables) or any(metric.sample is None for metric in metrics):
             console.print(f"compare: leaves out {name} of {suite}, which has no paired prompts")
             continue
         total = max(one[name].n + one[name].missing for one in whole if name in one)
-        found.append(_difference(suite, name, models, metrics, total))
-    return found
+        differences.append(_difference(suite, name, models, metrics, total))
+    return differences
 
 
 def _difference(suite: str, name: str, models: tuple[str, str], metrics: list[Metric], total: int) -> Difference:

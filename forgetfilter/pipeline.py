@@ -241,11 +241,11 @@ def stale(run: Run) -> tuple[str, ...]:
         input_hash = state[refit.name]["input_hash"]
     measured = state.get("eval", {}).get("start")
     early = bool(measured) and measured < state[refit.name]["start"]
-    found = {
+    outdated = {
         "refit": not run.started_with(refit.name, input_hash),
         "evaluation": bool(refit_metrics(run.folder)) and (early or not run.is_done(refit.name, input_hash)),
     }
-    return tuple(name for name, holds in found.items() if holds)
+    return tuple(name for name, holds in outdated.items() if holds)
 
 
 def preflight(config: Config, models: bool = True) -> None:

@@ -67,8 +67,8 @@ def resumable(folder: Path, here: World, deepspeed: bool) -> str | None:
 
 
 def _read_note(path: Path) -> dict[str, Any]:
-    found = read_json(path) if path.exists() else {}
-    return found if isinstance(found, dict) else {}
+    note = read_json(path) if path.exists() else {}
+    return note if isinstance(note, dict) else {}
 
 
 def _newest_whole(folder: Path, here: World, listed: bool) -> Path | None:

@@ -35,8 +35,8 @@ def judge_all(judge: Judge, pairs: list[Pair], cache: Path, what: str) -> list[V
     with progress(what, len(todo)) as meter:
         for start in range(0, len(todo), share):
             mine = todo[start + here.rank * judge.at_once :][: judge.at_once]
-            found = judge.judge([pair for _, pair in mine]) if mine else []
-            good = {key: verdict for (key, _), verdict in zip(mine, found) if verdict is not None}
+            verdicts = judge.judge([pair for _, pair in mine]) if mine else []
+            good = {key: verdict for (key, _), verdict in zip(mine, verdicts) if verdict is not None}
             together = {key: verdict for part in gathered(good) for key, verdict in part.items()}
             if here.is_main:
                 keep(folder, {key: (verdict,) for key, verdict in together.items()}, {"verdict": pl.Float64})

@@ -70,24 +70,24 @@ def _torch() -> list[Fact]:
     import torch
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    found = [Fact("torch", True, f"{torch.__version__}, {build}", "everything")]
+    known = [Fact("torch", True, f"{torch.__version__}, {build}", "everything")]
     gpu, bf16 = "models of 1B and more", "model.dtype=bfloat16 at full speed"
     if not torch.cuda.is_available():
-        return [*found, Fact("GPU", False, "none", gpu), _cpu_bf16(bf16), _varlen()]
+        return [*known, Fact("GPU", False, "none", gpu), _cpu_bf16(bf16), _varlen()]
     for number in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(number)
-        found.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
+        known.append(Fact(f"GPU {number}", True, f"{device.name}, {device.total_memory / 2**30:.0f} GiB", gpu))
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    return [*found, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16), _varlen()]
+    return [*known, Fact("bf16", fast, "on every GPU" if fast else "not in these GPUs", bf16), _varlen()]
 
 
 def _varlen() -> Fact:
     """torch's own variable-length attention, which needs no package, and of which only a GPU makes use."""
     from forgetfilter.models.varlen import MODULE, NAME, find_kernel
 
-    found = find_kernel() is not None
+    loads = find_kernel() is not None
     return Fact(
-        f"{NAME} attention", found, MODULE if found else "torch 2.11 or later", f"model.attention={NAME} on a GPU"
+        f"{NAME} attention", loads, MODULE if loads else "torch 2.11 or later", f"model.attention={NAME} on a GPU"
     )
 
 
@@ -121,8 +121,8 @@ def _program(name: str, needed_for: str, package: str | None = None) -> Fact:
 
 def _wandb() -> Fact:
     """Whether there is a key for W&B. The key itself is not shown."""
-    found = mode("auto") == "online"
-    return Fact("W&B key", found, "present" if found else "runs are kept offline", "tracking.mode=online")
+    has_key = mode("auto") == "online"
+    return Fact("W&B key", has_key, "present" if has_key else "runs are kept offline", "tracking.mode=online")
 
 
 def _hub() -> Fact:

@@ -61,15 +61,15 @@ def verdicts(metrics: Metrics, headlines: dict[str, list[str]]) -> list[dict[str
     It is the verdict by the metric of the suite's headline that is clear and, where several are, by the one with the
     worst outcome. A suite without a headline is judged by the first metric that refit has.
     """
-    found = (_verdict(suite, measured, headlines.get(suite, [])) for suite, measured in metrics.items())
-    return [asdict(one) for one in found if one]
+    told = (_verdict(suite, measured, headlines.get(suite, [])) for suite, measured in metrics.items())
+    return [asdict(one) for one in told if one]
 
 
 def _verdict(suite: str, metrics: dict[str, Models], headline: list[str]) -> Verdict | None:
     known = [name for name, models in metrics.items() if "refit" in models and models["refit"]["value"] is not None]
     chosen = [name for name in headline if name in known] or known[:1]
-    found = [Verdict(suite, name, *judged(name, metrics[name])) for name in chosen]
-    return min(found, key=lambda one: _WORST_FIRST.index(one.outcome), default=None)
+    told = [Verdict(suite, name, *judged(name, metrics[name])) for name in chosen]
+    return min(told, key=lambda one: _WORST_FIRST.index(one.outcome), default=None)
 
 
 def direction(metric: str, measured: Measured | None = None) -> str | None:
@@ -84,8 +84,8 @@ def change(metric: str, models: Models) -> str | None:
 
     None where a value, an interval or the direction is unknown.
     """
-    found = difference(metric, models, "refit", "noisy")
-    return None if found is None else {1: "better", -1: "worse", 0: "no clear difference"}[found.clear]
+    effect = difference(metric, models, "refit", "noisy")
+    return None if effect is None else {1: "better", -1: "worse", 0: "no clear difference"}[effect.clear]
 
 
 def difference(metric: str, models: Models, one: str, other: str) -> Difference | None:

@@ -125,18 +125,18 @@ def _stages(defence: Defence) -> tuple[Stage, ...]:
 def waves(study: Sequence[Member]) -> list[str]:
     """The pending cells in waves: those that train M1 for others, then those that train M2 and score, then the rest."""
     pending = [cell for cell in study if isinstance(cell, Cell) and cell.status() != DONE]
-    found: dict[int, list[int]] = {}
+    by_wave: dict[int, list[int]] = {}
     for number in sorted({cell.round for cell in pending}):
         left = sorted((cell for cell in pending if cell.round == number), key=lambda cell: -len(cell.stages))
         covered: list[Cell] = []
         for wave, shared in enumerate((SAME_M1, SAME_M2)):
             known = {_shared(cell, shared) for cell in covered}
             first = {key: cell for cell in reversed(left) if (key := _shared(cell, shared)) not in known}
-            found[3 * number + wave] = [cell.number for cell in first.values()]
+            by_wave[3 * number + wave] = [cell.number for cell in first.values()]
             covered += first.values()
             left = [cell for cell in left if cell not in covered]
-        found[3 * number + 2] = [cell.number for cell in left]
-    return [",".join(map(str, sorted(numbers))) for numbers in found.values() if numbers] or [""]
+        by_wave[3 * number + 2] = [cell.number for cell in left]
+    return [",".join(map(str, sorted(numbers))) for numbers in by_wave.values() if numbers] or [""]
 
 
 def _shared(cell: Cell, without: tuple[str, ...]) -> str:

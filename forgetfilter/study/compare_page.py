@@ -107,13 +107,13 @@ def picture(value: dict[str, Any]) -> go.Figure:
 
 def _series(value: dict[str, Any], suite: str, metric: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """The known values as {DEFENCE: [(point, value with low and high)]}."""
-    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    series: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for point in value["points"]:
         for row in point["rows"]:
             one = row["metrics"].get(suite, {}).get(metric)
             if one and one["value"] is not None:
-                found.setdefault(row["defence"], []).append((point["point"] or "as configured", one))
-    return found
+                series.setdefault(row["defence"], []).append((point["point"] or "as configured", one))
+    return series
 
 
 def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, several: bool) -> go.Scatter:
@@ -134,13 +134,13 @@ def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, sev
 
 def _metrics(rows: list[dict[str, Any]], brief: bool) -> Iterator[tuple[str, str, str]]:
     """(suite, metric, better) in order of appearance: if `brief` the headlines, else all metrics over whole suites."""
-    found: dict[tuple[str, str], str] = {}
+    directions: dict[tuple[str, str], str] = {}
     for row in rows:
         for suite, metrics in row["metrics"].items():
             for metric, one in metrics.items():
                 if one["headline"] or not (brief or metric.endswith("]")):
-                    found.setdefault((suite, metric), one["better"])
-    return ((suite, metric, better) for (suite, metric), better in found.items())
+                    directions.setdefault((suite, metric), one["better"])
+    return ((suite, metric, better) for (suite, metric), better in directions.items())
 
 
 def _metric_row(value: dict[str, Any], row: dict[str, Any], suite: str, metric: str) -> tuple[str, ...]:

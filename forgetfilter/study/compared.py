@@ -50,17 +50,17 @@ def gather(config: Config) -> dict[str, Any]:
 
 def _curves(done: Sequence[Cell]) -> dict[str, Any] | None:
     """The loss curves of the first cell that logged both finetunings, or else the noisy one; None without any."""
-    found = ((cell.config.name, loss_curves(cell.folder)) for cell in done)
-    most = max(found, key=lambda one: len(one[1]), default=None)
+    curves = ((cell.config.name, loss_curves(cell.folder)) for cell in done)
+    most = max(curves, key=lambda one: len(one[1]), default=None)
     return {"run": most[0], "stages": most[1]} if most and most[1] else None
 
 
 def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
     """The cells as {POINT: {DEFENCE: [one cell for each seed]}}."""
-    found: dict[str, dict[str, list[Cell]]] = {}
+    grouped: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        found.setdefault(cell.point, {}).setdefault(cell.defence.name, []).append(cell)
-    return found
+        grouped.setdefault(cell.point, {}).setdefault(cell.defence.name, []).append(cell)
+    return grouped
 
 
 def _compared(cells: dict[str, list[Cell]], rows: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -72,14 +72,15 @@ def _compared(cells: dict[str, list[Cell]], rows: dict[int, dict[str, Any]]) -> 
     compared = []
     for name, own in cells.items():
         metrics = {
-            suite: {metric: _value(one) for metric, one in found.items()} for suite, found in measured[name].items()
+            suite: {metric: _value(one) for metric, one in metrics_of.items()}
+            for suite, metrics_of in measured[name].items()
         }
         if name != NOTHING and NOTHING in cells:
             _add(metrics, "to_none", NOTHING, _differences(cells[NOTHING], own))
         for suite in metrics:
             if rival := _best_rival(suite, name, cells, measured):
-                found = _differences(cells[rival], own)
-                _add(metrics, "to_rival", rival, {suite: found[suite]} if suite in found else {})
+                differences = _differences(cells[rival], own)
+                _add(metrics, "to_rival", rival, {suite: differences[suite]} if suite in differences else {})
         each = [rows[cell.number] for cell in own]
         row = {"defence": name, "seeds": [cell.config.seed for cell in own], "metrics": metrics}
         compared.append(row | {key: _mean([one[key] for one in each]) for key in COSTS + QUALITY})
@@ -88,13 +89,13 @@ def _compared(cells: dict[str, list[Cell]], rows: dict[int, dict[str, Any]]) -> 
 
 def _value(one: dict[str, Any]) -> dict[str, Any]:
     value, low, high = one["b"] or (None, None, None)
-    kept = {key: one[key] for key in ("n", "missing", "better", "headline")}
-    return {"value": value, "low": low, "high": high} | kept
+    about = {key: one[key] for key in ("n", "missing", "better", "headline")}
+    return {"value": value, "low": low, "high": high} | about
 
 
-def _add(metrics: Measured, key: str, other: str, found: Measured) -> None:
+def _add(metrics: Measured, key: str, other: str, differences: Measured) -> None:
     """Adds the paired difference to another defence to each value."""
-    for suite, own in found.items():
+    for suite, own in differences.items():
         for metric, one in own.items():
             if metric in metrics.get(suite, {}):
                 verdict = one["verdict"].replace("B ", "")
@@ -104,14 +105,14 @@ def _add(metrics: Measured, key: str, other: str, found: Measured) -> None:
 
 def _best_rival(suite: str, name: str, cells: dict[str, list[Cell]], measured: dict[str, Measured]) -> str | None:
     """The other real defence with the best headline value in a suite; None without one."""
-    found = []
+    candidates = []
     for other, own in cells.items():
         if other == name or other in NO_RIVALS or own[0].defence.reads_labels:
             continue
         one = next((one for one in measured[other].get(suite, {}).values() if one["headline"]), None)
         if one and one["b"]:
-            found.append((_badness(one["b"][0], one["better"]), other))
-    return min(found)[1] if found else None
+            candidates.append((_badness(one["b"][0], one["better"]), other))
+    return min(candidates)[1] if candidates else None
 
 
 def _badness(value: float, better: str) -> float:
@@ -164,15 +165,15 @@ def _tokens(paths: RunPaths, stage: str) -> int | None:
 def _quality(cell: Cell) -> dict[str, Any]:
     summary = read_summary(cell.folder)
     quality = figures(summary["quality"])
-    found: dict[str, Any] = {key: quality.get(key) for key in ("precision", "recall", "f1")}
-    found |= {"auroc": quality.get("auroc") if cell.defence.ranks else None, "dropped": summary["dropped"]}
+    told: dict[str, Any] = {key: quality.get(key) for key in ("precision", "recall", "f1")}
+    told |= {"auroc": quality.get("auroc") if cell.defence.ranks else None, "dropped": summary["dropped"]}
     labels = summary.get("by_label") or {}
     unsafe, good = labels.get("unsafe"), [counts for label, counts in labels.items() if label != "unsafe"]
     if unsafe:
-        found["unsafe_left"] = unsafe["kept"] / (unsafe["kept"] + unsafe["dropped"])
+        told["unsafe_left"] = unsafe["kept"] / (unsafe["kept"] + unsafe["dropped"])
     if total := sum(counts["kept"] + counts["dropped"] for counts in good):
-        found["good_lost"] = sum(counts["dropped"] for counts in good) / total
-    return found
+        told["good_lost"] = sum(counts["dropped"] for counts in good) / total
+    return told
 
 
 def _mean(values: list[float | None]) -> float | None:

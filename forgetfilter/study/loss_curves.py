@@ -33,10 +33,10 @@ def _curves(log: Path, data: Path) -> Curves:
     width = pl.max_horizontal(pl.lit(1.0), pl.col("step").max() / POINTS)
     rows = rows.with_columns(name=pl.concat_str("source", label), part=((pl.col("step") - 1) / width).floor())
     sums = rows.group_by("name", "part").agg(pl.col("step").mean(), pl.col("loss_sum", "num_tokens").sum())
-    found: Curves = {}
+    curves: Curves = {}
     for name, _, step, loss, tokens in sums.filter(pl.col("num_tokens") > 0).sort("name", "part").collect().iter_rows():
-        found.setdefault(name, []).append((step, loss / tokens))
-    return found
+        curves.setdefault(name, []).append((step, loss / tokens))
+    return curves
 
 
 def figure_of(curves: dict[str, Curves]) -> go.Figure:

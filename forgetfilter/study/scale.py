@@ -29,7 +29,7 @@ def members(config: Config) -> list[Member]:
     """Every model with every seed, model by model. UserError without the section `scale`, or for equal names."""
     if config.scale is None:
         raise UserError("scale is missing: name scale.models and scale.seeds, such as scale.models=[A,B]")
-    found: list[Member] = []
+    study: list[Member] = []
     taken: dict[str, str] = {}
     for model in config.scale.models:
         short = re.sub(r"[^\w.-]+", "-", Path(model).name) or "model"
@@ -39,8 +39,8 @@ def members(config: Config) -> list[Member]:
             name = f"{config.name}-{short}-{seed}"
             own = replace(config.model, name=model)
             one = replace(config, model=own, name=name, seed=seed, scale=None, compare=None)
-            found.append(Member(number=len(found), config=one, stages=pipeline.stages_of(one)))
-    return found
+            study.append(Member(number=len(study), config=one, stages=pipeline.stages_of(one)))
+    return study
 
 
 def folder_of(config: Config) -> Path:

@@ -96,16 +96,16 @@ def _draw(figure: go.Figure, panel: int, name: str, colour: str, points: list[Po
 
 def _first_metrics(rows: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:
     """(suite, metric, better) of the first metric of each suite that a member has."""
-    found: dict[str, tuple[str, str, str | None]] = {}
+    first: dict[str, tuple[str, str, str | None]] = {}
     for row in rows:
         for one in row["suites"]:
-            found.setdefault(one["suite"], (one["suite"], one["metric"], one["better"]))
-    return list(found.values())
+            first.setdefault(one["suite"], (one["suite"], one["metric"], one["better"]))
+    return list(first.values())
 
 
 def _safety(row: dict[str, Any], suite: str, metric: str) -> dict[str, Any]:
-    found = (one for one in row["suites"] if (one["suite"], one["metric"]) == (suite, metric))
-    return next(found, {"before": None, "after": None})
+    measured = (one for one in row["suites"] if (one["suite"], one["metric"]) == (suite, metric))
+    return next(measured, {"before": None, "after": None})
 
 
 def _change(row: dict[str, Any], suite: str, metric: str) -> str:
