@@ -112,9 +112,20 @@ def _difference(suite: str, name: str, models: tuple[str, str], metrics: list[Me
     columns = np.stack([sample.columns for sample in samples])
     half = len(samples) // 2
     a, b = columns[:half], columns[half:]
-    ends = difference(a, b, statistic)
-    values = over_seeds(a, statistic), over_seeds(b, statistic)
-    return Difference(suite, name, models, *values, *ends, n, total - n, metrics[0].better)
+    value, low, high = difference(a, b, statistic)
+    return Difference(
+        suite,
+        name,
+        models,
+        a=over_seeds(a, statistic),
+        b=over_seeds(b, statistic),
+        value=value,
+        low=low,
+        high=high,
+        n=n,
+        missing=total - n,
+        better=metrics[0].better,
+    )
 
 
 def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:
