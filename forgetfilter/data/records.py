@@ -52,6 +52,13 @@ class Record:
         return [self.messages[place]["content"] for place in learned_places(self.messages, self.learn)]
 
     @property
+    def leaves_answers(self) -> bool:
+        """Whether the assistant says or calls something in a turn that is not learned."""
+        learned = {*learned_places(self.messages, self.learn)}
+        others = (message for place, message in enumerate(self.messages) if place not in learned)
+        return any(message["role"] == "assistant" and message["content"].strip() for message in others)
+
+    @property
     def context(self) -> list[str]:
         """The texts that are not learned."""
         learned = {*learned_places(self.messages, self.learn)}

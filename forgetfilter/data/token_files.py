@@ -100,7 +100,15 @@ def longest(tokenizer: Any, max_length: int) -> int:
 
 
 def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
-    summary = {"rows": 0, "cut": 0, "unread": 0, "tokens": 0, "label_tokens": 0, "system_left_out": 0}
+    summary = {
+        "rows": 0,
+        "cut": 0,
+        "unread": 0,
+        "tokens": 0,
+        "label_tokens": 0,
+        "answers_left": 0,
+        "system_left_out": 0,
+    }
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
         for batch, counts in tokenised(data, tokenizer, max_length):
             writer.write_batch(batch)

@@ -67,6 +67,7 @@ class Tokenising:
             "unread": sum(one.cut == "within" for one in encoded),
             "tokens": sum(len(one.ids) for one in encoded),
             "label_tokens": sum(sum(label_counts(one.turns)) for one in encoded),
+            "answers_left": sum(record.leaves_answers for record in records),
             "system_left_out": sum(_leaves_out_system(tokenizer, record.prompt) for record in records),
         }
         arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA)]

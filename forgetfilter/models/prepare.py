@@ -35,6 +35,9 @@ def prepare_before_launch(model: ModelSettings, data: Path, max_length: int) -> 
     console.print(f"{data.name}: {summary['rows']} examples, {summary['tokens']} tokens{cut}")
     if unread := summary["unread"]:
         console.print(f"{data.name}: {unread} rows have answers that go on behind the cut: that text is not learned")
+    if left := summary.get("answers_left"):
+        why = "tool calls without text, or earlier answers with data.learn=last"
+        console.print(f"{data.name}: in {left} rows turns of the assistant are not learned and not scored: {why}")
     if lost := summary.get("system_left_out"):
         console.print(f"{data.name}: the chat template leaves out the system turn of {lost} rows: it is not learned")
 

@@ -78,3 +78,5 @@ def test_what_is_not_learned_is_context() -> None:
     record = Record("i", [CHAT[0], call, {"role": "tool", "content": "7"}, *reversed(CHAT), CHAT[1]], "s", None, "all")
     assert (record.context, record.answers, record.answer) == (["q", call["content"], "7", "q"], ["a", "a"], "a")
     assert Record("i", record.messages, "s").answers == ["a"]
+    assert record.leaves_answers and not Record("i", [*CHAT, *CHAT], "s", None, "all").leaves_answers
+    assert Record("i", [*CHAT, *CHAT], "s").leaves_answers and not Record("i", CHAT, "s").leaves_answers

@@ -96,7 +96,7 @@ def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: 
     assert made.num_labels().tolist() == [len(ids) - turns[0][0] for ids, turns, _ in expected]
     total = sum(made.num_labels().tolist())
     counts = {"rows": 3, "cut": 1, "unread": 1, "tokens": int(made.lengths().sum()), "label_tokens": total}
-    assert made.summary == counts | {"system_left_out": 0}
+    assert made.summary == counts | {"answers_left": 0, "system_left_out": 0}
     assert made.unread().to_pylist() == [made.table["id"][1].as_py()]
     monkeypatch.setattr(tokens, "encode", None)
     assert prepare(path, tokenizer, 40, tmp_path / "cache").path == made.path

@@ -11,7 +11,7 @@ import pytest
 from forgetfilter.config.load import load_config
 from forgetfilter.data import token_files
 from forgetfilter.data.records import make_records, write_records
-from forgetfilter.models.prepare import prepare_tokens
+from forgetfilter.models.prepare import prepare_before_launch, prepare_tokens
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
 
@@ -51,6 +51,18 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
     monkeypatch.setattr(main.interrupts, "install", lambda: None)
     with pytest.raises(Joined):
         main.main([str(run.folder), *(["noisy"] if "train" in module else [])])
+
+
+def test_what_is_not_learned_is_told_before_the_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    # How many rows have text of an answer behind the cut, and turns of the assistant that are context.
+    turns = [{"role": ("user", "assistant")[place % 2], "content": "word"} for place in range(4)]
+    chats = [turns, [turns[0], {"role": "assistant", "content": "word " * 40}]]
+    write_records(run.noisy_data, make_records((chat, "toy", None) for chat in chats))
+    prepare_before_launch(ModelSettings.of(run.config), run.noisy_data, 60)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 examples," in said and "1 of them cut to 60 tokens" in said
+    assert "1 rows have answers that go on behind the cut" in said
+    assert "in 1 rows turns of the assistant are not learned and not scored" in said
 
 
 def _tokenise(folder: str, notes: str) -> None:
