@@ -49,10 +49,10 @@ class FilterTask(Task, Answering):
 
         return foresee(self)
 
-    def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+    def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool, as_json: bool) -> None:
         from .inspecting import questions
 
-        questions.answer(self, swept, asked, reviewed, reveal)
+        questions.answer(self, swept, asked, reviewed, reveal, as_json)
 
 
 def settings(run: Run) -> FilterTask:

@@ -15,12 +15,16 @@ from ..stage import FilterTask
 from . import review, sweep, texts, why
 
 
-def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | None, reveal: bool, as_json: bool) -> None:
     """Prints and writes what was asked for, and decides nothing. Raises UserError where that is impossible.
 
     The texts of examples are masked unless `reveal`.
     """
     console, paths = Console(highlight=False), task.paths
+    if as_json:
+        told = why.masked(why.why(paths, asked), reveal) if asked is not None else sweep.sweep(task).to_dicts()
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return
     if swept:
         console.print(sweep.shown(sweep.sweep(task), task))
         _say(console, paths.folder / "filter" / "sweep.html")

@@ -109,6 +109,17 @@ def neighbours(paths: RunPaths, name: str, text: str) -> list[dict[str, Any]]:
     )
 
 
+def masked(found: dict[str, Any], reveal: bool) -> dict[str, Any]:
+    """The answer as a JSON value; each text in it unless `reveal` masked."""
+    if reveal:
+        return found
+
+    def hidden(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {name: texts.shown(row[name], 0, reveal) for name in ("prompt", "text") if name in row}
+
+    return hidden(found) | {name: [hidden(row) for row in found[name]] for name in ("turns", "neighbours")}
+
+
 def shown(found: dict[str, Any], reveal: bool) -> Group:
     """The answer for the terminal; the texts unless `reveal` masked."""
     decision = "dropped" if found["drop"] else "kept"

@@ -2,17 +2,21 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
 from forgetfilter.cli import copies, export, from_logs, init, plan
+from forgetfilter.cli.closing import close
+from forgetfilter.cli.examples import EXAMPLES
+from forgetfilter.cli.studies import run_study
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
 from forgetfilter.errors import EXIT_USER, UserError, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
+from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
 from forgetfilter.storage.run_folder import Run, folder_of
 from forgetfilter.storage.run_lock import held
@@ -55,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"unknown argument {rest[0]!r}")
     if rest:  # key=value after an option; argparse takes positional words only where they stand together
         options.overrides = [*options.overrides, *rest]
+    if options.quiet:
+        silence()
     raise SystemExit(exit_code_of(lambda: options.work(options)))
 
 
@@ -80,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
             words = "write review.csv with the N examples that were forgotten most (default: 1000)"
             stage.add_argument("--review", nargs="?", type=plan.count, const=1000, metavar="N", help=words)
             stage.add_argument("--reveal", action="store_true", help="with --why or --review, show the texts unmasked")
+            stage.add_argument("--json", action="store_true", help="with --sweep or --why, answer in JSON")
             from_logs.add(stage)
         if name == "report":
             stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
@@ -89,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in STUDIES.items():
         study = commands.add_parser(name, help=text)
-        study.set_defaults(work=_study)
+        study.set_defaults(work=run_study)
         parts = study.add_mutually_exclusive_group()
         parts.add_argument("--list", action="store_true", help="only show the status of each member")
         parts.add_argument("--pending", action="store_true", help="only print the study's name and its pending members")
@@ -104,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(work=_verify)
     doctor = commands.add_parser("doctor", help="tell what this machine has, and what is missing for which setting")
     doctor.set_defaults(work=_doctor)
+    doctor.add_argument("--json", action="store_true", help="the same as JSON")
+    _add_shared(commands)
+    return parser
+
+
+def _add_shared(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    """What several commands take, the commands that have files of their own, and what all of them have."""
     for name, command in commands.choices.items():
         if name == "doctor":
             continue
@@ -114,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--resume", action="store_true", help="accept changed settings, and redo what they change")
     for further in (init, copies, export):
         further.add(commands)
-    return parser
+    for name, command in commands.choices.items():
+        command.add_argument("--quiet", action="store_true", help="print the result and errors alone")
+        command.formatter_class, command.epilog = argparse.RawDescriptionHelpFormatter, f"example:\n  {EXAMPLES[name]}"
 
 
 # The settings that a command takes on a run folder, which has all others. Slurm's script adds launch to every command.
@@ -150,7 +166,7 @@ def _run(options: argparse.Namespace) -> None:
     interrupts.install()  # a signal between two stages with ranks must not end the process
     with _opened(options) as run:
         pipeline.run_pipeline(run)
-        _close(run)
+        close(run.folder, pipeline.stale(run), run.config.only_evaluates)
 
 
 def _stage(options: argparse.Namespace) -> None:
@@ -161,18 +177,11 @@ def _stage(options: argparse.Namespace) -> None:
         _compare(options)
         return
     if options.command == "filter" and options.logs:
-        _close(from_logs.decide(options), decided=True)
+        run = from_logs.decide(options)
+        close(run.folder, pipeline.stale(run), decided=True)
         return
-    command, words = options.command, [word for word in options.overrides if "=" not in word]
-    options.overrides = [word for word in options.overrides if "=" in word]
-    names = (
-        [f"train-{word}" for word in words or ["noisy", "safe", "control", "refit"]]
-        if command == "train"
-        else [command]
-    )
-    by_name = {stage.name: stage for stage in pipeline.STAGES}
-    if unknown := [name for name in names if name not in by_name] or (words if command != "train" else []):
-        raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
+    command, by_name = options.command, {stage.name: stage for stage in pipeline.STAGES}
+    names = _named_stages(options, by_name)
     if command == "filter":
         _check_question(options)
     with _opened(options, alone=command != "filter" or options.why is None) as run:
@@ -185,7 +194,7 @@ def _stage(options: argparse.Namespace) -> None:
         if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
             task = by_name["filter"].task(run)
             assert isinstance(task, Answering)
-            task.answer(options.sweep, options.why, options.review, options.reveal)
+            task.answer(options.sweep, options.why, options.review, options.reveal, options.json)
             return
         if command not in ("filter", "report"):
             interrupts.install()
@@ -200,9 +209,22 @@ def _stage(options: argparse.Namespace) -> None:
         if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
             pipeline.run_stage(Run.open(run.folder), by_name["report"])  # otherwise it would show the earlier results
         if command in ("filter", "eval"):  # after filter, an earlier evaluation does not belong to the decision
-            _close(run, decided=command == "filter")
+            close(run.folder, pipeline.stale(run), run.config.only_evaluates, command == "filter")
         else:
             print(run.folder)
+
+
+def _named_stages(options: argparse.Namespace, known: Container[str]) -> list[str]:
+    """The stages that the command names; the words that name them are taken out of the overrides."""
+    words = [word for word in options.overrides if "=" not in word]
+    options.overrides = [word for word in options.overrides if "=" in word]
+    trains = options.command == "train"
+    names = (
+        [f"train-{word}" for word in words or ["noisy", "safe", "control", "refit"]] if trains else [options.command]
+    )
+    if unknown := [name for name in names if name not in known] or (words if not trains else []):
+        raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
+    return names
 
 
 def _check_question(options: argparse.Namespace) -> None:
@@ -212,6 +234,8 @@ def _check_question(options: argparse.Namespace) -> None:
         raise UserError(f"--{asked} reads the decision that is there: give {given[0]} without it first")
     if options.reveal and not asked:
         raise UserError("--reveal shows the texts of --why and --review: give one of them")
+    if options.json and (options.review is not None or options.sweep == (options.why is not None)):
+        raise UserError("--json answers --sweep or --why: give one of them")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -220,56 +244,6 @@ def _compare(options: argparse.Namespace) -> None:
     if options.target and not Path(options.target).is_dir():
         raise UserError(f"--compare: {options.target} is no run folder")
     print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
-
-
-def _study(options: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from forgetfilter.process import interrupts
-    from forgetfilter.process.progress import width_of
-    from forgetfilter.study import members, studies
-
-    config = load_config(options.target, options.overrides)
-    study = studies.get(options.command)
-    cells, console = study.members(config), Console(highlight=False, width=width_of(sys.stdout))
-    if options.pending:
-        print(config.name, *study.waves(cells))
-        return
-    if options.list:
-        console.print(members.status_table(cells, study.title))
-        return
-    interrupts.install()
-    if options.member is not None:
-        member = members.member_of(cells, options.member)
-        member.work(cells, options.resume)
-        print(member.folder)
-        return
-    if not options.gather:
-        members.run_pending(cells, options.resume)
-    gathered = study.gather(config)
-    console.print(study.table(gathered))
-    print(study.folder(config))
-    if failed := gathered["members"] - gathered["done"]:
-        raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
-
-
-def _close(run: Run, decided: bool = False) -> None:
-    """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
-    from rich.console import Console
-
-    from forgetfilter import pipeline
-    from forgetfilter.process.progress import width_of
-    from forgetfilter.report.card import outdated
-    from forgetfilter.report.terminal import closing_table, filter_table
-    from forgetfilter.storage.results import read_summary
-
-    console, stale = Console(highlight=False, width=width_of(sys.stdout)), pipeline.stale(run)
-    summary = read_summary(run.folder) if decided else None
-    console.print(filter_table(summary) if summary else closing_table(run.folder, run.config.only_evaluates, stale))
-    if told := outdated(run.folder, stale):
-        console.print(told["what"], style="bold", markup=False)
-        console.print(told["mend"], soft_wrap=True, markup=False)
-    print(run.folder)
 
 
 def _config(options: argparse.Namespace) -> None:
@@ -290,4 +264,4 @@ def _verify(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
     from forgetfilter.cli.doctor import examine
 
-    examine()
+    examine(options.json)

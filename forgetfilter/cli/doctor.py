@@ -2,11 +2,12 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from forgetfilter.errors import masked
 from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
@@ -26,8 +27,11 @@ class Fact:
     needed_for: str
 
 
-def examine() -> None:
+def examine(as_json: bool = False) -> None:
     """Prints the facts as a table, and one line for each thing that is missing."""
+    if as_json:
+        print(json.dumps([asdict(fact) for fact in facts()], indent=1))
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -33,7 +33,23 @@ def width_of(stream: TextIO) -> int | None:
     return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
 
 
-console = PlainConsole(stderr=True, highlight=False, markup=False, emoji=False, width=width_of(sys.stderr))
+QUIET = "FORGETFILTER_QUIET"  # of a command and its ranks, which inherit it
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are to be printed."""
+    return bool(os.environ.get(QUIET))
+
+
+def silence() -> None:
+    """Prints no progress and no remarks from here on, in the ranks neither."""
+    os.environ[QUIET] = "1"
+    console.quiet = True
+
+
+console = PlainConsole(
+    stderr=True, highlight=False, markup=False, emoji=False, width=width_of(sys.stderr), quiet=is_quiet()
+)
 
 
 class Meter:

@@ -79,7 +79,7 @@ class Stage:
 class Answering(Protocol):
     """A task of which `forgetfilter filter RUN` asks something besides deciding."""
 
-    def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool) -> None:
+    def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool, as_json: bool) -> None:
         """Prints or writes what --sweep, --why ID and --review N ask for, the texts masked unless `reveal`."""
 
 

@@ -1,0 +1,39 @@
+"""forgetfilter compare and forgetfilter scale: a study, or the part of it that was asked for."""
+
+import argparse
+import sys
+
+from forgetfilter.config.load import load_config
+from forgetfilter.errors import UserError
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """Runs what is pending and gathers, or only one of these. UserError where a member is not done."""
+    from rich.console import Console
+
+    from forgetfilter.process import interrupts
+    from forgetfilter.process.progress import width_of
+    from forgetfilter.study import members, studies
+
+    config = load_config(options.target, options.overrides)
+    study = studies.get(options.command)
+    cells, console = study.members(config), Console(highlight=False, width=width_of(sys.stdout))
+    if options.pending:
+        print(config.name, *study.waves(cells))
+        return
+    if options.list:
+        console.print(members.status_table(cells, study.title))
+        return
+    interrupts.install()
+    if options.member is not None:
+        member = members.member_of(cells, options.member)
+        member.work(cells, options.resume)
+        print(member.folder)
+        return
+    if not options.gather:
+        members.run_pending(cells, options.resume)
+    gathered = study.gather(config)
+    console.print(study.table(gathered))
+    print(study.folder(config))
+    if failed := gathered["members"] - gathered["done"]:
+        raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")
