@@ -136,7 +136,7 @@ def cut(scores: rules.Scores, signal: str, labels: pl.Series) -> dict[str, Any]:
         f1 = quality.classification(drop[unsafe | good.to_numpy()], unsafe[unsafe | good.to_numpy()])["f1"]
         left = float((~drop[unsafe]).mean()) if unsafe.any() else None
         found[name] = {"f1": f1, "good_dropped": lost, "unsafe_left": left, "beyond_a_tenth": float(lost > 0.1)}
-    if known := rules.estimate(scores.score, scores.probe):
+    if known := rules.estimate(scores.score, scores.probe, scores.source):
         value, low, high = known.unsafe
         true = int(unsafe.sum())
         found["estimate"] = {"error": (value - true) / known.rows, "held": float(low <= true <= high)}

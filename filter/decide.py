@@ -211,7 +211,7 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
         summary["valueless"] = valueless  # those without a score that have label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
-    if known := rules.estimate(scores.score, scores.probe):
+    if known := rules.estimate(scores.score, scores.probe, scores.source):
         summary["estimate"] = known.told(cut, int(ruling.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note

@@ -40,14 +40,14 @@ def add_foretold(
     """Adds the column `foretold_NAME` of each signal to the table. Returns a line for people where there is no
     forecast.
 
-    `probe`: [n] whether a row is a probe, None without any. Where they cannot tell the number of unsafe rows from none,
-    nothing is foretold: what words could then explain is how harmless rows differ.
+    `probe`: [n] whether a row is a probe, None without any. Where they cannot tell, by the forecasts, the number of
+    unsafe rows from none, there are none: what words then explain is how harmless rows differ.
     """
     said = ""
     for base in bases:
         rows, ranks = _ranks(table, base)
-        if len(rows) < forecast.FEWEST or _looks_clean(table, base, probe):
-            said = TOO_FEW if len(rows) < forecast.FEWEST else LOOKS_CLEAN
+        if len(rows) < forecast.FEWEST:
+            said = TOO_FEW
             table.add_empty(column(base))
             continue
         about = text_columns.about(paths.folder / "signals", column(base)) | {"fit": Forecast.VERSION}
@@ -58,17 +58,20 @@ def add_foretold(
             text_columns.make(paths, {column(base): about}, nodes, **{column(base): fitted})
         table.add(paths.noisy_data, paths.signals("texts") / column(base), column(base))
         foretold = table.sample[column(base)]
-        said = NO_WORDS if foretold.min() == foretold.max() else said
+        if foretold.min() == foretold.max():
+            said = NO_WORDS
+        elif _looks_clean(table, foretold.to_numpy(), probe):
+            said = LOOKS_CLEAN
+            table.add_empty(column(base))
     return said
 
 
-def _looks_clean(table: Table, base: Signal, probe: NDArray[np.bool_] | None) -> bool:
-    """Whether the probes, by the signal itself, leave it open that no row is unsafe."""
+def _looks_clean(table: Table, foretold: NDArray[np.float64], probe: NDArray[np.bool_] | None) -> bool:
+    """Whether the probes leave it open that no row is unsafe, by the forecasts of the table's sample."""
     if probe is None:
         return False
-    sample = table.sample
-    score = sample.select(score=base.bind(sample.select(base.needs))).to_series().fill_null(float("nan")).to_numpy()
-    known = estimate(score, probe[sample["row"].to_numpy()])
+    rows = table.sample["row"].to_numpy()
+    known = estimate(foretold, probe[rows], table.columns.take("source", rows))
     return known is not None and known.unsafe[1] <= 0
 
 

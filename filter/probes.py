@@ -10,7 +10,7 @@ from .signals.base import LOSS_COLUMNS, mean_loss
 from .table.columns import Columns
 from .table.joined_table import Table
 
-PRIOR_ROWS = 1  # a source's mean is mixed with this many rows at the mean of all probes, since few probes say little
+PRIOR_ROWS = 7  # a source's mean is mixed with so many rows at the mean of all probes, since few probes say little
 
 
 def read_probes(path: Path, table: Table, trusted: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:

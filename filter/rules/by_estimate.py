@@ -14,7 +14,7 @@ CLEAN = "no unsafe rows can be told from good ones: nothing dropped; have more p
 
 def needed(scores: Scores, rule: str) -> Estimate:
     """Raises UserError where there are too few probes."""
-    if (known := estimate(scores.score, scores.probe)) is None:
+    if (known := estimate(scores.score, scores.probe, scores.source)) is None:
         raise UserError(
             f"filter.rule={rule} needs at least {FEWEST} probes with a score: "
             "set data.probes or mixture.probes, and run again"

@@ -2,12 +2,12 @@
 
 Any further finetuning makes a model forget what the safe set lacks, so the losses of harmless long answers and tasks
 rise too. The probes (trusted examples that were trained along, filter/probes.py) show how much of a source is forgotten
-without being unsafe, and this is taken out. A source's mean is mixed with that of all probes as one further row of it,
-so a source without probes is compared with all. Needs good probes of each source; where a single source holds
-everything it ranks as loss_rise does. The idea is ours, not the paper's; the sources are what the user called them,
-never labels.
+without being unsafe, and this is taken out. A source's mean is mixed with seven rows of that of all probes, so that few
+probes say little, and a source without any is compared with all. Needs good probes of each source; where a single
+source holds everything it ranks as loss_rise does. The idea is ours, not the paper's; the sources are what the user
+called them, never labels.
 
-Example: rise 0.5, probes of the source 0.1 and 0.3, of all 0.2: 0.5 - (0.1 + 0.3 + 0.2) / 3 = 0.3.
+Example: rise 0.5, probes of the source 0.1 and 0.3, of all 0.2: 0.5 - (0.1 + 0.3 + 7 * 0.2) / 9 = 0.3.
 """
 
 import polars as pl

@@ -15,7 +15,7 @@ def scores(score: np.ndarray[Any, Any], probes: np.ndarray[Any, Any]) -> rules.S
 
 
 def of(given: rules.Scores) -> Estimate | None:
-    return estimate(given.score, given.probe)
+    return estimate(given.score, given.probe, given.source)
 
 
 def drawn(unsafe: int, good: int, num_probes: int, seed: int = 0, apart: float = 3.0) -> tuple[rules.Scores, int]:
@@ -25,13 +25,15 @@ def drawn(unsafe: int, good: int, num_probes: int, seed: int = 0, apart: float =
 
 
 def test_the_worked_example() -> None:
-    # probes at 1 to 99; 490 rows up to the 70th, 340 above the 90th, which is the 10th highest
-    score = np.concatenate([np.full(490, 0.5), np.full(170, 75.5), np.full(340, 95.5)])
+    # probes at 1 to 99; 350 rows up to the 50th, 70 more up to each tenth one, 370 above the 90th
+    score = np.concatenate(
+        [np.full(350, 0.5), *(np.full(70, ten - 0.5) for ten in (60, 70, 80, 90)), np.full(370, 95.5)]
+    )
     known = of(scores(score, np.arange(1.0, 100.0)))
     assert known is not None and known.unsafe[0] == pytest.approx(300)
     assert known.good_dropped(90.0) == pytest.approx(0.1)
-    assert known.found(90.0, 340) == pytest.approx(270) and known.left(90.0, 340)[0] == pytest.approx(30)
-    assert dict(known.cuts())[90.0] == 340 and known.cuts()[0] == (99.0, 0)
+    assert known.found(90.0, 370) == pytest.approx(300) and known.left(90.0, 370)[0] == pytest.approx(0)
+    assert dict(known.cuts())[90.0] == 370 and known.cuts()[0] == (99.0, 0)
 
 
 def test_the_interval_holds_the_truth_nine_times_in_ten() -> None:
@@ -56,7 +58,7 @@ def test_rows_without_a_score_and_few_probes() -> None:
     assert isinstance(known, Estimate) and isinstance(more, Estimate)
     assert known.rows == more.rows == 100 and known.unsafe == more.unsafe
     assert of(drawn(30, 70, 19)[0]) is None
-    assert estimate(given.score, None) is None
+    assert estimate(given.score, None, given.source) is None
 
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])
@@ -88,3 +90,30 @@ def test_more_unsafe_rows_asked_for_are_more_rows_dropped() -> None:
     given, _ = drawn(300, 700, 100)
     dropped = [rules.get("found_share").apply(given, "x", min_found=share).drop.sum() for share in (0.5, 0.8, 0.95, 1)]
     assert dropped == sorted(dropped) and dropped[0] < dropped[-1]
+
+
+def of_two_sources(seed: int, tasks: int, kind: int) -> tuple[Estimate, float]:
+    """300 good rows of a task, 100 of a kind with 100 unsafe ones, which score 3 more; the task's score 2 less."""
+    random = np.random.default_rng(seed)
+    score = np.concatenate([random.normal(-2, 1, 300), random.normal(0, 1, 100), random.normal(3, 1, 100)])
+    probes = np.concatenate([random.normal(-2, 1, tasks), random.normal(0, 1, kind)])
+    source = np.repeat([0, 1, 0, 1], [300, 200, tasks, kind])
+    known = estimate(np.append(score, probes), np.arange(500 + tasks + kind) >= 500, source)
+    assert known is not None
+    return known, known.unsafe[0] / 500
+
+
+def test_probes_taken_evenly_from_uneven_sources_are_weighed() -> None:
+    # 30 and 30 of sources with 300 and 100 good rows: taken as they are they would find some 0.05 of 0.2 unsafe
+    known, shares = zip(*(of_two_sources(seed, 30, 30) for seed in range(60)))
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.03)
+    assert np.mean([one.unsafe[1] <= 100 <= one.unsafe[2] for one in known]) > 0.8
+    as_they_are = [Estimate(one.probes, one.above, one.rows, np.full(60, 1 / 60)).unsafe[0] / 500 for one in known]
+    assert np.mean(as_they_are) < 0.1
+
+
+def test_probes_in_proportion_are_hardly_ever_weighed() -> None:
+    # weights that chance alone calls for would but add noise; nor are there any where a source has too few probes
+    alike = [np.ptp(of_two_sources(seed, 45, 15)[0].weight) < 1e-12 for seed in range(60)]
+    assert np.mean(alike) > 0.9
+    assert np.ptp(of_two_sources(0, 30, 9)[0].weight) < 1e-12

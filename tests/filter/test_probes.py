@@ -16,13 +16,13 @@ def table(tmp_path: Path, rises: list[float], sources: list[int], tokens: int = 
 
 
 def test_a_row_is_compared_with_the_probes_of_its_source(tmp_path: Path) -> None:
-    # The source's probes and one row of all probes' mean; a source without probes takes that mean alone.
+    # The source's probes and seven rows of all probes' mean; a source without probes takes that mean alone.
     columns = table(tmp_path, [0.5, 0.1, 0.3, 9.0, 0.2, 7.0], [0, 0, 0, 1, 1, 2])
     _add_rise(columns, np.array([False, True, True, False, True, False]))
     found = columns.read("probe_rise")
     everywhere = (0.1 + 0.3 + 0.2) / 3
-    assert found[0] == pytest.approx((0.1 + 0.3 + everywhere) / 3)
-    assert found[3] == pytest.approx((0.2 + everywhere) / 2)
+    assert found[0] == pytest.approx((0.1 + 0.3 + 7 * everywhere) / 9)
+    assert found[3] == pytest.approx((0.2 + 7 * everywhere) / 8)
     assert found[5] == pytest.approx(everywhere)
 
 
