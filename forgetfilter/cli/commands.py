@@ -190,6 +190,7 @@ def _stage(options: argparse.Namespace) -> None:
             from forgetfilter.report.stage import settings
 
             print(write_report(settings(run, pipeline.stale(run)), reveal=True))
+            pipeline.note_sums(run.folder, by_name["report"])
             return
         if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
             task = by_name["filter"].task(run)

@@ -18,7 +18,7 @@ from typing import Any
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.sources import Row, data_files
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, read_json, sha256_file, write_json
+from forgetfilter.files import atomic_path, read_object, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def find(folder: Path, records: Path) -> list[Original]:
     """
     if not (folder / "manifest.json").exists():
         return []
-    manifest = read_json(folder / "manifest.json")
-    if manifest["records"] != sha256_file(records):
-        raise UserError(f"{records} changed since the mix stage: run the mix stage again")
+    manifest = read_object(folder / "manifest.json")
+    if manifest.get("records") != sha256_file(records):
+        raise UserError(f"{records} changed since the mix stage: delete {folder.parent} and run again")
     found = [Original(**entry | {"path": str(folder / entry["path"])}) for entry in manifest["sources"]]
     for original in found:
         if original.sha256 and sha256_file(Path(original.path)) != original.sha256:
-            raise UserError(f"{original.path} changed since the mix stage: run the mix stage again")
+            raise UserError(f"{original.path} changed since the mix stage: delete {folder.parent} and run again")
         if not Path(original.path).is_file():
-            raise UserError(f"{original.path} is missing: run the mix stage again")
+            raise UserError(f"{original.path} is missing: delete {folder.parent} and run again")
     return found
 
 

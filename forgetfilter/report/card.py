@@ -12,6 +12,7 @@ from forgetfilter.errors import plain_label
 from forgetfilter.files import sha256_file, write_json
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import verdicts
+from forgetfilter.storage import sums
 from forgetfilter.storage.formats import Decision, Measured, Metrics, RefitRows, StageTime, Summary
 from forgetfilter.storage.results import (
     MODELS,
@@ -27,10 +28,11 @@ from forgetfilter.storage.results import (
 )
 from forgetfilter.storage.run_folder import versions
 
+KEPT = "filter/kept.jsonl"
 HASHED = (
     "data/noisy.jsonl",
     "data/safe.jsonl",
-    "filter/kept.jsonl",
+    KEPT,
     "filter/dropped.jsonl",
     "filter/decisions.parquet",
     "review.csv",
@@ -102,8 +104,15 @@ def make_card(reported: Reported) -> Card:
         "missing": [],
         "verdict": verdicts(metrics, read_headlines(folder)),
     }
-    card["missing"] = _missing(card, "evaluation" in reported.stale)
+    card["missing"] = [*_edited(folder), *_missing(card, "evaluation" in reported.stale)]
     return card
+
+
+def _edited(folder: Path) -> list[str]:
+    """A sentence where a person has changed what the filter kept."""
+    if KEPT not in sums.damaged(folder, "filter") or not (folder / KEPT).exists():
+        return []
+    return [f"{KEPT} was edited after the decision: what M* learned is not what the filter kept, as counted here."]
 
 
 def _decision(summary: Summary) -> Decision:

@@ -38,4 +38,5 @@ def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:
 
 def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:
     """The stage. `stale` tells what of a run is out of date, which only the pipeline knows."""
-    return Stage("report", lambda run: settings(run, stale(run)), files=("report.html", "card.json"))
+    files = ("report.html", "card.json")
+    return Stage("report", lambda run: settings(run, stale(run)), files=files, made=files)

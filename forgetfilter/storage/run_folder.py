@@ -117,9 +117,11 @@ class Run(RunPaths):
         world_size: int = 1,
         stands: Callable[[], bool] = lambda: False,
         foreign: object = None,
+        read: object = None,
     ) -> Iterator[None]:
         """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
 
+        `read` tells the weights that it reads, {stage: identity}, so that later nobody has to believe the clock.
         `stands` says whether the earlier outcome is whole. If it is, a try that is refused (UserError) leaves the
         earlier record as it is.
         """
@@ -134,8 +136,7 @@ class Run(RunPaths):
             "seconds": spent,
             "world_size": world_size,
         }
-        if foreign is not None:
-            entry["foreign"] = foreign
+        entry |= {key: value for key, value in (("foreign", foreign), ("read", read)) if value is not None}
         self._set(name, entry)
         status = "failed"
         try:

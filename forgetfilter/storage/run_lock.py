@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import UserError, printable
+from forgetfilter.files import remove_left_over
 from forgetfilter.process.progress import console
 
 BEAT, PATIENCE = 10.0, 90.0  # seconds; network file systems show a change after up to 60
@@ -36,13 +37,36 @@ def held(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     ended = threading.Event()
     threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
+    there = _which(folder)
     try:
+        remove_left_over(folder)
         yield
+    except Exception as error:
+        if _which(folder) != there:
+            raise UserError(_gone(folder)) from error
+        raise
+    else:
+        if _which(folder) != there:
+            raise UserError(_gone(folder))
     finally:
         ended.set()
         if _read(path).get("token") == own["token"]:  # not one that was taken over while we were suspended
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _which(folder: Path) -> tuple[int, int] | None:
+    """The folder itself, whatever its name; None where it is not there."""
+    try:
+        seen = folder.stat()
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
+
+
+def _gone(folder: Path) -> str:
+    """Of a folder that is not the one that was held. What was still written may stand in a new one of its name."""
+    return f"{folder} was renamed or deleted while it was worked on: put it back in its place and run the command again"
 
 
 def _created(path: Path, own: dict[str, Any]) -> bool:

@@ -61,8 +61,7 @@ class Stage:
     """Below the run folder: all that the stage makes, so that another run with the same inputs may take it over; empty
     for a stage that every run does by itself."""
     made: tuple[str, ...] = ()
-    """Of the files in `folder` those whose sums are noted once the stage is done: damaged, they are made again. Empty
-    for all of them."""
+    """The files whose sums are noted once it is done: damaged, they are made again. Empty for all in `folder`."""
     editable: tuple[str, ...] = ()
     """Those that a person may change: what comes after takes them as they stand."""
     reads: tuple[str, ...] = ()

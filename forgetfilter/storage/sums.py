@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import UserError, printable
-from forgetfilter.files import read_json, sha256_file, write_json
+from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
 from forgetfilter.storage.results import read_state
 
 FOLDER = "sums"
@@ -48,6 +48,12 @@ def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
 def recorded(run: Path) -> list[str]:
     """The stages that have a record."""
     return sorted(path.stem for path in (run / FOLDER).glob("*.json"))
+
+
+def weights(run: Path, stage: str) -> str | None:
+    """The identity of the weights that a stage left, by its record; None without any."""
+    found = {name: entry[0] for name, entry in _read(run, stage).items() if name.endswith(".safetensors")}
+    return sha256_value(found) if found else None
 
 
 def verify(run: Path) -> list[str]:

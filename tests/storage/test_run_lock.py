@@ -98,3 +98,26 @@ def test_a_lock_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
     with held(tmp_path):
         assert (tmp_path / NAME).stat().st_size
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_folder_that_is_renamed_meanwhile_is_told(tmp_path: Path, fails: bool, made_anew: bool) -> None:
+    # Whether the work stumbles over it or not, and also where it has made a new folder of the name.
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="run was renamed or deleted while it was worked on: put it back"), held(run):
+        run.rename(tmp_path / "moved")
+        if made_anew:
+            run.mkdir()
+        if fails:
+            raise FileNotFoundError(2, "No such file", "run/x")
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    # Temporary files of the project's own kind alone, wherever they lie.
+    (tmp_path / "run" / "losses").mkdir(parents=True)
+    for name in (".part-0.parquet.12.tmp", ".mine.tmp", "a.12.tmp", ".hidden"):
+        (tmp_path / "run" / "losses" / name).write_text("x")
+    with held(tmp_path / "run"):
+        left = sorted(path.name for path in (tmp_path / "run" / "losses").iterdir())
+    assert left == [".hidden", ".mine.tmp", "a.12.tmp"]

@@ -1,0 +1,110 @@
+"""Disturbs a small pipeline in every way and at every stage, and writes docs/reliability.md.
+
+    make test-faults      (or, in tests/: python -m faults [--number 200] [--ranked 10] [--seed 0] [--page FILE])
+
+Half an hour or more on two cores. Exit code 1 where a fault was not survived; the page names it.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from conftest import make_tiny_model
+from faults.harness import KINDS, RANK, Case, draw, draw_ranked, harness
+from faults.toy import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = """\
+# Reliability: what was tried, and survived
+
+This page is written by `make test-faults` (tests/faults). A pipeline with a tiny model is disturbed in one stage, and
+then the same command is given again. A fault is survived where the disturbed command ended in exit 2 or 75 with one
+line, or was killed, and the second one came to the ids, losses, adapters (to the bit), decisions and metrics of the
+undisturbed pipeline, and left no scratch file behind. A damaged file counts as survived where `forgetfilter run` makes
+everything as it was, or says in one line what to delete and then does.
+
+- **At a call**: the process is killed or warned, the disk is full or read-only from then on, a second process is
+  started, or the folder is renamed, just before its N-th open for writing, fsync, rename, unlink or save; N is drawn.
+- **At random**: the signal comes after a drawn share of the time that the stage takes.
+- **A file** of the run folder, drawn after the stage, is cut, emptied, deleted or exchanged with another, or has one
+  bit flipped. An edited `filter/kept.jsonl` is the user's own, and has only to be said.
+- **A rank killed**: one of two gloo ranks, at a drawn moment.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=190, help="faults in one process")
+    parser.add_argument("--ranked", type=int, default=10, help="faults among two ranks")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md")
+    options = parser.parse_args()
+    cases = [*draw(options.number, options.seed), *draw_ranked(options.ranked, options.seed)]
+    start, wrong = time.monotonic(), dict[Case, str]()
+    with tempfile.TemporaryDirectory() as folder, harness(Path(folder), _model(Path(folder))) as made:
+        for number, case in enumerate(cases, 1):
+            wrong[case] = made.try_case(case)
+            print(f"{number}/{len(cases)} {case}: {wrong[case] or 'survived'}", flush=True)
+    inputs = _malformed()
+    minutes = (time.monotonic() - start) / 60
+    options.page.write_text("\n".join([HEAD, *_table(wrong), *_told(wrong, inputs, options.seed, minutes)]) + "\n")
+    return 1 if any(wrong.values()) else 0
+
+
+def _model(folder: Path) -> Path:
+    return make_tiny_model(folder / "tiny-llama")
+
+
+def _table(wrong: dict[Case, str]) -> list[str]:
+    """Survived of tried, by kind and stage."""
+    tried, survived = (
+        Counter((case.kind, case.stage) for case, said in wrong.items() if counts(said))
+        for counts in (lambda said: True, lambda said: not said)
+    )
+    lines = [f"| fault | {' | '.join(STAGES)} | all |", f"| --- |{' ---: |' * (len(STAGES) + 1)}"]
+    for kind in (*KINDS, RANK):
+        cells = [(survived[kind, stage], tried[kind, stage]) for stage in STAGES]
+        lines.append(_row(kind, [*cells, _sum(cells)]))
+    columns = [_sum((survived[kind, stage], tried[kind, stage]) for kind in (*KINDS, RANK)) for stage in STAGES]
+    return [*lines, _row("all", [*columns, _sum(columns)])]
+
+
+def _sum(cells: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    given = list(cells)
+    return sum(one for one, _ in given), sum(other for _, other in given)
+
+
+def _row(name: str, cells: list[tuple[int, int]]) -> str:
+    return f"| {name} | {' | '.join(f'{one} of {other}' if other else '' for one, other in cells)} |"
+
+
+def _malformed() -> str:
+    """What pytest says of the malformed inputs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/malformed"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip().splitlines()[-1].partition(" in ")[0]
+
+
+def _told(wrong: dict[Case, str], inputs: str, seed: int, minutes: float) -> list[str]:
+    failed = [f"- {case}: {said.splitlines()[0]}" for case, said in wrong.items() if said]
+    return [
+        "",
+        "Malformed inputs (tests/malformed: settings, data, prompts, models, templates, DeepSpeed files, files of a",
+        f"run): {inputs}. Each comes to exit code 2 and one line.",
+        "",
+        f"Seed {seed}, {minutes:.0f} minutes on a machine with other work." if not failed else "Not survived:",
+        *failed,
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
