@@ -240,11 +240,7 @@ def stale(run: Run) -> tuple[str, ...]:
         input_hash = refit.task(run).input_hash()
     except UserError:  # an input, such as a chat template, is gone: whether it changed cannot be told
         input_hash = state[refit.name]["input_hash"]
-    measured = state.get("eval", {})
-    if "read" in measured:
-        early = measured["read"].get(refit.name) != sums.weights(run.folder, refit.name)
-    else:  # of a run from before this was noted: by the clock, which may have been set back
-        early = bool(measured) and measured["start"] < state[refit.name]["start"]
+    early = sums.read_other_weights(run.folder, "eval", refit.name)
     outdated = {
         "refit": not run.started_with(refit.name, input_hash),
         "evaluation": bool(refit_metrics(run.folder)) and (early or not run.is_done(refit.name, input_hash)),

@@ -18,6 +18,12 @@ from forgetfilter.process.progress import console
 
 LIST = "files.json"  # {path below the checkpoint: sha256}
 NOTE = "world.json"  # stands beside the checkpoints and says how many ranks write them
+KNOWN = (  # classes in DeepSpeed's checkpoints, beside tensors and plain values
+    "deepspeed.runtime.fp16.loss_scaler:LossScaler",
+    "deepspeed.runtime.fp16.loss_scaler:DynamicLossScaler",
+    "deepspeed.runtime.zero.config:ZeroStageEnum",
+    "deepspeed.utils.tensor_fragment:fragment_address",
+)
 PICKLED_SETTINGS = "training_args.bin"  # a pickle that transformers writes and nobody reads
 
 

@@ -13,6 +13,7 @@ from forgetfilter.config.schema import MICRO_BATCH_TOKENS, number
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.errors import Stopped, UserError
+from forgetfilter.models.data_only import data_only
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.plain_answers import learn_end
@@ -21,7 +22,7 @@ from forgetfilter.process.distributed import world as world_of_ranks
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.shards import write_manifest
 
-from .checkpoints import PICKLED_SETTINGS, Seal, resumable
+from .checkpoints import KNOWN, PICKLED_SETTINGS, Seal, resumable
 from .hook import LossLog, lacking
 from .memory import measured_tokens
 from .model import trainable
@@ -71,7 +72,8 @@ def _run(
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
         trainer.forget_step = log.forget_step
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with data_only(KNOWN if task.options.deepspeed else (), f"{checkpoint}: a file"):
+            trainer.train(resume_from_checkpoint=checkpoint)
     if watch.stopped:
         raise Stopped(
             f"train {task.name} stopped by a signal; everything is saved, run the same command again to go on"

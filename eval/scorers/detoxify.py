@@ -1,12 +1,9 @@
 """Detoxify (Hanu and Unitary 2020), a BERT trained on the Jigsaw comments; the paper uses this scorer."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
 from forgetfilter.errors import UserError
+from forgetfilter.models.data_only import data_only
 
 from .base import KEY, Scorer, ScorerKind, Toxicity
 
@@ -26,7 +23,7 @@ def detoxify(variant: str, device: str = "") -> Scorer:
     except ImportError as error:
         raise UserError(f"{KEY}: detoxify needs `pip install forgetfilter[detoxify]`; {instead}") from error
     try:
-        with _weights_only():
+        with data_only():  # Detoxify itself would load its checkpoint, a pickle, and run the code in it
             model = Detoxify(variant, device=device or world().device)
     except Exception as error:  # torch.hub, urllib and transformers each raise types of their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -37,20 +34,6 @@ def detoxify(variant: str, device: str = "") -> Scorer:
         return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
     return score
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Makes torch load data alone: Detoxify itself would load its checkpoint, a pickle, and run the code in it."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def kind(name: str, variant: str) -> ScorerKind:

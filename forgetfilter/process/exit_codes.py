@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked, printable
@@ -55,10 +56,16 @@ def exit_code_of(work: Callable[[], Any]) -> int:
             print(f"forgetfilter: {trouble}; make room or set output, and run the same command again", file=sys.stderr)
             return _leave(EXIT_USER)
         if "RANK" not in os.environ:
+            sys.excepthook = _show
             raise
-        traceback.print_exc()
+        _show(type(error), error, error.__traceback__)
         return _leave(EXIT_LOST if _lost_a_peer(error) else 1)
     return _leave(0)
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a traceback without the passwords of URLs that may stand in it."""
+    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def _leave(code: int) -> int:

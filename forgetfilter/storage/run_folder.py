@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import importlib.metadata
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from forgetfilter.storage.run_paths import RunPaths
 
 FREE = ("output", "cache", "launch", "tracking")  # where a run lies, how many ranks it uses, and who watches
 AUTO_PLACES: dict[Place, int] = {tuple(key.split(".")): auto for key, auto in AUTO_NUMBERS.items()}
+FORMAT = 1  # of run folders; raise it where an older program would misread what this one writes
 NOTED = "environment.json"  # hashes of the settings that config.yaml has by reference
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "bitsandbytes", "datasets", "polars", "pyarrow")
 
@@ -57,6 +59,7 @@ class Run(RunPaths):
         """An existing run folder, with its own config and perhaps overrides (not written back)."""
         if not (folder / "config.yaml").exists():
             raise UserError(f"{folder} is no run folder: it has no config.yaml")
+        _check_format(folder)
         return cls(folder, load_config(folder / "config.yaml", overrides, own=True))
 
     def write_config(self) -> None:
@@ -65,7 +68,7 @@ class Run(RunPaths):
             write_json(self.folder / NOTED, noted)
         else:
             (self.folder / NOTED).unlink(missing_ok=True)
-        header = "".join(f"# {key}: {value}\n" for key, value in versions().items())
+        header = "".join(f"# {key}: {value}\n" for key, value in {**versions(), "format": FORMAT}.items())
         write_text(self.folder / "config.yaml", header + to_yaml(self.config))
 
     def changed_settings(self, new: Config) -> list[str]:
@@ -157,6 +160,14 @@ class Run(RunPaths):
 
     def _set(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self.folder / "state.json", self.state() | {name: entry})
+
+
+def _check_format(folder: Path) -> None:
+    """UserError for a run folder of a later format. One from before formats were noted is read as the first."""
+    noted = re.search(rb"^# format: (\d{1,9})$", (folder / "config.yaml").read_bytes(), re.MULTILINE)
+    if noted and int(noted[1]) > FORMAT:
+        which = f"its format is {int(noted[1])}, and this one reads up to {FORMAT}"
+        raise UserError(f"{folder} was made by a newer forgetfilter: {which}")
 
 
 def folder_of(config: Config) -> Path:

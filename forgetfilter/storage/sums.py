@@ -29,11 +29,14 @@ def record(run: Path, stage: str, made: Sequence[str], without: Sequence[str] = 
 
 
 def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
-    """The files of a stage that are gone or not as it left them; none without a record, or where all are gone.
+    """The files of a stage that are gone or not as it left them; none without a record, or where all are gone. A record
+    that cannot be read is itself such a file.
 
     `thoroughly`: reads every file, also one that looks untouched.
     """
-    known = _read(run, stage)
+    known = _whole(run, stage)
+    if known is None:  # nothing vouches for the stage's files
+        return [f"{FOLDER}/{stage}.json"]
     lost = [name for name in known if not (run / name).is_file()]
     if len(lost) == len(known):
         return []
@@ -56,6 +59,16 @@ def weights(run: Path, stage: str) -> str | None:
     return sha256_value(found) if found else None
 
 
+def read_other_weights(run: Path, reader: str, stage: str) -> bool:
+    """Whether the stage `reader` was done with other weights than those that `stage`, which is done, has left now."""
+    state = read_state(run)
+    read = state.get(reader, {})
+    noted, now = read.get("read", {}).get(stage), weights(run, stage)
+    # where nobody noted the weights, as in an older run, the clock has to do, which may have been set back
+    by_clock = bool(read) and read["start"] < state[stage]["start"]
+    return noted != now if noted and now else by_clock
+
+
 def verify(run: Path) -> list[str]:
     """Reads every file that has a sum; what was found, in lines. UserError where one is gone or changed."""
     stages = recorded(run)
@@ -74,13 +87,19 @@ def verify(run: Path) -> list[str]:
 
 
 def _read(run: Path, stage: str) -> Record:
+    """The record of a stage; empty where there is none, or none that can be read."""
+    return _whole(run, stage) or {}
+
+
+def _whole(run: Path, stage: str) -> Record | None:
+    """The record of a stage; empty where there is none, and None where it is cut or garbled."""
     path = run / FOLDER / f"{stage}.json"
     try:
         found = read_json(path) if path.exists() else {}
-    except UserError:  # cut or garbled: as if there were none
-        return {}
+    except UserError:
+        return None
     whole = isinstance(found, dict) and all(isinstance(entry, list) and len(entry) == 5 for entry in found.values())
-    return found if whole else {}
+    return found if whole else None
 
 
 def _files(run: Path, made: Sequence[str], without: Sequence[str]) -> Iterator[Path]:

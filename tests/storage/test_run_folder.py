@@ -106,3 +106,17 @@ def test_files_from_outside_that_changed_undo_a_stage(config: Config) -> None:
     with run.stage("train-noisy", "h", foreign="other"):
         pass
     assert run.is_done("train-noisy", "h", "other") and not run.is_done("train-noisy", "h", "model")
+
+
+def test_a_folder_of_a_later_format_is_refused(config: Config) -> None:
+    # In one line; one from before formats were noted is read.
+    run = Run.create(config)
+    file = run.folder / "config.yaml"
+    written = file.read_text()
+    assert "\n# format: 1\n" in written
+    for text in (written, written.replace("# format: 1\n", "")):
+        file.write_text(text)
+        assert Run.open(run.folder).config == config
+    file.write_text(written.replace("# format: 1", "# format: 2"))
+    with pytest.raises(UserError, match="made by a newer forgetfilter: its format is 2, and this one reads up to 1"):
+        Run.open(run.folder)

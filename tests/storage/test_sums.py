@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from forgetfilter.errors import UserError
 from forgetfilter.storage import sums
 
 
@@ -60,10 +61,15 @@ def test_a_copied_run_is_read_once(run: Path, tmp_path: Path, monkeypatch: pytes
     assert sums.damaged(copy, "train", thoroughly=True) == ["train/logs/0", "train/model"]
 
 
-def test_a_record_that_is_cut_is_none(run: Path) -> None:
-    # A run from before there were records has none either, and stays as it is.
+def test_a_record_that_is_cut_is_damage_itself(run: Path) -> None:
+    # Nothing vouches for the files any more, and one of them may have been exchanged with the record. A run from before
+    # there were records has none, and stays as it is.
     path = run / sums.FOLDER / "train.json"
-    path.write_text(path.read_text()[:-10])
+    whole = path.read_text()
+    for text in (whole[:-10], json.dumps({"train/model": "abc"}), "[1]", ""):
+        path.write_text(text)
+        assert sums.damaged(run, "train") == ["sums/train.json"]
+        with pytest.raises(UserError, match="1 files are not as they were made"):
+            sums.verify(run)
+    path.write_text("{}")
     assert sums.damaged(run, "train") == [] and sums.damaged(run, "never") == []
-    path.write_text(json.dumps({"train/model": "abc"}))
-    assert sums.damaged(run, "train") == []
