@@ -26,6 +26,7 @@ FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a parameter
 REDUCED, GATHERED = 500_000_000, 1_000_000_000  # DeepSpeed's reduce_bucket_size and stage3_max_live_parameters
 STAGES = (0, 1, 2, 3)
 PROCESS_BYTES = 560_000_000  # resident before any tensor: Python, torch, transformers and the rest (Linux, CPU build)
+HEAP = 1.38  # resident bytes of a byte of tensors on a CPU, whose heap keeps freed pieces; fitted on trainings by LoRA
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ def fewest_ranks(alone: Held, stage: int, room: float, most: int) -> int | None:
     """The smallest power of two of ranks with which a stage fits into `room` bytes each; None beyond `most`."""
     numbers = (2**power for power in range(most.bit_length()))
     return next((ranks for ranks in numbers if ranks <= most and divided(alone, stage, ranks).total <= room), None)
+
+
+def resident(held: Held) -> float:
+    """The resident bytes of a process on a CPU that trains (glibc's allocator). A GPU's allocator keeps less."""
+    return PROCESS_BYTES + HEAP * held.total
 
 
 def surely_fits(config: Any, parameters: int, tokens: int, width: int, item: int, room: float) -> bool:

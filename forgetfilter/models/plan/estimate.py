@@ -133,7 +133,7 @@ def with_rate(planner: Planner, config: Config, folder: Path, given: Given) -> t
     if given.measure:
         found = measured_seconds(planner, config, folder)
         machine = replace(planner.machine, operations=found.training, scoring_operations=found.scoring)
-        return replace(planner, machine=machine), f"measured here on {found.steps} micro-batches"
+        return replace(planner, machine=machine), f"a measurement of {found.steps} micro-batches here"
     if given.tokens_per_second:
         each = training_operations(planner.shape, rows.lengths, rows.labels, full, again) / int(rows.lengths.sum())
         rate, words = (

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from forgetfilter.models.memory import Held
+from forgetfilter.models.memory import Held, resident
 from forgetfilter.models.plan.estimate import Estimate
 from forgetfilter.models.plan.planning import GB, OnGpus, StagePlan
 
@@ -46,9 +46,8 @@ def notes(found: Estimate) -> list[str]:
     planner, machine = found.planner, found.planner.machine
     fewest = [f"ZeRO-{stage}: {gpus}" for stage, gpus in planner.fewest().items() if gpus is not None]
     said = ", ".join(fewest) or "none of up to 1,024 is enough"
-    rate = (
-        f"Times are by {found.rate}." if found.rate else "No rate is known: --tokens-per-second, --flops or --measure."
-    )
+    unknown = "No rate is known: --tokens-per-second, --flops or --measure."
+    rate = f"Times come from {found.rate}." if found.rate else unknown
     scored = planner.scoring().memory.total
     too_large = f"The scoring, which divides no model, needs {scored / GB:.1f} GB: more than a GPU has."
     return [
@@ -56,6 +55,7 @@ def notes(found: Estimate) -> list[str]:
         f"A step has {planner.smallest_step} examples at least, so no more GPUs can share it (train.STAGE.batch_size).",
         f"The fewest GPUs of {machine.gpu_gb:g} GB, {machine.reserved_gb:g} GB left to the driver: {said}.",
         f"{rate} A GPU sends {machine.link_gb:g} GB/s, and no sending is hidden behind computation.",
+        f"On a CPU the process of a training has about {resident(planner.alone) / GB:.1f} GB resident.",
         "Generated answers, the filter and the report are not counted.",
     ]
 
@@ -70,6 +70,7 @@ def as_json(name: str, found: Estimate) -> dict[str, Any]:
         "gpus": [asdict(row) | {"hours": row.hours} for row in planner.on_gpus()],
         "fewest_gpus": planner.fewest(),
         "machine": asdict(planner.machine),
+        "cpu_process_bytes": resident(planner.alone),
         "rate": found.rate,
         "disk": found.disk,
         "unchecked": list(found.unchecked),
