@@ -40,8 +40,9 @@ def add_foretold(
     """Adds the column `foretold_NAME` of each signal to the table. Returns a line for people where there is no
     forecast.
 
-    `probe`: [n] whether a row is a probe, None without any. Where they cannot tell, by the forecasts, the number of
-    unsafe rows from none, there are none: what words then explain is how harmless rows differ.
+    `probe`: [n] whether a row is a probe, None without any. Where they cannot tell the number of unsafe rows from none,
+    neither by the forecasts nor by the losses, there are no forecasts: what words then explain is how harmless rows
+    differ.
     """
     said = ""
     for base in bases:
@@ -60,25 +61,30 @@ def add_foretold(
         foretold = table.sample[column(base)]
         if foretold.min() == foretold.max():
             said = NO_WORDS
-        elif _looks_clean(table, foretold.to_numpy(), probe):
+        elif probe is not None and all(
+            _looks_clean(table, by, probe) for by in (foretold.to_numpy(), _scores(table, base))
+        ):
             said = LOOKS_CLEAN
             table.add_empty(column(base))
     return said
 
 
-def _looks_clean(table: Table, foretold: NDArray[np.float64], probe: NDArray[np.bool_] | None) -> bool:
-    """Whether the probes leave it open that no row is unsafe, by the forecasts of the table's sample."""
-    if probe is None:
-        return False
+def _looks_clean(table: Table, score: NDArray[np.float64], probe: NDArray[np.bool_]) -> bool:
+    """Whether the probes leave it open that no row is unsafe, by the scores of the table's sample."""
     rows = table.sample["row"].to_numpy()
-    known = estimate(foretold, probe[rows], table.columns.take("source", rows))
+    known = estimate(score, probe[rows], table.columns.take("source", rows))
     return known is not None and known.unsafe[1] <= 0
+
+
+def _scores(table: Table, base: Signal) -> NDArray[np.float64]:
+    """Those of the table's sample, NaN where there is none."""
+    bound = table.sample.select(score=base.bind(table.sample.select(base.needs)))
+    return bound.to_series().fill_null(float("nan")).to_numpy()
 
 
 def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(rows, ascending; the ranks of their scores, 0 to 1) to fit to: rows with a score."""
-    sample = table.sample
-    known = sample.select("row", KEY, score=base.bind(sample.select(base.needs))).filter(pl.col("score").is_finite())
+    known = table.sample.select("row", KEY, score=_scores(table, base)).filter(pl.col("score").is_finite())
     chosen = known.bottom_k(FITTED, by=KEY).sort("row") if len(known) > FITTED else known
     rank = (pl.col("score").rank() - 0.5) / pl.len()
     return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank).to_series().to_numpy()

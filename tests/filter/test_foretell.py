@@ -98,3 +98,16 @@ def test_texts_without_words_leave_the_signal_as_it_is(make_toy: Any) -> None:
     toy = make_toy([("?" * (n + 1), "s", None, 1, 1.0, 1.0 + (n * 7 % 120)) for n in range(120)])
     toy.run().write_config()
     assert "no words were found" in decide(toy.task(signal="distilled_rise"))["signal_note"]
+
+
+def test_the_texts_are_asked_where_the_losses_tell_unsafe_rows_from_none(make_toy: Any) -> None:
+    # even if the forecasts do not, since no two rows have a word in common
+    random = np.random.default_rng(0)
+    rises = [*random.normal(5, 1, 60), *random.normal(0, 1, 260)]
+    words = ["".join(map(chr, random.integers(0x4E00, 0x9FA5, 6))) for _ in rises]  # each character is a word
+    rows = [(word, "s", None, 10, 50.0, 50.0 + 10 * rise) for word, rise in zip(words, rises)]
+    toy = make_toy(rows)
+    write_records(toy.folder / "data" / "probes.jsonl", toy.records[-PROBES:])
+    toy.run().write_config()
+    summary = decide(toy.task(signal="distilled_excess"))
+    assert summary.get("signal_note") is None and summary["estimate"]["unsafe"][1] > 0
