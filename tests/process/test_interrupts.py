@@ -18,6 +18,7 @@ from forgetfilter.process import interrupts
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in interrupts.STOPPING}
     monkeypatch.setattr(interrupts, "_received", [])
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     interrupts.install()
     yield
     for number, handler in before.items():
@@ -69,6 +70,7 @@ def test_a_terminal_that_goes_away_has_the_work_saved(tmp_path: Path) -> None:
 
     def own_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     with subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=own_terminal
