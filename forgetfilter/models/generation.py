@@ -109,7 +109,8 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path
         for first in range(0, len(todo), here.size):  # the same number of rounds on every rank
             if first + here.rank < len(todo):
                 step = todo[first + here.rank]
-                write_shard(shard_path(folder, here.rank, step), _table(*work.answers(plan[step]), here.rank, step))
+                batch, answers = work.answers(plan[step])
+                write_shard(shard_path(folder, here.rank, step), _table(batch, answers, here.rank, step))
             meter.advance(min(here.size, len(todo) - first))
             interrupts.stop_if_requested(what)
     barrier()
