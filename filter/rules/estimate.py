@@ -34,9 +34,7 @@ FEWEST = 20  # the fewest probes by which a share can be estimated
 FEWEST_OF_SOURCE = 10  # and those of a source, for its own share
 MOST_SOURCES = 50  # sources with a share of their own, those with the most probes
 LEAST_GOOD = 0.1  # of a source's rows, whatever its probes say
-BY_CHANCE = (
-    0.01  # how seldom probes that are drawn by chance are held to be drawn from other sources than the good rows
-)
+BY_CHANCE = 0.01  # how seldom probes drawn by chance are held to come from other sources than the good rows
 NINETY = 1.645  # standard errors to either side, for an interval of 90%
 
 Interval = tuple[float, float, float]  # value, low, high
