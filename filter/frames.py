@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,13 +54,13 @@ def decided(
             return pl.concat([pl.DataFrame(piece) for piece in decisions.tables()])
 
 
-def _options(rule: str, settings: Mapping[str, object], probes: int) -> FilterConfig:
+def _options(rule: str, settings: Mapping[str, Any], probes: int) -> FilterConfig:
     """The section `filter` with a rule's settings, checked."""
     decider = rules.get(rule)
     for key in settings:
         if key not in decider.settings:
             raise UserError(f"{key} is no setting of the rule {rule}{nearest(key, decider.settings)}")
-    options = replace(FilterConfig(), rule=rule, **settings)  # type: ignore[arg-type]
+    options = replace(FilterConfig(), rule=rule, **settings)
     check_bounds(options)
     for key, way in decider.needs.items():
         if not getattr(options, key):

@@ -101,11 +101,11 @@ def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPla
 
 
 def measured_plan(
-    plan: TrainingPlan, model: torch.nn.Module, layout: str, given: transformers.TrainingArguments, optimizer: str
+    plan: TrainingPlan, model: Any, layout: str, given: transformers.TrainingArguments, optimizer: str
 ) -> TrainingPlan:
     """The plan with the micro-batches that the GPU of each rank holds; told to the Trainer's arguments too."""
     if given.gradient_checkpointing:
-        model.gradient_checkpointing_enable(given.gradient_checkpointing_kwargs)  # type: ignore[operator]
+        model.gradient_checkpointing_enable(given.gradient_checkpointing_kwargs)
     autocast = torch.bfloat16 if given.bf16 else torch.float16 if given.fp16 else None
     states = state_bytes(model, optimizer)
     tokens = measured_tokens(model, int(plan.lengths.max()), layout, given.device, autocast, states)

@@ -4,7 +4,7 @@ A step takes the gradients in float32, moves the copies and rounds them into the
 optimizer's state, so a resumed training goes on from exactly where it stopped. (DeepSpeed does this by itself.)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -46,7 +46,7 @@ class _Masters(torch.optim.Optimizer):
         super().__init__(groups, **options)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         assert closure is None
         for part in self._parts():
             for weight, master in part:

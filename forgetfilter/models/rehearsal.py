@@ -87,7 +87,8 @@ def outline(folder: Path, training: Training) -> torch.nn.Module:
         if training.lora is not None:
             model.requires_grad_(False)
             model = peft.get_peft_model(model, adapter_config(model, training.lora, say=False))
-    return model  # type: ignore[no-any-return]
+    made: torch.nn.Module = model
+    return made
 
 
 def parameters(model: torch.nn.Module) -> Parameters:

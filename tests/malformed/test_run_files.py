@@ -52,11 +52,20 @@ def test_a_state_whose_entries_are_none(tmp_path: Path) -> None:
     assert "delete it to do all stages anew" in one_line(lambda: read_state(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"name: [", b"nosuch: 1\n", b"\xff"])
-def test_a_config_of_a_run_that_is_garbage(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "data.noisy is empty"),
+        (b"[1]", "must hold keys and values"),
+        (b"name: [", "is not valid YAML"),
+        (b"nosuch: 1\n", "nosuch"),
+        (b"\xff", "is not valid YAML"),
+    ],
+)
+def test_a_config_of_a_run_that_is_garbage(tmp_path: Path, content: bytes, said: str) -> None:
     # An empty one lacks the data.
     (tmp_path / "config.yaml").write_bytes(content)
-    one_line(lambda: Run.open(tmp_path))
+    assert said in one_line(lambda: Run.open(tmp_path))
 
 
 GOOD = '{"id": "a", "messages": [{"role": "assistant", "content": "x"}], "source": "s"}'
