@@ -1,5 +1,6 @@
 """models/rehearsal.py and models/memory.py: what a training step holds, beside one that is really done."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def real_peak(folder: Path, training: Training) -> tuple[int, int]:
         weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
     attach(model.train())
     batch = collate([([5] * n, [(n - own, n)]) for n, own in zip(LENGTHS, LABELS)], range(3), "rows", 0)
+    gc.collect()  # what earlier tests left would be freed within the step, and counted as its own
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as watch:
         loss = model(**batch)["loss"]
         with torch.profiler.record_function("middle"):
