@@ -7,7 +7,7 @@ Atheris mutates inputs and keeps those that reach code which no input had reache
 of any kind as the mix stage and the evaluation do, and writes it as records; `renderer` makes tokens of a chat by the
 template and tokenizer of each family of bench/family_models.py; `config` loads a YAML file. Any other error than a
 UserError ends the run with exit code 77 and prints the input's file. An input that takes longer than 10 s, or more than
-2 GB, is a failure too.
+4 GB, is a failure too.
 """
 
 import argparse

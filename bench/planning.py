@@ -89,7 +89,8 @@ def store(path: Path, rows: int) -> None:
             names = [pa.array(np.arange(start, start + count).astype(str)), pa.array(["drawn"] * count)]
             ends = np.stack([lengths // 2, lengths], axis=1).ravel()  # the second half of each row is learned
             turns = pa.ListArray.from_arrays(np.arange(0, 2 * count + 1, 2, dtype=np.int32), pa.array(ends))
-            writer.write_batch(pa.record_batch([*names, ids, turns], schema=SCHEMA))
+            unread = pa.array(np.zeros(count, dtype=bool))
+            writer.write_batch(pa.record_batch([*names, ids, turns, unread], schema=SCHEMA))
 
 
 def tokens(folder: Path, rows: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = prepare(folder, options.steps)
-        seen = [[*watched(folder, config, options.steps // 10)] for _ in range(options.resumes)]
+        seen = [[*watched(folder, config, options.steps // (2 * options.resumes))] for _ in range(options.resumes)]
         seen.append([*watched(folder, config, None)])
         shards = len(list((folder / "soak" / "train" / "noisy" / "losses").rglob("*.parquet")))
     told = {

@@ -15,6 +15,7 @@ import torch
 
 from forgetfilter.data.batches import Batch, collate, layout_for, plan_scoring
 from forgetfilter.data.turns import Encoded, label_places
+from forgetfilter.models import varlen
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
@@ -90,13 +91,13 @@ def can_share(model: torch.nn.Module, groups: Sequence[Group], device: torch.dev
     """Whether answers that share their prompt have the losses that they have alone; `model` must be attached.
 
     This is tried on the first group with several answers. It is false without a trial for models with sliding windows
-    or state spaces, and for flash attention, which accepts no such mask.
+    or state spaces, and for flash attention, which accepts no such mask; varlen leaves what has a mask to SDPA.
     """
     config: Any = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     group = next((group for group in groups if _common(group) > 0 and len(group) > 1), None)
     attention, dtype = _attention_and_dtype(model)
-    if group is None or not packing or attention not in ("sdpa", "eager"):
+    if group is None or not packing or attention not in ("sdpa", "eager", varlen.NAME):
         return False
     if kinds != {"full_attention"} or getattr(config, "model_type", "") in ("mamba", "mamba2", "jamba", "rwkv"):
         return False

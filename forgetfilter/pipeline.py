@@ -127,10 +127,7 @@ def _mend(folder: Path, stage: Stage) -> bool:
 
 
 def _check_read(folder: Path, stage: Stage) -> None:
-    """UserError where this stage reads a damaged file of an earlier one.
-
-    A file that a person may edit is only named.
-    """
+    """UserError where this stage reads a damaged file of an earlier one; one that a person may edit is only named."""
     for earlier in (one for one in STAGES if one.name in stage.reads):
         for name in sums.damaged(folder, earlier.name):
             if name not in earlier.editable:
@@ -198,6 +195,7 @@ def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "W
         trained_parameters(base, None if full else train.lora.r, train.lora.target_modules),
         full,
         train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
+        train.optimizer,
         [own.epochs * -(-rows[name] // own.batch_size) for name, own in schedules.items()],
         train.checkpoint_steps,
         sum(own.epochs for own in schedules.values()) + SCORINGS,

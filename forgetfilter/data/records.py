@@ -189,10 +189,11 @@ class RecordBlocks:
         return list(self.each(block))
 
     def each(self, block: int) -> Iterator[Record]:
-        """The records of a block, one at a time."""
+        """The records of a block, one at a time. UserError names a line that is none."""
         with open(self.path, "rb") as handle:
             handle.seek(self.starts[block])
-            yield from map(to_record, islice(handle, self.rows))
+            for number, line in enumerate(islice(handle, self.rows), block * self.rows + 1):
+                yield _record(_checked(line, f"{self.path} line {number}"))
 
 
 def to_record(line: str | bytes) -> Record:

@@ -1,10 +1,10 @@
 """Whether the disk can hold what the trainings write: an estimate from numbers that are known before the first.
 
 A finished training leaves its model: 4 bytes a trained parameter, 2 in full in bfloat16. While it runs there are up to
-three checkpoints (a third is written before the oldest goes), each the model and AdamW's two moments, 8 bytes a trained
-parameter, and 4 more where the optimizer keeps float32 copies (in full in bfloat16, and under DeepSpeed). Beside them
-the data is written once more as kept and dropped rows and once as their export, and an example has some 100 bytes in
-each epoch's loss log and in each scoring.
+three checkpoints (a third is written before the oldest goes), each the model and the optimizer's states (AdamW's two
+moments are 8 bytes a trained parameter), and 4 bytes more where the optimizer keeps float32 copies (in full in
+bfloat16, and under DeepSpeed). Beside them the data is written once more as kept and dropped rows and once as their
+export, and an example has some 100 bytes in each epoch's loss log and in each scoring.
 """
 
 import shutil
@@ -15,9 +15,9 @@ from typing import Any
 
 from forgetfilter.errors import UserError
 from forgetfilter.models.lora_targets import ALL, adaptable, target_modules
+from forgetfilter.models.memory import COPY, STATE_BYTES
 
 CHECKPOINTS = 3
-MOMENTS, MASTER = 8, 4  # bytes a trained parameter
 LOGGED = 100  # bytes an example, of each pass
 COPIES = 2  # of the data, in the filter's folder
 GB = 1e9
@@ -32,6 +32,8 @@ class Work:
     full: bool
     copies: bool
     """Whether the optimizer keeps float32 copies of what it trains: DeepSpeed does, and full finetuning in bfloat16."""
+    optimizer: str
+    """One of STATE_BYTES in models/memory.py."""
     steps: Sequence[int]
     """Optimizer steps of each training."""
     checkpoint_steps: int
@@ -52,7 +54,7 @@ class Work:
         """Bytes of the checkpoints of a training while there are most."""
         most = max(self.steps, default=0)
         number = min(CHECKPOINTS, -(-most // self.checkpoint_steps)) if self.checkpoint_steps else 1
-        return number * (self.model + self.trained * (MOMENTS + (MASTER if self.copies else 0)))
+        return number * (self.model + self.trained * (STATE_BYTES[self.optimizer] + (COPY if self.copies else 0)))
 
     @property
     def logs(self) -> int:

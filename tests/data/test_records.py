@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from forgetfilter.data.records import Record, content_id, make_records, read_records, write_records
+from forgetfilter.data.records import Record, RecordBlocks, content_id, make_records, read_records, write_records
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.errors import UserError
 
@@ -80,3 +80,14 @@ def test_what_is_not_learned_is_context() -> None:
     assert Record("i", record.messages, "s").answers == ["a"]
     assert record.leaves_answers and not Record("i", [*CHAT, *CHAT], "s", None, "all").leaves_answers
     assert Record("i", [*CHAT, *CHAT], "s").leaves_answers and not Record("i", CHAT, "s").leaves_answers
+
+
+def test_a_line_of_a_block_that_is_none_is_named(tmp_path: Path) -> None:
+    # By its number in the file, not in the block.
+    path = tmp_path / "r.jsonl"
+    write_records(path, make_records([([{"role": "assistant", "content": str(n)}], "s", None) for n in range(5)]))
+    path.write_text("\n".join([*path.read_text().splitlines()[:3], '{"id": ', "{}"]) + "\n")
+    blocks = RecordBlocks.of(path, 2)
+    assert len(blocks[0]) == 2
+    with pytest.raises(UserError, match=r"line 4: no whole record"):
+        blocks[1]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from forgetfilter.eval.answer_likelihoods import can_share
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from forgetfilter.data.batches import collate, layout_for
@@ -12,6 +13,7 @@ from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models import numerics, varlen
 from forgetfilter.models.exactness import TOLERANCE, check_exact, random_model
+from forgetfilter.models.example_losses import attach
 from forgetfilter.models.numerics import attention_backend
 
 CPU = torch.device("cpu")
@@ -135,6 +137,15 @@ def test_auto_takes_the_fastest_that_is_there(
     monkeypatch.setattr(varlen, "find_kernel", lambda: kernel)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert attention_backend("auto", torch.device("cuda"), tiny_model, dtype) == chosen
+
+
+def test_answers_share_their_prompt_as_with_sdpa() -> None:
+    # A row of several answers has a mask of its own and no spans: SDPA takes it. Alone they are the kernel's.
+    varlen.register(reference)
+    groups = [[after_prompt([5, 6, 7, *rest], 3) for rest in ([8, 9], [10], [11, 12, 13])]]
+    model = made()
+    attach(model)
+    assert can_share(model, groups, CPU, packing=True)
 
 
 def test_models_whose_attention_asks_for_more_are_not_given_the_kernel(tmp_path: Path) -> None:
