@@ -148,8 +148,7 @@ def make_decisions(
 ) -> Decisions:
     """The rulings of the rule and the review. Raises UserError where nothing would be left to learn from."""
     decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
-    left = ~decisions.drop & ~np.isnan(scores.score)
-    if not (left if scores.probe is None else left & ~scores.probe).any():
+    if not _some_left(decisions):
         raise UserError(
             f"filter.rule={rule.name} ({_written(settings)}) drops every example that has a score: "
             "nothing would be left to refit; drop less"
@@ -164,13 +163,19 @@ def _with_unread(decisions: Decisions, task: FilterTask) -> Decisions:
     unread = np.zeros(decisions.table.count, dtype=np.bool_)
     unread[decisions.table.find(scan(task.paths.unread).collect()["id"])] = True
     found = replace(decisions, unread=unread, keep_unread=task.options.too_long == "keep")
-    left = ~found.drop & ~found.apart
-    if not (left if found.scores.probe is None else left & ~found.scores.probe).any():
+    if not _some_left(found):
         raise UserError(
             "filter.too_long: the answers of every row that is kept go on behind data.max_length, where nothing was "
             "scored: raise data.max_length, or set filter.too_long=keep"
         )
     return found
+
+
+def _some_left(decisions: Decisions) -> bool:
+    """Whether a refit would have something to learn: a kept row that has a score and is no probe."""
+    scores = decisions.scores
+    left = ~decisions.drop & ~decisions.apart & ~np.isnan(scores.score)
+    return bool((left if scores.probe is None else left & ~scores.probe).any())
 
 
 def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Ruling:

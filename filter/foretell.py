@@ -46,7 +46,8 @@ def add_foretold(
     """
     said = ""
     for base in bases:
-        rows, ranks = _ranks(table, base)
+        own = _scores(table, base)
+        rows, ranks = _ranks(table, own)
         if len(rows) < forecast.FEWEST:
             said = TOO_FEW
             table.add_empty(column(base))
@@ -61,9 +62,7 @@ def add_foretold(
         foretold = table.sample[column(base)]
         if foretold.min() == foretold.max():
             said = NO_WORDS
-        elif probe is not None and all(
-            _looks_clean(table, by, probe) for by in (foretold.to_numpy(), _scores(table, base))
-        ):
+        elif probe is not None and all(_looks_clean(table, by, probe) for by in (foretold.to_numpy(), own)):
             said = LOOKS_CLEAN
             table.add_empty(column(base))
     return said
@@ -82,9 +81,9 @@ def _scores(table: Table, base: Signal) -> NDArray[np.float64]:
     return bound.to_series().fill_null(float("nan")).to_numpy()
 
 
-def _ranks(table: Table, base: Signal) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _ranks(table: Table, scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(rows, ascending; the ranks of their scores, 0 to 1) to fit to: rows with a score."""
-    known = table.sample.select("row", KEY, score=_scores(table, base)).filter(pl.col("score").is_finite())
+    known = table.sample.select("row", KEY, score=scores).filter(pl.col("score").is_finite())
     chosen = known.bottom_k(FITTED, by=KEY).sort("row") if len(known) > FITTED else known
     rank = (pl.col("score").rank() - 0.5) / pl.len()
     return chosen["row"].to_numpy().astype(np.int64), chosen.select(rank).to_series().to_numpy()

@@ -67,6 +67,7 @@ def keep(
     for name in ("id", "num_tokens", "before_loss_sum", "after_loss_sum"):
         if name not in frame.columns:
             raise UserError(f"table has no column {name!r}: make it with forgetting(before, after)")
+    probes = list(dict.fromkeys(probes))  # a column of a table too
     known = set(frame["id"])
     if foreign := [name for name in probes if name not in known]:
         raise UserError(f"probes: {len(foreign)} ids are not in the table, the first {foreign[0]}")
@@ -78,8 +79,11 @@ def keep(
     decided: pl.DataFrame = decider.decided(given, signal, rule, probes, settings)
     added = [pl.col("score"), pl.col("rank"), ~pl.col("drop").alias("keep"), pl.col("reason")]
     added += [pl.col("p_value")] if "p_value" in decided.columns else []
-    answer: T = _like(frame.with_columns(decided.select(added)), table)
-    return answer
+    answer: Any = _like(frame.with_columns(decided.select(added)), table)
+    if hasattr(table, "index"):  # of pandas, by which a column is put into another table
+        answer.index = table.index
+    made: T = answer
+    return made
 
 
 def _losses(given: Any, name: str) -> pl.DataFrame:

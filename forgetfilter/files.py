@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from filelock import FileLock
 from forgetfilter.errors import UserError, printable
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_SCRATCH = re.compile(r"\.(filter|dropped)-\w+")  # folders of the filter, which may be as large as the data
 
 
 @contextlib.contextmanager
@@ -35,8 +37,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_left_over(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in a folder, which nobody else may be writing to."""
-    for parent, _, names in os.walk(folder):
+    """Removes what killed processes left in a folder, temporary files and scratch folders. Nobody else may be writing
+    there."""
+    for parent, folders, names in os.walk(folder):
+        for name in [name for name in folders if _SCRATCH.fullmatch(name)]:
+            folders.remove(name)
+            shutil.rmtree(Path(parent) / name, ignore_errors=True)
         for name in names:
             if _TEMPORARY.fullmatch(name):
                 with contextlib.suppress(OSError):

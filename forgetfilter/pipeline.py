@@ -7,10 +7,9 @@ whose inputs changed starts from its beginning.
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FunctionType
 from typing import TYPE_CHECKING
 
 from forgetfilter.config.schema import MICRO_BATCH_TOKENS, Config, number
@@ -171,13 +170,13 @@ def check_memory(config: Config, paths: RunPaths) -> None:
     from forgetfilter.process.distributed import world
 
     model, width, room = ModelSettings.of(config), config.data.max_length, machine_bytes(config.launch.processes)
-    base, item = model.base().path, 2 if model.plain_dtype(world().device) in ("bfloat16", "float16") else 4
+    base, dtype, gpu = model.base().path, model.plain_dtype(world().device), world().device.type == "cuda"
+    item = 4 if dtype == "float32" else 2
     tokens = max(number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS), width)
     text = load_config(base, "model.name").get_text_config()
     if surely_fits(text, trained_parameters(base, None, ()), tokens, width, item, room):
         return
-    zero: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
-    check_here(config, paths, room, zero(config.train.deepspeed))
+    check_here(config, paths, room, dtype, gpu)
 
 
 def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "Work":

@@ -65,6 +65,15 @@ def test_probes_are_never_dropped_and_let_conformal_decide(table: pl.DataFrame) 
     found = keep(table, probes=good, max_false_drop=0.3)
     assert found.filter(pl.col("id").is_in(good))["keep"].all()
     assert not found.filter(pl.arange(0, NUMBER) % 3 == 0)["keep"].any() and found["p_value"].null_count() == 0
+    column = pl.Series(good + good[:1])  # one is there twice
+    assert keep(table, probes=column, max_false_drop=0.3).equals(found)
+
+
+def test_pandas_keeps_its_index(table: pl.DataFrame) -> None:
+    # By which a column goes into the table that was given.
+    given = table.to_pandas().set_index(np.arange(NUMBER)[::-1] + 1000)
+    given["keep"] = keep(given)["keep"]
+    assert given["keep"].tolist() == [n % 3 != 0 for n in range(NUMBER)]
 
 
 def test_ids_are_those_of_the_project() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
+from forgetfilter.files import atomic_path, read_json, remove_left_over, sha256_file, sha256_value, write_json
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
@@ -12,6 +12,25 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    # Temporary files and the filter's scratch folders at any depth, and nothing of anybody else's.
+    for name in (
+        "a/.b.json.12.tmp",
+        ".filter-x1_y/columns/c",
+        "filter/.dropped-abc/0",
+        "filter/kept.jsonl",
+        ".own-1/d",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    remove_left_over(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        "filter/kept.jsonl",
+        ".own-1/d",
+    }
+    assert not (tmp_path / ".filter-x1_y").exists() and not (tmp_path / "filter" / ".dropped-abc").exists()
 
 
 def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def measured_plan(
         model.gradient_checkpointing_enable(given.gradient_checkpointing_kwargs)
     autocast = torch.bfloat16 if given.bf16 else torch.float16 if given.fp16 else None
     states = state_bytes(model, optimizer)
+    if world_of_ranks().size > 1:  # the buckets in which torch sends the gradients are a second copy of them
+        states += sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
     tokens = measured_tokens(model, int(plan.lengths.max()), layout, given.device, autocast, states)
     plan = replace(plan, micro_batch_tokens=min(gathered(tokens)))
     given.gradient_accumulation_steps = plan.accumulation

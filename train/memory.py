@@ -63,6 +63,11 @@ class Room:
     def pieces(self, batch: Batch) -> list[Batch]:
         return self.batches.split(batch, self.most)
 
+    def tokens(self, piece: Batch) -> int:
+        """As the plan counts them, without padding."""
+        rows = piece["rows"].numpy()
+        return int(self.batches.plan.lengths[rows[rows >= 0]].sum())
+
     def shrink(self, step: int) -> None:
         """After the piece that was tried was too large. UserError where it cannot be cut, as it is one example."""
         if self.most <= self.batches.longest:

@@ -103,7 +103,7 @@ class PlannedTrainer(Trainer):
     def _in_pieces(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         losses = []
         for piece in self.room.pieces(batch):
-            self.room.tried = int(piece["input_ids"].numel())
+            self.room.tried = self.room.tokens(piece)
             losses.append(super().training_step(model, piece))
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 

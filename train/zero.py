@@ -121,5 +121,14 @@ def zero_stage(name: str | None) -> int:
     return int(name[4]) if name in NAMES else _stage_of(_read(Path(name)))
 
 
+def offloads(name: str | None) -> bool:
+    """Whether DeepSpeed keeps optimizer states or weights in the memory of the CPU."""
+    if not name or name in NAMES:
+        return bool(name) and str(name).endswith("offload")
+    zero = _read(Path(name)).get("zero_optimization", {})
+    parts = (zero.get("offload_optimizer"), zero.get("offload_param"))
+    return any(isinstance(part, dict) and part.get("device", "none") != "none" for part in parts)
+
+
 def _stage_of(given: dict[str, Any]) -> int:
     return int(given.get("zero_optimization", {}).get("stage", 0))

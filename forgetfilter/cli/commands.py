@@ -176,6 +176,8 @@ def _stage(options: argparse.Namespace) -> None:
     if options.command == "eval" and options.compare:
         _compare(options)
         return
+    if options.command == "filter":
+        from_logs.check(options)
     if options.command == "filter" and options.logs:
         run = from_logs.decide(options)
         close(run.folder, pipeline.stale(run), decided=True)

@@ -34,6 +34,15 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--probes", action="append", default=[], metavar="FILE", help=words)
 
 
+def check(options: argparse.Namespace) -> None:
+    """UserError for options that would be ignored."""
+    if options.logs and any((options.sweep, options.why, options.review, options.reveal, options.json)):
+        raise UserError("--from decides, and answers no question: ask with filter RUN afterwards")
+    given = [name for name in ("data", "safe", "probes") if getattr(options, name)]
+    if given and not options.logs:
+        raise UserError(f"--{given[0]} goes with --from BEFORE AFTER: a run folder has its own")
+
+
 def decide(options: argparse.Namespace) -> Run:
     """Makes output/name with the data, the losses and the decision. Further decisions and the report need no log."""
     for what in ("data", "safe"):

@@ -4,10 +4,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from forgetfilter.config.load import load_config
@@ -15,7 +13,6 @@ from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
 from forgetfilter.storage.run_folder import Run, folder_of
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import load
 
 if TYPE_CHECKING:
     from forgetfilter.models.plan.estimate import Estimate, Given
@@ -59,11 +56,11 @@ def _work(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from forgetfilter.models.plan import table
-    from forgetfilter.models.plan.estimate import Given, check_fits
+    from forgetfilter.models.plan.estimate import Given, check_fits, zero_of
     from forgetfilter.process.progress import width_of
 
     target = Path(options.target)
-    config = Run.open(target).config if target.is_dir() else load_config(target, options.overrides)
+    config = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
     words = ("rows", "safe_rows", "tokens_per_row", "tokens_per_second", "flops", "utilisation", "measure")
     given = Given(
         options.gpu_memory, options.reserved, options.link, **{word: getattr(options, word) for word in words}
@@ -73,9 +70,8 @@ def _work(options: argparse.Namespace) -> None:
         print(json.dumps(table.as_json(config.name, found), indent=1))
     else:
         Console(highlight=False, width=width_of(sys.stdout)).print(table.tables(config.name, found))
-    zero: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
     ranks = config.launch.processes * config.launch.nodes
-    check_fits(found.planner, ranks, zero(config.train.deepspeed))
+    check_fits(found.planner, ranks, zero_of(config.train.deepspeed)[0])
 
 
 def estimate(config: Config, given: "Given") -> "Estimate":

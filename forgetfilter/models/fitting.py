@@ -70,14 +70,18 @@ def free_bytes(device: torch.device) -> int:
 
 def answers_at_once(setting: int | str, folder: Path, tokens: int, device: torch.device) -> int:
     """How many prompts are answered together: a number itself; by `auto` ANSWERS on a CPU, and on a GPU as many as have
-    their keys and values, of so many tokens each, in CACHE of all its memory. A function of model and card alone, since
-    in low precision an answer depends on who shares its batch."""
+    their keys and values, of so many tokens each, in CACHE of all its memory.
+
+    A function of model and cards alone, since in low precision an answer depends on who shares its batch; a collective,
+    since all ranks follow one plan.
+    """
     if not isinstance(setting, str):
         return setting
     if device.type != "cuda":
         return ANSWERS
     held = int(CACHE * torch.cuda.get_device_properties(device).total_memory) // (tokens * _cached_bytes(folder))
-    return min(MOST_ANSWERS, max(1, held))
+    least: int = min(gathered(min(MOST_ANSWERS, max(1, held))))
+    return least
 
 
 def _cached_bytes(folder: Path) -> int:

@@ -100,7 +100,8 @@ def divided(alone: Held, stage: int, ranks: int) -> Held:
         return -(-size // ranks) if stage >= since else size
 
     weights = alone.base + alone.trained
-    buffers = {1: 2 * REDUCED, 2: 2 * REDUCED, 3: 2 * GATHERED}.get(stage, 0)  # bytes of bfloat16
+    # bytes of bfloat16; without DeepSpeed torch sends the gradients from buckets that are a second copy of them
+    buffers = {0: alone.gradients, 1: 2 * REDUCED, 2: 2 * REDUCED, 3: 2 * GATHERED}[stage]
     return replace(
         alone,
         base=part(alone.base, 3),

@@ -184,7 +184,7 @@ class Harness:
         return f"not as undisturbed: {', '.join(wrong)}" if wrong else ""
 
     def _left(self) -> str:
-        left = [str(path.relative_to(self.run)) for path in self.run.rglob("*") if path.name.endswith(".tmp")]
+        left = [str(path.relative_to(self.run)) for path in self.run.rglob(".*")]
         return f"left behind: {', '.join(left)}" if left else ""
 
     def _damaged(self, case: Case) -> str:

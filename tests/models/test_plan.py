@@ -1,6 +1,7 @@
 """The plan of a pipeline: operations and bytes by hand, and the command on a model without weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,34 @@ def test_a_run_that_cannot_fit_stops_before_it_trains(
     monkeypatch.setattr(memory, "machine_bytes", lambda processes: 16e9)
     monkeypatch.setattr(estimate, "planned", None)
     check_memory(run.config, run)
+
+
+def test_on_a_gpu_auto_must_hold_the_longest_row_alone(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where numbers are fixed their batches must fit; and what DeepSpeed offloads refuses no training.
+    from forgetfilter import pipeline
+    from forgetfilter.config.load import load_config
+    from forgetfilter.models.plan import estimate
+
+    run = Run.create(load_config(config(tmp_path, tiny_model)))
+    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "mix"))
+    seen = []
+    monkeypatch.setattr(estimate, "check_fits", lambda planner, ranks, zero: seen.append(planner))
+    for settings in ((), ("train.micro_batch_tokens=64", "data.batch_tokens=128"), ("train.deepspeed=zero3_offload",)):
+        changed = load_config(run.folder / "config.yaml", settings, own=True)
+        estimate.check_here(changed, run, 1e9, "bfloat16", gpu=True)
+    longest = int(seen[0].sets["noisy"].lengths.max())
+    tokens = [(one.micro_batch_tokens, one.batch_tokens) for one in seen]
+    assert tokens == [(longest, longest), (64, 128), (4096, longest)]
+    assert [one.method.offload for one in seen] == [False, False, True] and seen[0].method.item == 2
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="to score"):
+        estimate.check_fits(replace(seen[2], machine=replace(seen[2].machine, gpu_gb=1e-6)), 1, 3)
+    large = [replace(one, step=replace(one.step, saved=10**18, peak=10**18)) for one in seen]
+    estimate.check_fits(large[2], 1, 3)
+    with pytest.raises(UserError, match="to train"):
+        estimate.check_fits(large[0], 1, 0)
 
 
 def test_times_and_numbers_read_well() -> None:

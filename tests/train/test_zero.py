@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.train.zero import GATHER, SIZES, settings
+from forgetfilter.train.zero import GATHER, SIZES, offloads, settings
 
 from forgetfilter.config.schema import ScheduleConfig
 
@@ -34,3 +34,16 @@ def test_zero3_saves_its_weights(tmp_path: Path) -> None:
     assert (
         read(tmp_path, {"zero_optimization": {"stage": 3, GATHER: False}}, "lora")["zero_optimization"][GATHER] is False
     )
+
+
+def test_what_is_offloaded_is_known_by_name_and_file(tmp_path: Path) -> None:
+    # The optimizer's states or the weights; the device none is no offload.
+    assert [offloads(name) for name in (None, "zero2", "zero3_offload")] == [False, False, True]
+    file = tmp_path / "ds.json"
+    for zero, expected in (
+        ({"stage": 2}, False),
+        ({"stage": 2, "offload_optimizer": {"device": "none"}}, False),
+        ({"stage": 3, "offload_param": {"device": "cpu"}}, True),
+    ):
+        file.write_text(json.dumps({"zero_optimization": zero}))
+        assert offloads(str(file)) is expected

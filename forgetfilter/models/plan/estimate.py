@@ -1,10 +1,14 @@
 """From a configuration to its plan, by a rehearsal of its largest batches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import torch
 
+from forgetfilter.config.load import with_settings
 from forgetfilter.config.schema import BATCH_TOKENS, MICRO_BATCH_TOKENS, Config, number
 from forgetfilter.errors import UserError
 from forgetfilter.models.limits import limits_of
@@ -19,6 +23,7 @@ from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.rehearsal import Training, rehearse
 from forgetfilter.models.settings import EMBEDDED
 from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.stage import load
 
 PATTERNS = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a model on the hub: all but its weights
 
@@ -120,8 +125,7 @@ def config_dtype(config: Config) -> str:
 
 
 def method_of(config: Config) -> Method:
-    deepspeed = config.train.deepspeed
-    offload = bool(deepspeed and deepspeed.endswith("offload"))
+    deepspeed, (_, offload) = config.train.deepspeed, zero_of(config.train.deepspeed)
     item = torch.empty(0, dtype=getattr(torch, config_dtype(config))).element_size()
     return Method(config.train.method == "qlora", config.train.optimizer, deepspeed is not None, offload, item)
 
@@ -149,7 +153,7 @@ def with_rate(planner: Planner, config: Config, folder: Path, given: Given) -> t
 
 def check_fits(planner: Planner, ranks: int, zero: int) -> None:
     """UserError where so many ranks under a stage of ZeRO have not the memory that each needs, or where one has not
-    what the scoring needs, which ZeRO does not divide."""
+    what the scoring needs, which ZeRO does not divide. What DeepSpeed offloads is not known well enough to refuse."""
     scored = planner.scoring().memory.total
     if scored > planner.machine.room:
         raise UserError(
@@ -157,7 +161,7 @@ def check_fits(planner: Planner, ranks: int, zero: int) -> None:
             f"{_size(planner.machine.room)}: take a smaller model, train.method=qlora, or lower data.batch_tokens"
         )
     needed, room = divided(planner.alone, zero, ranks).total, planner.machine.room
-    if needed <= room:
+    if needed <= room or planner.method.offload:
         return
     least = least_stage(planner.alone, ranks, room)
     way = f"train.deepspeed=zero{least} fits" if least else "lower train.micro_batch_tokens, or take more ranks"
@@ -169,13 +173,29 @@ def check_fits(planner: Planner, ranks: int, zero: int) -> None:
     )
 
 
-def check_here(config: Config, paths: RunPaths, room: float, zero: int) -> None:
-    """UserError where each rank of the noisy training needs more than `room` bytes, by the rows that the mix wrote."""
+def check_here(config: Config, paths: RunPaths, room: float, dtype: str, gpu: bool) -> None:
+    """UserError where each rank of the noisy training needs more than `room` bytes, by the rows that the mix wrote.
+
+    `dtype` is the one that is computed in here. On a GPU `auto` takes what fits, so the longest row is all that must.
+    """
     folder = model_folder(config)
     longest = min(config.data.max_length, limits_of(folder).context)
-    rows = counted_rows(paths, load_tokenizer(folder, config.model.chat_template), longest)
-    planner = planned(config, folder, {"noisy": rows["noisy"]}, Machine(room / GB, 0.0, 1.0, None))
-    check_fits(planner, config.launch.processes * config.launch.nodes, zero)
+    rows = counted_rows(paths, load_tokenizer(folder, config.model.chat_template), longest)["noisy"]
+    least: dict[str, Any] = {"model.dtype": dtype}
+    if gpu and config.data.batch_tokens == "auto":
+        least["data.batch_tokens"] = int(rows.lengths.max())
+    if gpu and config.train.micro_batch_tokens == "auto" and not config.train.deepspeed:
+        least["train.micro_batch_tokens"] = int(rows.lengths.max())
+    config = with_settings(config, least, "for the plan of this machine")
+    planner = planned(config, folder, {"noisy": rows}, Machine(room / GB, 0.0, 1.0, None))
+    check_fits(planner, config.launch.processes * config.launch.nodes, zero_of(config.train.deepspeed)[0])
+
+
+def zero_of(deepspeed: str | None) -> tuple[int, bool]:
+    """The stage of ZeRO, and whether states or weights are offloaded to the CPU."""
+    stage: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
+    offloads: Callable[[str | None], bool] = load("forgetfilter.train.zero:offloads", FunctionType)
+    return stage(deepspeed), offloads(deepspeed)
 
 
 def _size(size: float) -> str:
