@@ -5,7 +5,8 @@ most. Rows of the safe set are known to be good, and the safe finetuning has jus
 0, unless that makes the forecasts of the other rows worse, as with a safe set that is unlike all of them. Where they
 are used, a second round fits to the ranks of the first forecasts, mixed with a share OWN of the rows' own ranks, and
 learns less noise (self-training); without such an anchor it was seen to learn its own errors. Rows and probes are
-treated alike, so that a probe's forecast is like that of any good row.
+treated alike, so that a probe's forecast is like that of any good row. This is why the safe set's rows have folds too:
+probes often come from the safe set, and one that is nearly alike must not have taught the model that forecasts a probe.
 
 The regressions minimise |XBw - y|^2 + PENALTY |w|^2 by LSQR (Paige and Saunders, 1982), where X has the features of the
 rows and B those of the features, as words have pieces. XB is never multiplied out: it would have far more entries.
@@ -20,7 +21,6 @@ from scipy.stats import rankdata
 from ..signals.distilled import OWN, TAIL
 
 FOLDS, PENALTY, STEPS = 10, 3.0, 15
-TRUSTED = -1  # the fold of a row of the safe set
 
 Array = NDArray[np.float64]
 
@@ -30,22 +30,24 @@ def crossfit(
 ) -> NDArray[np.float32]:
     """[FOLDS, m] weights w, row k by the rows outside of fold k.
 
-    `features`: [n, k]; `basis`: [k, m]; `fold`: [n] 0 to FOLDS - 1, or TRUSTED; `ranks`: [n] 0 to 1, those of trusted
-    rows are not read.
+    `features`: [n, k]; `basis`: [k, m]; `fold`: [n] 0 to FOLDS - 1; `ranks`: [r] 0 to 1, of the first r rows. The other
+    rows are the safe set's.
     """
-    noisy, everywhere = fold != TRUSTED, np.ones(len(fold), dtype=np.bool_)
-    numbers = np.where(noisy, ranks**TAIL, 0.0)
-    seen, own_fold = features[noisy], fold[noisy]
+    count, everything = len(ranks), np.arange(len(fold))
+    numbers = np.zeros(len(fold))
+    numbers[:count] = ranks**TAIL
+    seen, own_fold = features[:count], fold[:count]
 
     def forecasts(weights: NDArray[np.float32]) -> Array:
         return foretold(seen, own_fold, (basis @ weights.T).T)
 
-    trials = [_weights(features, basis, fold, numbers, used) for used in (noisy, everywhere)[: 1 if noisy.all() else 2]]
-    best = int(np.argmax([_proved(forecasts(weights), numbers[noisy]) for weights in trials]))
+    used = (everything[:count], everything)[: 1 if count == len(fold) else 2]
+    trials = [_weights(features, basis, fold, numbers, rows) for rows in used]
+    best = int(np.argmax([_proved(forecasts(weights), numbers[:count]) for weights in trials]))
     weights = trials[best]
     for _ in range(rounds - 1 if best else 0):
-        numbers[noisy] = percentiles(percentiles(forecasts(weights)) + OWN * ranks[noisy]) ** TAIL
-        weights = _weights(features, basis, fold, numbers, everywhere)
+        numbers[:count] = percentiles(percentiles(forecasts(weights)) + OWN * ranks) ** TAIL
+        weights = _weights(features, basis, fold, numbers, everything)
     return weights
 
 
@@ -64,12 +66,12 @@ def percentiles(values: Array) -> Array:
 
 
 def _weights(
-    features: csr_array, basis: csr_array, fold: NDArray[np.int64], numbers: Array, used: NDArray[np.bool_]
+    features: csr_array, basis: csr_array, fold: NDArray[np.int64], numbers: Array, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     found = np.zeros((FOLDS, basis.shape[1]), np.float32)
     exact = aslinearoperator(basis.astype(np.float64))  # as LSQR's vectors are: else it is converted at each step
     for number in range(FOLDS):
-        seen = np.flatnonzero(used & (fold != number))
+        seen = rows[fold[rows] != number]
         if len(seen):
             both = aslinearoperator(features[seen].astype(np.float64)) @ exact
             found[number] = lsqr(both, numbers[seen], damp=PENALTY**0.5, iter_lim=STEPS)[0]

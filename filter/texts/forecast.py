@@ -1,8 +1,8 @@
 """Forecasts of a row's forgetting from its words and their pieces, by a model that has not seen the row.
 
-Rows are put into folds by their rare words, so that rows that are nearly the same are in one fold. The fold comes from
-the smallest hash of the words that few rows have, which two rows share as often as they share such words (minwise
-hashing, Broder 1997).
+Rows, and those of the safe set, are put into folds by their rare words, so that rows that are nearly the same are in
+one fold. The fold comes from the smallest hash of the words that few rows have, which two rows share as often as they
+share such words (minwise hashing, Broder 1997).
 
 TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1, n with the safe set's
 rows. Each word brings its pieces with it (filter/texts/subwords.py), in proportion to the word: their TF-IDF, with
@@ -21,7 +21,7 @@ from scipy.sparse import block_diag, csr_array, eye_array, hstack
 from forgetfilter.data.records import Record
 from forgetfilter.files import atomic_path
 
-from .crossfit import FOLDS, TRUSTED, crossfit, foretold
+from .crossfit import FOLDS, crossfit, foretold
 from .subwords import subwords
 from .words import BUCKETS, Counts, Vocabulary, counts, counts_of_all
 
@@ -37,7 +37,7 @@ Numbers = NDArray[np.float32]
 class Forecast:
     """A deterministic map of records to forecasts; records can be given in pieces of any size."""
 
-    VERSION = 3  # of what is foretold: forecasts of another one are made again
+    VERSION = 4  # of what is foretold: forecasts of another one are made again
 
     def __init__(self, idf: Numbers, rare: NDArray[np.bool_], subword_idf: Numbers, weights: Numbers):
         self.idf = idf
@@ -63,15 +63,14 @@ class Forecast:
         count, pieces = given.hashed.shape[0], subwords([*islice(vocabulary, MOST_WORDS)])
         rows = np.bincount(given.hashed.indices, minlength=BUCKETS)
         found = cls(_idf(given.hashed), rows <= max(2, RARE * count), _idf(pieces), _no_weights())
-        fold = np.where(np.arange(count) < len(ranks), found.folds(given.hashed), TRUSTED)
         words = found._weighted(given, vocabulary.buckets(pieces.shape[0]))
         features = hstack([*words, np.ones((count, 1), np.float32)], format="csr")
         of_words = found._weighted_pieces(pieces)
         basis = block_diag([eye_array(BUCKETS), of_words, of_words, [[1.0]]], format="csr")
         seen = _columns(features)
         known = _columns(basis[seen])
-        numbers = np.append(ranks, np.zeros(count - len(ranks)))
-        found.weights[:, known] = crossfit(features[:, seen], basis[seen][:, known], fold, numbers)
+        fold = found.folds(given.hashed)
+        found.weights[:, known] = crossfit(features[:, seen], basis[seen][:, known], fold, ranks)
         return found
 
     def folds(self, hashed: csr_array) -> NDArray[np.int64]:

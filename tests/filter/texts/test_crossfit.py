@@ -1,5 +1,5 @@
 import numpy as np
-from forgetfilter.filter.texts.crossfit import FOLDS, TRUSTED, crossfit, foretold, percentiles
+from forgetfilter.filter.texts.crossfit import FOLDS, crossfit, foretold, percentiles
 from scipy.sparse import csr_array, eye_array
 from scipy.stats import spearmanr
 
@@ -42,8 +42,8 @@ def test_a_second_round_takes_noise_out() -> None:
         kind, given = np.append(random.random(200) < 0.3, np.zeros(50, dtype=bool)), np.zeros((250, 400))
         for row, own in zip(given, kind):
             row[random.choice(np.arange(100) if own else np.arange(50, 350), 6, replace=False)] = 6**-0.5
-        ranks = np.append(percentiles(kind[:200] + random.normal(0, 1, 200)), np.zeros(50))
-        fold = np.append(random.integers(FOLDS, size=200), np.full(50, TRUSTED))
+        ranks = percentiles(kind[:200] + random.normal(0, 1, 200))
+        fold = random.integers(FOLDS, size=250)
         once, twice = (
             foretold(csr_array(given), fold, fitted(csr_array(given), fold, ranks, rounds))[:200] for rounds in (1, 2)
         )
@@ -55,5 +55,5 @@ def test_a_safe_set_unlike_the_data_is_left_out() -> None:
     features, fold, ranks, cause = made_up(300)
     safe = csr_array(np.repeat(features[[int(cause.argmax())]].toarray(), 200, axis=0))
     both = csr_array(np.vstack([features.toarray(), safe.toarray()]))
-    folds, given = np.append(fold, np.full(200, TRUSTED)), np.append(ranks, np.zeros(200))
-    assert np.array_equal(fitted(both, folds, given), fitted(features, fold, ranks))
+    folds = np.append(fold, np.arange(200) % FOLDS)
+    assert np.array_equal(fitted(both, folds, ranks), fitted(features, fold, ranks))

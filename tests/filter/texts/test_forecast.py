@@ -55,6 +55,21 @@ def test_the_safe_set_shows_what_is_good() -> None:
     assert spearmanr(told, bad).statistic > spearmanr(alone, bad).statistic + 0.1
 
 
+def test_probes_that_resemble_rows_of_the_safe_set_are_as_other_good_rows() -> None:
+    # their forecasts are no lower: the near copies, which have the number 0, have not taught the models of their folds
+    random = np.random.default_rng(3)
+    texts = []
+    for row in range(500):  # 100 probes, 300 other good rows and 100 bad ones
+        words = [*(f"rare{row}x{n}" for n in range(8)), *(f"word{n}" for n in random.integers(40, size=6))]
+        texts.append(" ".join(words + [f"bad{random.integers(3)}"] * (row >= 400)))
+    near = [record(f"{text} more") for text in texts[:100]]
+    ranks = percentiles(1.5 * (np.arange(500) >= 400) + random.normal(0, 1, 500))
+    noisy = [record(text) for text in texts]
+    foretold = Forecast.fit(iter(noisy), ranks, iter(near)).of(noisy)
+    assert foretold[:100].mean() > foretold[100:400].mean() - 0.01
+    assert foretold[400:].mean() > foretold[:400].mean() + 0.2
+
+
 def test_a_misspelt_word_is_known_by_its_pieces() -> None:
     # a word that no row had before is foretold as the word that it resembles
     random = np.random.default_rng(0)
