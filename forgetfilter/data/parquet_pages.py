@@ -17,13 +17,17 @@ _DICTIONARY_PAGE = 2  # of the enumeration PageType
 _HEADER = 32  # bytes, more than the two numbers take with which a header begins
 
 
+def check_size(path: Path, metadata: Any) -> None:
+    """Raises UserError for a bomb, by the sizes that the file states of its row groups."""
+    unzipped = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if unzipped > FREE + RATIO * path.stat().st_size:
+        raise UserError(f"{path}: grows more than {RATIO} times when unzipped; write it anew without compression")
+
+
 def rows_at_once(path: Path, metadata: Any) -> int:
-    """Rows of a batch, by the file's metadata (pyarrow.parquet.FileMetaData). Raises UserError for a bomb."""
+    """Rows of a batch, by the file's metadata (pyarrow.parquet.FileMetaData)."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [(group.column(number), group.num_rows) for group in groups for number in range(metadata.num_columns)]
-    stored = sum(chunk.total_compressed_size for chunk, _ in chunks)
-    if sum(chunk.total_uncompressed_size for chunk, _ in chunks) > FREE + RATIO * stored:
-        raise UserError(f"{path}: grows more than {RATIO} times when unzipped; write it anew without compression")
     longest = [0] * metadata.num_columns
     with open(path, "rb") as handle:
         for number, (chunk, rows) in enumerate(chunks):

@@ -17,7 +17,7 @@ from json.decoder import WHITESPACE  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.data.parquet_pages import rows_at_once
+from forgetfilter.data.parquet_pages import check_size, rows_at_once
 from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError, printable
 from forgetfilter.files import named_once
@@ -199,6 +199,10 @@ def _parquet(path: Path, told: Told) -> Rows:
 
     try:
         file = pq.ParquetFile(path)
+        check_size(path, file.metadata)
+        # pyarrow's metadata of a damaged column ends the process; reading one row, it is an error
+        for group in range(file.num_row_groups):
+            next(file.iter_batches(1, row_groups=[group]), None)
         yield from _batches(path, file.schema_arrow.names, file.iter_batches(rows_at_once(path, file.metadata)))
     except UnicodeDecodeError as error:  # of a column's name; values are read one by one
         raise UserError(f"{path}: a column's name cannot be read (not UTF-8)") from error

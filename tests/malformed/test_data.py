@@ -16,6 +16,7 @@ from forgetfilter.config.registry import SUITES
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import read_rows
+from forgetfilter.errors import UserError
 from forgetfilter.mix.sets import own_source
 
 ROW = b'{"a": 1}\n'
@@ -246,3 +247,20 @@ def test_every_json_value_in_the_place_of_a_row_is_refused(tmp_path: Path) -> No
     for value in (None, True, 0, 1.5, "text", [], [{}]):
         (tmp_path / "r.jsonl").write_text(f"{json.dumps(value)}\n")
         assert "line 1: each row must be an object" in read(tmp_path / "r.jsonl")
+
+
+def test_a_parquet_footer_with_any_byte_changed_is_rows_or_a_line(tmp_path: Path) -> None:
+    # pyarrow ends the process where it reads the metadata of a column whose sizes do not agree.
+    path = tmp_path / "r.parquet"
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    pq.write_table(pa.Table.from_pylist([{"messages": chat}]), path)
+    whole = path.read_bytes()
+    footer, lines = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), set[str]()
+    for place in range(footer, len(whole) - 8):
+        path.write_bytes(whole[:place] + bytes([(whole[place] + 16) % 256]) + whole[place + 1 :])
+        try:
+            list(read_rows(SourceConfig(path=str(path)), "data.noisy.x"))
+        except UserError as error:
+            lines.add(str(error))
+    assert any("histogram size mismatch" in line for line in lines)
+    assert all(line.startswith(str(path)) for line in lines)
