@@ -7,14 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgetfilter import pipeline
 from forgetfilter.errors import UserError, reason
 from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.models.settings import EMBEDDED, ModelSettings
 from forgetfilter.process.progress import console
-from forgetfilter.report.card import make_card
-from forgetfilter.report.model_card import model_card
-from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 if TYPE_CHECKING:
@@ -44,6 +40,11 @@ def add(commands: "Commands") -> None:
 def export(options: argparse.Namespace) -> None:
     """Writes the folder whole or not at all. UserError without a refit of today's decision, or for a push that cannot
     work, before anything is written."""
+    from forgetfilter import pipeline
+    from forgetfilter.report.card import make_card
+    from forgetfilter.report.model_card import model_card
+    from forgetfilter.report.stage import settings
+
     run = Run.open(Path(options.target))
     run.require("train-refit")
     stale = pipeline.stale(run)
@@ -90,7 +91,8 @@ def _base(model: ModelSettings, given: str | None, licence: str | None) -> tuple
     if not base:
         base = folder.resolve().name
         console.print(f"the card calls the released model {base}, for model.name is a folder: --base-model ID names it")
-    licence = licence or (known[1] if base == known[0] else "") or _licence(base, folder)
+    asked = base if given or not folder.is_dir() else ""  # the hub is not told the name of a folder here
+    licence = licence or (known[1] if base == known[0] else "") or _licence(asked, folder)
     if not licence:
         console.print("the card names no licence, since that of the released model is not known: --license ID names it")
     return base, licence
@@ -100,12 +102,11 @@ def _licence(base: str, folder: Path) -> str:
     """The licence of a model, from the card in its folder or on the hub; empty where neither tells."""
     from huggingface_hub import ModelCard
 
-    for where in [folder / "README.md"] if (folder / "README.md").is_file() else [base]:
-        try:
-            return str(ModelCard.load(where, ignore_metadata_errors=True).data.get("license") or "")
-        except Exception:  # the hub client raises a dozen unrelated types; the card does without
-            return ""
-    return ""
+    where = folder / "README.md" if (folder / "README.md").is_file() else base
+    try:
+        return str(ModelCard.load(where, ignore_metadata_errors=True).data.get("license") or "") if where else ""
+    except Exception:  # the hub client raises a dozen unrelated types; the card does without
+        return ""
 
 
 def _write_adapter(model: ModelSettings, trained: Path, target: Path, base: str) -> None:

@@ -5,8 +5,6 @@ import argparse
 import polars as pl
 from omegaconf import OmegaConf
 
-from forgetfilter import pipeline
-from forgetfilter.api import forgetting
 from forgetfilter.cli.init import looked, plain_name
 from forgetfilter.config.load import made_config
 from forgetfilter.data.records import read_records
@@ -45,6 +43,9 @@ def check(options: argparse.Namespace) -> None:
 
 def decide(options: argparse.Namespace) -> Run:
     """Makes output/name with the data, the losses and the decision. Further decisions and the report need no log."""
+    from forgetfilter import pipeline
+    from forgetfilter.api import forgetting
+
     for what in ("data", "safe"):
         if not getattr(options, what):
             raise UserError(f"--from needs --{what} FILE: the {'noisy' if what == 'data' else what} data of the logs")

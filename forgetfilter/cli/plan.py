@@ -126,13 +126,14 @@ def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
 
 
 def _read(config: Config, folder: Path, longest: int) -> "dict[str, Rows]":
-    """The data of the run where its mix is done, else of a mix of the same sources in a temporary folder."""
-    from forgetfilter.mix.stage import mix
+    """The data of the run where its mix is done with these settings, else of a mix in a temporary folder."""
+    from forgetfilter.mix.stage import MIX, mix
     from forgetfilter.models.loading import load_tokenizer
     from forgetfilter.models.plan.rows import counted_rows
 
     here, tokenizer = folder_of(config), load_tokenizer(folder, config.model.chat_template)
-    if (here / "data" / "summary.json").exists():
+    run = Run(here, config)
+    if (here / "config.yaml").exists() and run.is_done("mix", MIX.task(run).input_hash()):
         return counted_rows(RunPaths(here), tokenizer, longest)
     with tempfile.TemporaryDirectory(prefix="forgetfilter-plan-") as scratch:
         mix(RunPaths(Path(scratch)), config)

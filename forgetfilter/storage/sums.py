@@ -5,6 +5,7 @@ so that a run folder that was copied is read once. `verify` reads all of it. A s
 cleared away on purpose; one that lacks some, or has others, is damaged.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
     doubtful = [name for name, stats in seen.items() if thoroughly or known[name][1:] != stats]
     changed = [name for name in doubtful if sha256_file(run / name) != known[name][0]]
     if doubtful and not changed and not lost and not thoroughly:  # copied or touched: not read again the next time
-        write_json(run / FOLDER / f"{stage}.json", {name: [known[name][0], *stats] for name, stats in seen.items()})
+        with contextlib.suppress(UserError):  # a folder that may only be read is read again
+            write_json(run / FOLDER / f"{stage}.json", {name: [known[name][0], *stats] for name, stats in seen.items()})
     return lost + changed
 
 
