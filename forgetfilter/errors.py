@@ -1,5 +1,6 @@
 """The exceptions that become exit codes: 2 for the user's mistake, 75 for a stop with everything saved."""
 
+import os
 import re
 
 EXIT_USER = 2
@@ -8,6 +9,8 @@ EXIT_LOST = 76  # of a rank alone: another one went away, which is no fault of i
 
 
 _USER_PART = re.compile(r"(?<=://)[^/?#\s]*@")  # of a URL: a name and a password, or a token
+_NAME_OF_A_SECRET = re.compile(r".*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)", re.IGNORECASE)
+_SHORTEST = 8  # characters of a value that is taken for a secret in a text, where a shorter one may be any word
 
 
 class UserError(Exception):
@@ -37,8 +40,17 @@ def without_user(text: str, instead: str = "") -> str:
 
 
 def masked(text: str) -> str:
-    """Text as it may be shown and logged: `https://***@host` in the place of a user and a password."""
+    """Text as it may be shown and logged: `https://***@host` in the place of a user and a password, and *** in the
+    place of a secret of the environment."""
+    for value in sorted({os.environ[name] for name in secret_names()}, key=len, reverse=True):
+        if len(value) >= _SHORTEST and not value.startswith("/"):  # a path to a key is none
+            text = text.replace(value, "***")
     return without_user(text, "***@")
+
+
+def secret_names() -> list[str]:
+    """The variables of the environment that hold a secret: by their names, or because they hold a URL with a user."""
+    return [name for name, value in os.environ.items() if _NAME_OF_A_SECRET.fullmatch(name) or _USER_PART.search(value)]
 
 
 def reason(error: BaseException) -> str:

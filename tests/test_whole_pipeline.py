@@ -1,6 +1,7 @@
 """The whole pipeline from the command line, on a tiny random model: golden numbers, ranks, reruns, other rules."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from planted import holding, plant, said
 
 from forgetfilter import cli, pipeline
 from forgetfilter.config.load import load_config
@@ -20,29 +22,25 @@ from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, shard_paths
 
 GOLDEN = Path(__file__).parent / "golden" / "pipeline.json"
-SECRETS = {  # where people have them
-    "JUDGE_PASSWORD": "planted-password", "OPENAI_API_KEY": "planted-judge-key", "HF_TOKEN": "hf_planted",
-    "WANDB_API_KEY": "planted-of-wandb-0123456789abcdef0123456", "HTTPS_PROXY": "http://me:planted-proxy@127.0.0.1:9",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
-def secrets() -> Iterator[None]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of this file's pipeline, with secrets planted around it."""
+    folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in SECRETS.items():
-            environment.setenv(name, value)
-        yield
+        plant(environment, folder)
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A finished run folder; the config file lies beside the folder of runs."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_inputs(folder, tiny_model)
-    with pytest.raises(SystemExit) as end:
-        cli.main(["run", str(folder / "config.yaml")])
+def finished(own: Path, tiny_model: Path) -> Path:
+    """A finished run folder; the config file, and what the command said, lie beside the folder of runs."""
+    write_inputs(own, tiny_model)
+    with said(own / "said"), pytest.raises(SystemExit) as end:
+        cli.main(["run", str(own / "config.yaml")])
     assert end.value.code == 0
-    return folder / "runs" / "finished"
+    return own / "runs" / "finished"
 
 
 def write_inputs(folder: Path, model: Path) -> None:
@@ -126,12 +124,37 @@ def test_every_file_of_the_layout_is_there(finished: Path) -> None:
     assert list((finished / "wandb").rglob("metrics_*.table.json"))
 
 
-def test_no_secret_is_in_the_run_folder(finished: Path) -> None:
-    # It is not in config.yaml, the report, the card or W&B's files: each says where the password comes from.
-    held = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("setting", [
+    "model.name=${oc.env:DATA_ADDRESS}", "data.noisy.web.path=${oc.env:DATA_ADDRESS}",
+    "train.noisy.lr=${oc.env:OPENAI_API_KEY}", "train.noisy.lr=${oc.env:DATA_ADDRESS}", "name=${oc.env:HF_TOKEN}/x",
+    "filter.signal=${oc.env:HF_TOKEN}", "train.deepspeed=${oc.env:JUDGE_PASSWORD}", "eval.judge.name=endpoint",
+    "eval.judge.key_variable=planted-judge-key", "hf_planted=1", "output=/proc/${oc.env:HF_TOKEN}",
+])  # fmt: skip
+def test_a_refused_command_tells_no_secret(own: Path, finished: Path, tmp_path: Path, setting: str) -> None:
+    # Its line names the key, whatever stands in its place.
+    with said(tmp_path / "said"), pytest.raises(SystemExit) as end:
+        cli.main(["run", str(own / "config.yaml"), f"output={tmp_path}/runs", setting])
+    assert end.value.code == 2 and b"forgetfilter: " in (tmp_path / "said").read_bytes()
+    assert holding(tmp_path) == []
+
+
+def test_no_secret_is_written_or_said(own: Path, finished: Path, tmp_path: Path) -> None:
+    # It is not in the run folder's config, report, card, logs and W&B files, which say where the password comes from,
+    # nor in what the command has said, nor in the traceback of a bug that has all of the environment in its words.
+    held = [path for path in finished.rglob("*") if path.is_file()]
     for kind in ("config.yaml", "report.html", "card.json", ".wandb"):
-        assert [path for path in held if path.name.endswith(kind) and b"{oc.env:JUDGE_PASSWORD}" in held[path]], kind
-    assert not [path for path, content in held.items() if b"planted" in content]
+        reference = b"{oc.env:JUDGE_PASSWORD}"
+        assert [path for path in held if path.name.endswith(kind) and reference in path.read_bytes()], kind
+    assert holding(finished, own / "said") == [] and len((own / "said").read_bytes()) > 500
+    with pytest.MonkeyPatch.context() as patched, said(tmp_path / "said"):
+        patched.setattr(sys, "excepthook", sys.excepthook)
+        patched.setattr(pipeline, "preflight", lambda config: config.no_such_setting[str(dict(os.environ))])
+        patched.setattr(type(load_config(own / "config.yaml")), "no_such_setting", {}, raising=False)
+        with pytest.raises(KeyError) as bug:
+            cli.main(["run", str(own / "config.yaml")])
+        sys.excepthook(KeyError, bug.value, bug.tb)
+    assert b"KeyError" in (tmp_path / "said").read_bytes() and holding(tmp_path) == []
+    assert holding(own) == sorted([own / ".netrc", own / ".git" / "config"])  # the test is not blind
 
 
 def test_what_the_scoring_stores_when_asked(finished: Path) -> None:

@@ -14,7 +14,7 @@ from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.cli.studies import run_study
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import load_config, to_yaml
-from forgetfilter.errors import EXIT_USER, UserError, plain_label
+from forgetfilter.errors import EXIT_USER, UserError, masked, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line, as all other mistakes are reported."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER, f"forgetfilter: {message}; see forgetfilter --help\n")
+        self.exit(EXIT_USER, f"forgetfilter: {masked(message)}; see forgetfilter --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from forgetfilter.data.tokens import encode
 from forgetfilter.data.turns import label_counts
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.process import interrupts
+from forgetfilter.process.environment import without_secrets
 from forgetfilter.process.progress import progress
 
 SCHEMA = pa.schema(
@@ -88,7 +89,9 @@ def tokenised(data: Path, tokenizer: Any, max_length: int, processes: int | None
         progress(f"tokenise {data.name}", count) as meter,
     ):
         try:
-            for block in pool.map(_one, range(count)):
+            with without_secrets():  # the processes are started here
+                blocks = pool.map(_one, range(count))
+            for block in blocks:
                 if interrupts.noted():
                     raise Stopped(f"tokenising {data} was stopped by a signal; the same command begins it again")
                 yield block

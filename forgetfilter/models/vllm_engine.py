@@ -22,6 +22,7 @@ from forgetfilter.models.loading import ModelRef, is_adapter
 from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.sampling import Drawn
 from forgetfilter.process import interrupts
+from forgetfilter.process.environment import without_secrets
 
 INSTALL = "eval.backend=vllm needs vLLM: pip install 'forgetfilter[vllm]', or take eval.backend=transformers"
 CHUNK = 512  # the fewest answers of one call and shard: vLLM batches them by itself, and a stop loses at most so many
@@ -114,19 +115,21 @@ def _load(folder: Path, dtype: str, rank: int) -> Any:
     kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
     lora = {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1} if rank else {}
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # else it tells its makers of the model and the machine
     try:
-        return importlib.import_module("vllm").LLM(
-            model=str(folder),
-            skip_tokenizer_init=True,  # tokens go in and come out
-            dtype=dtype,
-            trust_remote_code=False,
-            load_format="safetensors",
-            tensor_parallel_size=tensor_parallel(heads, kv_heads, torch.cuda.device_count()),
-            generation_config="vllm",  # the model's own sampling settings are not used
-            disable_log_stats=True,
-            enforce_eager=not torch.cuda.is_available(),  # its CPU build compiles for minutes, and may fail to
-            **lora,
-        )
+        with without_secrets():  # its processes read a folder, and no hub
+            return importlib.import_module("vllm").LLM(
+                model=str(folder),
+                skip_tokenizer_init=True,  # tokens go in and come out
+                dtype=dtype,
+                trust_remote_code=False,
+                load_format="safetensors",
+                tensor_parallel_size=tensor_parallel(heads, kv_heads, torch.cuda.device_count()),
+                generation_config="vllm",  # the model's own sampling settings are not used
+                disable_log_stats=True,
+                enforce_eager=not torch.cuda.is_available(),  # its CPU build compiles for minutes, and may fail to
+                **lora,
+            )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"eval.backend=vllm: {folder} cannot be loaded: {reason}") from error

@@ -40,7 +40,7 @@ def exit_code_of(work: Callable[[], Any]) -> int:
             print(f"forgetfilter: {printable(masked(' '.join(str(error).split())))}", file=sys.stderr)
         return _leave(EXIT_USER)
     except Stopped as stopped:
-        print(f"forgetfilter: {stopped}", file=sys.stderr)
+        print(f"forgetfilter: {masked(str(stopped))}", file=sys.stderr)
         return _leave(EXIT_STOPPED)
     except KeyboardInterrupt:
         print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
@@ -53,7 +53,8 @@ def exit_code_of(work: Callable[[], Any]) -> int:
             print(f"forgetfilter: {OUT_OF_MEMORY}", file=sys.stderr)
             return _leave(EXIT_USER)
         if trouble := disk_trouble(error):
-            print(f"forgetfilter: {trouble}; make room or set output, and run the same command again", file=sys.stderr)
+            way = "make room or set output, and run the same command again"
+            print(f"forgetfilter: {masked(trouble)}; {way}", file=sys.stderr)
             return _leave(EXIT_USER)
         if "RANK" not in os.environ:
             sys.excepthook = _show
@@ -64,7 +65,7 @@ def exit_code_of(work: Callable[[], Any]) -> int:
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Prints a traceback without the passwords of URLs that may stand in it."""
+    """Prints a traceback without the secrets that may stand in it."""
     print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 

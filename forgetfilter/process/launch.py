@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked
 from forgetfilter.process import interrupts
 from forgetfilter.process.exit_codes import OUTCOMES
 
@@ -131,7 +131,7 @@ def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
         lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries print lines too
         raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # rank 0 has printed its own line
     if text:
-        print(text, file=sys.stderr)
+        print(masked(text), file=sys.stderr)
     raise RuntimeError(f"rank {number} of {module} failed with exit code {code}")
 
 

@@ -21,7 +21,7 @@ class PlainConsole(Console):
     """A console that prints texts as they are: brackets are no markup, and no character of a data row steers the
     terminal.
 
-    The user part of a URL is masked.
+    Secrets are masked.
     """
 
     def render_str(self, text: str, **style: Any) -> Text:

@@ -16,10 +16,12 @@ from forgetfilter.config.schema import TrackingConfig
 from forgetfilter.errors import reason
 from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import world
+from forgetfilter.process.environment import without_secrets
 from forgetfilter.process.progress import console
 
 REACH = 5.0  # seconds within which W&B's server must answer
 BEGIN = 30.0  # seconds within which it must accept a run
+W_AND_B = ("WANDB", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # the secrets that its process needs
 
 
 class Tracker:
@@ -115,8 +117,10 @@ def _begun(chosen: str, options: dict[str, Any]) -> Any:
     import wandb
 
     try:
-        limits = wandb.Settings(init_timeout=BEGIN)
-        return wandb.init(mode=chosen, resume="allow", settings=limits, **options)  # type: ignore[arg-type]
+        # W&B would tell the address of the repository, in which tokens stand; it tells the commit alone.
+        limits = wandb.Settings(init_timeout=BEGIN, git_remote_url="")
+        with without_secrets(but=W_AND_B):  # they would be in the environment of W&B's own process
+            return wandb.init(mode=chosen, resume="allow", settings=limits, **options)  # type: ignore[arg-type]
     except Exception as error:
         if chosen != "online":
             _without(error)

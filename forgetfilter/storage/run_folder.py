@@ -18,6 +18,7 @@ from forgetfilter.config.references import Place, dotted, fingerprint, put, valu
 from forgetfilter.config.schema import AUTO_NUMBERS, Config, FilterConfig, number
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
+from forgetfilter.process.environment import plain_environment
 from forgetfilter.process.peak_memory import peak_gb, start_peak
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
@@ -188,7 +189,9 @@ def _commit() -> str:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "unknown"
-    result = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    # With the whole environment a GIT_DIR, which git sets for its hooks, would name the commit of another repository.
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, env=plain_environment())
     return result.stdout.strip() or "unknown"
 
 

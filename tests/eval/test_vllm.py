@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from importlib.machinery import ModuleSpec
@@ -38,7 +39,7 @@ class ToyLLM:
 
         self.model = AutoModelForCausalLM.from_pretrained(model).eval()
         self.enable_lora, self.max_lora_rank, self.settings = enable_lora, max_lora_rank, settings
-        self.calls, self.closed = [], False
+        self.calls, self.closed, self.inherited = [], False, {**os.environ}
         self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: setattr(self, "closed", True)))
         ToyLLM.made.append(self)
 
@@ -108,6 +109,15 @@ def test_answers_are_those_of_transformers(make_run, alone, toy_folder, toy_vllm
     (engine,) = ToyLLM.made
     assert engine.closed and engine.enable_lora and engine.max_lora_rank == 8
     assert engine.settings["generation_config"] == "vllm"
+
+
+def test_its_processes_inherit_no_secret(make_run, toy_vllm, monkeypatch):
+    # They read a folder, so they need no token; and vLLM's makers are told nothing of the model.
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    answer_ahead(settings(by_vllm(make_run("secret"))), ["base"])
+    (engine,) = ToyLLM.made
+    assert "HF_TOKEN" not in engine.inherited and engine.inherited["VLLM_NO_USAGE_STATS"] == "1"
+    assert os.environ["HF_TOKEN"] == "hf_0123456789"
 
 
 def test_another_backend_is_another_identity(make_run, toy_vllm, tmp_path):
