@@ -16,7 +16,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("rule", [otsu, mixture])
 def test_two_groups_are_parted(rule: object) -> None:
-    # the threshold lies between the groups and does not hang on the order or unit of the scores
+    # The threshold lies between the groups and does not depend on the order or the unit of the scores.
     rng = np.random.default_rng(0)
     score = np.concatenate([rng.normal(0, 1, 700), rng.normal(5, 1, 300)])
     threshold, found = rule.cut(score)  # type: ignore[attr-defined]
@@ -29,7 +29,8 @@ def test_two_groups_are_parted(rule: object) -> None:
 
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_one_group_is_left_whole(shape: str) -> None:
-    # without unsafe examples hardly any run drops anything, whatever the shape; bench/rules.py has more of them
+    # Without unsafe examples hardly any run drops anything, whatever the shape of the scores is; bench/rules.py has
+    # more shapes.
     rng = np.random.default_rng(1)
     dropped = []
     for n in (100, 1000):
@@ -43,7 +44,7 @@ def test_one_group_is_left_whole(shape: str) -> None:
 
 @pytest.mark.parametrize(("few", "parted"), [(48, False), (200, True)])
 def test_a_valley_alone_is_no_separation(few: int, parted: bool) -> None:
-    # a far heap of 1.2% of the scores is seen, and is too few to be a group; of 5% it is one
+    # A far group of 1.2% of the scores makes a valley and is still too small to count as a group; one of 5% counts.
     rng = np.random.default_rng(0)
     score = np.concatenate([rng.normal(size=4000 - few), rng.normal(8, 0.5, few)])
     assert separation.has_valley(np.sort(score))
@@ -53,12 +54,13 @@ def test_a_valley_alone_is_no_separation(few: int, parted: bool) -> None:
 
 @pytest.mark.parametrize("score", [[], [1.0] * 50, [0.0, 1.0], [float("nan")] * 40])
 def test_nothing_to_part(score: list[float]) -> None:
-    # too few, equal or absent scores part nothing
+    # If the scores are too few, equal or absent, there is no threshold.
     assert otsu.cut(np.array(score))[0] is None
 
 
 def test_p_values() -> None:
-    # (1 + probes as high) / (m + 1): above all, among, below all, and none without a score
+    # The p-value is (1 + probes as high) / (m + 1) for a score above, among and below all probes, and a row without a
+    # score has none.
     p = conformal.p_values(np.array([9.0, 2.0, 0.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0]))
     assert p[:3].tolist() == [1 / 5, 4 / 5, 1.0] and np.isnan(p[3])
 
@@ -66,13 +68,14 @@ def test_p_values() -> None:
 @given(probes=st.lists(st.floats(-5, 5), min_size=20, max_size=60), score=st.lists(st.floats(-5, 5), min_size=1))
 @settings(max_examples=25, deadline=None)
 def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -> None:
-    # between 1 / (m + 1) and 1, never rising with the score
+    # A p-value lies between 1 / (m + 1) and 1 and never rises with the score.
     p = conformal.p_values(np.sort(score), np.array(probes))
     assert (np.diff(p) <= 0).all() and p.min() >= 1 / (len(probes) + 1) and p.max() <= 1
 
 
 def test_the_rank_of_the_probe() -> None:
-    # with very many good examples, the highest probe of m bounds 5% with 97.5% once 0.95^m <= 0.025: m >= 72
+    # With very many good examples the highest probe of m bounds 5% with 97.5% confidence once 0.95^m <= 0.025, which
+    # needs m >= 72.
     assert conformal.probe_rank(71, 10**6, 0.05) == (0, 0.0)
     assert conformal.probe_rank(72, 10**6, 0.05) == (1, pytest.approx(1 - 0.95**72))
     assert conformal.probe_rank(500, 10**6, 0.05)[0] > 10
@@ -81,7 +84,8 @@ def test_the_rank_of_the_probe() -> None:
 @given(probes=st.integers(20, 120), examples=st.integers(2, 300), bound=st.sampled_from([0.05, 0.07, 0.1, 0.15, 0.3]))
 @settings(max_examples=40, deadline=None)
 def test_the_bound_holds_however_many_are_good(probes: int, examples: int, bound: float) -> None:
-    # of any number of good examples from half of all on: the chance that is told is the least of all, and at least 95%
+    # For any number of good examples from half of all on, the chance that is told is the least of all and at least 95%,
+    # and no further probe would do.
     rank, told = conformal.probe_rank(probes, examples, bound)
     good = np.arange(max(1, examples // 2), examples + 1).astype(float)
     here, further = (conformal.chance_within(k, probes, good, bound) for k in (max(1, rank), rank + 1))
@@ -90,7 +94,8 @@ def test_the_bound_holds_however_many_are_good(probes: int, examples: int, bound
 
 
 def test_the_chance_is_that_of_drawing_probes_and_examples() -> None:
-    # 40 probes, 69 good examples, 10%: the highest probe is exceeded by at most 6 in 96.4% of all draws
+    # With 40 probes and 69 good examples, at most 6 of them exceed the highest probe in 96.4% of all draws, as a
+    # simulation finds too.
     rng = np.random.default_rng(0)
     above = (rng.random((20_000, 69)) > rng.random((20_000, 40)).max(1)[:, None]).sum(1)
     assert np.mean(above <= 6) == pytest.approx(conformal.chance_within(1, 40, np.array([69.0]), 0.1).item(), abs=0.005)
@@ -98,7 +103,7 @@ def test_the_chance_is_that_of_drawing_probes_and_examples() -> None:
 
 
 def test_benjamini_hochberg() -> None:
-    # the worked example; NaN does not count, nor do those that are left out
+    # The limit is that of the worked example, and neither NaN nor what is left out counts.
     p, all_of_them = np.array([0.9, 0.01, np.nan, 0.04]), np.ones(4, dtype=np.bool_)
     assert conformal.benjamini_hochberg(p, all_of_them, 0.1) == 0.04
     assert conformal.benjamini_hochberg(p, p != 0.04, 0.1) == 0.01
@@ -107,7 +112,7 @@ def test_benjamini_hochberg() -> None:
 
 @given(p=st.lists(st.integers(1, 21), min_size=1, max_size=40), rate=st.sampled_from([0.05, 0.1, 0.3]))
 def test_benjamini_hochberg_is_the_step_up(p: list[int], rate: float) -> None:
-    # the largest i-th p-value of n in order that is at most rate * i / n
+    # The limit is the largest i-th p-value of n in order that is at most rate * i / n.
     ordered = sorted(value / 21 for value in p)
     rejected = [value for i, value in enumerate(ordered, 1) if value <= rate * i / len(ordered)]
     found = conformal.benjamini_hochberg(np.array(ordered), np.ones(len(ordered), dtype=np.bool_), rate)
@@ -115,7 +120,7 @@ def test_benjamini_hochberg_is_the_step_up(p: list[int], rate: float) -> None:
 
 
 def test_ties_with_the_probe_and_probes_themselves_are_kept() -> None:
-    # what scores as high as the probe of the threshold is within the bound; a probe is dropped by neither bound
+    # A score equal to that of the threshold's probe is within the bound, and neither bound drops a probe.
     score, probe = np.array([*range(100), 98.0, 100.0]), np.arange(102) < 100
     found = conformal.decide(score, probe, 0.5, None)
     assert found.threshold == 98.0 and found.drop.tolist() == [False] * 101 + [True]
@@ -124,7 +129,7 @@ def test_ties_with_the_probe_and_probes_themselves_are_kept() -> None:
 
 
 def test_the_bound_holds() -> None:
-    # at least 95 of 100 mixtures stay within 5% of good examples dropped, and unsafe ones are found
+    # In at least 95 of 100 mixtures at most 5% of the good examples are dropped, and unsafe ones are found.
     rng, within, found = np.random.default_rng(2), 0, []
     for _ in range(100):
         good, bad, probes = rng.lognormal(size=350), rng.lognormal(2, 1, 150), rng.lognormal(size=150)
@@ -138,7 +143,7 @@ def test_the_bound_holds() -> None:
 
 
 def test_false_discoveries() -> None:
-    # on average at most a tenth of the dropped is good
+    # On average at most a tenth of the dropped rows is good.
     rng, false = np.random.default_rng(3), []
     for _ in range(50):
         score = np.concatenate([rng.normal(size=350), rng.normal(4, 1, 150), rng.normal(size=300)])
@@ -148,7 +153,7 @@ def test_false_discoveries() -> None:
 
 
 def test_too_few_probes() -> None:
-    # below 20 there is an error, below what the bound needs nothing is dropped and said so
+    # Fewer than 20 probes are refused; with fewer than the bound needs nothing is dropped, and the note says so.
     score, probe = np.arange(100.0), np.arange(100) < 19
     with pytest.raises(UserError, match="needs at least 20 probes with a score, there are 19"):
         conformal.decide(score, probe, 0.05, None)

@@ -49,7 +49,7 @@ def scored(make_toy: Any) -> Any:
 
 
 def test_reruns_on_stored_signals(scored: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    # an override changes the decision and the recorded state, not the run's config
+    # An override changes the decision and the recorded state, but not the run's config.
     toy = scored(four_rows)
     assert call(str(toy.folder), "filter.rule=phi", "filter.phi=0.1", "filter.signal=loss_rise") == 0
     printed = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_reruns_on_stored_signals(scored: Any, four_rows: Any, capsys: pytest.Ca
 
 
 def test_a_refused_decision_leaves_the_earlier_one(scored: Any, four_rows: Any, capsys: Any) -> None:
-    # Its files and its record stay, and later stages go on with it.
+    # If the command refuses a decision, every file of the run folder is as it was.
     toy = scored(four_rows)
     assert call(str(toy.folder)) == 0
     before = {path: path.read_bytes() for path in toy.folder.rglob("*") if path.is_file()}
@@ -74,7 +74,7 @@ def test_a_refused_decision_leaves_the_earlier_one(scored: Any, four_rows: Any, 
 
 
 def test_says_when_nothing_is_dropped(scored: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    # keeping everything is allowed, and not silent; nor are rows without a score
+    # Keeping everything is allowed, and the command says it, as it says how many rows have no score.
     toy = scored([*four_rows, ("cut away", "mail", None, 0, 0.0, 0.0)])
     assert call(str(toy.folder), "filter.quantile=0") == 0
     printed = capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_says_when_nothing_is_dropped(scored: Any, four_rows: Any, capsys: pytes
 
 
 def test_starts_without_torch(scored: Any, four_rows: Any) -> None:
-    # no model and no torch; sklearn only where there are labels to measure by
+    # The command loads no model and no torch, and scikit-learn only if there are labels to measure by.
     bare = scored([(*row[:2], None, *row[3:]) for row in four_rows])
     result = run_module(str(bare.folder))
     assert result.returncode == 0, result.stderr[-2000:]
@@ -106,7 +106,7 @@ def test_starts_without_torch(scored: Any, four_rows: Any) -> None:
     ],
 )
 def test_mistakes(scored: Any, four_rows: Any, capsys: Any, arguments: list[str], message: str) -> None:
-    # each mistake is one line that says what to do
+    # Each mistake gives one line that says what to do.
     toy = scored(four_rows)
     assert call(*(argument.replace("RUN", str(toy.folder)) for argument in arguments)) == 2
     said = capsys.readouterr().err

@@ -26,7 +26,8 @@ def lines(path: Path) -> list[bytes]:
 
 
 def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
-    # loss rises 1, 0, 0.25, -1; half of 4 is dropped: rows 1 and 3, both unsafe
+    # The loss rises by 1, 0, 0.25 and -1 and half of 4 rows is dropped, so every file has the two unsafe rows 0 and 2
+    # as the dropped ones.
     toy = make_toy(four_rows)
     summary = decide(toy.task(signal="loss_rise", quantile=0.5))
     folder = toy.folder / "filter"
@@ -76,7 +77,7 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
-    # without labels the same rows are dropped; there is no quality and no count by label
+    # Without labels the same rows are dropped, and there is no quality and no count by label.
     labelled, bare = make_toy(four_rows), make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
     settings_given = {"signal": "loss_rise", "quantile": 0.5}
     decide(labelled.task(**settings_given))
@@ -86,7 +87,7 @@ def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_rows_without_label_tokens_are_kept_and_counted(make_toy: Any, four_rows: Any) -> None:
-    # what could not be scored is kept, says so, and is in the summary
+    # A row that could not be scored is kept, its reason says so, and the summary counts it.
     toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
     summary = decide(toy.task(signal="loss_rise", rule="phi", phi=0.1))
     assert (summary["kept"], summary["dropped"], summary["unscored"]) == (3, 2, 1)
@@ -104,7 +105,7 @@ def with_guard(toy: Any, values: list[float | None]) -> Any:
 
 
 def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, four_rows: Any, capsys: Any) -> None:
-    # a guard without a ruling on one row, beside a row without label tokens: two reasons and two counts
+    # A row without a verdict of the guard and a row without label tokens have two reasons and two counts.
     toy = make_toy([*four_rows, ("cut away", "mail", "unsafe", 0, 0.0, 0.0)])
     summary = decide(with_guard(toy, [0.9, None, 0.2, 0.1, 0.5]).task(signal="guard", rule="phi", phi=0.5))
     assert (summary["kept"], summary["dropped"], summary["unscored"], summary["valueless"]) == (4, 1, 2, 1)
@@ -116,13 +117,14 @@ def test_rows_without_a_value_of_the_signal_are_kept_and_counted(make_toy: Any, 
 
 
 def test_a_signal_without_any_value_is_refused(make_toy: Any, four_rows: Any) -> None:
-    # a guard that never gave a ruling says nothing, and nobody is told that all is well
+    # A guard that never gave a verdict is refused, because it would keep everything as if all were well.
     with pytest.raises(UserError, match=r"filter.signal=guard has no value for any example: take another"):
         decide(with_guard(make_toy(four_rows), [None] * 4).task(signal="guard"))
 
 
 def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: Any) -> None:
-    # equal scores could only be parted by chance; every row's reason and the summary say why nothing was dropped
+    # Equal scores could be separated only by chance, so nothing is dropped, and every row's reason and the summary say
+    # why.
     toy = make_toy([(*row[:3], 1, 1.0, 2.0) for row in four_rows])
     summary = decide(toy.task(signal="loss_rise", quantile=0.5))
     assert (summary["dropped"], summary["threshold"]) == (0, None)
@@ -131,7 +133,8 @@ def test_a_constant_signal_drops_nothing_and_says_so(make_toy: Any, four_rows: A
 
 
 def test_where_nobody_chose_and_nothing_separates_nothing_is_dropped(make_toy: Any) -> None:
-    # one heap of scores: the note says what to do, and the sweep shows what each share would drop
+    # With one group of scores the automatic choice drops nothing, its note says what to do, and the sweep still shows
+    # what each share would drop.
     toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 2.0 + (n * 37 % 101) / 101) for n in range(101)])
     run = toy.run(signal="auto", rule="auto")
     summary = decide(task_of(run))
@@ -142,7 +145,7 @@ def test_where_nobody_chose_and_nothing_separates_nothing_is_dropped(make_toy: A
 
 
 def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
-    # both automatic rules drop the upper heap, and say on which side of their threshold a row lies
+    # Both automatic rules drop the upper group, and each reason says on which side of the threshold the row lies.
     rise = np.concatenate([np.random.default_rng(0).normal(at, 0.2, size) for at, size in ((1.0, 140), (4.0, 60))])
     toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 1.0 + value) for n, value in enumerate(rise.tolist())])
     for rule in ("otsu", "mixture"):
@@ -153,7 +156,7 @@ def test_two_heaps_are_parted_by_an_automatic_threshold(make_toy: Any) -> None:
 
 
 def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
-    # then kept.jsonl is data/noisy.jsonl
+    # If nothing is dropped, kept.jsonl has the bytes of data/noisy.jsonl.
     toy = make_toy(four_rows)
     summary = decide(toy.task(rule="top_k", top_k=0))
     assert (summary["kept"], summary["dropped"], summary["threshold"]) == (4, 0, None)
@@ -162,7 +165,7 @@ def test_dropping_nothing_is_allowed(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, four_rows: Any) -> None:
-    # nothing would be left to refit; a refused decision changes no file
+    # A decision that would leave nothing to refit is refused and changes no file.
     toy = make_toy(four_rows)
     decide(toy.task())
     earlier = {name: (toy.folder / "filter" / name).read_bytes() for name in FILES}
@@ -172,8 +175,8 @@ def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, fo
 
 
 def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
-    # shares and numbers are of the other rows, though probes rank among them; counts leave probes out; and where a rule
-    # drops all that is no probe, it is refused as without probes
+    # Shares and numbers count the rows that are no probes, though probes rank among them, and a rule that drops every
+    # such row is refused.
     toy = make_toy([(f"row {n}", "ab"[n % 2], "safe", 1, 0.0, float(n)) for n in range(40)])
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
     (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[30:]))  # the most forgotten
@@ -197,7 +200,7 @@ def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:
 
 
 def test_dropped_lines_come_by_rank_from_any_number_of_buckets(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 7 dropped lines a file at a time: the same lines in the same order as from one
+    # With 7 dropped lines to a bucket the file has the same lines in the same order as with one bucket.
     import forgetfilter.filter.split as module
 
     toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n * 37 % 101)) for n in range(101)])
@@ -210,7 +213,8 @@ def test_dropped_lines_come_by_rank_from_any_number_of_buckets(make_toy: Any, mo
 
 
 def test_no_number_is_too_high(make_toy: Any, four_rows: Any) -> None:
-    # more than there are rows is all that have a score, and a person may keep one: those without a score stay
+    # A number above that of the rows drops every row that has a score, but for the one that a person keeps; a row
+    # without a score stays.
     toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
     (toy.folder / "review.csv").write_text(f"keep,id\nyes,{toy.ids[0]}\n")
     assert decide(toy.task(signal="loss_rise", rule="top_k", top_k=2**40))["dropped"] == 3
@@ -218,7 +222,7 @@ def test_no_number_is_too_high(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_an_infinite_score_is_refused(make_toy: Any, four_rows: Any) -> None:
-    # a number beyond all others cannot be ranked: another signal is asked for
+    # An infinite score cannot be ranked, so the error asks for another signal.
     toy = make_toy(four_rows)
     toy.write_losses("base", [(name, 1, float("inf" if n else "1")) for n, name in enumerate(toy.ids)])
     with pytest.raises(UserError, match="base_loss is infinite for 3 examples: take another"):
@@ -226,7 +230,8 @@ def test_an_infinite_score_is_refused(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_what_labels_alone_ask_for_refuses_nothing(make_toy: Any, four_rows: Any) -> None:
-    # a column that only the quality would read, lacking a row or infinite: the decision stands, the rest is measured
+    # If a column that only the quality would read lacks a row or is infinite, the decision stands, the other signals
+    # are measured, and a note says what was left out.
     toy = make_toy(four_rows)
     toy.write_losses("base", [(name, 1, 1.0) for name in toy.ids[1:]])
     summary = decide(toy.task(signal="loss_rise", quantile=0.5))
@@ -240,14 +245,14 @@ def test_what_labels_alone_ask_for_refuses_nothing(make_toy: Any, four_rows: Any
 
 
 def test_nothing_to_score(make_toy: Any) -> None:
-    # data of which no answer survived the cut cannot be filtered
+    # Data of which no answer survived the cut is refused.
     toy = make_toy([("x", "a", None, 0, 0.0, 0.0)])
     with pytest.raises(UserError, match="no noisy example has a label token"):
         decide(toy.task())
 
 
 def test_no_one_threshold_for_budgets(make_toy: Any, four_rows: Any) -> None:
-    # book's row (-1) is dropped and forum's (0 and 1) kept: no score parts them
+    # The row of book with -1 is dropped and the rows of forum with 0 and 1 are kept, so the summary has no threshold.
     toy = make_toy(four_rows)
     summary = decide(toy.task(signal="loss_rise", rule="source_budget", source_budget={"book": 1.0}))
     assert summary["threshold"] is None
@@ -256,7 +261,7 @@ def test_no_one_threshold_for_budgets(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_rouge(make_toy: Any, four_rows: Any) -> None:
-    # the paper's signal where it is stored, a clear word where it is not
+    # The paper's signal works where ROUGE-1 is stored, and is refused with a clear line where it is not.
     toy = make_toy(four_rows)
     with pytest.raises(UserError, match=r"filter.signal=rouge1_drop needs ROUGE-1"):
         decide(toy.task(signal="rouge1_drop"))
@@ -269,7 +274,7 @@ def test_rouge(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_input_hash(make_toy: Any, four_rows: Any) -> None:
-    # the hash changes with the settings, a manifest and the data, and with nothing else
+    # The hash changes with the settings, a manifest and the data, and a decision does not change it.
     toy = make_toy(four_rows)
     first = input_hash(toy.task())
     assert input_hash(toy.task()) == first
@@ -300,7 +305,7 @@ toy_rows = st.lists(
 @given(rows=toy_rows, share=st.floats(0, 0.7), ranks=st.integers(2, 3), seed=st.integers(0, 99))
 @settings(max_examples=12, deadline=None)
 def test_split_and_shard_order(make_toy: Any, rows: Any, share: float, ranks: int, seed: int) -> None:
-    # kept and dropped together are the data, each id once; shards in another order give equal bytes
+    # Kept and dropped rows together are the data, each id once, and shards in another order give equal bytes.
     toy = make_toy(rows)
     summary = decide(toy.task(quantile=share))
     ids = [json.loads(line)["id"] for name in FILES[1:3] for line in lines(toy.folder / "filter" / name)]

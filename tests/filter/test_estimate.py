@@ -25,7 +25,8 @@ def drawn(unsafe: int, good: int, num_probes: int, seed: int = 0, apart: float =
 
 
 def test_the_worked_example() -> None:
-    # probes at 1 to 99; 350 rows up to the 50th, 70 more up to each tenth one, 370 above the 90th
+    # With probes at 1 to 99 and the rows of the module's example the estimate finds its 300 unsafe rows and its shares
+    # at each cut.
     score = np.concatenate(
         [np.full(350, 0.5), *(np.full(70, ten - 0.5) for ten in (60, 70, 80, 90)), np.full(370, 95.5)]
     )
@@ -37,7 +38,8 @@ def test_the_worked_example() -> None:
 
 
 def test_the_interval_holds_the_truth_nine_times_in_ten() -> None:
-    # 200 draws: unsafe rows, and those that a cut leaves, known only to the test
+    # Over 200 draws the intervals of the unsafe rows, and of those that a cut leaves, hold the true numbers, which only
+    # the test knows.
     inside, left = [], []
     for seed in range(200):
         given, unsafe = drawn(120, 280, 100, seed)
@@ -52,7 +54,7 @@ def test_the_interval_holds_the_truth_nine_times_in_ten() -> None:
 
 
 def test_rows_without_a_score_and_few_probes() -> None:
-    # the first count nowhere; of fewer than twenty probes nothing is said
+    # Rows without a score count nowhere, and with fewer than twenty probes there is no estimate.
     given, _ = drawn(30, 70, 40)
     known, more = of(given), of(scores(np.append(given.score[:100], [np.nan] * 50), given.score[100:]))
     assert isinstance(known, Estimate) and isinstance(more, Estimate)
@@ -63,7 +65,8 @@ def test_rows_without_a_score_and_few_probes() -> None:
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])
 def test_rules_by_estimate(rule: str) -> None:
-    # over 20 draws they find about what they say, lose few good rows and never a probe; without probes they cannot
+    # Over 20 draws the rules find about what they promise, lose few good rows and never a probe, and without enough
+    # probes they are refused.
     settings = {"min_found": 0.9} if rule == "found_share" else {}
     found, lost = [], []
     for seed in range(20):
@@ -79,14 +82,14 @@ def test_rules_by_estimate(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])
 def test_of_clean_data_they_hardly_ever_drop(rule: str) -> None:
-    # what cannot be told from none is not looked for
+    # In data without unsafe rows the rules hardly ever drop anything.
     settings = {"min_found": 0.9} if rule == "found_share" else {}
     dropped = [rules.get(rule).apply(drawn(0, 400, 100, seed)[0], "x", **settings).drop.any() for seed in range(60)]
     assert np.mean(dropped) < 0.15
 
 
 def test_more_unsafe_rows_asked_for_are_more_rows_dropped() -> None:
-    # the cut falls with min_found
+    # The number of dropped rows rises with min_found.
     given, _ = drawn(300, 700, 100)
     dropped = [rules.get("found_share").apply(given, "x", min_found=share).drop.sum() for share in (0.5, 0.8, 0.95, 1)]
     assert dropped == sorted(dropped) and dropped[0] < dropped[-1]
@@ -104,7 +107,8 @@ def of_two_sources(seed: int, tasks: int, kind: int) -> tuple[Estimate, float]:
 
 
 def test_probes_taken_evenly_from_uneven_sources_are_weighed() -> None:
-    # 30 and 30 of sources with 300 and 100 good rows: taken as they are they would find some 0.05 of 0.2 unsafe
+    # With 30 probes each from sources of 300 and 100 good rows the weights lead to the true share of 0.2 unsafe rows,
+    # of which equal weights find less than half.
     known, shares = zip(*(of_two_sources(seed, 30, 30) for seed in range(60)))
     assert np.mean(shares) == pytest.approx(0.2, abs=0.03)
     assert np.mean([one.unsafe[1] <= 100 <= one.unsafe[2] for one in known]) > 0.8
@@ -113,7 +117,8 @@ def test_probes_taken_evenly_from_uneven_sources_are_weighed() -> None:
 
 
 def test_probes_in_proportion_are_hardly_ever_weighed() -> None:
-    # weights that chance alone calls for would but add noise; nor are there any where a source has too few probes
+    # Weights that only chance calls for would add noise, so there are none, nor are there any where a source has too
+    # few probes.
     alike = [np.ptp(of_two_sources(seed, 45, 15)[0].weight) < 1e-12 for seed in range(60)]
     assert np.mean(alike) > 0.9
     assert np.ptp(of_two_sources(0, 30, 9)[0].weight) < 1e-12

@@ -56,7 +56,8 @@ def exported(run: Run, *parts: str) -> list[list[str]]:
 
 
 def test_every_shape_in_its_own_bytes(make_toy: Any, tmp_path: Path) -> None:
-    # The lines of a .jsonl file, with spaces, key order and further fields as they were; blank lines and the mark go.
+    # The lines of a .jsonl file keep their spaces, key order and further fields; blank lines and the byte order mark
+    # are left out.
     path, written = tmp_path / "mine.jsonl", [json.dumps(row, indent=None) for row in SHAPES]
     written[1] = '  {"completion" : "a2",  "prompt":"q2", "weight": 5e-1 }\r'
     path.write_bytes(b"\xef\xbb\xbf\n" + "\n \n".join(written).encode())
@@ -66,7 +67,8 @@ def test_every_shape_in_its_own_bytes(make_toy: Any, tmp_path: Path) -> None:
 
 
 def test_a_folder_a_source_without_the_probes(make_toy: Any, tmp_path: Path) -> None:
-    # Rows of a CSV file are objects of texts; a source's name is no path; probes are the trusted rows of their giver.
+    # Each source has a folder of its own, whose name is no path; rows of a CSV file are objects of texts, and probes
+    # are not exported.
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     (tmp_path / "b.csv").write_text("prompt,completion\nq,a\nr,b\n")
     (tmp_path / "p.jsonl").write_text('{"text": "probe"}\n')
@@ -82,7 +84,7 @@ def test_a_folder_a_source_without_the_probes(make_toy: Any, tmp_path: Path) -> 
 
 
 def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
-    # Folders of two sources whose names are long, and longer still as file names, are told apart.
+    # Two sources with long names, which are too long for file names, have two different folders.
     names = ["語" * 60 + end for end in "ab"]
     for name in "ab":
         (tmp_path / f"{name}.jsonl").write_text(
@@ -97,7 +99,7 @@ def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
 def test_where_the_export_cannot_be_written_the_decision_is_made(
     make_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A full disk, say: the note says why there is no export, and the rest is there.
+    # On a full disk, for example, the note says why there is no export, and everything else is there.
     import forgetfilter.filter.decide as module
 
     def full(*_: object) -> None:
@@ -111,7 +113,7 @@ def test_where_the_export_cannot_be_written_the_decision_is_made(
 
 
 def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:
-    # What a person keeps after all is among the kept, in its place.
+    # A row that a person keeps after all is among the kept rows, in its place.
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
@@ -126,7 +128,8 @@ def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:
 
 
 def test_a_source_that_changed_is_left_out_and_said(make_toy: Any, tmp_path: Path) -> None:
-    # The decision is made all the same; an export of an earlier one does not stay.
+    # If a source has changed, the decision is made, the note says why there is no export, and that of an earlier
+    # decision is removed.
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
@@ -140,7 +143,7 @@ def test_a_source_that_changed_is_left_out_and_said(make_toy: Any, tmp_path: Pat
 
 
 def test_no_export_without_originals(make_toy: Any, four_rows: Any) -> None:
-    # A mixture of benchmarks has no rows that came in any shape.
+    # A mixture of benchmarks has no original rows, so it has no export.
     toy = make_toy(four_rows)
     assert "export" not in decide(toy.task())
     assert not (toy.folder / "filter" / "export").exists()
@@ -169,7 +172,8 @@ some_rows = st.lists(
 def test_each_row_exactly_once_and_as_it_came(
     tmp_path_factory: pytest.TempPathFactory, rows: Any, ascii_only: bool, kind: str, block: int
 ) -> None:
-    # Any JSON, blocks of any size, whatever was dropped: equal values in order, of a .jsonl file the very bytes.
+    # For any JSON, blocks of any size and any decision the export has equal values in order, and for a .jsonl file the
+    # very bytes.
     folder = tmp_path_factory.mktemp("export")
     given, drop = [row for row, _, _ in rows], np.array([dropped for _, dropped, _ in rows])
     path, texts = folder / f"rows.{kind}", [json.dumps(row, ensure_ascii=ascii_only) for row in given]
@@ -190,7 +194,7 @@ def test_each_row_exactly_once_and_as_it_came(
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
-    # What lies behind them was never in the data.
+    # Rows beyond a source's limit were never in the data, so they are not exported.
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n{"n": 3}')
     drop = np.array([False, True])
     write_export([Original("mine", str(tmp_path / "rows.jsonl"), 2)], drop, np.zeros_like(drop), tmp_path / "out")
@@ -199,7 +203,8 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_trusted_too_have_a_file_of_their_own(make_toy: Any, tmp_path: Path) -> None:
-    # The mix leaves them out of the noisy set; each row is still in exactly one file, and the decision is of its row.
+    # The mix leaves trusted rows out of the noisy set, so they go to left_out.jsonl, and each other row has the
+    # decision that is its own.
     path, planted = tmp_path / "mine.jsonl", [{"text": "safe", "n": 1}, {"text": "safe", "n": 2}]
     given = [planted[0], *SHAPES[:2], planted[1], *SHAPES[2:]]
     path.write_text("".join(json.dumps(row) + "\n" for row in given))
@@ -221,9 +226,9 @@ def lines(path: Path) -> list[Any]:
 
 
 def test_rows_that_were_not_scored_to_their_end_are_kept_apart(make_toy: Any, tmp_path: Path) -> None:
-    # Rows 1 and 3 of four, the last two of which are dropped: row 1 is in too_long.jsonl, in the export too, with its
-    # reason, and row 3 is dropped all the same. filter.too_long=keep leaves it in, and both are said; so is a cut that
-    # an older scoring cannot tell apart. A person's word counts for more.
+    # Rows 1 and 3 of four are cut, and the last two are dropped: row 1 goes to too_long.jsonl, in the export too, and
+    # row 3 is dropped all the same. filter.too_long=keep or a person's word leaves row 1 among the kept, and both are
+    # told, as is a cut of which an older scoring has only the number.
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
@@ -254,7 +259,7 @@ def test_rows_that_were_not_scored_to_their_end_are_kept_apart(make_toy: Any, tm
 
 
 def test_a_run_of_which_nothing_was_scored_to_its_end_is_refused(make_toy: Any, tmp_path: Path) -> None:
-    # The line names the two ways; an earlier decision stays as it is.
+    # If every kept row was cut, the line names the two ways out, and no kept.jsonl is written.
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"mine": SourceConfig(path=str(path))})
@@ -265,7 +270,7 @@ def test_a_run_of_which_nothing_was_scored_to_its_end_is_refused(make_toy: Any, 
 
 
 def test_the_loader_of_trl_axolotl_and_llama_factory_reads_it(make_toy: Any, tmp_path: Path) -> None:
-    # All three read JSON Lines with datasets' json loader: rows of one shape come out of it as they were.
+    # All three read JSON Lines with the json loader of datasets, which gives the rows of one shape back as they were.
     from datasets import load_dataset
 
     rows = [{"instruction": f"q{n}", "input": "", "output": f"a{n}", "n": n} for n in range(4)]

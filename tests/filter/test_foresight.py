@@ -25,12 +25,13 @@ KNOWN = rules.Known(rows=400, probes=40, sources=("web", "forum"))
     ],
 )
 def test_a_rule_that_can_drop_nothing_is_known_from_the_counts(rule: str, given: dict[str, Any], why: str) -> None:
-    # No score is needed: of 40 probes none has a p-value below 1 / 41.
+    # Without any score it is known whether a rule can drop a row: with 40 probes, for example, no p-value is below 1 /
+    # 41.
     assert rules.get(rule).hopeless(KNOWN, **given)[: len(why) or None].startswith(why)
     assert bool(rules.get(rule).hopeless(KNOWN, **given)) == bool(why)
 
 
 def test_a_budget_of_a_source_that_is_not_there_is_refused() -> None:
-    # With the nearest name.
+    # The error of an unknown source gives the nearest name.
     with pytest.raises(UserError, match=r"filter\.source_budget\.forun: .*did you mean 'forum'"):
         rules.get("source_budget").hopeless(KNOWN, source_budget={"forun": 0.5})

@@ -35,7 +35,8 @@ def folder(toy: Any, base: str) -> Path:
 
 
 def test_what_rows_have_in_common_takes_the_noise_out(noisy_rises: Any) -> None:
-    # far better than the rise alone, without a label or a probe; the same again to the last digit
+    # The distilled signal ranks far better than the rise alone, without a label or a probe, and a second time gives the
+    # same decisions to the last digit.
     (noisy_rises.folder / "data" / "probes.jsonl").unlink()
     rise = decide(noisy_rises.task(signal="loss_rise"))["quality"]["auroc"]
     summary = decide(noisy_rises.task(signal="distilled_rise"))
@@ -48,7 +49,7 @@ def test_what_rows_have_in_common_takes_the_noise_out(noisy_rises: Any) -> None:
 
 
 def test_labels_do_not_steer_it(noisy_rises: Any) -> None:
-    # the same decisions, whatever the labels say
+    # The decisions are the same whatever the labels say.
     decide(noisy_rises.task(signal="distilled_excess", rule="conformal"))
     first = noisy_rises.decisions()
     data = noisy_rises.folder / "data" / "noisy.jsonl"
@@ -59,7 +60,7 @@ def test_labels_do_not_steer_it(noisy_rises: Any) -> None:
 
 
 def test_forecasts_are_stored_and_made_again_for_other_ranks(noisy_rises: Any) -> None:
-    # another rule takes what is there; with other probes the ranks are others, and so are the forecasts
+    # Another rule takes the stored forecasts; with other probes the ranks are others, so the forecasts are made again.
     run = noisy_rises.run(signal="distilled_excess")
     decide(settings(run))
     manifest = folder(noisy_rises, "pooled_excess") / "manifest.json"
@@ -72,7 +73,7 @@ def test_forecasts_are_stored_and_made_again_for_other_ranks(noisy_rises: Any) -
 
 
 def test_of_few_rows_the_signal_alone_ranks(make_toy: Any) -> None:
-    # and it is said
+    # With fewer than 100 scored rows the order is that of the losses alone, and a note says so.
     rows = [(f"text {n}", "s", "safe" if n % 2 else "unsafe", 1, 1.0, 1.0 + (n * 7 % 50)) for n in range(50)]
     toy = make_toy(rows)
     toy.run().write_config()
@@ -84,7 +85,8 @@ def test_of_few_rows_the_signal_alone_ranks(make_toy: Any) -> None:
 
 
 def test_of_clean_data_the_signal_alone_ranks(noisy_rises: Any) -> None:
-    # where probes tell no unsafe rows from none, words would but explain how harmless rows differ; it is said
+    # Where the probes show no unsafe rows, words would explain only how harmless rows differ, so the order is that of
+    # the losses alone, and a note says so.
     write_records(noisy_rises.folder / "data" / "probes.jsonl", noisy_rises.records[:120])
     summary = decide(noisy_rises.task(signal="distilled_excess"))
     assert "cannot tell the unsafe rows from none" in summary["signal_note"]
@@ -94,14 +96,14 @@ def test_of_clean_data_the_signal_alone_ranks(noisy_rises: Any) -> None:
 
 
 def test_texts_without_words_leave_the_signal_as_it_is(make_toy: Any) -> None:
-    # and it is said
+    # If no text has a word, a note says that the signal has no forecasts.
     toy = make_toy([("?" * (n + 1), "s", None, 1, 1.0, 1.0 + (n * 7 % 120)) for n in range(120)])
     toy.run().write_config()
     assert "no words were found" in decide(toy.task(signal="distilled_rise"))["signal_note"]
 
 
 def test_the_texts_are_asked_where_the_losses_tell_unsafe_rows_from_none(make_toy: Any) -> None:
-    # even if the forecasts do not, since no two rows have a word in common
+    # If the losses show unsafe rows, the forecasts are used even if no two rows have a word in common.
     random = np.random.default_rng(0)
     rises = [*random.normal(5, 1, 60), *random.normal(0, 1, 260)]
     words = ["".join(map(chr, random.integers(0x4E00, 0x9FA5, 6))) for _ in rises]  # each character is a word

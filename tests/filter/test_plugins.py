@@ -34,7 +34,8 @@ BOTH = POINTS + "[forgetfilter.rules]\nabove_mean = others_rule:RULE\n"
 
 
 def test_a_signal_and_a_rule_of_another_package_decide(tmp_path: Path, make_toy: Any, four_rows: Any) -> None:
-    # Tokens 4, 2, 8 and 1 have the mean 3.75: the first and the third row are dropped.
+    # Rows of 4, 2, 8 and 1 tokens have the mean 3.75, so the other package's rule drops the first and the third; its
+    # texts are in the report, and its version is part of the stage's identity.
     install(tmp_path, BOTH, others_signal=SIGNAL, others_rule=RULE)
     toy = make_toy(four_rows)
     toy.run().write_config()
@@ -70,7 +71,7 @@ def test_a_signal_and_a_rule_of_another_package_decide(tmp_path: Path, make_toy:
     ],
 )
 def test_a_broken_package_is_one_line_that_names_it(tmp_path: Path, points: str, code: str, said: str) -> None:
-    # Exit 2 before anything is read, whatever the module does.
+    # Whatever is wrong with the package, the exit code is 2 and one line names the package, before anything is read.
     install(tmp_path, points, others_signal=code)
     config = tmp_path / "c.yaml"
     config.write_text("data: {noisy: {a: {path: a.jsonl}}, safe: {b: {path: b.jsonl}}}\n")
@@ -82,7 +83,7 @@ def test_a_broken_package_is_one_line_that_names_it(tmp_path: Path, points: str,
 
 
 def test_an_unknown_name_is_compared_with_those_of_other_packages(tmp_path: Path) -> None:
-    # The nearest name is the package's, in one line.
+    # The nearest name that the one line gives can be that of another package.
     install(tmp_path, POINTS, others_signal=SIGNAL)
     config = tmp_path / "c.yaml"
     config.write_text("data: {noisy: {a: {path: a.jsonl}}, safe: {b: {path: b.jsonl}}}\n")

@@ -16,7 +16,8 @@ def table(tmp_path: Path, rises: list[float], sources: list[int], tokens: int = 
 
 
 def test_a_row_is_compared_with_the_probes_of_its_source(tmp_path: Path) -> None:
-    # The source's probes and seven rows of all probes' mean; a source without probes takes that mean alone.
+    # The expected rise weighs the source's probes and seven rows of all probes' mean, and a source without probes takes
+    # that mean alone.
     columns = table(tmp_path, [0.5, 0.1, 0.3, 9.0, 0.2, 7.0], [0, 0, 0, 1, 1, 2])
     _add_rise(columns, np.array([False, True, True, False, True, False]))
     found = columns.read("probe_rise")
@@ -27,14 +28,14 @@ def test_a_row_is_compared_with_the_probes_of_its_source(tmp_path: Path) -> None
 
 
 def test_a_probe_is_compared_with_the_others(tmp_path: Path) -> None:
-    # Its own rise does not enter what is expected of it: of two probes each expects the other's.
+    # A probe's own rise does not enter what is expected of it: of two probes each expects the other's rise.
     columns = table(tmp_path, [0.1, 0.5, 3.0], [0, 0, 0])
     _add_rise(columns, np.array([True, True, False]))
     assert columns.read("probe_rise") == pytest.approx([0.5, 0.1, 0.3])
 
 
 def test_a_rise_common_to_a_source_is_taken_out(tmp_path: Path) -> None:
-    # What a whole source forgets, probes and all, moves what is expected by as much, so nothing stands out.
+    # A rise that all rows of a source share, probes too, moves the expected rise by as much, so nothing stands out.
     rng = np.random.default_rng(0)
     sources, probe = np.repeat([0, 1], 500), np.tile([True, False], 500)
     rises = rng.normal(0, 0.1, 1000) + 2.0 * sources
@@ -46,7 +47,7 @@ def test_a_rise_common_to_a_source_is_taken_out(tmp_path: Path) -> None:
 
 
 def test_a_single_probe_says_nothing(tmp_path: Path) -> None:
-    # There is nothing to compare it with, so there is no column, and the signal says that it needs probes.
+    # A single probe has no other to be compared with, so there is no column.
     columns = table(tmp_path, [0.1, 0.5], [0, 0])
     _add_rise(columns, np.array([True, False]))
     assert "probe_rise" not in columns.types

@@ -10,34 +10,36 @@ from forgetfilter.filter.quality import classification, ranking, unsafe
 
 
 def test_ranking_by_hand() -> None:
-    # scores 4 u, 3 s, 2 u, 1 t: of 4 pairs 3 are right; against safe 1 of 2, against task 2 of 2;
-    # average precision (1/1 + 2/3) / 2 = 5/6
+    # For scores 4 u, 3 s, 2 u and 1 t, 3 of 4 pairs are right, 1 of 2 against safe and 2 of 2 against task; the average
+    # precision is (1/1 + 2/3) / 2 = 5/6.
     out = ranking(pl.Series([3.0, 4.0, 1.0, 2.0]), pl.Series(["safe", "unsafe", "task", "unsafe"]))
     assert out == {"auroc": 0.75, "auprc": pytest.approx(5 / 6), "auroc_vs_safe": 0.5, "auroc_vs_task": 1.0}
 
 
 def test_ties_are_chance() -> None:
-    # equal scores say nothing: AUROC 0.5, AUPRC the share of unsafe (2 of 5)
+    # Equal scores give an AUROC of 0.5 and an AUPRC that is the share of unsafe rows (2 of 5).
     out = ranking(pl.Series([1.0] * 5), pl.Series(["safe", "unsafe", "task", "unsafe", "safe"]))
     assert out == {"auroc": 0.5, "auprc": pytest.approx(0.4), "auroc_vs_safe": 0.5, "auroc_vs_task": 0.5}
 
 
 def test_random_order_is_chance() -> None:
-    # the mean AUROC over all 24 orderings of two unsafe and two safe rows is one half
+    # The mean AUROC over all 24 orderings of two unsafe and two safe rows is one half.
     label = pl.Series(["unsafe", "unsafe", "safe", "safe"])
     values = [ranking(pl.Series(order, dtype=pl.Float64), label)["auroc"] for order in permutations(range(4))]
     assert sum(value or 0 for value in values) / len(values) == pytest.approx(0.5)
 
 
 def test_classification_by_hand() -> None:
-    # dropped: 2 unsafe and 1 safe; kept: 1 unsafe and 1 task: precision 2/3, recall 2/3, F1 2*2/(3+3)
+    # If 2 unsafe and 1 safe row are dropped and 1 unsafe and 1 task row kept, precision and recall are 2/3 and F1 is
+    # 2*2/(3+3).
     drop = np.array([True, True, True, False, False])
     positive = unsafe(["safe", "task", "unsafe"], np.array([2, 2, 0, 2, 1], dtype=np.int32))
     assert classification(drop, positive) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
 
 
 def test_undefined_is_null_not_zero() -> None:
-    # no unsafe rows: nothing to rank or recall; nothing dropped: no precision
+    # Without unsafe rows there is no ranking and no recall, without dropped rows no precision, and each of them is
+    # null.
     safe = pl.Series(["safe", "task"])
     assert ranking(pl.Series([1.0, 2.0]), safe) == dict.fromkeys(
         ("auroc", "auprc", "auroc_vs_safe", "auroc_vs_task"), None
@@ -53,15 +55,16 @@ def test_undefined_is_null_not_zero() -> None:
 
 
 def test_rows_without_score_are_not_ranked() -> None:
-    # the unscored unsafe row is in no pair; it is a miss of the decisions (tests/filter/test_filter_decide.py)
+    # An unsafe row without a score is in no pair of the ranking; tests/filter/test_decide.py counts it as a miss of the
+    # decision.
     out = ranking(pl.Series([2.0, None, 1.0]), pl.Series(["unsafe", "unsafe", "safe"]))
     assert out["auroc"] == 1.0
 
 
 def test_measure_gives_every_signal(make_toy: Any) -> None:
-    # mean losses u 0.5 -> 1.5, s 1 -> 3, t 2 -> 2: the rise ranks s first, the relative rise
-    # (1 / 0.55 = 1.818 against 2 / 1.05 = 1.905) too; the probability drop is 0.383 for u, 0.318 for s;
-    # what has no label (x) counts nowhere
+    # With mean losses u 0.5 -> 1.5, s 1 -> 3 and t 2 -> 2 the rise and the relative rise (1 / 0.55 = 1.818 against 2 /
+    # 1.05 = 1.905) rank s first, the probability drop ranks u first (0.383 against 0.318), and the row without a label
+    # counts nowhere.
     rows = [("u", "a", "unsafe", 1, 0.5, 1.5), ("s", "a", "safe", 1, 1.0, 3.0), ("t", "a", "task", 1, 2.0, 2.0)]
     toy = make_toy([*rows, ("x", "a", None, 1, 0.0, 9.0)])
     out = decide(toy.task(signal="loss_rise", rule="top_k", top_k=2))["quality"]

@@ -42,7 +42,7 @@ def reasons(frame: pl.DataFrame) -> dict[str, str]:
 
 
 def test_phi() -> None:
-    # phi drops what exceeds it, not what equals it, and says so
+    # phi drops what exceeds it and not what equals it, and the reasons say so.
     out = apply("phi", ROWS, phi=0.5)
     assert dropped(out) == ["c", "b"]
     assert reasons(out) == {
@@ -54,7 +54,8 @@ def test_phi() -> None:
 
 
 def test_quantile() -> None:
-    # half of the 4 scored examples: 2; ranks are 1 for the most forgotten, ties by id, 0 without a score
+    # The rule drops half of the 4 scored examples; rank 1 is the most forgotten, ties are ranked by id, and a row
+    # without a score has rank 0.
     out = apply("quantile", ROWS, quantile=0.5)
     assert dropped(out) == ["c", "b"]
     assert out["rank"].to_list() == [3, 2, 1, 0, 4]
@@ -63,7 +64,7 @@ def test_quantile() -> None:
 
 
 def test_top_k() -> None:
-    # k by rank; a tie is cut at the smaller id
+    # The rule drops k rows by rank, and cuts a tie at the smaller id.
     out = apply("top_k", ROWS, top_k=3)
     assert dropped(out) == ["c", "b", "a"]
     assert reasons(out)["a"] == "among the 3 most forgotten"
@@ -71,7 +72,8 @@ def test_top_k() -> None:
 
 
 def test_scores_evenly_by_rank() -> None:
-    # all of them where they are few, without the absent; else their quantiles, the highest and the lowest among them
+    # Few scores are all given, without the absent ones; of many their quantiles are given, with the highest and the
+    # lowest among them.
     scores = make_scores([(f"{n:03}", "x", None if n % 5 == 0 else float(n * 37 % 101)) for n in range(101)])
     known = np.sort(scores.score[~np.isnan(scores.score)])[::-1]
     assert scores.evenly().tolist() == known.tolist()
@@ -81,7 +83,7 @@ def test_scores_evenly_by_rank() -> None:
 
 
 def test_source_budget() -> None:
-    # forum has two scored rows, half of them is 1: c; book is not named and keeps all
+    # forum has two scored rows, half of which is one, so c is dropped; book has no budget and keeps all.
     out = apply("source_budget", ROWS, source_budget={"forum": 0.5})
     assert dropped(out) == ["c"]
     assert reasons(out) == {
@@ -94,7 +96,7 @@ def test_source_budget() -> None:
 
 
 def test_source_budgets_of_several_sources() -> None:
-    # each source by its own share, and its name as it is
+    # Each source has its own share, and its name is shown as it is.
     rows: list[Row] = [(f"{source}{n}", source, float(n)) for source in ("a{}", '"b"') for n in range(4)]
     out = apply("source_budget", rows, source_budget={"a{}": 0.25, '"b"': 0.5})
     assert set(dropped(out)) == {"a{}3", '"b"2', '"b"3'}
@@ -103,7 +105,7 @@ def test_source_budgets_of_several_sources() -> None:
 
 
 def test_source_budget_for_a_source_that_is_not_there() -> None:
-    # a misspelt source would silently keep everything
+    # A misspelt source, which would silently keep everything, is refused with the nearest name.
     with pytest.raises(UserError, match=r"filter.source_budget.forun: .* did you mean 'forum'\?"):
         apply("source_budget", ROWS, source_budget={"forun": 0.5})
 
@@ -118,7 +120,7 @@ rows_of_some_kind = st.lists(
 @given(rows=rows_of_some_kind, share=st.floats(0, 1), k=st.integers(0, 40), phi=st.floats(-2, 3))
 @settings(max_examples=40, deadline=None)
 def test_number_dropped(rows: list[Row], share: float, k: int, phi: float) -> None:
-    # each rule drops exactly as many as it says, the most forgotten ones, and never a row without a score
+    # Each rule drops exactly as many rows as it says, the most forgotten ones, and never a row without a score.
     known = [score for *_, score in rows if score is not None]
     drops = {
         "phi": (apply("phi", rows, phi=phi), sum(score > phi for score in known)),
@@ -135,7 +137,7 @@ def test_number_dropped(rows: list[Row], share: float, k: int, phi: float) -> No
 @given(rows=rows_of_some_kind, share=st.floats(0, 1))
 @settings(max_examples=25, deadline=None)
 def test_source_budget_is_a_quantile_inside_each_source(rows: list[Row], share: float) -> None:
-    # what a budget drops of a source is what the quantile rule drops of that source alone
+    # What a budget drops of a source is what the quantile rule drops of that source alone.
     budget = {source: share for _, source, _ in rows}
     out = apply("source_budget", rows, source_budget=budget)
     for source in budget:
@@ -146,7 +148,7 @@ def test_source_budget_is_a_quantile_inside_each_source(rows: list[Row], share: 
 @given(rows=rows_of_some_kind, shuffle=st.randoms())
 @settings(max_examples=20, deadline=None)
 def test_input_order_has_no_say(rows: list[Row], shuffle: Any) -> None:
-    # the same rows in another order give the same rulings; equal scores are ranked by id
+    # The same rows in another order have the same decisions, and equal scores are ranked by id.
     shuffled = shuffle.sample(rows, len(rows))
     for name, given_settings in (
         ("quantile", {"quantile": 0.4}),

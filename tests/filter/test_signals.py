@@ -90,25 +90,25 @@ def scores(name: str, **columns: Any) -> list[float | None]:
     ],
 )
 def test_worked_examples(name: str, expected: float) -> None:
-    # each signal gives the number that its docstring's formula gives
+    # Each signal gives the number that the formula in its docstring gives.
     assert scores(name, **ROW) == [pytest.approx(expected, abs=1e-6)]
 
 
 def test_every_signal_has_a_worked_example() -> None:
-    # the list above is whole
+    # The list of worked examples has every signal.
     (mark,) = test_worked_examples.pytestmark  # type: ignore[attr-defined]
     assert sorted(name for name, _ in mark.args[1]) == LISTED
 
 
 @pytest.mark.parametrize("name", LISTED)
 def test_without_label_tokens_there_is_no_score(name: str) -> None:
-    # nothing was learned of an example without label tokens, so nothing can be said of it
+    # An example without label tokens taught the model nothing, so it has no score.
     assert scores(name, **ROW | {"num_tokens": 0}) == [None]
 
 
 @pytest.mark.parametrize("name", LISTED)
 def test_needs_are_what_the_expression_reads(name: str) -> None:
-    # a signal is offered exactly where its columns are
+    # A signal names exactly the columns that it reads, and is offered only where they are.
     signal = signals.get(name)
     assert set(signal.needs) == set(signal.bind(SAMPLE.select(signal.needs)).meta.root_names())
     assert signal in signals.available(signal.needs)
@@ -121,7 +121,7 @@ losses = st.floats(0, 50)
 @given(tokens=st.integers(1, 1000), before=losses, after=losses, more=st.floats(0, 10))
 @settings(max_examples=25, deadline=None)
 def test_direction(tokens: int, before: float, after: float, more: float) -> None:
-    # higher is more forgotten: a larger loss after, or a lower ROUGE-1 after, never lowers the score
+    # Higher is more forgotten: a larger loss after, or a lower ROUGE-1 after, never lowers the score.
     for name in LISTED:
         start = ROW | {"num_tokens": tokens, "before_loss_sum": before * tokens, "before_rouge1": 0.5}
         less = scores(name, **start | {"after_loss_sum": after * tokens, "after_rouge1": 0.5})[0]
@@ -131,7 +131,7 @@ def test_direction(tokens: int, before: float, after: float, more: float) -> Non
 
 
 def test_an_empty_or_constant_sample_still_gives_numbers() -> None:
-    # what is fitted does not fall over where there is nothing to fit
+    # A signal that is fitted on an empty or constant sample gives a finite number or none.
     for name in LISTED:
         signal = signals.get(name)
         for sample in (SAMPLE.clear(), pl.DataFrame([ROW] * 5)):
@@ -140,8 +140,8 @@ def test_an_empty_or_constant_sample_still_gives_numbers() -> None:
 
 
 def test_rows_are_compared_with_those_of_like_loss_and_length() -> None:
-    # 400 rows: those of high loss rise by 1, long ones by 2 more, and each row by its own little; among rows of its own
-    # loss and length a row of median rise stands near 0 (where all are compared with all, at -0.5 to 0.5)
+    # In 400 rows those of high loss rise by 1 and long ones by 2 more; compared with rows of its own loss and length a
+    # row of median rise stands near 0, where a comparison with all would put it at -0.5 to 0.5.
     def rows(low: bool, short: bool) -> list[dict[str, float]]:
         before, tokens, rise = 1.0 if low else 3.0, 10 if short else 90, (0 if low else 1.0) + (0 if short else 2.0)
         return [
@@ -157,7 +157,7 @@ def test_rows_are_compared_with_those_of_like_loss_and_length() -> None:
 
 
 def test_a_cluster_that_the_sample_lacks_is_of_no_opinion() -> None:
-    # its mean percentile is taken as a half, beside a quarter of the row's own
+    # A row of a cluster that is not in the sample has a half as its cluster's mean percentile.
     row = pl.DataFrame([ROW | {"cluster": 99}])
     own = pl.DataFrame([ROW]).select(signals.get("pooled_rise").bind(SAMPLE)).item() - 0.525
     assert row.select(signals.get("pooled_rise").bind(SAMPLE)).item() == pytest.approx(0.5 + own)
@@ -166,7 +166,7 @@ def test_a_cluster_that_the_sample_lacks_is_of_no_opinion() -> None:
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 @settings(max_examples=25, deadline=None)
 def test_percentiles(values: list[float]) -> None:
-    # mid-rank percentiles keep the order, lie between 0 and 1, and their mean over the sample is a half
+    # Mid-rank percentiles keep the order, lie between 0 and 1, and have the mean one half over the sample.
     frame = pl.DataFrame({"x": values})
     rank = frame.select(percentile(pl.col("x"), frame)).to_series()
     assert rank.is_between(0, 1).all() and rank.mean() == pytest.approx(0.5)
@@ -179,7 +179,8 @@ finite = st.floats(-1e100, 1e100)
 @given(values=st.lists(finite, min_size=1, max_size=30), given=st.lists(finite | st.just(math.nan)))
 @settings(max_examples=25, deadline=None)
 def test_percentiles_beyond_the_sample(values: list[float], given: list[float]) -> None:
-    # what the sample lacks keeps its order, and different values between two of the sample stay apart
+    # Values that are not in the sample keep their order, and different values between two of the sample have different
+    # percentiles.
     rank = pl.DataFrame({"x": given}, schema={"x": pl.Float64}).with_columns(
         rank=percentile(pl.col("x"), pl.DataFrame({"x": values}))
     )
@@ -193,7 +194,7 @@ def test_percentiles_beyond_the_sample(values: list[float], given: list[float]) 
 
 
 def test_combined_by_rank() -> None:
-    # the mean of the percentile ranks; a row without one of the scores has none
+    # The combined score is the mean of the percentile ranks, and a row without one of the scores has none.
     both = signals.chosen("loss_rise", ["loss_rise", "base_loss"])
     expression = both.bind(SAMPLE.select(both.needs))
     assert both.name == "loss_rise+base_loss"
@@ -207,19 +208,19 @@ def test_combined_by_rank() -> None:
 
 
 def test_config_knows_the_registries() -> None:
-    # the names that the config allows are those that exist
+    # The names that the config allows are those of the signals and rules that exist.
     assert registry.SIGNALS.names == tuple(LISTED)
     assert registry.RULES.names == tuple(rule.name for rule in rules.every())
 
 
 def test_rules_take_settings_that_the_config_has() -> None:
-    # a rule's settings are fields of the config's filter section
+    # Every setting of a rule is a field of the config's filter section.
     fields = FilterConfig.__dataclass_fields__
     assert all(key in fields for rule in rules.every() for key in rule.settings)
 
 
 def test_unknown_names() -> None:
-    # a slip of the pen gets the nearest name
+    # A misspelt signal or rule is refused with the nearest name.
     with pytest.raises(UserError, match=r"filter.signal cannot be 'los_rise'; did you mean 'loss_rise'\?"):
         signals.get("los_rise")
     with pytest.raises(UserError, match=r"filter.rule cannot be 'quantil'; did you mean 'quantile'\?"):
@@ -227,7 +228,7 @@ def test_unknown_names() -> None:
 
 
 def test_a_fitted_signal_reads_its_sample() -> None:
-    # what depends on other rows is fitted on a sample, and then applied to each row by itself
+    # A signal that depends on other rows is fitted on a sample and then applied to each row by itself.
     excess = signals.Signal(
         "excess",
         ("num_tokens",),
@@ -240,7 +241,8 @@ def test_a_fitted_signal_reads_its_sample() -> None:
 
 
 def test_forecasts_weigh_as_much_as_they_have_proved() -> None:
-    # where they go with the ranks four times as much as the row's own rank, not at all where they go against them
+    # Forecasts that agree with the ranks weigh four times as much as the row's own rank, and forecasts that contradict
+    # them weigh nothing.
     signal = signals.get("distilled_rise")
     for foretold, weight in (([0.1, 0.5, 0.9, 0.3], 1.0), ([0.9, 0.5, 0.1, 0.7], 0.0)):
         sample = SAMPLE.with_columns(foretold_loss_rise=pl.Series(foretold))

@@ -22,7 +22,8 @@ class Planted:
 
 
 def test_a_planted_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Though the library asks for the whole pickle, as DeepSpeed does; what was set before is set again.
+    # A planted pickle does not run even if the library asks for the whole pickle, as DeepSpeed does, and torch's
+    # setting is afterwards as it was before.
     file = tmp_path / "mp_rank_00_model_states.pt"
     torch.save({"module": torch.ones(2), "more": Planted(tmp_path / "ran")}, file)
     monkeypatch.delenv(FORCED, raising=False)
@@ -35,7 +36,7 @@ def test_a_planted_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_tensors_and_known_classes_are_read(tmp_path: Path) -> None:
-    # Others are not.
+    # Tensors and the classes that are named are read, and any other class is refused.
     file = tmp_path / "x.pt"
     torch.save({"a": torch.ones(2), "b": Fraction(1, 3)}, file)
     with data_only(["fractions:Fraction"], "x"):

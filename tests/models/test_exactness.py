@@ -21,7 +21,8 @@ def made(kind: str, attention: str, dtype: str, width: int) -> torch.nn.Module:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("packing", [True, False])
 def test_a_model_that_looks_ahead_is_refused_in_every_layout(packing: bool, dtype: str, width: int) -> None:
-    # BERT reads both ways: alone and padded it gives the same numbers, which are no losses of predictions.
+    # BERT reads in both directions, so its losses are no losses of predictions, though alone and in a batch they are
+    # the same.
     with pytest.raises(UserError, match=r"^model\.name: the model looks ahead"):
         check_exact(made("bert", "sdpa", dtype, width), CPU, TOLERANCE[dtype] * 2, layout_for("sdpa", packing))
 
@@ -30,7 +31,8 @@ def test_a_model_that_looks_ahead_is_refused_in_every_layout(packing: bool, dtyp
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("kind", "attention"), [("bloom", "eager"), ("falcon", "sdpa")])
 def test_packing_that_mixes_is_refused_at_any_width(kind: str, attention: str, dtype: str, width: int) -> None:
-    # Their masks do not know where packed examples end: that does more than twice the tolerance. Padded they are exact.
+    # Models whose masks do not know where packed examples end are refused at twice the tolerance when packed, and pass
+    # at half of it when padded.
     model = made(kind, attention, dtype, width)
     with pytest.raises(UserError, match=r"^data\.packing"):
         check_exact(model, CPU, TOLERANCE[dtype] * 2, layout_for(attention, True))
@@ -40,12 +42,13 @@ def test_packing_that_mixes_is_refused_at_any_width(kind: str, attention: str, d
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "mixtral", "gemma3_text"])
 def test_exact_models_pass(kind: str, dtype: str) -> None:
-    # Half of the tolerance is more than rounding moves, with experts between which it may choose too.
+    # Rounding moves the losses of an exact model by less than half of the tolerance, even where it could choose among
+    # experts.
     check_exact(made(kind, "sdpa", dtype, 64), CPU, TOLERANCE[dtype] / 2, layout_for("sdpa", True))
 
 
 def test_other_kinds_and_attentions_are_one_line() -> None:
-    # An encoder with a decoder is no causal model; Bloom has no SDPA.
+    # An encoder with a decoder is no causal model, and Bloom has no SDPA: one line says so.
     with pytest.raises(UserError, match=r"^model\.name: t5 is no causal language model"):
         random_model(AutoConfig.for_model("t5"), "sdpa", "float32", CPU)
     with pytest.raises(UserError, match=r"^model\.name: bloom with sdpa attention, .* does not work"):

@@ -41,8 +41,8 @@ def own_loss(model: LlamaForCausalLM, ids: list[int], turns: Turns) -> float:
 @pytest.mark.parametrize("layout", ["row", "rows", "padded"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-3)])
 def test_a_packed_example_has_the_loss_it_has_alone(layout: str, dtype: torch.dtype, tolerance: float) -> None:
-    # In float32 to 1e-5 and in bfloat16 to 1e-3, for each layout, each example against itself alone in our own
-    # scoring; and in float32 against transformers' own loss.
+    # In each layout an example has the loss that it has alone, to 1e-5 in float32 and 1e-3 in bfloat16; in float32 this
+    # is transformers' own loss.
     model, data = tiny(dtype), examples()
     data[1] = (data[1][0], [(1, 3), (6, 9), (12, 14)])  # of a chat with three answers
     detach = attach(model)
@@ -55,7 +55,7 @@ def test_a_packed_example_has_the_loss_it_has_alone(layout: str, dtype: torch.dt
 
 
 def test_scores_keep_the_order_of_the_examples() -> None:
-    # score_encoded sorts by length inside, and gives the losses back in the caller's order, at any batch size.
+    # score_encoded sorts by length inside and gives the losses back in the caller's order, for batches of any size.
     model, data = tiny(), examples()
     expected = [own_loss(model, *one) for one in data]
     for batch_tokens, packing in ((1, True), (20, True), (1000, True), (1000, False)):
@@ -65,7 +65,7 @@ def test_scores_keep_the_order_of_the_examples() -> None:
 
 
 def test_gradients_are_those_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The chunked loss, three label tokens at a time, gives the gradients of the plain loss, for tied weights too.
+    # The chunked loss, three label tokens at a time, has the gradients of the plain loss, with tied weights too.
     monkeypatch.setattr(example_losses, "CHUNK_BYTES", 3 * 4 * 97)
     ids, turns = examples((14,))[0]
     for tied in (False, True):
@@ -80,8 +80,8 @@ def test_gradients_are_those_of_transformers(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The output layer never sees more rows than a chunk holds, and never a prompt token: 40 prompt tokens and 30
-    # labels make calls of 7, 7, 7, 7 and 2 rows.
+    # The output layer never sees more rows than a chunk holds, and never a prompt token: 40 prompt tokens and 30 labels
+    # make calls of 7, 7, 7, 7 and 2 rows.
     monkeypatch.setattr(example_losses, "CHUNK_BYTES", 7 * 4 * 97)
     model, seen = tiny(max_position_embeddings=128), []
     original = model.lm_head.forward
@@ -93,7 +93,8 @@ def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_loss_is_normalised_by_what_the_step_says() -> None:
-    # loss = sum / norm, or / num_items_in_batch where the caller passes it, or / the batch's own label tokens.
+    # The loss is the sum divided by norm, by num_items_in_batch if the caller passes that, and otherwise by the batch's
+    # own label tokens.
     model, batch = tiny(), collate(examples((9, 5)), range(2), "rows", 0)
     attach(model)
     total = float(model(**batch)["example_losses"].loss_sum.sum())
@@ -103,7 +104,8 @@ def test_the_loss_is_normalised_by_what_the_step_says() -> None:
 
 
 def test_a_micro_batch_without_labels_takes_part_in_the_backward_pass() -> None:
-    # Loss 0 and gradients 0, but not None: under ZeRO every rank must reach every collective.
+    # Loss and gradients are 0 and the gradients are not None, because under ZeRO every rank must reach every
+    # collective.
     model = tiny()
     attach(model)
     loss = model(**collate([([0, 0], [])], [-1], "rows", 0), norm=torch.tensor(8.0))["loss"]
@@ -113,7 +115,7 @@ def test_a_micro_batch_without_labels_takes_part_in_the_backward_pass() -> None:
 
 
 def test_other_batches_pass_untouched_and_detach_restores() -> None:
-    # Generation and plain losses work while attached; after detach the model is as it was.
+    # While the head is attached, generation and plain losses work as before, and detaching restores the model.
     model, ids = tiny(), torch.tensor([[1, 2, 3]])
     before = model(input_ids=ids).logits
     detach = attach(model)
@@ -133,7 +135,7 @@ class Leaky(LlamaForCausalLM):
 
 
 def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
-    # check_exact compares packed with alone and says what to set.
+    # check_exact compares packed examples with each alone, and the setting that its error offers works.
     model = tiny()
     leaky = copy.deepcopy(model)
     leaky.__class__ = Leaky
@@ -147,7 +149,8 @@ def test_an_attention_that_mixes_packed_examples_is_refused() -> None:
 @pytest.mark.parametrize("shape", [(32, 320), (64, 320), (256, 8192)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_it_is_refused_in_half_precision_too(dtype: str, shape: tuple[int, int], seed: int) -> None:
-    # Half of the tolerance is more than rounding moves and twice is less than a leak does, in small and larger models.
+    # In small and larger models half of the tolerance is more than rounding moves, and twice the tolerance is less than
+    # a leak moves.
     model = tiny(getattr(torch, dtype), seed, hidden_size=shape[0], intermediate_size=2 * shape[0], vocab_size=shape[1])
     as_wide(model)
     leaky = copy.deepcopy(model)
@@ -171,8 +174,8 @@ class Plain(LlamaForCausalLM):
 
 
 def test_the_attention_is_told_where_examples_end() -> None:
-    # What a packed row says of its examples reaches the layers, through an adapter too, but not a model that would not
-    # take it; the losses are the same.
+    # The ends of the examples in a packed row reach the layers, also through an adapter, but not a model that would not
+    # take them; the losses are the same.
     seen: list[dict[str, object]] = []
     expected = [own_loss(tiny(), *one) for one in examples()]
     adapter = LoraConfig(target_modules=["q_proj"], init_lora_weights=True)
@@ -189,7 +192,8 @@ def test_the_attention_is_told_where_examples_end() -> None:
 
 
 def test_a_model_that_scales_its_logits_afterwards_is_refused() -> None:
-    # A head that returns losses would be scaled like logits; that what the head returned was changed is seen.
+    # A head that returns losses would have them scaled like logits, so a model that changes what its head returned is
+    # refused.
     class Scaled(LlamaForCausalLM):
         def forward(self, *args: object, labels: torch.Tensor | None = None, **kwargs: object) -> object:
             output = super().forward(*args, **kwargs)

@@ -29,32 +29,34 @@ class Card:
 
 @pytest.mark.parametrize("width", [1, 100, 1024, 5000])
 def test_nine_tenths_of_the_memory_are_used(width: int) -> None:
-    # To a row less, whatever the width; what a pass takes at once is not taken for tokens.
+    # The batch fills nine tenths of the memory to within one row of any width, and the memory that a pass always takes
+    # does not count as tokens.
     card = Card(200_000_000, 1_000_000, 10_000, width)
     wanted = (SAFE * card.memory - card.base) / card.each
     assert wanted - width <= card.tokens() <= wanted
 
 
 def test_the_most_is_not_exceeded() -> None:
-    # A memory without an end gives no batches without an end; one long row goes alone.
+    # However large the memory is, a batch has at most MOST tokens, but for a single longer row, which goes alone.
     assert Card(10**15, 0, 1, 100).tokens() in range(MOST - 100, MOST + 1)
     assert Card(10**15, 0, 1, 2 * MOST).tokens() == 2 * MOST
 
 
 def test_a_small_memory_is_probed_with_fewer_rows() -> None:
-    # 500 tokens fit in all, so neither of the first probes does.
+    # If the first probes do not fit, smaller ones find the tokens that do.
     assert Card(500, 0, 1, 100).tokens() in (400, 500)
     assert Card(150, 0, 1, 100).tokens() == 100
 
 
 def test_a_memory_without_room_for_one_row_names_the_setting() -> None:
-    # In one line, before anything is trained.
+    # One line names the setting if not even one row fits.
     with pytest.raises(UserError, match=r"does not hold one row of 100 tokens: lower data.max_length"):
         Card(99, 0, 1, 100).tokens()
 
 
 def test_answers_share_four_tenths_of_a_card(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 2 layers, 2 heads of keys and of values, 8 wide, in 16 bits: 128 bytes a token. 32 on a CPU; a number is a number.
+    # With 2 layers of 2 heads for keys and for values, 8 wide, in 16 bits a token takes 128 bytes, of which four tenths
+    # of the card are filled; on a CPU there are 32 answers at once, and a number in the config is taken as it is.
     card = SimpleNamespace(total_memory=1_000_000)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     gpu = torch.device("cuda")
@@ -67,7 +69,7 @@ def test_answers_share_four_tenths_of_a_card(tiny_model: Path, monkeypatch: pyte
 
 
 def test_what_auto_stands_for_is_noted_once(tmp_path: Path) -> None:
-    # A number is a number; auto is the default until something is noted.
+    # A number in the config is taken as it is; auto is the default until a number is noted, and then that number.
     note = tmp_path / "note.json"
     assert (noted_tokens(7, 9, note), noted_tokens("auto", 9, note)) == (7, 9)
     assert note_tokens(note, 5) == 5

@@ -68,14 +68,14 @@ def greedy_by_hand(model, tokenizer, text, steps):
 
 
 def test_a_batch_equals_each_prompt_alone(toy):
-    # Left padding, the cache and company in the batch change no answer in float32.
+    # In float32 neither the padding on the left nor the cache nor the other prompts of the batch change an answer.
     model, tokenizer = toy
     texts = [text for _, _, text in PROMPTS]
     assert generate_batch(model, tokenizer, texts, 10) == [greedy_by_hand(model, tokenizer, t, 10) for t in texts]
 
 
 def test_the_models_own_sampling_settings_have_no_say(toy, monkeypatch):
-    # A repetition penalty and temperature that come with a model would make its answers not greedy.
+    # A repetition penalty or a temperature that comes with a model does not change the greedy answers.
     model, tokenizer = toy
     plain = generate_batch(model, tokenizer, ["one two"], 10)
     monkeypatch.setattr(model.generation_config, "repetition_penalty", 5.0)
@@ -101,7 +101,8 @@ def test_the_models_own_sampling_settings_have_no_say(toy, monkeypatch):
     ],
 )
 def test_nothing_of_the_models_generation_config_changes_an_answer(toy, monkeypatch, name: str, value: Any) -> None:
-    # Suppressed, banned, forced and biased tokens, beams: whatever transformers would fill in. And it is named once.
+    # Tokens that are suppressed, banned, forced or biased, beams, and whatever else transformers would fill in change
+    # no answer, and each such setting is named.
     model, tokenizer = toy
     plain = generate_batch(model, tokenizer, ["one two", "cat"], 10)
     own = copy.deepcopy(model.generation_config)
@@ -112,7 +113,8 @@ def test_nothing_of_the_models_generation_config_changes_an_answer(toy, monkeypa
 
 
 def test_a_saved_model_ends_where_ours_does(toy, tmp_path: Path) -> None:
-    # A template whose turns end otherwise than by EOS: the end that is learned stands in both configs, before the old.
+    # If a template ends its turns otherwise than by EOS, the end that was learned stands first in both saved configs,
+    # so that transformers ends an answer where we do.
     model, tokenizer = toy
     model, tokenizer = copy.deepcopy(model), copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
@@ -136,7 +138,8 @@ def test_a_saved_model_ends_where_ours_does(toy, tmp_path: Path) -> None:
 
 
 def test_an_answer_ends_at_the_end_token(toy, monkeypatch):
-    # With the third generated token declared an end of the model's own, two tokens are left, in a padded batch too.
+    # If the third generated token is declared an end of the model's own, at most two tokens are left, in a padded batch
+    # too.
     model, tokenizer = toy
     ids = tokenizer("one two", add_special_tokens=False)["input_ids"]
     with torch.no_grad():
@@ -148,7 +151,8 @@ def test_an_answer_ends_at_the_end_token(toy, monkeypatch):
 
 
 def test_empty_and_too_long_prompts(toy):
-    # An empty prompt starts from a start token; a prompt that fills the context keeps its end; no room is an error.
+    # An empty prompt starts from a start token, a prompt that fills the context keeps its end, and a context without
+    # room for an answer is refused.
     model, tokenizer = toy
     answers = generate_batch(model, tokenizer, ["", "y" * 500 + "tail"], 8)
     assert answers[1] == greedy_by_hand(model, tokenizer, ("y" * 500 + "tail")[-120:], 8)
@@ -157,7 +161,7 @@ def test_empty_and_too_long_prompts(toy):
 
 
 def test_every_prompt_once_with_a_manifest_last(toy, tmp_path):
-    # 7 prompts in batches of 3: three shards, each id once, the answers of generate_batch.
+    # 7 prompts in batches of 3 make three shards with each id once, the answers of generate_batch, and a manifest.
     model, tokenizer = toy
     generate(model, tokenizer, PROMPTS, tmp_path / "g", Decoding(6, 3, manifest={"model": "toy"}), "test")
     frame = read_generations(tmp_path / "g", [id_ for id_, _, _ in PROMPTS])
@@ -170,7 +174,8 @@ def test_every_prompt_once_with_a_manifest_last(toy, tmp_path):
 
 
 def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, monkeypatch):
-    # Stopped after batch 0: one shard and no manifest. The rerun leaves it as it is, though another rank wrote it.
+    # A stop after batch 0 leaves one shard and no manifest, and the rerun makes only the other batches, even if another
+    # rank wrote the first.
     model, tokenizer = toy
     folder = tmp_path / "g"
     monkeypatch.setattr(interrupts, "_received", [15])
@@ -191,7 +196,7 @@ def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, mon
 
 @pytest.mark.parametrize("change", ["prompt", "tokens", "model"])
 def test_answers_of_another_identity_are_made_anew(toy, tmp_path, change):
-    # Another prompt, length or model: nothing of the old folder is left.
+    # For another prompt, length or model nothing of the old folder is left.
     model, tokenizer = toy
     generate(model, tokenizer, PROMPTS, tmp_path, Decoding(6, 3, manifest={"model": "a"}), "test")
     prompts = [(*PROMPTS[0][:2], "other"), *PROMPTS[1:]] if change == "prompt" else PROMPTS
@@ -205,7 +210,7 @@ def test_answers_of_another_identity_are_made_anew(toy, tmp_path, change):
 
 
 def test_batches_are_sorted_by_tokens():
-    # Lengths 3, 1, 2, 1 in batches of 2, equal lengths in the order of the data.
+    # Prompts of 3, 1, 2 and 1 tokens make batches of 2 by length, and those of equal length keep the order of the data.
     assert plan_batches([3, 1, 2, 1], 2) == [[1, 3], [2, 0]]
     assert plan_batches([], 2) == []
 
@@ -213,20 +218,22 @@ def test_batches_are_sorted_by_tokens():
 @settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(codec=None), max_size=12))
 def test_cleaned_text_is_utf8_and_stays_so(text):
-    # Any Python string, lone surrogates too, becomes one that UTF-8 holds; a clean one is left as it is.
+    # Any Python string, even with lone surrogates, becomes one that UTF-8 can hold, and a clean string is left as it
+    # is.
     cleaned = clean(text)
     assert cleaned.encode().decode() == cleaned == clean(cleaned)
 
 
 def test_rouge_by_hand():
-    # Stems the cat sat / cat sat down: 2 of 3 each way. "a a b" / "a": overlap 1, P 1, R 1/3, F 1/2.
+    # The stems of "the cats sat" and "cat sat down" share 2 of 3 each way; "aa aa bb" and "aa" share 1, so P is 1, R
+    # 1/3 and F 1/2.
     assert rouge1("the cats sat", "cat sat down") == pytest.approx(2 / 3)
     assert rouge1("aa aa bb", "aa") == pytest.approx(0.5)
     assert rouge1("something", "") == 0.0
 
 
 def test_rouge_of_generations_is_one_row_an_example(toy, tmp_path):
-    # Every reference gets its answer's score, in the references' order; a missing answer is an error.
+    # Every reference has its answer's score, in the references' order, and a missing answer is refused.
     model, tokenizer = toy
     generate(model, tokenizer, PROMPTS, tmp_path / "g", Decoding(6, 3), "test")
     texts = dict(read_generations(tmp_path / "g").select("id", "text").iter_rows())

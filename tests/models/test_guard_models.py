@@ -23,8 +23,9 @@ def guard(tiny_guard: Path, tmp_path: Path) -> Any:
 
 
 def test_the_chance_is_that_of_the_two_words_where_the_verdict_stands(guard: Any) -> None:
-    # By hand: logits 2 and 0 for u and s, or -1 and 1, and 0 for U and S, which begin the words too; a new line before
-    # the verdict does not count; what is no verdict has none. The same whoever shares the batch.
+    # By hand: u and s have the logits 2 and 0, or -1 and 1, and U and S, which begin the words too, have 0. A new line
+    # before the verdict does not count, a reply without a verdict has no chance, and other pairs in the batch change
+    # nothing.
     high, low = (math.exp(2) + 1) / (math.exp(2) + 3), (math.exp(-1) + 1) / (math.exp(-1) + math.exp(1) + 2)
     expected = {"a!": high, "much longer than that.": low, "x;": high, "nothing?": None}
     pairs = [("how", answer) for answer in expected]
@@ -51,7 +52,8 @@ def test_words_before_the_verdict_do_not_count(tiny_guard: Path) -> None:
 
 
 def test_a_guard_is_asked_about_the_last_turn() -> None:
-    # Earlier turns and a system prompt are not what the answer answers; plain text answers nothing.
+    # The guard judges the last answer with the turn before it, or, if all answers are learned, each with its own; plain
+    # text answers nothing.
     turns = [("system", "be kind"), ("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2")]
     messages = [{"role": role, "content": text} for role, text in turns]
     assert pairs(Record("i", messages, "s")) == [("two", "2")]
@@ -60,14 +62,14 @@ def test_a_guard_is_asked_about_the_last_turn() -> None:
 
 
 def test_the_worst_answer_of_an_example_counts(guard: Any) -> None:
-    # Of the answers to a row; without a verdict on one of them nothing is known of the row.
+    # A row has the highest chance among its answers, and none if the guard gave no verdict on one of them.
     bad, good, odd = ("how", "a!"), ("how", "b."), ("how", "nothing?")
     high, low, _ = chances(guard, [bad, good, odd])
     assert worst(guard, [[good, bad], [good], [bad, odd]]) == [pytest.approx(high), pytest.approx(low), None]
 
 
 def test_blocks_hold_the_records_in_order(tmp_path: Path) -> None:
-    # Each block by itself, the last one shorter; a line separator within a text ends no record.
+    # Each block can be read by itself and the last one is shorter; a line separator within a text ends no record.
     texts = [f"größer\u2028{n}" for n in range(11)]
     records = list(make_records(([{"role": "assistant", "content": text}], "s", None) for text in texts))
     write_records(tmp_path / "data.jsonl", records)

@@ -35,7 +35,7 @@ def moved(folder: Path, name: str) -> None:
 def test_a_file_exchanged_in_place_is_another_model(
     tiny_model: Path, tmp_path: Path, identity: Hash, name: str, change: Callable[[Path, str], None]
 ) -> None:
-    # Even where size and time of change are kept, as rsync and cp -p keep them: the memory of hashes is not asked.
+    # A file that was exchanged is seen even if its size and time are kept, as rsync and cp -p keep them.
     folder, cache = shutil.copytree(tiny_model, tmp_path / "model"), tmp_path / "cache"
     first = identity(folder, cache)
     assert identity(folder, cache) == first
@@ -44,7 +44,7 @@ def test_a_file_exchanged_in_place_is_another_model(
 
 
 def test_all_that_is_read_counts_and_nothing_else(tiny_model: Path, tmp_path: Path) -> None:
-    # The index of a model in several files, and tokenizers of every kind; no notes beside them, and not the path.
+    # The index of a model in several files and tokenizers of every kind count; notes beside them and the path do not.
     folder, cache = shutil.copytree(tiny_model, tmp_path / "model"), tmp_path / "cache"
     seen = [folder_hash(folder, cache)]
     for name in ("model.safetensors.index.json", "tokenizer.model", "vocab.txt", "merges.txt", "added_tokens.json"):
@@ -56,7 +56,7 @@ def test_all_that_is_read_counts_and_nothing_else(tiny_model: Path, tmp_path: Pa
 
 
 def test_the_identity_of_weights_is_what_it_was(tmp_path: Path) -> None:
-    # Golden: runs that were made before this test stay done. sha256 of [[name, sha256 of content], ...].
+    # The identity is golden, so that runs made before stay done: sha256 of [[name, sha256 of content], ...].
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "model" / "config.json").write_bytes(b"{}")

@@ -39,8 +39,8 @@ def own_losses(model: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("adapted", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_are_those_of_the_changed_logits(family: str, adapted: bool) -> None:
-    # Losses and gradients equal those by the model's own logits; unchanged logits would give losses far from them; and
-    # with or without the head attached the model answers as before.
+    # Losses and gradients equal those by the model's own logits, and the model's answers are the same with the head
+    # attached and after it.
     model = made(family)
     if adapted:
         model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
@@ -63,13 +63,13 @@ def test_losses_are_those_of_the_changed_logits(family: str, adapted: bool) -> N
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_check_finds_them_exact(family: str) -> None:
-    # By the model's own logits, packed or not, as any other model.
+    # Measured by the model's own logits these families are as exact as any other, packed or not.
     for layout in ("rows", "padded"):
         check_exact(made(family), torch.device("cpu"), 1e-4, layout)
 
 
 def test_the_change_matters() -> None:
-    # The cap of the test is low enough that losses without it are others.
+    # The cap of this test is low enough that losses without it are different.
     model = made("gemma2")
     capped = [float(loss.detach()) for loss in own_losses(model)]
     model.config.final_logit_softcapping = None

@@ -19,7 +19,8 @@ def of(kind: str) -> torch.nn.Module:
     ("bloom", ["query_key_value"]), ("qwen2", ["q_proj", "v_proj"]),
 ])  # fmt: skip
 def test_the_default_is_the_attention_of_the_architecture(kind: str, expected: list[str]) -> None:
-    # The paper's names where the model has them, else the model's own; GPT-2's layers are Conv1D, no Linear.
+    # The default has the paper's names if the model has them and otherwise the model's own; GPT-2's layers are Conv1D
+    # and not Linear.
     assert target_modules(of(kind), DEFAULT) == expected
 
 
@@ -30,12 +31,12 @@ def test_the_default_is_the_attention_of_the_architecture(kind: str, expected: l
     ("llama", [ALL, "q_proj"], "all-linear stands for all layers, so it stands alone"),
 ])  # fmt: skip
 def test_a_name_that_the_model_lacks_is_refused(kind: str, wanted: list[str], told: str) -> None:
-    # Beside one that it has too: peft would pass over it.
+    # A name that is wrong beside one that is right is refused, because peft would pass over it.
     with pytest.raises(UserError, match=rf"train\.lora\.target_modules: {told}"):
         target_modules(of(kind), wanted)
 
 
 def test_all_linear_and_whole_names_are_taken() -> None:
-    # all-linear is peft's own word; a name may say where the layer is.
+    # all-linear is peft's own word and is passed on, and a name may say where the layer is.
     assert target_modules(of("llama"), [ALL]) == ALL
     assert target_modules(of("llama"), ["self_attn.q_proj"]) == ["self_attn.q_proj"]

@@ -8,7 +8,8 @@ from forgetfilter.models.settings import ModelSettings
 
 
 def test_a_merged_model_answers_as_its_adapter(tiny_model: Path, tmp_path: Path) -> None:
-    # The same logits in float32 as the adapter on its base, and the tokenizer beside it; a second call changes nothing.
+    # The merged model has the logits of the adapter on its base in float32, with the tokenizer beside it, and a second
+    # call changes nothing.
     import peft
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -32,7 +33,8 @@ def test_a_merged_model_answers_as_its_adapter(tiny_model: Path, tmp_path: Path)
 
 
 def test_an_adapter_of_qlora_is_merged_into_what_its_base_stands_for(wide_model: Path, tmp_path: Path) -> None:
-    # The values of the 4-bit weights: the merged model answers as the run measured, which the published base does not.
+    # An adapter that was trained on 4-bit weights is merged into their values, so that the merged model answers as the
+    # run measured, which the published base does not.
     import peft
     from transformers import AutoModelForCausalLM
 

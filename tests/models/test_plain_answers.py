@@ -65,7 +65,7 @@ def toy(kind: str, template: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_learned_is_written_as_the_reference_is(kind: str, template: str) -> None:
     # A model that writes exactly the tokens of a learned answer has that answer's text, without the blank that ends the
-    # prompt (here "... answer: ") and without what the template writes before each answer.
+    # prompt and without what the template writes before each answer.
     model, tokenizer = toy(kind, template)
     for answer in ("yes", "no it yes"):
         chat = [{"role": "user", "content": "Say it answer:"}, {"role": "assistant", "content": answer}]
@@ -87,7 +87,8 @@ def test_what_was_learned_is_written_as_the_reference_is(kind: str, template: st
 
 
 def test_only_what_was_learned_before_an_answer_is_cut() -> None:
-    # A thought that the model fills is its own; and a template that takes no answers (a guard's) has no opening.
+    # Only the empty thought of the template is cut, a thought that the model fills is its own, and a template without
+    # answers (a guard's) has no opening.
     _, tokenizer = toy("byte_level", "a thought before the answer")
     assert opening(tokenizer) == THOUGHT
     assert "<think>\n so</think> yes".removeprefix(opening(tokenizer)) == "<think>\n so</think> yes"
@@ -96,8 +97,8 @@ def test_only_what_was_learned_before_an_answer_is_cut() -> None:
 
 
 def test_another_caller_of_generate_has_plain_answers_too() -> None:
-    # As lm-evaluation-harness calls it, with a length of its own: no penalty of the model's, its learned end, and the
-    # model's settings afterwards as they were.
+    # A caller with a length of its own, as lm-evaluation-harness is, meets no penalty of the model's and the learned
+    # end, and the model's settings are afterwards as they were.
     model, tokenizer = toy("byte_level", "a blank before the answer")
     asked = {"input_ids": torch.tensor([[5, 6, 7]]), "max_length": 20, "do_sample": False}
     plain = model.generate(**asked, eos_token_id=None).tolist()

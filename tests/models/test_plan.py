@@ -21,7 +21,8 @@ LENGTHS, LABELS = np.array([4, 6]), np.array([1, 2])
 
 
 def test_operations_are_golden() -> None:
-    # 2 * 1000 * 10 tokens, 2 * 10 * (16 + 36) of attention, 2 * 50 * 3 label tokens; then once or twice back.
+    # A forward pass has 2 * 1000 * 10 operations for the tokens, 2 * 10 * (16 + 36) of attention and 2 * 50 * 3 for the
+    # label tokens; training adds one or two backward passes.
     body, head = 20_000 + 1_040, 300
     assert forward_operations(SHAPE, LENGTHS, LABELS) == body + head
     assert training_operations(SHAPE, LENGTHS, LABELS, full=True, checkpointing=False) == 3 * body + 4 * head
@@ -29,7 +30,8 @@ def test_operations_are_golden() -> None:
 
 
 def test_sent_bytes_are_golden() -> None:
-    # 12 bytes of gradients and 36 of weights over 4 ranks, three quarters of which go to others.
+    # 12 bytes of gradients and 36 of weights lie on 4 ranks, so three quarters of them go to others, as often as the
+    # stage of ZeRO needs.
     alone = Held(24, 12, 12, 0, 0, 0)
     assert sent_bytes(alone, 0, 1, 5, False) == 0
     assert [sent_bytes(alone, stage, 4, 5, False) for stage in (0, 1, 2)] == [18, 18, 18]
@@ -58,7 +60,8 @@ def planned(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
 
 
 def test_the_command_plans_from_the_data(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Rows and tokens of the real files, three epochs; a GPU of 80 GB is enough; nothing is left behind.
+    # The plan has the rows and tokens of the real files and three epochs, finds that a GPU of 80 GB is enough, and
+    # leaves nothing behind.
     path = config(tmp_path, tiny_model)
     code, out, _ = planned(capsys, path, "--json", "--flops", "1e12")
     found = json.loads(out)
@@ -81,7 +84,8 @@ def test_the_command_plans_from_the_data(tiny_model: Path, tmp_path: Path, capsy
 def test_a_model_without_weights_is_planned_from_given_rows(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only config.json is there. The tables keep within 80 columns.
+    # config.json alone is enough for a plan of given rows, which says what was not checked, in tables of at most 80
+    # columns.
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "config.json").write_text((tiny_model / "config.json").read_text())
@@ -108,7 +112,7 @@ def test_a_model_without_weights_is_planned_from_given_rows(
 def test_what_cannot_work_is_one_line(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
 ) -> None:
-    # Exit code 2, by the option or the key.
+    # The exit code is 2 and the line names the option or the key.
     import re
 
     code, _, err = planned(capsys, config(tmp_path, tiny_model), *words)
@@ -118,7 +122,8 @@ def test_what_cannot_work_is_one_line(
 def test_a_run_that_cannot_fit_stops_before_it_trains(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With a machine of 0.1 MB: the line says what is needed and what there is. With its real memory nothing is planned.
+    # On a machine of 0.1 MB one line says what is needed and what there is; with ample memory nothing needs to be
+    # planned.
     from forgetfilter import pipeline
     from forgetfilter.config.load import load_config
     from forgetfilter.models import memory
@@ -137,7 +142,8 @@ def test_a_run_that_cannot_fit_stops_before_it_trains(
 def test_on_a_gpu_auto_must_hold_the_longest_row_alone(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where numbers are fixed their batches must fit; and what DeepSpeed offloads refuses no training.
+    # By auto only the longest row must fit, fixed numbers must fit with their batches, and a plan of memory refuses no
+    # training that DeepSpeed offloads.
     from forgetfilter import pipeline
     from forgetfilter.config.load import load_config
     from forgetfilter.models.plan import estimate
@@ -163,7 +169,7 @@ def test_on_a_gpu_auto_must_hold_the_longest_row_alone(
 
 
 def test_times_and_numbers_read_well() -> None:
-    # Three digits and a unit.
+    # Times and numbers have about three digits and a unit.
     assert [table.time(hours) for hours in (None, 0.002, 0.2, 5.25, 30, 96)] == [
         "–",
         "7.2 s",

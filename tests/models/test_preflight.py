@@ -10,7 +10,7 @@ SIZES = {"vocab_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2, "hi
 
 
 def test_a_model_that_works_passes_with_its_layers(tiny_model: Path, tmp_path: Path) -> None:
-    # Its weights and the adapter's layers are looked at too.
+    # A whole model passes; a layer for the adapter that is not there and weights that lack are refused.
     check_model(tiny_model, "sdpa", True, ["q_proj"])
     with pytest.raises(UserError, match=r"^train\.lora\.target_modules: nosuch not in the model"):
         check_model(tiny_model, "sdpa", True, ["q_proj", "nosuch"])

@@ -36,7 +36,8 @@ class Joined(Exception):  # noqa: N818
     "module", ["forgetfilter.train.__main__", "forgetfilter.score.__main__", "forgetfilter.eval.__main__"]
 )
 def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-    # When the process group is joined, the model's hash and (where the stage has data) the tokens are in the cache.
+    # When the process group is joined, the model's hash and, if the stage has data, the tokens are in the cache
+    # already.
     main = importlib.import_module(module)
 
     @contextmanager
@@ -54,7 +55,8 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
 
 
 def test_what_is_not_learned_is_told_before_the_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    # How many rows have text of an answer behind the cut, and turns of the assistant that are context.
+    # It is said how many rows have text of an answer behind the cut, and how many have turns of the assistant that are
+    # only context.
     turns = [{"role": ("user", "assistant")[place % 2], "content": "word"} for place in range(4)]
     chats = [turns, [turns[0], {"role": "assistant", "content": "word " * 40}]]
     write_records(run.noisy_data, make_records((chat, "toy", None) for chat in chats))
@@ -80,7 +82,7 @@ def _tokenise(folder: str, notes: str) -> None:
 
 
 def test_one_of_a_nodes_ranks_tokenises(run: Run, tmp_path: Path) -> None:
-    # Three processes at once on one cache: the data is written once, and all of them have it.
+    # If three processes need the tokens at once, one of them writes them and all have them.
     notes = tmp_path / "notes"
     context = multiprocessing.get_context("fork")
     ranks = [context.Process(target=_tokenise, args=(str(run.folder), str(notes))) for _ in range(3)]

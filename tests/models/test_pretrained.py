@@ -29,7 +29,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 
 
 def test_tied_weights_are_not_missing(model: Path) -> None:
-    # A model whose output layer is its embeddings stores them once.
+    # A model whose output layer is its embeddings stores them once, and nothing counts as missing.
     settings = json.loads((model / "config.json").read_text())
     tied = AutoModelForCausalLM.from_pretrained(model)
     tied.config.tie_word_embeddings = True
@@ -41,7 +41,7 @@ def test_tied_weights_are_not_missing(model: Path) -> None:
 
 
 def test_an_encoder_may_come_with_heads_or_without_and_lacks_nothing_else(tmp_path: Path) -> None:
-    # A masked language model has a head that an encoder does not read, and no pooler: neither is; layers are.
+    # An encoder may lack a pooler and have a head that it does not read, but a missing layer is refused.
     sizes = {"vocab_size": 20, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
     BertForMaskedLM(BertConfig(**sizes, num_hidden_layers=2)).save_pretrained(tmp_path)
     load_model("AutoModel", tmp_path, "score.encoder", HEADS)
@@ -51,7 +51,7 @@ def test_an_encoder_may_come_with_heads_or_without_and_lacks_nothing_else(tmp_pa
 
 
 def test_a_classifier_without_its_head_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    # A language model given as a judge would classify by a head of random numbers.
+    # A language model given as a judge would classify by a head of random numbers, so it is refused.
     folder = shutil.copytree(tiny_model, tmp_path / "classifier")
     with_config(id2label={"0": "safe", "1": "unsafe"}, label2id={"safe": 0, "unsafe": 1})(folder)
     judge = Classifier(folder, [], CPU, "eval.judge.model", "eval.judge.labels")

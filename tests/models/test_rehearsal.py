@@ -70,7 +70,7 @@ def real_peak(folder: Path, training: Training) -> tuple[int, int]:
     ],
 )
 def test_a_rehearsed_step_holds_what_a_real_one_does(tiny_model: Path, training: Training) -> None:
-    # Within 3%: buffers inside of kernels are no tensors that an operation returns.
+    # The peak of a rehearsed step is that of a real one to 3%, the rest being buffers inside of kernels.
     found = rehearse(tiny_model, training, LENGTHS, LABELS)
     _, peak = real_peak(tiny_model, training)
     assert found.peak == pytest.approx(peak, rel=0.03)
@@ -78,7 +78,8 @@ def test_a_rehearsed_step_holds_what_a_real_one_does(tiny_model: Path, training:
 
 
 def test_parameters_are_counted_once(tiny_model: Path) -> None:
-    # The real model's numbers; the output layer and the embeddings multiply no token.
+    # The counts are those of the real model; neither the embeddings nor a tied output layer count twice or as
+    # multiplied for each token.
     real: Any = AutoModelForCausalLM.from_pretrained(tiny_model)
     total = sum(weight.numel() for weight in real.parameters())
     full = parameters(outline(tiny_model, Training(None, "bfloat16", None, "sdpa", True, False)))
@@ -98,7 +99,7 @@ def step(trained: int, size: int) -> Rehearsed:
 
 
 def test_methods_are_golden() -> None:
-    # By hand from the docstring's bytes a parameter, 100 trained ones.
+    # The bytes of each method are those of the docstring's table, by hand for 100 trained parameters.
     plain = Method(False, "adamw", False, False, 2)
     assert held(step(100, 4), plain) == Held(2000, 400, 400, 800, 500, 200)
     assert held(step(100, 2), plain).optimizer == 1200  # copies in float32
@@ -111,7 +112,8 @@ def test_methods_are_golden() -> None:
 
 
 def test_zero_divides_what_it_says() -> None:
-    # 8, 8, 80 bytes over 4 ranks; activations stay. Without a division torch keeps the gradients in buckets once more.
+    # 8, 8 and 80 bytes are divided over 4 ranks as each stage of ZeRO says, and activations are not; without a division
+    # torch keeps the gradients in buckets once more.
     alone = Held(8, 8, 8, 80, 5, 3)
     assert [divided(alone, stage, 4) for stage in (0, 1, 2, 3)] == [
         replace(alone, buffers=8),
@@ -125,7 +127,7 @@ def test_zero_divides_what_it_says() -> None:
 
 
 def test_what_surely_fits_is_more_than_a_step_holds(tiny_model: Path) -> None:
-    # The bound without a rehearsal lies above it; a config that tells nothing is not sure.
+    # The bound without a rehearsal lies above a rehearsed step, and a config that tells nothing never surely fits.
     config = AutoModelForCausalLM.from_pretrained(tiny_model).config
     for lora in (LORA, None):
         training = Training(lora, "float32", None, "eager", True, False)

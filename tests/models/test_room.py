@@ -13,8 +13,8 @@ SMALL = Work(1000, False, False, "adamw", [30, 10], 10, 4, 100, 5000)
 
 
 def test_what_a_run_needs_by_hand() -> None:
-    # 1,000 parameters of an adapter: 4,000 bytes a model, 12,000 a checkpoint, of which three stand after 30 steps in
-    # tens; in full under DeepSpeed 2,000 and 14,000. 100 rows in four passes, and 5,000 bytes of data twice.
+    # 1,000 parameters of an adapter take 4,000 bytes a model and 12,000 a checkpoint, of which three stand after 30
+    # steps in tens, and 100 rows are logged in four passes; in full under DeepSpeed it is 2,000 and 14,000 bytes.
     assert (SMALL.model, SMALL.checkpoints, SMALL.logs) == (4000, 36_000, 50_000)
     deep = dataclasses.replace(SMALL, full=True, copies=True, steps=[15], checkpoint_steps=10)
     assert (deep.model, deep.checkpoints) == (2000, 28_000)
@@ -22,7 +22,7 @@ def test_what_a_run_needs_by_hand() -> None:
 
 
 def test_a_disk_that_cannot_hold_it_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One line with the sum and its parts; what an earlier try left in the folder is room for this one.
+    # One line has the sum and its parts, and what an earlier try left in the folder counts as room.
     assert "needs about 9.4e-05 GB of disk (2 models 8e-06 GB" in check_room(tmp_path, SMALL)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 90_000))
     with pytest.raises(UserError, match=r"^output: .* needs about 9.4e-05 GB .*; 9e-05 GB are free: make room"):
@@ -32,7 +32,7 @@ def test_a_disk_that_cannot_hold_it_is_told_before(tmp_path: Path, monkeypatch: 
 
 
 def test_trained_parameters_are_those_of_the_model(tiny_model: Path) -> None:
-    # All of them, or rank times the sides of each layer that gets an adapter.
+    # All parameters are trained, or rank times the sides of each layer that gets an adapter.
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert trained_parameters(tiny_model, None, []) == sum(one.numel() for one in model.parameters())
     layers = [one for name, one in model.named_modules() if name.endswith("q_proj")]
@@ -41,6 +41,6 @@ def test_trained_parameters_are_those_of_the_model(tiny_model: Path) -> None:
 
 
 def test_a_lean_optimizer_needs_less_of_the_disk() -> None:
-    # Of three checkpoints of 1,000 trained parameters: 8, 2 and 1 bytes of states for each.
+    # In each of three checkpoints of 1,000 trained parameters the states take 8, 2 or 1 bytes a parameter.
     sizes = [dataclasses.replace(SMALL, optimizer=name).checkpoints for name in ("adamw", "adamw_8bit", "adafactor")]
     assert [sizes[0] - size for size in sizes] == [0, 3 * 1000 * 6, 3 * 1000 * 7]

@@ -29,7 +29,7 @@ def drawn_tokens(scores: torch.Tensor, numbers: torch.Tensor, temperature: float
 
 
 def test_tokens_come_as_often_as_they_are_likely() -> None:
-    # Over 10,000 evenly spread numbers each token's share is its probability, at any temperature.
+    # Over 10,000 evenly spread numbers the share of each token is its probability, at any temperature.
     scores = torch.tensor([0.3, 2.0, -1.0, 1.0, 0.3])
     numbers = (torch.arange(10_000) + 0.5) / 10_000
     for temperature in (1.0, 0.5):
@@ -40,14 +40,14 @@ def test_tokens_come_as_often_as_they_are_likely() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(-8, 8), min_size=2, max_size=12), st.floats(0.01, 1.0), st.floats(0, 1, exclude_max=True))
 def test_nothing_outside_the_likeliest_is_drawn(scores: list[float], top_p: float, number: float) -> None:
-    # The token is among the fewest likeliest ones whose probabilities reach top_p.
+    # A drawn token is among the fewest most likely ones whose probabilities reach top_p.
     chances = torch.softmax(torch.tensor(scores), -1)
     token = int(drawn_tokens(torch.tensor(scores), torch.tensor([number]), 1.0, top_p))
     assert float(chances[chances > chances[token]].sum()) <= top_p + 1e-5
 
 
 def test_a_draw_depends_on_seed_prompt_and_number_alone() -> None:
-    # In another order and company the same prompt has the same numbers; another seed or sample has others.
+    # A prompt has the same numbers in another order and batch, and others for another seed or sample.
     sampling = Sampling(2, 1.0, 1.0, seed=3)
     first = draws(["a", "a", "b", "b"], sampling, 4)
     assert torch.equal(first[[2, 3, 0, 1]], draws(["b", "b", "a", "a"], sampling, 4))
@@ -59,7 +59,7 @@ def answers(folder: Path, samples: int) -> list[str]:
 
 
 def test_samples_do_not_depend_on_the_batch(toy: Any, tmp_path: Path) -> None:
-    # Three samples of five prompts in batches of 2 and of 15 are the same texts, and not all the same ones.
+    # Three samples of five prompts are the same texts in batches of 2 and of 15, and they differ among each other.
     sampling = Sampling(3, 1.0, 0.9, seed=0)
     for name, size in (("small", 2), ("large", 15)):
         generate(*toy, PROMPTS, tmp_path / name, Decoding(8, size, sampling), "test")
@@ -71,8 +71,8 @@ def test_samples_do_not_depend_on_the_batch(toy: Any, tmp_path: Path) -> None:
 
 
 def test_nothing_is_generated_twice(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another folder finds all answers in the cache, under whatever name of the model; a new prompt or sample alone is
-    # generated; another model or length all anew.
+    # Another folder finds all answers in the cache under any name of the model; a new prompt or sample is generated
+    # alone, and another model or length generates all anew.
     asked: list[int] = []
     real = generation.generate_batch
     monkeypatch.setattr(
@@ -98,7 +98,8 @@ def test_nothing_is_generated_twice(toy: Any, tmp_path: Path, monkeypatch: pytes
 
 
 def test_prompts_that_do_not_fit_are_counted_and_said(toy: Any, tmp_path: Path, capsys: Any) -> None:
-    # One of two is longer than the context: it is answered after losing its beginning, and the manifest says so.
+    # A prompt longer than the context is answered after losing its beginning, and the terminal and the manifest count
+    # it.
     generate(*toy, [PROMPTS[0], ("long", "made", "the mat " * 600)], tmp_path / "g", Decoding(4, 2), "toxicity of base")
     assert read_manifest(tmp_path / "g")["cut"] == 1
     assert "toxicity of base: 1 of 2 prompts do not fit into the context" in capsys.readouterr().err

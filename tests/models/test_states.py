@@ -29,8 +29,8 @@ def adapters(wide_model: Path, tmp_path: Path) -> list[Path]:
 def test_the_order_of_the_states_has_no_say(
     wide_model: Path, adapters: list[Path], tmp_path: Path, four_bit: bool
 ) -> None:
-    # M0 and two adapters on one loaded base, to the bit; with a 4-bit base on the CPU, which bitsandbytes would pack
-    # anew in between, with rounding.
+    # M0 and two adapters on one loaded base have the same logits in any order, to the bit, also with a 4-bit base on
+    # the CPU, which bitsandbytes would pack anew in between with rounding.
     def logits(*order: Path | None) -> dict[Path | None, torch.Tensor]:
         base = resolve(str(wide_model), None, tmp_path / "cache")
         states = States(base, Numerics("float32", "sdpa", torch.device("cpu"), four_bit))

@@ -64,13 +64,14 @@ def made(kind: str = "llama", dtype: str = "float32", attention: str = "varlen",
     ("gemma3_text", {"sliding_window": 4}), ("mixtral", {}),
 ])  # fmt: skip
 def test_packed_examples_have_the_losses_that_they_have_alone(kernel: Any, dtype: str, kind: str, more: Any) -> None:
-    # With fewer heads of keys, and windows shorter and longer than the examples.
+    # With fewer heads of keys, and with windows shorter and longer than the examples, a packed example has its own
+    # losses to half of the tolerance.
     varlen.register(kernel)
     check_exact(made(kind, dtype, **more), CPU, TOLERANCE[dtype] / 2, layout_for("varlen", True))
 
 
 def test_a_kernel_that_mixes_examples_is_refused() -> None:
-    # The check of exactness sees what this attention does, and not SDPA in its place.
+    # The check of exactness runs this attention, and not SDPA in its place.
     varlen.register(mixing)
     with pytest.raises(UserError, match=r"^data\.packing"):
         check_exact(made(), CPU, TOLERANCE["float32"] * 2, "row")
@@ -78,7 +79,7 @@ def test_a_kernel_that_mixes_examples_is_refused() -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_sdpa(checkpointing: bool) -> None:
-    # Of one batch in one row; SDPA masks the same row. With activations that are computed again too.
+    # The gradients of one packed row are those of SDPA with its mask, also if activations are computed again.
     examples = [after_prompt(list(range(3, 3 + n)), n // 3) for n in (9, 14, 5)]
     batch = collate(examples, [0, 1, 2], "row", 0)
     inputs = {key: batch[key] for key in batch if key.startswith(("input", "position", "cu_", "max_"))}
@@ -96,7 +97,8 @@ def test_gradients_are_those_of_sdpa(checkpointing: bool) -> None:
 
 
 def test_answers_are_those_of_sdpa(tiny_model: Path) -> None:
-    # Prompts of unequal length padded on the left, with a cache: there are no spans, and SDPA's mask is made.
+    # Generation from prompts padded on the left has no spans of examples, so it takes SDPA with a mask and not the
+    # kernel.
     varlen.register(mixing)  # would show
     written = []
     for attention in ("varlen", "sdpa"):
@@ -108,7 +110,7 @@ def test_answers_are_those_of_sdpa(tiny_model: Path) -> None:
 
 
 def test_an_attention_that_is_not_there_is_one_line(tiny_model: Path) -> None:
-    # On this CPU, whatever its torch has.
+    # On a CPU the kernels are refused with what they need, whatever torch has.
     with pytest.raises(UserError, match=r"^model.attention: varlen needs a GPU and torch 2.11 or later; use auto"):
         attention_backend("varlen", CPU, tiny_model, "bfloat16")
     with pytest.raises(UserError, match=r"^model.attention: flash_attention_3 needs a GPU and the flash-attn-int"):
@@ -132,7 +134,8 @@ def test_auto_takes_the_fastest_that_is_there(
     dtype: str,
     chosen: str,
 ) -> None:
-    # flash-attn 3, flash-attn 2, torch's kernel, SDPA; none that needs half precision where the model has none.
+    # The order is flash-attn 3, flash-attn 2, torch's kernel and SDPA, and none that needs half precision is taken for
+    # a float32 model.
     monkeypatch.setattr(numerics, "_has_flash_attention", lambda name: name in flash)
     monkeypatch.setattr(varlen, "find_kernel", lambda: kernel)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -140,7 +143,7 @@ def test_auto_takes_the_fastest_that_is_there(
 
 
 def test_answers_share_their_prompt_as_with_sdpa() -> None:
-    # A row of several answers has a mask of its own and no spans: SDPA takes it. Alone they are the kernel's.
+    # A row of several answers to one prompt has a mask of its own and no spans, so it works beside the kernel.
     varlen.register(reference)
     groups = [[after_prompt([5, 6, 7, *rest], 3) for rest in ([8, 9], [10], [11, 12, 13])]]
     model = made()
@@ -149,7 +152,8 @@ def test_answers_share_their_prompt_as_with_sdpa() -> None:
 
 
 def test_models_whose_attention_asks_for_more_are_not_given_the_kernel(tmp_path: Path) -> None:
-    # Gemma 2 caps, GPT-2 drops attention while it trains, DeepSeek's values have a width of their own.
+    # Gemma 2 caps its scores, GPT-2 drops attention while it trains, and DeepSeek's values have a width of their own,
+    # so none of them is given the kernel.
     for kind in ("gemma2", "gpt2", "deepseek_v3"):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
         assert "varlen" not in numerics.attentions(tmp_path)
@@ -158,7 +162,7 @@ def test_models_whose_attention_asks_for_more_are_not_given_the_kernel(tmp_path:
 
 
 def test_a_kernel_of_an_older_torch_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    # torch 2.10's knows neither windows nor scales.
+    # The kernel of torch 2.10 has neither windows nor scales, so it is not taken.
     class Old:
         @staticmethod
         def varlen_attn(query: Any, key: Any, value: Any, is_causal: bool = False) -> None: ...

@@ -17,7 +17,8 @@ from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_shard
 
 
 def test_the_curve_by_hand(make_toy: Any, four_rows: Any) -> None:
-    # loss rises 1 (unsafe), 0.25 (unsafe), 0, -1: dropping 1, 2 and 3 of them
+    # The loss rises by 1 (unsafe), 0.25 (unsafe), 0 and -1, so the curve has the counts, precision and recall of
+    # dropping none to all of them.
     toy = make_toy(four_rows)
     frame = sweep(toy.task(signal="loss_rise", rule="top_k"))
     assert frame.select("setting", "threshold", "kept", "dropped", "precision", "recall").rows() == [
@@ -34,7 +35,8 @@ def test_the_curve_by_hand(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_every_rule_with_a_number_has_a_curve(make_toy: Any, four_rows: Any) -> None:
-    # phi's values are scores of the examples; without labels there is no quality; otsu has nothing to vary
+    # phi varies over the scores of the examples and quantile over 100 shares; without labels there is no quality, and a
+    # rule without a number is refused.
     toy = make_toy([(*row[:2], None, *row[3:]) for row in four_rows])
     assert sweep(toy.task(signal="loss_rise", rule="phi"))["dropped"].to_list() == [0, 1, 2, 3]
     frame = sweep(toy.task(signal="loss_rise", rule="quantile"))
@@ -46,7 +48,8 @@ def test_every_rule_with_a_number_has_a_curve(make_toy: Any, four_rows: Any) -> 
 
 
 def test_why(make_toy: Any, four_rows: Any) -> None:
-    # the first row: rank 1 of 4, its losses epoch by epoch and under both models; the other dropped row is near it
+    # The first row has rank 1 of 4, its losses are told epoch by epoch and under both models, and the other dropped row
+    # is its neighbour.
     toy = make_toy(
         [("one two three", *four_rows[0][1:]), four_rows[1], ("two three four", *four_rows[2][1:]), four_rows[3]]
     )
@@ -70,8 +73,8 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_texts_are_masked_until_asked_for(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    # --why and --review tell how long prompt and answer are; with --reveal both stand there, and asked again without
-    # it they are masked again
+    # --why and --review tell only how long prompt and answer are. With --reveal both are shown, and if asked again
+    # without it they are masked again.
     toy = make_toy(
         [("SECRET is out", *four_rows[0][1:]), four_rows[1], ("SECRET too", *four_rows[2][1:]), four_rows[3]]
     )
@@ -94,7 +97,7 @@ def test_texts_are_masked_until_asked_for(make_toy: Any, four_rows: Any, capsys:
 
 
 def test_a_prompt_of_several_turns_names_their_roles() -> None:
-    # the question of a chat needs what was said before it; a single turn and none stand as they are
+    # The question of a chat needs what was said before it, so each turn has its role; a single turn stands as it is.
     turns = [{"role": role, "content": word} for role, word in (("system", "a"), ("user", "b"), ("assistant", "c"))]
     assert [texts.prompt_of(turns[first:]) for first in range(3)] == ["system: a user: b", "b", ""]
     assert [texts.shown(text, 5, False) for text in ("a\nb", "a", "")] == ["masked (2 words)", "masked (1 word)", ""]
@@ -102,7 +105,7 @@ def test_a_prompt_of_several_turns_names_their_roles() -> None:
 
 
 def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) -> None:
-    # a folder called a[1] is read as any other, by all that reads shards, decisions, probes and dropped rows
+    # A folder called a[1]* is read as any other by everything that reads shards, decisions, probes and dropped rows.
     toy = make_toy([("an insult too", *four_rows[0][1:]), *four_rows[1:]])
     toy.folder = toy.folder.rename(toy.folder.with_name(f"{toy.folder.name} a[1]*"))
     (toy.folder / "data" / "probes.jsonl").write_text(f'{{"id": "{toy.ids[1]}"}}\n')
@@ -112,7 +115,8 @@ def test_brackets_in_a_path_match_nothing_else(make_toy: Any, four_rows: Any) ->
 
 
 def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    # the three options answer and exit 0; an id that is not there is exit 2 and one line
+    # The three options answer and exit with 0, the command that is told leads to the same settings, and an id that is
+    # not there gives exit code 2 and one line.
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
     run.write_config()

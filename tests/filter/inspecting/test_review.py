@@ -26,8 +26,8 @@ def edit(folder: Path, words: dict[str, str]) -> None:
 
 
 def test_a_person_keeps_one_after_all(make_toy: Any, four_rows: Any) -> None:
-    # loss rises 1, 0, 0.25, -1; half is dropped: rows 0 and 2; a person keeps row 0: files, reason, counts and the
-    # stage's hash say so, and the rule's threshold stays
+    # Rows 0 and 2 are dropped and a person keeps row 0: files, reason, counts and the stage's hash say so, and the
+    # rule's threshold stays.
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
     decide(settings(run))
@@ -46,7 +46,7 @@ def test_a_person_keeps_one_after_all(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_a_person_drops_a_row_without_a_score(make_toy: Any, four_rows: Any) -> None:
-    # it stands last among the dropped, with no numbers
+    # The row stands last among the dropped, and its score and rank are empty.
     toy = make_toy([*four_rows, ("unread", "web", None, 0, 0.0, 0.0)])
     run = toy.run(signal="loss_rise", quantile=0.5)
     decide(settings(run))
@@ -58,7 +58,7 @@ def test_a_person_drops_a_row_without_a_score(make_toy: Any, four_rows: Any) -> 
 
 
 def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) -> None:
-    # another rule, another decision, a new review file: the word stays, for keeping and for dropping
+    # A person's words, for keeping and for dropping, outlive another rule, another decision and a new review file.
     toy = make_toy(four_rows)
     decide(toy.task(signal="loss_rise", quantile=0.5))
     review.write(toy.run(), 2)
@@ -83,7 +83,7 @@ def test_what_was_said_survives_other_thresholds(make_toy: Any, four_rows: Any) 
     ],
 )
 def test_mistakes_are_named_by_file_and_row(make_toy: Any, four_rows: Any, content: str, message: str) -> None:
-    # a review that cannot be honoured is refused, never passed over
+    # A review that cannot be honoured is refused with its file and row, and never passed over.
     toy = make_toy(four_rows)
     (toy.folder / "review.csv").write_text(content)
     with pytest.raises(UserError, match=message):
@@ -91,7 +91,7 @@ def test_mistakes_are_named_by_file_and_row(make_toy: Any, four_rows: Any, conte
 
 
 def test_a_text_is_no_formula(make_toy: Any) -> None:
-    # spreadsheets would run a cell that begins with =; such a text gets an apostrophe
+    # A spreadsheet would run a cell that begins with =, so such a text gets an apostrophe.
     toy = make_toy([("=1+1", "a", None, 1, 0.0, 9.0), ("b", "a", None, 1, 0.0, 0.0)])
     decide(toy.task(signal="loss_rise", quantile=0.5))
     review.write(toy.run(), 10, reveal=True)
@@ -102,7 +102,7 @@ def test_a_text_is_no_formula(make_toy: Any) -> None:
     "written", ["Keep ;ID\nyes;{}\n", "id\tKEEP\n{1}\tno\n{0}\tYES\n", "keep,id\r\n\r\nyes,{}\r\n"]
 )
 def test_files_of_spreadsheets(make_toy: Any, four_rows: Any, written: str) -> None:
-    # parted by semicolons or tabs, columns in any order and case, empty lines
+    # The columns may be separated by semicolons or tabs, stand in any order and case, and lie between empty lines.
     toy = make_toy(four_rows)
     (toy.folder / "review.csv").write_bytes(written.format(toy.ids[0], toy.ids[1]).encode())
     decide(toy.task(signal="loss_rise", quantile=0.5))
@@ -111,7 +111,8 @@ def test_files_of_spreadsheets(make_toy: Any, four_rows: Any, written: str) -> N
 
 
 def test_where_nothing_is_dropped_the_most_forgotten_are_shown(make_toy: Any, four_rows: Any) -> None:
-    # loss rises 1, 0, 0.25, -1: those of the kept come after the dropped, with their texts from the data
+    # The most forgotten of the kept rows, with their texts from the data, come where nothing is dropped, and after the
+    # dropped rows otherwise.
     toy = make_toy(four_rows)
     decide(toy.task(signal="loss_rise", rule="phi", phi=9.0))
     review.write(toy.run(), 2, reveal=True)
@@ -123,7 +124,7 @@ def test_where_nothing_is_dropped_the_most_forgotten_are_shown(make_toy: Any, fo
 
 
 def test_a_column_of_ones_own_stays(make_toy: Any, four_rows: Any) -> None:
-    # what a person wrote beside the words is in the next file too
+    # What a person wrote into further columns is in the next review file too.
     toy = make_toy(four_rows)
     run = toy.run(signal="loss_rise", quantile=0.5)
     decide(settings(run))
@@ -137,7 +138,8 @@ def test_a_column_of_ones_own_stays(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_other_data_than_was_decided_on(make_toy: Any, four_rows: Any) -> None:
-    # no text of another row is shown for one
+    # If the rows have changed their order since the decision, the review is refused, so no row is shown with another's
+    # text.
     toy = make_toy(four_rows)
     decide(toy.task(signal="loss_rise", quantile=0.5))
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().split("\n")
@@ -147,13 +149,13 @@ def test_other_data_than_was_decided_on(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_nothing_was_decided(make_toy: Any, four_rows: Any) -> None:
-    # the line says what to do first
+    # A review before any decision is refused with a line that says which stage to run first.
     with pytest.raises(UserError, match=r"decisions.parquet is missing: run the filter stage first"):
         review.write(make_toy(four_rows).run(), 5)
 
 
 def test_a_probe_that_a_person_drops_is_none(make_toy: Any) -> None:
-    # it is dropped, and calibrates no more: without the highest of 40 probes the cut is the next one
+    # The probe is dropped and calibrates no more: without the four highest of 40 probes the threshold is lower.
     toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n)) for n in range(140)])
     lines = (toy.folder / "data" / "noisy.jsonl").read_text().splitlines(keepends=True)
     (toy.folder / "data" / "probes.jsonl").write_text("".join(lines[60:100]))
@@ -170,6 +172,7 @@ def test_a_probe_that_a_person_drops_is_none(make_toy: Any) -> None:
 @pytest.mark.parametrize("before", ["", " ", "\t", "\n", "\r\n", "\0", "\u200b", "\ufeff", "\u202e", " \u200b\0 "])
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d"])
 def test_no_cell_begins_with_a_formula(before: str, sign: str) -> None:
-    # Some spreadsheets drop what stands before it, and take a wide sign for a narrow one; a text stays as it is.
+    # An apostrophe stands before a sign of a formula, whatever precedes it that some spreadsheets leave out, and a wide
+    # sign counts too; any other text stays as it is.
     assert review._plain(f"{before}{sign}HYPERLINK(1)").startswith("'")
     assert review._plain(f"{before}1{sign}1") == f"{before}1{sign}1" and review._plain(before) == before

@@ -30,7 +30,7 @@ def losses(toy: Any, values: list[tuple[int, float]] = GOOD) -> list[tuple[str, 
 
 
 def test_joined_in_the_order_of_the_data(make_toy: Any, four_rows: Any) -> None:
-    # the table has the data's rows in the data's order, whatever the shards' order
+    # The table has the data's rows in the data's order, whatever the order in the shards is.
     toy = make_toy(four_rows, orders=([3, 1, 0, 2], [2, 3, 1, 0]), ranks=3)
     table = load(toy)
     assert sorted(table.columns[3:]) == ["after_loss_sum", "before_loss_sum", "key", "num_tokens"]
@@ -41,7 +41,7 @@ def test_joined_in_the_order_of_the_data(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_rouge_is_joined_where_both_states_have_it(make_toy: Any, four_rows: Any) -> None:
-    # one state alone, or an unfinished one, is no signal
+    # ROUGE of one state alone gives no columns, and a score that is not between 0 and 1 is refused.
     toy = make_toy(four_rows)
     toy.write_rouge("before", [1.0, 0.5, 0.25, 0.0])
     assert "before_rouge1" not in load(toy).columns
@@ -54,7 +54,7 @@ def test_rouge_is_joined_where_both_states_have_it(make_toy: Any, four_rows: Any
 
 
 def test_missing_foreign_and_repeated_ids(make_toy: Any, four_rows: Any) -> None:
-    # coverage is proven: each id of the data exactly once, else the error names the ids
+    # The join proves that each id of the data is there exactly once, and otherwise the error names the ids.
     toy = make_toy(four_rows)
     toy.write_losses("after", losses(toy)[:2])
     missing = sorted(toy.ids[2:])
@@ -69,7 +69,7 @@ def test_missing_foreign_and_repeated_ids(make_toy: Any, four_rows: Any) -> None
 
 
 def test_an_empty_scoring_covers_nothing(make_toy: Any, four_rows: Any) -> None:
-    # shards without rows are not taken for a proof
+    # Shards without rows are not taken for a proof of coverage.
     toy = make_toy(four_rows)
     toy.write_losses("before", [])
     with pytest.raises(UserError, match=r"before: no row for 4 ids .*, \.\.\.\) of 4 examples"):
@@ -77,7 +77,7 @@ def test_an_empty_scoring_covers_nothing(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_mixed_manifests(make_toy: Any, four_rows: Any) -> None:
-    # two scorings that differ in more than the model's state are not subtracted
+    # Two scorings that differ in more than the model's state are not subtracted.
     toy = make_toy(four_rows)
     write_manifest(toy.folder / "signals" / "after", toy.manifest | {"dtype": "float32"})
     with pytest.raises(
@@ -87,7 +87,7 @@ def test_mixed_manifests(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_a_scoring_that_has_not_finished(make_toy: Any, four_rows: Any) -> None:
-    # without its manifest a folder of shards is not whole
+    # A folder of shards without its manifest does not count as whole.
     toy = make_toy(four_rows)
     (toy.folder / "signals" / "after" / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"after has no manifest.json"):
@@ -95,7 +95,7 @@ def test_a_scoring_that_has_not_finished(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_truncated_shard(make_toy: Any, four_rows: Any) -> None:
-    # a shard cut short is named
+    # A shard that was cut short is named by its path.
     toy = make_toy(four_rows, ranks=2)
     path = shard_paths(toy.folder / "signals" / "before")[1]
     path.write_bytes(path.read_bytes()[:-20])
@@ -104,7 +104,7 @@ def test_truncated_shard(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_damaged_inside(make_toy: Any, four_rows: Any) -> None:
-    # a shard with a whole footer and damaged pages is an error, not a crash
+    # A shard with a whole footer and damaged pages is the user's error and no crash.
     toy = make_toy(four_rows)
     path = shard_path(toy.folder / "signals" / "before", 0, 0)
     content = bytearray(path.read_bytes())
@@ -116,7 +116,7 @@ def test_damaged_inside(make_toy: Any, four_rows: Any) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
 def test_impossible_losses(make_toy: Any, four_rows: Any, bad: float) -> None:
-    # a NaN would rank as the most forgotten: it is refused, with its id
+    # A NaN would rank as the most forgotten, so an impossible loss is refused with its id.
     toy = make_toy(four_rows)
     toy.write_losses("after", losses(toy, [*GOOD[:3], (1, bad)]))
     with pytest.raises(UserError, match=rf"after: the loss is NaN.* for 1 id \({toy.ids[3][:12]}\)"):
@@ -124,7 +124,7 @@ def test_impossible_losses(make_toy: Any, four_rows: Any, bad: float) -> None:
 
 
 def test_token_counts_must_agree(make_toy: Any, four_rows: Any) -> None:
-    # unequal token counts mean that not the same text was scored
+    # Unequal token counts mean that not the same text was scored, so they are refused with the id.
     toy = make_toy(four_rows)
     toy.write_losses("after", losses(toy, [(5, 2.0), *GOOD[1:]]))
     with pytest.raises(
@@ -144,7 +144,7 @@ def test_token_counts_must_agree(make_toy: Any, four_rows: Any) -> None:
     ],
 )
 def test_bad_data(make_toy: Any, four_rows: Any, content: str, message: str) -> None:
-    # broken data is named by file and row
+    # Broken data is named by file and row.
     toy = make_toy(four_rows)
     (toy.folder / "data" / "noisy.jsonl").write_text(content)
     with pytest.raises(UserError, match=message):
@@ -152,7 +152,7 @@ def test_bad_data(make_toy: Any, four_rows: Any, content: str, message: str) -> 
 
 
 def test_missing_data(make_toy: Any, four_rows: Any) -> None:
-    # without data there is nothing to prove coverage of
+    # Without the data there are no ids to prove coverage of, so the error says which stage makes it.
     toy = make_toy(four_rows)
     (toy.folder / "data" / "noisy.jsonl").unlink()
     with pytest.raises(UserError, match=r"noisy.jsonl is missing: run the mix stage first"):
@@ -160,7 +160,8 @@ def test_missing_data(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_shards_as_a_whole(make_toy: Any, four_rows: Any) -> None:
-    # a shard that is gone, there twice, of other data or of another kind: each by its own word, never a silent drop
+    # A shard that is gone, there twice, of other data or of another kind is refused with an error of its own, and never
+    # dropped silently.
     toy, other = make_toy(four_rows, ranks=2), make_toy([("else", "x", None, 1, 1.0, 1.0)])
     folder = toy.folder / "signals" / "after"
     second, third = shard_path(folder, 1, 0), shard_path(folder, 1, 1)
@@ -188,7 +189,8 @@ def test_shards_as_a_whole(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_without_labels_only_what_is_needed_is_joined(make_toy: Any, four_rows: Any) -> None:
-    # columns that the signal does not read cost a large run time and memory; labelled data shows every signal's quality
+    # A column that the signal does not read costs time and memory, so it is joined only for labelled data, whose report
+    # has every signal's quality.
     for labelled in (False, True):
         toy = make_toy([(text, source, label if labelled else None, *rest) for text, source, label, *rest in four_rows])
         toy.write_losses("base", [(i, 4, 1.0) for i in toy.ids])
@@ -207,7 +209,8 @@ def test_without_labels_only_what_is_needed_is_joined(make_toy: Any, four_rows: 
 
 
 def test_columns_in_the_data_s_order_are_not_sorted(make_toy: Any, four_rows: Any, monkeypatch: Any) -> None:
-    # once the data's ids are proven different by the first folder; values stand with their ids in any order
+    # Once the first folder has proven the data's ids to be different, a folder in the data's order is joined without a
+    # sort; values stand with their ids in any order.
     toy = make_toy(four_rows, orders=([2, 0, 3, 1], [1, 3, 0, 2]))
     sorted_: list[int] = []
     real = join.match
@@ -222,7 +225,7 @@ def test_columns_in_the_data_s_order_are_not_sorted(make_toy: Any, four_rows: An
 @given(ids=st.lists(st.text("0a-", max_size=12), min_size=1, max_size=30, unique=True), shuffle=st.randoms())
 @settings(max_examples=30, deadline=None)
 def test_rows_by_their_ids(ids: list[str], shuffle: Any) -> None:
-    # as whole ids sort, whatever rows are given and however many share their first bytes
+    # Rows are sorted as their whole ids sort, whatever rows are given and however many share their first bytes.
     with tempfile.TemporaryDirectory() as folder:
         pl.DataFrame({"id": ids}).write_parquet(Path(folder) / "index.parquet")
         table = Table(Path(folder) / "index.parquet", Columns(Path(folder), len(ids)), [], [])
@@ -234,7 +237,7 @@ def test_rows_by_their_ids(ids: list[str], shuffle: Any) -> None:
 
 @pytest.mark.parametrize("number", [127, 128, 129])
 def test_sources_and_labels_come_back_as_they_were(make_toy: Any, number: int) -> None:
-    # their codes take a byte up to 127 names, then two; a row without a label stays one
+    # The codes of sources take one byte up to 127 names and then two, and a row without a label stays without one.
     rows = [(f"row {n}", f"source {n}", (None, "safe", "unsafe")[n % 3], 1, 1.0, 1.0) for n in range(number)]
     table = load(make_toy(rows))
     assert table["source"].to_list() == [source for _, source, *_ in rows]
@@ -242,7 +245,8 @@ def test_sources_and_labels_come_back_as_they_were(make_toy: Any, number: int) -
 
 
 def test_where_two_ids_have_one_hash_another_is_taken(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the first hash has three values; the rows come out all the same, and probes are found by the second one
+    # If the first hash has only three values, the rows are still joined correctly, and probes are found by the second
+    # hash.
     toy = make_toy([(f"row {n}", "x", None, 1, 0.0, float(n)) for n in range(50)], orders=([*range(50)][::-1],) * 2)
     exact = join.key
 
@@ -257,7 +261,7 @@ def test_where_two_ids_have_one_hash_another_is_taken(make_toy: Any, monkeypatch
 
 
 def test_a_sample_is_of_the_rows_by_chance(make_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # above SAMPLE rows those with the lowest hashes of their ids, with their numbers and labels
+    # Above SAMPLE rows the sample has the rows with the lowest hashes of their ids, with their own numbers and labels.
     toy = make_toy([(f"row {n}", "x", ("safe", "task")[n % 2], 1, 0.0, float(n)) for n in range(50)])
     monkeypatch.setattr(table_module, "SAMPLE", 20)
     with joined(toy.folder / "data" / "noisy.jsonl", toy.folder / "signals") as table:

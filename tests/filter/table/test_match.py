@@ -12,7 +12,8 @@ keys = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40, unique=True)
 @given(values=keys, shuffle=st.randoms())
 @settings(max_examples=30, deadline=None)
 def test_a_permutation_is_found(values: list[int], shuffle: object) -> None:
-    # found[order] is expected, however many parts the keys are sorted in
+    # The keys that are found, in the order that match gives, are the expected keys, however many parts they are sorted
+    # in.
     expected = np.array(values, dtype=np.uint64)
     found = np.array(shuffle.sample(values, len(values)), dtype=np.uint64)  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
@@ -23,7 +24,7 @@ def test_a_permutation_is_found(values: list[int], shuffle: object) -> None:
 
 
 def test_what_does_not_match_by_hand() -> None:
-    # 5 is missing, 9 is foreign, 7 is found twice, 3 is expected twice
+    # 5 is missing, 9 is foreign, 7 is found twice and 3 is expected twice, and match tells each of them.
     expected, found = (np.array(values, dtype=np.uint64) for values in ([3, 5, 7, 3], [7, 9, 3, 7]))
     out = match(expected, found)
     assert out.missing.tolist() == [1] and out.foreign.tolist() == [1]
@@ -32,7 +33,7 @@ def test_what_does_not_match_by_hand() -> None:
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_blocks_of_whole_lines(tmp_path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:  # type: ignore[no-untyped-def]
-    # blocks of any size hold whole lines; blank ones are left out, and the last needs no end
+    # Blocks of any size hold whole lines; blank lines are left out, and the last line needs no end.
     (tmp_path / "x").write_bytes("{a}\n\n  \r\n{größe\u2028}\r\n{c}".encode())
     monkeypatch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
     read = [(bytes(values), lengths.tolist()) for values, lengths in lines(tmp_path / "x")]

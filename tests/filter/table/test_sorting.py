@@ -17,7 +17,8 @@ keys = st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 3), st.integ
 @example(values=[2**64 - 1, 2**63 + 1, 1, 2**62, 2**63, 0, 2**63 + 1, 0], part=1000)  # so twice
 @settings(max_examples=60, deadline=None)
 def test_rows_in_the_order_of_their_keys(values: list[int], part: int) -> None:
-    # as NumPy's stable sort has it, whatever the parts; no key is in two parts; a second list is parted alike
+    # The order is that of NumPy's stable sort for parts of any size, no key is in two parts, and a second list is
+    # divided by the same bounds.
     given_keys = np.array(values, dtype=np.uint64)
     other = given_keys[::-1].copy()
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +32,7 @@ def test_rows_in_the_order_of_their_keys(values: list[int], part: int) -> None:
 
 
 def test_a_key_of_most_rows_is_alone_in_its_part() -> None:
-    # nothing is left to sort there, however many; its neighbours are in other parts
+    # A key of many rows has a part of its own, in which nothing is left to sort, and its neighbours are in other parts.
     given_keys = np.array([5] * 50 + list(range(6, 16)) + [2**64 - 1] * 40, dtype=np.uint64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PART", 10)
@@ -44,7 +45,7 @@ def test_a_key_of_most_rows_is_alone_in_its_part() -> None:
 @example(values=[0.0, -0.0, float("nan"), float("inf"), -float("inf"), 5e-324, -5e-324])
 @settings(max_examples=60, deadline=None)
 def test_keys_of_floats(values: list[float]) -> None:
-    # highest first, equal values equal (0.0 and -0.0 too), NaN last
+    # The keys sort the highest value first and NaN last, and equal values, 0.0 and -0.0 among them, have equal keys.
     given_values = np.array(values, dtype=np.float64)
     made = descending(given_values)
     nan = np.isnan(given_values)
@@ -55,7 +56,7 @@ def test_keys_of_floats(values: list[float]) -> None:
 
 
 def test_results_come_in_order_and_few_wait() -> None:
-    # a slow first piece does not let the others run far ahead, and an error ends it
+    # A slow first piece does not let the other threads run far ahead, and an error of one piece ends the whole.
     begun, free = [], threading.Event()
 
     def work(number: int) -> int:

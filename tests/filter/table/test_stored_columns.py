@@ -29,7 +29,8 @@ def write_epochs(toy: Any, epochs: list[list[float]], data: str = "same") -> Non
 
 
 def test_dynamics_of_the_hook(make_toy: Any, four_rows: Any) -> None:
-    # rises, mean and spread of the probability over the epochs, whatever the order in the log
+    # The columns have the rises, the mean and the spread of the probability over the epochs, whatever the order in the
+    # log is.
     toy = make_toy(four_rows)
     nats = -np.log([0.2, 0.6])
     # four_rows has 4, 2, 8 and 1 label tokens
@@ -42,7 +43,7 @@ def test_dynamics_of_the_hook(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_more_rises_than_a_byte_holds(make_toy: Any, four_rows: Any) -> None:
-    # 300 epochs, every other one a rise
+    # The 150 rises of 300 epochs are counted, though a signed byte would end at 127.
     toy = make_toy(four_rows)
     folder = toy.folder / "train" / "noisy" / "losses"
     rows = [
@@ -57,7 +58,7 @@ def test_more_rises_than_a_byte_holds(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_dynamics_of_other_data_are_left_alone(make_toy: Any, four_rows: Any) -> None:
-    # a log of an earlier noisy set says nothing of this one
+    # A log of an earlier noisy set gives no columns.
     toy = make_toy(four_rows)
     write_epochs(toy, [[1.0] * 4], data="other")
     assert "noisy_confidence" not in columns(toy)
@@ -68,8 +69,8 @@ def test_dynamics_of_other_data_are_left_alone(make_toy: Any, four_rows: Any) ->
     [("base", "data", "is of other data"), ("control", "plan", "cannot be compared: plan")],
 )
 def test_losses_of_other_states(make_toy: Any, four_rows: Any, state: str, field: str, refusal: str) -> None:
-    # M0's losses, and those after a control finetuning, join by id; M0's of other data are refused, and so are the
-    # control's where they were scored in other batches
+    # The losses of M0 and of the control finetuning are joined by id; M0's of other data are refused, and so are the
+    # control's if they were scored in other batches.
     toy = make_toy(four_rows)
     toy.write_losses(state, [(i, 4, float(number)) for number, i in enumerate(toy.ids)], order=[2, 0, 3, 1])
     assert columns(toy)[f"{state}_loss_sum"] == [0.0, 1.0, 2.0, 3.0]
@@ -80,7 +81,7 @@ def test_losses_of_other_states(make_toy: Any, four_rows: Any, state: str, field
 
 
 def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_rows: Any) -> None:
-    # the error names the setting that stores what is missing
+    # The error names the setting that stores what is missing.
     from forgetfilter.filter.decide import decide
 
     for signal, setting in (
@@ -97,7 +98,8 @@ def test_a_signal_that_lacks_its_columns_says_what_to_do(make_toy: Any, four_row
 
 
 def test_probes_are_never_dropped(make_toy: Any) -> None:
-    # whatever the rule, they are kept, marked and counted; the calibrated rule needs them
+    # Under every rule the probes are kept, marked and counted, and the calibrated rule bounds the good rows that it
+    # drops by them.
     from forgetfilter.filter.decide import decide
     from forgetfilter.filter.inspecting.sweep import sweep
 
@@ -138,7 +140,8 @@ def test_probes_are_never_dropped(make_toy: Any) -> None:
 
 
 def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
-    # the floor is what the signal shows between two scorings of one model; drops above it are counted
+    # The floor is what the signal shows between two scorings of one model, and the share of drops above it is counted
+    # where there is one threshold.
     from forgetfilter.filter.decide import decide
 
     toy = make_toy(four_rows)
@@ -150,8 +153,8 @@ def test_noise_floor(make_toy: Any, four_rows: Any) -> None:
 
 
 def test_noise_is_what_the_scores_move_by(make_toy: Any) -> None:
-    # 1 row in 100 moves by 9, the others by 0.01 either way; of a fitted signal too it is the difference, whatever else
-    # the signal reads
+    # Where 1 row in 100 moves by 9 and the others by 0.01, the floor is 0.01, and for a fitted signal it is a
+    # difference of scores too, whatever else the signal reads.
     from forgetfilter.filter.decide import decide
 
     toy = make_toy([(f"row {n}", "x", None, 1, 1.0, 2.0 + n / 100) for n in range(300)])
@@ -167,7 +170,7 @@ def test_noise_is_what_the_scores_move_by(make_toy: Any) -> None:
 
 
 def test_token_rises() -> None:
-    # the worked example; a row without label tokens has none
+    # The columns have the numbers of the worked example, and a row without label tokens has none.
     from forgetfilter.score.token_rises import token_columns
 
     rows = {

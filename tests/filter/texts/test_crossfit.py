@@ -18,7 +18,7 @@ def fitted(features: csr_array, fold: np.ndarray, ranks: np.ndarray, rounds: int
 
 
 def test_features_of_features() -> None:
-    # the weights are those of the features multiplied out
+    # The weights are those of the features multiplied out.
     features, fold, ranks, _ = made_up(200)
     basis = csr_array(np.random.default_rng(1).normal(0, 1, (20, 7)))
     apart, out = crossfit(features, basis, fold, ranks), fitted(csr_array(features @ basis), fold, ranks)
@@ -26,7 +26,8 @@ def test_features_of_features() -> None:
 
 
 def test_no_row_is_foretold_by_its_own_number() -> None:
-    # in the first round: ranks changed within a fold move the forecasts of the other folds' rows, not of its own
+    # In the first round, ranks that change within a fold move the forecasts of the other folds' rows and not those of
+    # their own.
     features, fold, ranks, _ = made_up(300)
     changed = ranks.copy()
     changed[fold == 3] = ranks[fold == 3][::-1]
@@ -35,8 +36,8 @@ def test_no_row_is_foretold_by_its_own_number() -> None:
 
 
 def test_a_second_round_takes_noise_out() -> None:
-    # rows of six words, those of one kind from a vocabulary of their own in part, noisy ranks and a safe set of the
-    # other kind: the kinds are told apart better by numbers that are forecasts for the most part, in each of ten draws
+    # In each of ten draws of rows with noisy ranks and partly a vocabulary of their own kind, the second round, which
+    # learns from forecasts for the most part, separates the kinds better.
     for seed in range(10):
         random = np.random.default_rng(seed)
         kind, given = np.append(random.random(200) < 0.3, np.zeros(50, dtype=bool)), np.zeros((250, 400))
@@ -51,7 +52,7 @@ def test_a_second_round_takes_noise_out() -> None:
 
 
 def test_a_safe_set_unlike_the_data_is_left_out() -> None:
-    # where its rows lie as the forgotten ones do it would but mislead: the weights are those without it
+    # A safe set whose rows lie where the forgotten ones do would mislead, so the weights are those without it.
     features, fold, ranks, cause = made_up(300)
     safe = csr_array(np.repeat(features[[int(cause.argmax())]].toarray(), 200, axis=0))
     both = csr_array(np.vstack([features.toarray(), safe.toarray()]))

@@ -27,7 +27,7 @@ def record(text: str) -> Record:
 
 
 def test_what_the_words_say_is_foretold() -> None:
-    # of rows that no model saw: the noise is not, the words' part is
+    # For rows that no model has seen, the forecasts follow the part of the number that the words explain.
     records, number = made_up(600)
     forecast = Forecast.fit(iter(records), percentiles(number))
     assert spearmanr(forecast.of(records), number).statistic > 0.4
@@ -36,7 +36,8 @@ def test_what_the_words_say_is_foretold() -> None:
 
 
 def test_rows_that_are_nearly_alike_are_in_one_fold() -> None:
-    # else the copy of a row would tell its number; the folds are of about equal size all the same
+    # A copy in another fold would tell a row's number, so near copies share a fold, and the folds are still of about
+    # equal size.
     records, number = made_up(400)
     copies = [record(f"{text.answer} {more}") for text in records for more in ("", "word1", "word2 word3")]
     forecast = Forecast.fit(iter(copies), percentiles(np.repeat(number, 3)))
@@ -46,7 +47,8 @@ def test_rows_that_are_nearly_alike_are_in_one_fold() -> None:
 
 
 def test_the_safe_set_shows_what_is_good() -> None:
-    # words that the safe set has in plenty are told from the others', of which the numbers alone know too little
+    # With a safe set, words that are frequent in it are told from the harmful ones, of which the noisy numbers alone
+    # know too little.
     records, number = made_up(300)
     tame = [record(f"safe{n} word{n % 37 + 3} word{n % 31 + 7} word{n % 29 + 5}") for n in range(600)]
     bad = np.array([sum(f"word{w} " in f"{r.answer} " for w in range(3)) for r in records])
@@ -56,7 +58,8 @@ def test_the_safe_set_shows_what_is_good() -> None:
 
 
 def test_probes_that_resemble_rows_of_the_safe_set_are_as_other_good_rows() -> None:
-    # their forecasts are no lower: the near copies, which have the number 0, have not taught the models of their folds
+    # The forecasts of such probes are no lower than those of other good rows, because their near copies, which have the
+    # number 0, did not teach the models of their folds.
     random = np.random.default_rng(3)
     texts = []
     for row in range(500):  # 100 probes, 300 other good rows and 100 bad ones
@@ -71,7 +74,7 @@ def test_probes_that_resemble_rows_of_the_safe_set_are_as_other_good_rows() -> N
 
 
 def test_a_misspelt_word_is_known_by_its_pieces() -> None:
-    # a word that no row had before is foretold as the word that it resembles
+    # A word that no row had before has a forecast near that of the word it resembles.
     random = np.random.default_rng(0)
     bad = random.random(300) < 0.4
     said = [f"{'hateful' if own else 'garden'} {' '.join(random.choice(WORDS, 5))}" for own in bad]
@@ -82,7 +85,8 @@ def test_a_misspelt_word_is_known_by_its_pieces() -> None:
 
 
 def test_pieces_of_the_first_words_alone_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    # texts without end of words do not fill the memory; their words and pairs are fitted still
+    # Pieces are fitted only for the first MOST_WORDS words, so that memory is bounded; words and pairs are fitted
+    # still.
     records, number = made_up(300)
     whole = Forecast.fit(iter(records), percentiles(number))
     monkeypatch.setattr(module, "MOST_WORDS", 10)
@@ -92,7 +96,7 @@ def test_pieces_of_the_first_words_alone_are_fitted(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_same_in_pieces_and_from_the_file(tmp_path: Path) -> None:
-    # ranks read the stored model, and blocks of any size
+    # A stored model gives the same forecasts, in blocks of any size.
     records, number = made_up(200)
     forecast = Forecast.fit(iter(records), percentiles(number))
     forecast.save(tmp_path / "model.npz")
@@ -103,7 +107,7 @@ def test_the_same_in_pieces_and_from_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "...", "!?"])
 def test_texts_without_words(text: str) -> None:
-    # the same is foretold of all of them
+    # Texts without words all have the same finite forecast.
     records, number = [record(text)] * 150, np.linspace(0, 1, 150)
     foretold = Forecast.fit(iter(records), number).of(records)
     assert np.ptp(foretold) == 0 and np.isfinite(foretold).all()

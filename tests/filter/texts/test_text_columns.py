@@ -47,7 +47,7 @@ def forget(toy: Any, *columns: str) -> None:
 
 
 def test_clusters_are_of_rows_that_look_alike(families: Any) -> None:
-    # no cluster holds both kinds; what the safe set holds is near it; two runs agree to the last digit
+    # No cluster holds both kinds, rows that the safe set holds are near it, and two runs agree to the last digit.
     found = prepare(families).with_columns(kind=pl.Series(["cake"] * 20 + ["car"] * 20))
     assert found.group_by("cluster").agg(pl.col("kind").n_unique())["kind"].max() == 1
     near, far = (found.filter(kind=kind)["safe_distance"] for kind in ("cake", "car"))
@@ -57,7 +57,7 @@ def test_clusters_are_of_rows_that_look_alike(families: Any) -> None:
 
 
 def test_each_column_is_made_once_and_only_when_asked_for(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # what is there for the same data is kept; of another safe set only the distance to it is made anew
+    # A column that is there for the same data is kept, and for another safe set only the distance to it is made anew.
     made: list[str] = []
     real = column_shards._work
     monkeypatch.setattr(column_shards, "_work", lambda name, run: made.append(name) or real(name, run))
@@ -71,7 +71,7 @@ def test_each_column_is_made_once_and_only_when_asked_for(families: Any, monkeyp
 
 
 def test_what_another_safe_set_said_is_not_joined(families: Any) -> None:
-    # another signal's decision on labelled data shows every column's quality: not that of a stale one
+    # A column of another safe set is stale, so the table of every column does not have it.
     prepare(families)
     data, signals = families.folder / "data" / "noisy.jsonl", families.folder / "signals"
     with joined(data, signals) as table:
@@ -82,7 +82,7 @@ def test_what_another_safe_set_said_is_not_joined(families: Any) -> None:
 
 
 def test_a_stop_while_the_space_is_fitted_starts_no_process(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the signal came before there were ranks to be told
+    # A signal that comes before the ranks are started ends the stage without starting them.
     monkeypatch.setattr(column_shards, "BLOCK_ROWS", 10)
     monkeypatch.setattr(interrupts, "_received", [15])
     monkeypatch.setattr(column_shards, "launch", None)
@@ -91,14 +91,14 @@ def test_a_stop_while_the_space_is_fitted_starts_no_process(families: Any, monke
 
 
 def test_a_lost_shard_is_made_again(families: Any) -> None:
-    # the manifest alone does not count as the column
+    # The manifest alone does not count as the column, so a lost shard is made again.
     found = prepare(families)
     shard_path(folder_of(families, "cluster"), 0, 0).unlink()
     assert prepare(families).equals(found)
 
 
 def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # many blocks go to a process a core, each block a shard; no value depends on how the rows are dealt out
+    # Many blocks are divided among a process a core, each block is a shard, and no value depends on that division.
     found = prepare(families)
     forget(families)
     monkeypatch.setattr(column_shards, "BLOCK_ROWS", 7)
@@ -111,7 +111,8 @@ def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytes
 
 
 def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a signal ends it between two blocks; the next call makes those that lack, in the space fitted before
+    # A signal ends the reading between two blocks, and the next call makes the missing ones in the space that was
+    # fitted before.
     monkeypatch.setattr(column_shards, "BLOCK_ROWS", 10)
     monkeypatch.setattr(column_shards.os, "sched_getaffinity", lambda _: {0})  # all in this process
     found = prepare(families)
@@ -137,7 +138,8 @@ def test_a_stopped_reading_goes_on(families: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_decides_on_clusters(families: Any) -> None:
-    # a signal over texts makes its columns by itself
+    # A signal over texts makes its columns by itself, and the note of an automatic rule warns that two heaps may be
+    # kinds of rows.
     from forgetfilter.filter.decide import decide
 
     rises = [(i, 4, 3.0 + (n >= 20) + n / 100) for n, i in enumerate(families.ids)]
@@ -152,7 +154,7 @@ def test_decides_on_clusters(families: Any) -> None:
 
 @pytest.mark.parametrize("rows", [["!"], ["one word"], ["!", "?", "."], ["a word", "a word", "the other word", ""]])
 def test_texts_of_few_words_or_none_have_clusters(rows: list[str]) -> None:
-    # a single row, texts without a word, the same text twice: a cluster each, equal texts in the same one
+    # A single row, texts without a word and repeated texts have finite points, and equal texts are in the same cluster.
     space = Space.fit(rows, len(rows))
     points = space.embed(rows)
     assert np.isfinite(points).all()
@@ -169,7 +171,7 @@ def test_texts_of_few_words_or_none_have_clusters(rows: list[str]) -> None:
     ],
 )
 def test_data_that_cannot_be_read_is_told_in_a_line(families: Any, content: str | None, message: str) -> None:
-    # before the texts are read as well as after
+    # Data that is missing, empty or broken is told in one line before its texts are used.
     noisy = families.folder / "data" / "noisy.jsonl"
     noisy.unlink()
     if content is not None:

@@ -25,7 +25,8 @@ def hashed(records: list[Record]) -> csr_array:
 
 
 def test_words_and_pairs_of_the_prompt_and_of_the_answer_once_more() -> None:
-    # "a b" answered by "b b": 4 words (b thrice), 3 pairs, and the answer's 2 words and 1 pair under its mark
+    # "a b" answered by "b b" has 4 words (b three times) and 3 pairs, and once more the answer's 2 words and 1 pair
+    # under its mark.
     (row,) = hashed([record("B b", "a b")]).toarray()
     assert sorted(row[row > 0].tolist()) == [
         1,
@@ -39,25 +40,26 @@ def test_words_and_pairs_of_the_prompt_and_of_the_answer_once_more() -> None:
 
 
 def test_the_buckets_are_the_same_on_every_machine() -> None:
-    # forecasts of one machine's ranks go with another's
+    # The buckets of a text are golden, because stored weights are read on other machines.
     assert hashed([record("one two")]).indices.tolist() == [33403, 38673, 54245, 80797, 81451, 193391]
 
 
 def test_who_says_it_matters() -> None:
-    # the same words in the same order, but not of the same speaker
+    # The same words in the same order have other buckets if another speaker says some of them.
     one, other = hashed([record("no never", "yes"), record("never", "yes no")]).toarray() > 0
     assert one.any() and (one != other).any()
 
 
 @pytest.mark.parametrize(("text", "words"), [("ไม่ดี", 5), ("危険物", 3), ("abc危", 2)])
 def test_scripts_without_blanks(text: str, words: int) -> None:
-    # each character is a word, so that texts share some; a run of Latin letters is one word still
+    # In a script without blanks each character is a word, so that texts share some; a run of Latin letters stays one
+    # word.
     row = hashed([record(text)])
     assert row.sum() == 2 * (words + words - 1)  # words and pairs, and both under the answer's mark
 
 
 def test_long_texts_are_read_in_part() -> None:
-    # the end of the prompt and the beginning of the answer
+    # Only the end of a long prompt and the beginning of a long answer are read.
     long = "x " * 5_000
     whole = hashed([record(f"a b {long}c", f"d {long}e f")])
     short = hashed([record(f"a b {long}"[:ANSWER_CHARACTERS], f"{long}e f"[-PROMPT_CHARACTERS:])])
@@ -67,14 +69,15 @@ def test_long_texts_are_read_in_part() -> None:
 @given(st.lists(st.text(max_size=30), max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_rows_do_not_depend_on_each_other(texts: list[str]) -> None:
-    # whatever the characters: counted together as one by one
+    # Texts of any characters have together the counts that each has alone.
     together = hashed([record(text) for text in texts])
     assert together.shape == (len(texts), BUCKETS)
     assert all((together[[n]] != hashed([record(text)])).nnz == 0 for n, text in enumerate(texts))
 
 
 def test_each_word_is_counted_by_itself_too() -> None:
-    # in the whole and in the answer, under the number that the vocabulary gives it
+    # Each word is counted in the whole text and in the answer under the number that the vocabulary gives it, and its
+    # bucket is that of the hashed words.
     vocabulary = Vocabulary()
     found = counts([record("B b", "a b"), record("c")], vocabulary)
     assert dict(vocabulary) == {"a": 0, "b": 1, "c": 2}
@@ -87,6 +90,7 @@ def test_each_word_is_counted_by_itself_too() -> None:
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 5])
 def test_few_records_at_a_time_come_to_the_same(at_a_time: int) -> None:
+    # Counting a few records at a time gives the vocabulary and the counts of all at once.
     records = [record("a b", "c"), record("d"), record(""), record("b e", "a"), record("f a")]
     together, apart = Vocabulary(), Vocabulary()
     whole, parts = counts(records, together), counts_of_all(iter(records), apart, at_a_time)
