@@ -7,7 +7,8 @@ own initial weights, which are small, the tokens hardly see each other, and a le
 bfloat16.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from forgetfilter.models.pretrained import load_config, told
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 5e-3}
 VOCABULARY = 512  # the most tokens of the random model's vocabulary; a real vocabulary would take a minute on a CPU
 LENGTHS = (9, 14, 5)  # lengths of the examples in tokens
+_Example = tuple[np.ndarray[Any, Any], int]  # token ids, and where the label tokens begin
 
 
 def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.device, packing: bool) -> None:
@@ -82,51 +84,61 @@ def check_exact(model: torch.nn.Module, device: torch.device, tolerance: float, 
     Catches attention backends that mix packed examples, models that change their logits after the output layer, and
     models that look ahead. `tolerance` is of the mean loss of a token. `model` must not be attached. Raises UserError.
     """
-    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator,union-attr,arg-type]
-    generator = torch.Generator().manual_seed(0)
-    examples = [(torch.randint(0, max(2, size), (n,), generator=generator).numpy(), n // 3) for n in LENGTHS]
+    # `not`, so that NaN counts as a difference
+    if not (moved := moved_by_later_tokens(model, device)) <= tolerance:
+        raise UserError(
+            f"model.name: the model looks ahead (a token's loss moves by {moved:.3g} of the mean loss with the token "
+            "after it), so it is no causal language model: choose one that writes from left to right"
+        )
+    if not (moved := moved_by_the_batch(model, device, layout)) <= tolerance:
+        raise UserError(
+            "data.packing: this model and attention do not give packed examples their own losses (a token's loss "
+            f"moves by {moved:.3g} of the mean loss); set data.packing=false, or choose another model"
+        )
+
+
+def moved_by_later_tokens(model: torch.nn.Module, device: torch.device) -> float:
+    """The most that a label token's loss moves with the last token of its example, of the mean loss of a token."""
+    with _measured(model) as size:
+        examples = _examples(size)
+        others = [(np.append(ids[:-1], (ids[-1] + 1) % size), start) for ids, start in examples]
+        before, after = (
+            torch.cat([_losses_alone(model, one, device)[:-1] for one in given]) for given in (examples, others)
+        )
+    return float((after - before).abs().max() / before.mean())
+
+
+def moved_by_the_batch(model: torch.nn.Module, device: torch.device, layout: str) -> float:
+    """The most that a label token's loss in a batch differs from its loss alone, of the mean loss of a token."""
+    with _measured(model) as size:
+        examples = _examples(size)
+        alone = torch.cat([_losses_alone(model, one, device) for one in examples])
+        detach, encoded = attach(model, tokenwise=True), [after_prompt(*one) for one in examples]
+        batch = to_device(collate(encoded, range(len(encoded)), layout, 0), device)
+        packed = model(**batch)["example_losses"].tokens.float()
+        detach()
+    return float((packed - alone).abs().max() / alone.mean())
+
+
+@contextmanager
+def _measured(model: Any) -> Iterator[int]:
+    """In eval mode and without gradients. Gives the number of tokens of the vocabulary, two at least."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        alone = torch.cat([_token_losses_alone(model, ids, start, device) for ids, start in examples])
-        _check_causal(model, examples, alone, size, device, tolerance)
-        detach, encoded = attach(model, tokenwise=True), [after_prompt(*one) for one in examples]
-        packed = model(**to_device(collate(encoded, [0, 1, 2], layout, 0), device))["example_losses"].tokens.float()
-        detach()
+        yield max(2, int(model.get_input_embeddings().weight.shape[0]))
     model.train(was_training)
-    worst = int((packed - alone).abs().argmax())
-    # `not`, so that NaN counts as a difference
-    if not float((packed - alone).abs()[worst]) <= tolerance * float(alone.mean()):
-        raise UserError(
-            "data.packing: this model and attention do not give packed examples their own losses "
-            f"(a token's loss {float(packed[worst]):.5g} packed, {float(alone[worst]):.5g} alone); "
-            "set data.packing=false, or choose another model"
-        )
 
 
-def _check_causal(
-    model: torch.nn.Module,
-    examples: Sequence[tuple[np.ndarray[Any, Any], int]],
-    alone: torch.Tensor,
-    size: int,
-    device: torch.device,
-    tolerance: float,
-) -> None:
-    """Raises UserError where the losses of earlier tokens change with the last token of their example."""
-    others = [(np.append(ids[:-1], (ids[-1] + 1) % max(2, size)), start) for ids, start in examples]
-    changed = [_token_losses_alone(model, ids, start, device)[:-1] for ids, start in others]
-    lengths = [len(ids) - start for ids, start in examples]
-    before = [losses[:-1] for losses in torch.split(alone, lengths)]
-    worst = float((torch.cat(changed) - torch.cat(before)).abs().max())
-    if not worst <= tolerance * float(alone.mean()):
-        raise UserError(
-            f"model.name: the model looks ahead (a token's loss moves by {worst:.3g} with the token after it), so it "
-            "is no causal language model: choose one that writes from left to right"
-        )
+def _examples(size: int) -> list[_Example]:
+    """Random examples of LENGTHS tokens, the same ones each time, the first third of which is the prompt."""
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randint(0, size, (n,), generator=generator).numpy(), n // 3) for n in LENGTHS]
 
 
-def _token_losses_alone(model: torch.nn.Module, ids: Any, start: int, device: torch.device) -> torch.Tensor:
-    """By the model's own logits: float32, one of each token from `start` on."""
+def _losses_alone(model: torch.nn.Module, example: _Example, device: torch.device) -> torch.Tensor:
+    """By the model's own logits: float32, one of each label token."""
+    ids, start = example
     tokens = torch.from_numpy(ids)[None].to(device)
     logits = model(input_ids=tokens, use_cache=False).logits
     return F.cross_entropy(logits[0, start - 1 : -1].float(), tokens[0, start:], reduction="none")

@@ -4,7 +4,13 @@ from transformers import AutoConfig
 
 from forgetfilter.data.batches import layout_for
 from forgetfilter.errors import UserError
-from forgetfilter.models.exactness import TOLERANCE, check_exact, random_model
+from forgetfilter.models.exactness import (
+    TOLERANCE,
+    check_exact,
+    moved_by_later_tokens,
+    moved_by_the_batch,
+    random_model,
+)
 
 CPU = torch.device("cpu")
 
@@ -44,7 +50,10 @@ def test_packing_that_mixes_is_refused_at_any_width(kind: str, attention: str, d
 def test_exact_models_pass(kind: str, dtype: str) -> None:
     # Rounding moves the losses of an exact model by less than half of the tolerance, even where it could choose among
     # experts.
-    check_exact(made(kind, "sdpa", dtype, 64), CPU, TOLERANCE[dtype] / 2, layout_for("sdpa", True))
+    model, bound = made(kind, "sdpa", dtype, 64), TOLERANCE[dtype] / 2
+    assert moved_by_later_tokens(model, CPU) <= bound
+    assert moved_by_the_batch(model, CPU, layout_for("sdpa", True)) <= bound
+    check_exact(model, CPU, bound, layout_for("sdpa", True))  # so it refuses nothing
 
 
 def test_other_kinds_and_attentions_are_one_line() -> None:

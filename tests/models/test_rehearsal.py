@@ -78,8 +78,8 @@ def test_a_rehearsed_step_holds_what_a_real_one_does(tiny_model: Path, training:
 
 
 def test_parameters_are_counted_once(tiny_model: Path) -> None:
-    # The counts are those of the real model; neither the embeddings nor a tied output layer count twice or as
-    # multiplied for each token.
+    # The counts are those of the real model, and neither the embeddings nor the output layer count as multiplied for
+    # each token.
     real: Any = AutoModelForCausalLM.from_pretrained(tiny_model)
     total = sum(weight.numel() for weight in real.parameters())
     full = parameters(outline(tiny_model, Training(None, "bfloat16", None, "sdpa", True, False)))

@@ -12,7 +12,13 @@ from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models import numerics, varlen
-from forgetfilter.models.exactness import TOLERANCE, check_exact, random_model
+from forgetfilter.models.exactness import (
+    TOLERANCE,
+    check_exact,
+    moved_by_later_tokens,
+    moved_by_the_batch,
+    random_model,
+)
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.numerics import attention_backend
 
@@ -67,7 +73,9 @@ def test_packed_examples_have_the_losses_that_they_have_alone(kernel: Any, dtype
     # With fewer heads of keys, and with windows shorter and longer than the examples, a packed example has its own
     # losses to half of the tolerance.
     varlen.register(kernel)
-    check_exact(made(kind, dtype, **more), CPU, TOLERANCE[dtype] / 2, layout_for("varlen", True))
+    model, bound = made(kind, dtype, **more), TOLERANCE[dtype] / 2
+    assert moved_by_later_tokens(model, CPU) <= bound
+    assert moved_by_the_batch(model, CPU, layout_for("varlen", True)) <= bound
 
 
 def test_a_kernel_that_mixes_examples_is_refused() -> None:
