@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,19 @@ def test_each_help_ends_with_an_example_that_is_one(name: str) -> None:
     options, rest = _parser().parse_known_args(words)
     assert program == "forgetfilter" and options.command == name
     assert all("=" in word or name == "train" for word in rest)
+
+
+def test_commands_within_sentences_have_names_and_options_that_are_there() -> None:
+    # A command in the text of a page is not run by tests/test_commands.py, but a name that is gone would mislead.
+    root = Path(__file__).resolve().parents[2]
+    known = {name: {*command._option_string_actions} for name, command in commands().items()}
+    found = 0
+    for page in (*root.glob("*.md"), *root.glob("docs/*.md"), root / "slurm" / "README.md"):
+        for command, rest in re.findall(r"`forgetfilter (\w+)([^`]*)`", page.read_text(encoding="utf-8")):
+            assert command in known, f"{page.name}: forgetfilter {command}"
+            assert {*re.findall(r"(?<!\S)--[a-z][\w-]*", rest)} <= known[command], f"{page.name}: {command}{rest}"
+            found += 1
+    assert found > 30
 
 
 @pytest.fixture
