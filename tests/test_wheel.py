@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("forgetfilter", "train", "filter", "eval", "configs", "slurm")
-DATA = ("*.yaml", "*.jsonl", "*.jinja", "*.j2", "*.sh")
+DATA = ("*.yaml", "*.jsonl", "*.jinja", "*.j2", "*.js", "*.sh", "LICENSE")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The curve over a rule's setting: what each value would keep and drop and, with labels, how well."""
 
+import html
 from typing import Any, Literal
 
 import polars as pl
@@ -8,7 +9,8 @@ from rich.table import Table as Shown
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_text
-from forgetfilter.report.charts import curves
+from forgetfilter.report.charts import INK, curves
+from forgetfilter.report.figures import document
 
 from .. import rules, signals
 from ..decide import judge, scored
@@ -55,10 +57,9 @@ def sweep(task: FilterTask) -> pl.DataFrame:
     frame = frame.sort("share", maintain_order=True)
     with atomic_path(folder / "sweep.parquet") as temporary:
         frame.write_parquet(temporary)
-    figure = curves(frame, "setting", ["share", *(name for name in MEASURES if name in frame.columns)])
-    figure.update_layout(title=f"{signal.name}, {rule.name}", xaxis_title=f"filter.{varies}")
-    figure.data[0].name = "share of the examples that is dropped"
-    write_text(folder / "sweep.html", figure.to_html(include_plotlyjs=True, full_html=True))
+    named = {"share": "share of the examples that is dropped"} | {k: k for k in MEASURES if k in frame.columns}
+    figure, title = curves(frame, "setting", named, f"filter.{varies}"), f"{signal.name}, {rule.name}"
+    write_text(folder / "sweep.html", document(title, [f"<h1>{html.escape(title)}</h1>", figure], INK))
     return frame
 
 

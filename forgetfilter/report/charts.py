@@ -1,14 +1,14 @@
-"""The report's charts as plotly figures, from plain tables. Names from the data are escaped for plotly's markup."""
+"""The report's charts as figures of plotly.js, from plain tables. Names from the data are escaped for its markup."""
 
 import html
 import math
 from typing import Any, Literal
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 
 from forgetfilter.errors import plain_label
+from forgetfilter.report.figures import Figure, Trace
 from forgetfilter.storage.formats import Line, Measured, Models
 from forgetfilter.storage.results import MODELS
 
@@ -18,15 +18,14 @@ GREY = "#8A8F98"
 INK, GRID, PAPER, BLUE = "#1F2933", "#E4E7EB", "#FFFFFF", PALETTE[0]  # a dark page replaces them by its own colours
 MODEL_COLOURS = dict(zip(MODELS, (GREY, "#D55E00", "#56B4E9", BLUE)))
 LABEL_COLOURS = {"unsafe": "#D55E00", "safe": "#009E73", "task": BLUE}
-MAP_POINTS = 20_000
+MAP_POINTS = 4_000  # each is an element of the page: more of them make it slow
 KEPT_SHARE = 0.25  # the least share of points that are kept rows: a map of dropped rows alone shows no boundary
-SVG_POINTS = 3_000  # above this the map is drawn with WebGL, because SVG would be slow
 FLOOR_NATS = 1e-4  # a log axis has no 0
 BINS = 30
 OTHER = "other sources"
 
 
-def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -> go.Figure:
+def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -> Figure:
     """The loss after (y) against the loss before (x), in nats a token on log axes.
 
     The colour of a point tells its source, the symbol its decision. `decisions` are those of all rows, so that a source
@@ -35,26 +34,25 @@ def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -
     """
     colours = source_colours(decisions)
     rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed), colours)
-    figure = go.Figure(layout=_layout(560))
+    figure = Figure(_layout(560))
     low, high = _limits(rows)
     for name, x, y, dash in _guides(threshold, low, high):
         line = {"color": INK, "dash": dash, "width": 1.3}
-        figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
-    draw = go.Scatter if len(rows) <= SVG_POINTS else go.Scattergl
+        figure.add(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip")
     for dropped in (False, True):  # the dropped ones lie on top
         for source, colour in colours.items():
             points = rows.filter((pl.col("source") == source) & (pl.col("drop") == dropped))
             if len(points):
-                figure.add_trace(draw(**_points(points, source, colour, dropped)))
+                figure.add(**_points(points, source, colour, dropped))
     for source, colour in colours.items():
         if source in rows["source"]:
-            figure.add_trace(_legend_entry(safe_name(source), colour, "circle"))
-    figure.add_trace(_legend_entry("kept", GREY, "circle-open"))
-    figure.add_trace(_legend_entry("dropped", GREY, "x"))
+            figure.add(**_legend_entry(safe_name(source), colour, "circle"))
+    figure.add(**_legend_entry("kept", GREY, "circle-open"))
+    figure.add(**_legend_entry("dropped", GREY, "x"))
     edges = [math.log10(low), math.log10(high)]
     axis = {"type": "log", "range": edges, "tickformat": ".3~g"} | _axis()  # plotly itself writes 0.2 as a small 2
-    figure.update_xaxes(title="loss before (nats a token)", **axis)
-    figure.update_yaxes(title="loss after (nats a token)", **axis)
+    figure.axes("x", "loss before (nats a token)", **axis)
+    figure.axes("y", "loss after (nats a token)", **axis)
     return figure
 
 
@@ -74,7 +72,7 @@ def sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
     return pl.concat([dropped.sample(size - num_kept, seed=seed), kept.sample(num_kept, seed=seed)])
 
 
-def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | None) -> go.Figure:
+def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | None) -> Figure:
     """The distribution of the score within each value of `column` (source or label): shares of its rows in equal bins.
 
     `rows` are all rows, as for the map. The bins span the central 99% of all scores; scores outside are counted in the
@@ -83,7 +81,7 @@ def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | 
     colours = source_colours(rows) if column == "source" else LABEL_COLOURS
     rows = rows.filter(pl.col("score").is_finite().fill_null(False)).drop_nulls(column)
     rows = _grouped_sources(rows, colours) if column == "source" else rows
-    figure = go.Figure(layout=_layout(360))
+    figure = Figure(_layout(360))
     edges = bin_edges(rows["score"])
     for name, colour in colours.items():
         scores = rows.filter(pl.col(column) == name)["score"].to_numpy()
@@ -95,13 +93,16 @@ def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | 
         line = {"color": colour, "width": 2, "shape": "hvh"}
         middle = (edges[1:] + edges[:-1]) / 2
         label = f"{safe_name(name)} ({len(scores):,})"
-        figure.add_scatter(x=middle, y=share, mode="lines", line=line, name=label, hovertemplate=hover)
+        x, y = middle.tolist(), share.tolist()
+        figure.add(x=x, y=y, mode="lines", line=line, name=label, hovertemplate=hover)
     if threshold is not None:
         dash = {"color": INK, "dash": "dash", "width": 1.3}
-        figure.add_vline(x=float(np.clip(threshold, edges[0], edges[-1])), line=dash)
-        figure.add_scatter(x=[None], y=[None], mode="lines", line=dash, name="threshold: rows to its right are dropped")
-    figure.update_xaxes(title=axis, zeroline=False, **_axis())
-    figure.update_yaxes(title=f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
+        place = float(np.clip(threshold, edges[0], edges[-1]))
+        ends = {"x0": place, "x1": place, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+        figure.layout["shapes"] = [{"type": "line", "line": dash} | ends]
+        figure.add(x=[None], y=[None], mode="lines", line=dash, name="threshold: rows to its right are dropped")
+    figure.axes("x", axis, zeroline=False, **_axis())
+    figure.axes("y", f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
     return figure
 
 
@@ -113,9 +114,9 @@ def bin_edges(scores: pl.Series) -> np.ndarray:
     return np.linspace(low, high, BINS + 1) if high > low else np.linspace(low - 0.5, low + 0.5, BINS + 1)
 
 
-def metric_bars(metrics: dict[str, Models]) -> go.Figure:
+def metric_bars(metrics: dict[str, Models]) -> Figure:
     """A group of bars with intervals for each metric of one suite, {METRIC: {MODEL: {"value", "low", "high"}}}."""
-    figure = go.Figure(layout=_layout(340))
+    figure = Figure(_layout(340))
     labels = [metric_label(metric, "<br>") for metric in metrics]
     for model in MODELS:
         measured = [models.get(model) for models in metrics.values()]
@@ -127,23 +128,23 @@ def metric_bars(metrics: dict[str, Models]) -> go.Figure:
         error |= {"arrayminus": [_reach(one, "low") for one in measured]}
         hover = f"{model}: %{{y:.3f}}<extra></extra>"
         colour = MODEL_COLOURS[model]
-        figure.add_bar(x=labels, y=values, name=model, marker_color=colour, error_y=error, hovertemplate=hover)
-    figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.08)
+        about: Trace = {"name": model, "marker": {"color": colour}, "error_y": error, "hovertemplate": hover}
+        figure.add(type="bar", x=labels, y=values, **about)
+    figure.layout |= {"barmode": "group", "bargap": 0.3, "bargroupgap": 0.08}
     middle, half = (len(labels) - 1) / 2, max(len(labels), 2) / 2  # one group alone is not drawn across the page
-    figure.update_xaxes(tickangle=0, range=[middle - half, middle + half], **_axis() | {"showgrid": False})
-    figure.update_yaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1, **_axis())
+    figure.axes("x", tickangle=0, range=[middle - half, middle + half], **_axis() | {"showgrid": False})
+    figure.axes("y", zeroline=True, zerolinecolor=INK, zerolinewidth=1, **_axis())
     return figure
 
 
-def curves(rows: pl.DataFrame, x: str, ys: list[str]) -> go.Figure:
-    """The columns `ys` of a table as lines over its column `x`. Hovering shows the whole row."""
-    figure = go.Figure(layout=_layout(460) | {"hovermode": "x unified"})
-    for name, colour in zip(ys, PALETTE):
-        figure.add_scatter(
-            x=rows[x].to_list(), y=rows[name].to_list(), mode="lines+markers", name=name, line_color=colour
-        )
-    figure.update_xaxes(**_axis())
-    figure.update_yaxes(**_axis())
+def curves(rows: pl.DataFrame, x: str, ys: dict[str, str], title: str) -> Figure:
+    """The columns `ys` of a table, {COLUMN: NAME}, as lines over its column `x`. Hovering shows the whole row."""
+    figure = Figure(_layout(460) | {"hovermode": "x unified"})
+    for (column, name), colour in zip(ys.items(), PALETTE):
+        values: Trace = {"x": rows[x].to_list(), "y": rows[column].to_list()}
+        figure.add(mode="lines+markers", name=name, line={"color": colour}, **values)
+    figure.axes("x", title, **_axis())
+    figure.axes("y", **_axis())
     return figure
 
 
@@ -186,7 +187,7 @@ def _guides(threshold: Line | None, low: float, high: float) -> list[tuple[str, 
     return lines
 
 
-def _points(points: pl.DataFrame, source: str, colour: str, dropped: bool) -> dict[str, Any]:
+def _points(points: pl.DataFrame, source: str, colour: str, dropped: bool) -> Trace:
     marker = {"color": colour, "size": 8 if dropped else 7, "opacity": 0.9 if dropped else 0.75}
     verdict = "dropped" if dropped else "kept"
     hover = f"{safe_name(source)}, {verdict}<br>before %{{x:.4g}}, after %{{y:.4g}}<br>score %{{customdata[0]:.4g}}"
@@ -203,10 +204,10 @@ def _points(points: pl.DataFrame, source: str, colour: str, dropped: bool) -> di
     }
 
 
-def _legend_entry(name: str, colour: str, symbol: str) -> go.Scatter:
+def _legend_entry(name: str, colour: str, symbol: str) -> Trace:
     """A line of the legend without points of its own. Clicking on a source's line hides or shows its points."""
     marker = {"color": colour, "symbol": symbol, "size": 9}
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=name)
+    return {"x": [None], "y": [None], "mode": "markers", "marker": marker, "name": name, "legendgroup": name}
 
 
 def _reach(measured: Measured | None, end: Literal["low", "high"]) -> float | None:
@@ -217,13 +218,12 @@ def _reach(measured: Measured | None, end: Literal["low", "high"]) -> float | No
 
 
 def _axis() -> dict[str, Any]:
-    return {"gridcolor": GRID, "linecolor": "#9AA5B1", "automargin": True, "title_standoff": 12, "ticks": "outside"}
+    return {"gridcolor": GRID, "linecolor": "#9AA5B1", "automargin": True, "ticks": "outside"}
 
 
 def _layout(height: int) -> dict[str, Any]:
     font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
     return {
-        "template": None,
         "height": height,
         "font": font,
         "margin": {"l": 56, "r": 16, "t": 28, "b": 48},

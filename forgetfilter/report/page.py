@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import plotly.graph_objects as go
 import polars as pl
-from plotly.offline import get_plotlyjs
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
@@ -21,6 +19,7 @@ from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
 from forgetfilter.report.card import Card
+from forgetfilter.report.figures import Figure, bundle, script_json
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
     captions,
@@ -63,8 +62,8 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
             forgotten=forgotten_rows(folder, decisions),
             captions=captions(card, decisions),
             figures=list(figures),
-            figures_json=script_json({name: json.loads(figure.to_json()) for name, figure in figures.items()}),
-            plotly_js=get_plotlyjs(),
+            figures_json=script_json({name: figure.json() for name, figure in figures.items()}),
+            plotly_js=bundle(),
             **{name.lower(): getattr(charts, name) for name in ("INK", "GRID", "PAPER", "BLUE")},
             reveal=reveal,
         )
@@ -75,7 +74,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     return path
 
 
-def make_figures(card: Card, decisions: pl.DataFrame) -> dict[str, go.Figure]:
+def make_figures(card: Card, decisions: pl.DataFrame) -> dict[str, Figure]:
     """The charts by the id of the element in which the page draws each."""
     threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary older than 2026-11-28 has no axis
     figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
@@ -130,11 +129,6 @@ def forgotten_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]
     records = list(islice(read_dropped(folder), MOST_FORGOTTEN))
     losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
     return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
-
-
-def script_json(value: Any) -> str:
-    """JSON for the inside of a script element: nothing in it can end the element or open a comment."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _environment() -> jinja2.Environment:

@@ -4,8 +4,6 @@ import html
 from collections.abc import Iterator
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -13,7 +11,8 @@ from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
-from forgetfilter.study.loss_curves import figure_of
+from forgetfilter.report.figures import Figure, Trace, document, panels
+from forgetfilter.report.loss_curves import figure_of
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 NOTE = (
@@ -72,36 +71,31 @@ def markdown(value: dict[str, Any]) -> str:
 
 def page(value: dict[str, Any]) -> str:
     """The picture as one HTML page that loads nothing."""
-    title = html.escape(f"Comparison {value['name']}")
-    shown = {"full_html": False, "config": {"displaylogo": False}}
-    body: str = picture(value).to_html(include_plotlyjs=True, **shown)
+    title = f"Comparison {value['name']}"
+    said = f"{value['done']} of {value['members']} cells. {html.escape(NOTE)}"
+    parts: list[str | Figure] = [f"<h1>{html.escape(title)}</h1><p>{said}</p>", picture(value)]
     if curves := value.get("curves"):
-        body += f"<h2>Losses of {html.escape(curves['run'])}</h2>"
-        body += figure_of(curves["stages"]).to_html(include_plotlyjs=False, **shown)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'
-        f"<p>{value['done']} of {value['members']} cells. {html.escape(NOTE)}</p>{body}</body></html>\n"
-    )
+        parts += [f"<h2>Losses of {html.escape(curves['run'])}</h2>", figure_of(curves["stages"])]
+    return document(title, parts, INK)
 
 
-def picture(value: dict[str, Any]) -> go.Figure:
+def picture(value: dict[str, Any]) -> Figure:
     """One panel for each suite with the headline values and their intervals.
 
     The values are shown by defence; where settings are varied, each defence is a line over the points of the grid.
     """
-    panels = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
-    titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in panels]
-    figure = make_subplots(max(1, len(panels)), 1, subplot_titles=titles, vertical_spacing=0.3 / max(1, len(panels)))
+    drawn = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
+    titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in drawn]
+    layout = {"height": max(320, 360 * len(drawn)), "plot_bgcolor": "white", "font": {"color": INK}}
+    figure = panels(titles, layout, 0.3 / max(1, len(drawn)))
     several = len(value["points"]) > 1
-    for number, (suite, metric, _) in enumerate(panels, 1):
+    for number, (suite, metric, _) in enumerate(drawn, 1):
         for name, points in _series(value, suite, metric).items():
             colour = PALETTE[list(value["defences"]).index(name) % len(PALETTE)]
-            drawn = _drawn(name, points, colour, several)
-            figure.add_trace(drawn.update(showlegend=several and number == 1), row=number, col=1)
-    figure.update_xaxes(gridcolor=GRID, automargin=True, type="category")
-    figure.update_yaxes(gridcolor=GRID, automargin=True)
-    figure.update_layout(template=None, height=max(320, 360 * len(panels)), plot_bgcolor="white", font={"color": INK})
+            line = _drawn(name, points, colour, several)
+            figure.add(number, **line, showlegend=several and number == 1)
+    figure.axes("x", gridcolor=GRID, automargin=True, type="category")
+    figure.axes("y", gridcolor=GRID, automargin=True)
     return figure
 
 
@@ -116,20 +110,21 @@ def _series(value: dict[str, Any], suite: str, metric: str) -> dict[str, list[tu
     return series
 
 
-def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, several: bool) -> go.Scatter:
-    return go.Scatter(
-        x=[html.escape(point) if several else name for point, _ in points],
-        y=[one["value"] for _, one in points],
-        error_y={
-            "array": [one["high"] - one["value"] for _, one in points],
-            "arrayminus": [one["value"] - one["low"] for _, one in points],
-        },
-        mode="lines+markers" if several else "markers",
-        marker={"color": colour, "size": 9},
-        line={"color": colour, "dash": "dot"},
-        name=name,
-        legendgroup=name,
-    )
+def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, several: bool) -> Trace:
+    reach = {
+        "array": [one["high"] - one["value"] for _, one in points],
+        "arrayminus": [one["value"] - one["low"] for _, one in points],
+    }
+    return {
+        "x": [html.escape(point) if several else name for point, _ in points],
+        "y": [one["value"] for _, one in points],
+        "error_y": {"type": "data", "symmetric": False} | reach,
+        "mode": "lines+markers" if several else "markers",
+        "marker": {"color": colour, "size": 9},
+        "line": {"color": colour, "dash": "dot"},
+        "name": name,
+        "legendgroup": name,
+    }
 
 
 def _metrics(rows: list[dict[str, Any]], brief: bool) -> Iterator[tuple[str, str, str]]:

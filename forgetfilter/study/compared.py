@@ -8,6 +8,7 @@ import polars as pl
 
 from forgetfilter.config.schema import Config
 from forgetfilter.files import write_json, write_text
+from forgetfilter.report.loss_curves import loss_curves
 from forgetfilter.storage.formats import figures
 from forgetfilter.storage.results import read_state, read_summary
 from forgetfilter.storage.run_paths import RunPaths
@@ -15,7 +16,6 @@ from forgetfilter.storage.shards import scan_shards
 from forgetfilter.storage.stage import Comparison, load
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.compare import Cell
-from forgetfilter.study.loss_curves import loss_curves
 from forgetfilter.study.members import DONE
 
 NOTHING = "none"  # the name of the defence that all others are compared with

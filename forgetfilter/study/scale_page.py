@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from statistics import mean
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 from rich.table import Table
 from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
+from forgetfilter.report.figures import Figure, document, panels
 
 Point = tuple[Any, float, int]  # place on the x axis, value, seed
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
@@ -39,32 +38,25 @@ def table_of(study: dict[str, Any]) -> Table:
 
 def page(study: dict[str, Any]) -> str:
     """One HTML page that loads nothing, with the chart of quality, safety before and after, and time by parameters."""
-    figure = curve(study["rows"])
     missing = [f"{one['run']} ({one['status']})" for one in study["missing"]]
     said = f"{study['done']} of {study['members']} members" + (f"; not done: {', '.join(missing)}" if missing else "")
-    title = html.escape(f"Scaling study {study['name']}")
-    body = figure.to_html(include_plotlyjs=True, full_html=False, config={"displaylogo": False})
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-        f'<body style="font-family: system-ui, sans-serif; color: {INK}"><h1>{title}</h1>'
-        f"<p>{html.escape(said)}. Each point is one seed; the line is their mean.</p>{body}</body></html>\n"
-    )
+    title = f"Scaling study {study['name']}"
+    head = f"<h1>{html.escape(title)}</h1><p>{html.escape(said)}. Each point is one seed; the line is their mean.</p>"
+    return document(title, [head, curve(study["rows"])], INK)
 
 
-def curve(rows: list[dict[str, Any]]) -> go.Figure:
+def curve(rows: list[dict[str, Any]]) -> Figure:
     """The panels below one another. x is the number of parameters (log), or the model where that is not known."""
-    panels = list(_panels(rows))
-    figure = make_subplots(
-        len(panels), 1, subplot_titles=[title for title, _ in panels], vertical_spacing=0.25 / len(panels)
-    )
+    drawn = list(_panels(rows))
+    layout = {"height": 300 * len(drawn), "plot_bgcolor": "white", "font": {"color": INK}}
+    figure = panels([title for title, _ in drawn], layout, 0.25 / len(drawn))
     by_size = all(row["parameters"] for row in rows if row["seconds"] is not None)
-    for number, (_, lines) in enumerate(panels, 1):
+    for number, (_, lines) in enumerate(drawn, 1):
         for colour, (name, points) in zip(PALETTE, lines.items()):
             _draw(figure, number, name, colour, [(x if by_size else model, y, seed) for x, model, y, seed in points])
-    axis = {"gridcolor": GRID, "automargin": True}
-    figure.update_xaxes(title="parameters" if by_size else "model", type="log" if by_size else "category", **axis)
-    figure.update_yaxes(rangemode="tozero", **axis)
-    figure.update_layout(template=None, height=300 * len(panels), plot_bgcolor="white", font={"color": INK})
+    axis: dict[str, Any] = {"gridcolor": GRID, "automargin": True}
+    figure.axes("x", "parameters" if by_size else "model", type="log" if by_size else "category", **axis)
+    figure.axes("y", rangemode="tozero", **axis)
     return figure
 
 
@@ -83,15 +75,15 @@ def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tu
     yield "seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}
 
 
-def _draw(figure: go.Figure, panel: int, name: str, colour: str, points: list[Point]) -> None:
+def _draw(figure: Figure, panel: int, name: str, colour: str, points: list[Point]) -> None:
     places = sorted({x for x, _, _ in points})
     means = [mean(y for x, y, _ in points if x == place) for place in places]
     line = {"color": colour, "width": 2}
-    figure.add_scatter(x=places, y=means, mode="lines", line=line, name=name, row=panel, col=1, hoverinfo="skip")
+    figure.add(panel, x=places, y=means, mode="lines", line=line, name=name, hoverinfo="skip")
     hover = [f"seed {seed}" for _, _, seed in points]
     marker = {"color": colour, "size": 9}
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    figure.add_scatter(x=xs, y=ys, text=hover, mode="markers", marker=marker, showlegend=False, row=panel, col=1)
+    figure.add(panel, x=xs, y=ys, text=hover, mode="markers", marker=marker, showlegend=False)
 
 
 def _first_metrics(rows: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

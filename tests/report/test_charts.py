@@ -10,13 +10,13 @@ from forgetfilter.report import charts
 def test_the_line_of_the_threshold_is_drawn_where_there_is_one() -> None:
     # The line is drawn as summary.json has it. Without one the diagonal stands alone.
     rows, line = toy_decisions(9, True), {"before": [0.1, 1.0], "after": [0.2, 1.5]}
-    drawn = {trace.name: trace for trace in charts.forgetting_map(rows, line, 0).data}
-    assert (list(drawn["threshold: rows above are dropped"].x), list(drawn["threshold: rows above are dropped"].y)) == (
+    drawn = {trace.get("name"): trace for trace in charts.forgetting_map(rows, line, 0).data}
+    assert (drawn["threshold: rows above are dropped"]["x"], drawn["threshold: rows above are dropped"]["y"]) == (
         [0.1, 1],
         [0.2, 1.5],
     )
     assert "threshold: rows above are dropped" not in {
-        trace.name for trace in charts.forgetting_map(rows, None, 0).data
+        trace.get("name") for trace in charts.forgetting_map(rows, None, 0).data
     }
 
 
@@ -40,9 +40,14 @@ def test_a_source_has_one_colour_on_the_page(monkeypatch: pytest.MonkeyPatch) ->
         drop=~pl.Series(kept),
         score=pl.when(pl.int_range(40) < 37).then(None).otherwise("score"),
     )
-    drawn = {trace.name: trace.marker.color for trace in charts.forgetting_map(rows, None, 0).data if trace.name}
+    drawn = {
+        trace["name"]: trace["marker"]["color"]
+        for trace in charts.forgetting_map(rows, None, 0).data
+        if "marker" in trace and "name" in trace
+    }
     spread = {
-        trace.name.split(" (")[0]: trace.line.color for trace in charts.distribution(rows, "source", "", None).data
+        trace["name"].split(" (")[0]: trace["line"]["color"]
+        for trace in charts.distribution(rows, "source", "", None).data
     }
     assert drawn["many"] == spread["many"] == charts.PALETTE[0]
     assert spread.keys() == {"many", "two"} and spread["two"] == charts.PALETTE[2]
@@ -53,13 +58,13 @@ def test_more_sources_than_colours_become_one_grey_group() -> None:
     names = [f"s{number}" for number in range(9) for _ in range(12 - number)]
     rows = toy_decisions(len(names), False).with_columns(source=pl.Series(names))
     figure = charts.distribution(rows, "source", "unit", None)
-    shown = [trace.name.split(" (")[0] for trace in figure.data]
+    shown = [trace["name"].split(" (")[0] for trace in figure.data]
     assert shown == [*(f"s{number}" for number in range(7)), charts.OTHER]
-    assert figure.data[-1].line.color == charts.GREY
+    assert figure.data[-1]["line"]["color"] == charts.GREY
 
 
 def test_distribution_counts_every_row_once() -> None:
     # The shares of a group sum to 1, outliers included.
     rows = toy_decisions(90, True).with_columns(score=pl.when(pl.col("rank") == 1).then(1e6).otherwise("score"))
     for trace in charts.distribution(rows, "source", "unit", 0.3).data[:3]:
-        assert sum(trace.y) == pytest.approx(1)
+        assert sum(trace["y"]) == pytest.approx(1)

@@ -201,7 +201,7 @@ def test_the_picture_has_a_line_a_defence_where_settings_are_varied() -> None:
         return {"point": name, "rows": rows}
 
     told = {"defences": {"none": "", "oracle": ""}, "points": [point("", 0.5, 0.2)]}
-    assert [list(line.x) for line in compare_page.picture(told).data] == [["none"], ["oracle"]]
+    assert [line["x"] for line in compare_page.picture(told).data] == [["none"], ["oracle"]]
     told["points"] = [*told["points"], point("a=1", 0.6, None)]
-    lines = {line.name: (list(line.x), list(line.y)) for line in compare_page.picture(told).data}
+    lines = {line["name"]: (line["x"], line["y"]) for line in compare_page.picture(told).data}
     assert lines == {"none": (["as configured", "a=1"], [0.5, 0.6]), "oracle": (["as configured"], [0.2])}

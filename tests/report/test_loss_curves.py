@@ -4,8 +4,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from forgetfilter.report.loss_curves import figure_of, loss_curves
 from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_manifest, write_shard
-from forgetfilter.study.loss_curves import figure_of, loss_curves
 
 
 def test_curves_are_means_over_tokens_by_source_and_label(tmp_path: Path) -> None:
@@ -27,4 +27,4 @@ def test_curves_are_means_over_tokens_by_source_and_label(tmp_path: Path) -> Non
     assert found == {
         "noisy": {"web": [(1.0, pytest.approx(1.0)), (2.0, 1.0)], "web (unsafe)": [(1.0, 2.0), (2.0, 0.5)]}
     }
-    assert [trace.name for trace in figure_of(found).data] == ["web", "web (unsafe)"]
+    assert [trace["name"] for trace in figure_of(found).data] == ["web", "web (unsafe)"]

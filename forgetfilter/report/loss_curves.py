@@ -5,11 +5,10 @@ Where the run's data has labels, a source is split by label, so that its unsafe 
 
 from pathlib import Path
 
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from forgetfilter.report.charts import GRID, INK, PALETTE, safe_name
+from forgetfilter.report.figures import Figure, panels
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan_shards
 
@@ -39,10 +38,11 @@ def _curves(log: Path, data: Path) -> Curves:
     return curves
 
 
-def figure_of(curves: dict[str, Curves]) -> go.Figure:
+def figure_of(curves: dict[str, Curves]) -> Figure:
     """One panel for each finetuning, with one line for each source."""
     titles = [f"loss while training {name}, nats an answer token" for name in curves]
-    figure = make_subplots(len(curves), 1, subplot_titles=titles)
+    layout = {"height": 360 * len(curves), "plot_bgcolor": "white", "font": {"color": INK}}
+    figure = panels(titles, layout, 0.3 / max(1, len(curves)))
     names = sorted({name for own in curves.values() for name in own})
     colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
     shown: set[str] = set()
@@ -51,9 +51,8 @@ def figure_of(curves: dict[str, Curves]) -> go.Figure:
             line = {"color": colours[name], "width": 2}
             about = {"name": safe_name(name), "legendgroup": name, "showlegend": name not in shown, "line": line}
             x, y = zip(*points)
-            figure.add_scatter(x=x, y=y, mode="lines", row=panel, col=1, **about)
+            figure.add(panel, x=list(x), y=list(y), mode="lines", **about)
             shown.add(name)
-    figure.update_xaxes(title="optimizer step", gridcolor=GRID, automargin=True)
-    figure.update_yaxes(rangemode="tozero", gridcolor=GRID, automargin=True)
-    figure.update_layout(template=None, height=360 * len(curves), plot_bgcolor="white", font={"color": INK})
+    figure.axes("x", "optimizer step", gridcolor=GRID, automargin=True)
+    figure.axes("y", rangemode="tozero", gridcolor=GRID, automargin=True)
     return figure
