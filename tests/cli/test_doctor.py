@@ -29,7 +29,7 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_a_hub_out_of_reach_is_a_fact_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nothing listens at port 9 of this machine: found is false, and the reason is told.
+    # If nothing listens at the hub's address, it is not found, and the reason is told.
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
@@ -39,6 +39,6 @@ def test_a_hub_out_of_reach_is_a_fact_and_no_crash(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_missing_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    # The hub is switched off here, so at least one line says what is missing for what.
+    # A line says what is missing for what, here the hub, which is switched off.
     examine()
     assert "missing: hub (for models and data sets by hub id)" in capsys.readouterr().out

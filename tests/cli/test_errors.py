@@ -63,14 +63,14 @@ def nothing_half_written(place: Place) -> None:
 
 
 def test_a_missing_config_file(refused: Any, tmp_path: Path) -> None:
-    # And no run folder for it.
+    # One line names the file, and no run folder is made.
     assert f"{tmp_path / 'none.yaml'} is missing" in refused("run", tmp_path / "none.yaml")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("argv", [["run", "x" * 300], ["report", "a\0b"], ["eval", "--compare", "x" * 300, "b"]])
 def test_a_path_that_no_file_can_have(refused: Any, argv: list[str]) -> None:
-    # The system's own error would be a traceback.
+    # A path that the operating system refuses gives one line and no traceback.
     assert "must be a path: no NUL" in refused(*argv)
 
 
@@ -83,7 +83,7 @@ def test_a_path_that_no_file_can_have(refused: Any, argv: list[str]) -> None:
     ],
 )
 def test_unknown_keys_and_impossible_values(refused: Any, place: Place, override: str, said: str) -> None:
-    # Before anything is written at all.
+    # A wrong key or value is refused before anything is written.
     assert said in refused("run", place.config, override)
     assert not (place.folder / "runs").exists()
 
@@ -100,7 +100,8 @@ def test_unknown_keys_and_impossible_values(refused: Any, place: Place, override
     ],
 )
 def test_bad_data(refused: Any, place: Place, noisy: str | None, said: str) -> None:
-    # The file and line are named. Put right, the same command goes on: a broken start leaves nothing in its way.
+    # The line names the file and row, and once they are put right the same command goes on, because a broken start
+    # leaves nothing in its way.
     path = place.folder / "noisy.jsonl"
     path.unlink() if noisy is None else path.write_text(noisy)
     for _ in range(2):
@@ -116,7 +117,8 @@ def test_bad_data(refused: Any, place: Place, noisy: str | None, said: str) -> N
 
 
 def test_a_model_that_is_not_there(refused: Any, place: Place) -> None:
-    # A folder, and a name of the hub (which is switched off here); then the right name needs no --resume.
+    # A folder and a name of the hub that are not there each give one line, and the right name afterwards needs no
+    # --resume.
     assert "model.name: ./none is not a folder" in refused("run", place.config, "model.name=./none")
     assert "neither a local folder nor to be had from the hub" in refused("run", place.config, "model.name=no-one/none")
     nothing_half_written(place)
@@ -124,12 +126,12 @@ def test_a_model_that_is_not_there(refused: Any, place: Place) -> None:
 
 
 def test_a_folder_that_is_no_model(refused: Any, place: Place) -> None:
-    # It says which file is missing.
+    # The line says which file is missing.
     assert "has no config.json" in refused("run", place.config, f"model.name={place.folder}")
 
 
 def test_a_chat_template_that_fails(refused: Any, place: Place) -> None:
-    # Found in the preflight, before the data is read.
+    # A template that fails is found in the preflight, before the data is read.
     (place.folder / "t.jinja").write_text("{{ raise_exception('only systems') }}")
     line = refused("run", place.config, f"model.chat_template={place.folder / 't.jinja'}")
     assert "model.chat_template: it fails (only systems)" in line
@@ -137,14 +139,15 @@ def test_a_chat_template_that_fails(refused: Any, place: Place) -> None:
 
 
 def test_flash_attention_without_a_gpu(refused: Any, place: Place) -> None:
-    # Only where a model is to be loaded: the mix of a chain of jobs runs on a node without any.
+    # Flash attention without a GPU is refused where a model is to be loaded, but not in the mix, which runs on a node
+    # without a GPU.
     line = refused("run", place.config, "model.attention=flash_attention_2")
     assert "model.attention: flash_attention_2 needs a GPU and the flash-attn package" in line
     succeeds("mix", place.config, "model.attention=flash_attention_2", "--resume")
 
 
 def test_a_run_folder_with_other_settings(refused: Any, place: Place) -> None:
-    # The key with both values and both ways out; the run stays as it was. Each way out works.
+    # The line has the key with both values and both ways out, the run stays as it was, and each way out works.
     succeeds("mix", place.config)
     before = {file: file.read_bytes() for file in place.run.rglob("*") if file.is_file()}
     line = refused("mix", place.config, "seed=5")
@@ -155,15 +158,15 @@ def test_a_run_folder_with_other_settings(refused: Any, place: Place) -> None:
 
 
 def test_a_stage_before_its_time(refused: Any, place: Place) -> None:
-    # What has to be run first is named.
+    # The line names the stage that has to be run first.
     assert "stage mix is not done" in refused("train", place.config, "noisy")
     assert "'nosy' is neither a stage nor key=value" in refused("train", place.config, "nosy")
     assert "is no run folder" in refused("filter", place.folder)
 
 
 def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, place: Place) -> None:
-    # A rank would read the folder's config without them, and a card would tell what was never used. Only the filter
-    # can be given its own.
+    # Settings beside a run folder are refused, because a rank would read the folder's config without them; only the
+    # filter can be given its own.
     succeeds("mix", place.config)
     for words in (["train", "noisy"], ["report"], ["report", "--reveal"]):
         assert "'seed=1': " in refused(words[0], place.run, *words[1:], "seed=1")
@@ -174,20 +177,21 @@ def test_settings_of_a_run_folder_are_not_changed_behind_its_back(refused: Any, 
 
 @pytest.mark.parametrize("question", [["--why", "2e66"], ["--review"], ["--review", "5"]])
 def test_a_question_about_the_decision_takes_no_settings(refused: Any, place: Place, question: list[str]) -> None:
-    # They would be passed over: the answer is of the decision that is there.
+    # Settings beside a question would be passed over, because the answer is about the decision that is there, so they
+    # are refused.
     succeeds("mix", place.config)
     said = refused("filter", place.run, "filter.rule=otsu", *question)
     assert "reads the decision that is there: give filter.rule=otsu without it first" in said
 
 
 def test_reveal_without_a_question(refused: Any, place: Place) -> None:
-    # A decision shows no text.
+    # --reveal alone is refused, because a decision shows no text.
     assert "--reveal shows the texts of --why and --review" in refused("filter", place.run, "--reveal")
 
 
 @pytest.mark.parametrize("number", ["-3", "0", "few", "1.5"])
 def test_a_review_of_no_rows(refused: Any, place: Place, number: str) -> None:
-    # Found while the words are parsed.
+    # A number of rows below one, or none at all, is refused when the words are parsed.
     assert f"--review: must be a number from 1 on, got '{number}'" in refused("filter", place.run, "--review", number)
 
 

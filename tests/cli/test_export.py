@@ -67,7 +67,7 @@ def texts(folder: Path) -> str:
 
 
 def test_the_adapter_names_the_released_model_and_no_path(run: Path, tiny_model: Path, capsys: Any) -> None:
-    # The weights are the refit's; id and licence stand in the card's head; nothing tells of this machine.
+    # The weights are the refit's, the card's head has id and licence, and nothing names a path of this machine.
     assert call("export", run, *NAMED) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1])
     assert folder == run / "export" / "adapter"
@@ -81,7 +81,7 @@ def test_the_adapter_names_the_released_model_and_no_path(run: Path, tiny_model:
 
 
 def test_the_merged_model_answers_as_the_adapter(run: Path, tiny_model: Path, capsys: Any) -> None:
-    # In the type of the released model's weights, with its cache on again; a second export takes its place.
+    # The merged model has the type of the released weights and its cache on again, and a second export takes its place.
     for _ in range(2):
         assert call("export", run, "--merge", *NAMED) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1])
@@ -100,7 +100,7 @@ def test_the_merged_model_answers_as_the_adapter(run: Path, tiny_model: Path, ca
 
 
 def test_what_is_not_known_of_the_released_model_is_said(run: Path, tiny_model: Path, capsys: Any) -> None:
-    # A folder without a card: its own name, no licence, and the options that tell them.
+    # A model folder without a card gives its own name and no licence, and the options that name them are told.
     assert call("export", run) == 0
     said = capsys.readouterr().err
     assert "--base-model ID names it" in said and "--license ID names it" in said
@@ -117,7 +117,8 @@ def refused(capsys: Any, *words: object) -> str:
 
 
 def test_mistakes_are_one_line_each(run: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # No run, no refit, no token, no name of a repository, a folder in the way; and nothing is written.
+    # A folder that is no run, a missing refit, token or repository name, and a folder in the way each give one line,
+    # and nothing is written.
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     assert "is no run folder" in refused(capsys, tmp_path)
@@ -184,8 +185,8 @@ def push(hub: Any, run: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_push_is_private_and_whole(run: Path, hub: Any) -> None:
-    # Every file arrives as it is in the folder, with the token, which is shown nowhere. A repository that others see
-    # gets nothing, and the line says how that is asked for.
+    # Every file arrives as it is in the folder, with the token, which is shown nowhere. A public repository gets
+    # nothing, and the line says how that is asked for.
     done = push(hub, run)
     assert done.returncode == 0, done.stderr
     folder = run / "export" / "adapter"
@@ -199,7 +200,7 @@ def test_a_push_is_private_and_whole(run: Path, hub: Any) -> None:
 
 
 def test_a_refit_of_an_earlier_decision_is_not_exported(run: Path, capsys: Any) -> None:
-    # After another decision the refit is of rows that were not kept: the command that mends it is named.
+    # After another decision the refit is of rows that were not kept, so the line names the command that mends it.
     assert call("filter", run, "filter.quantile=0.5") == 0
     assert f"is of an earlier decision: forgetfilter train {run} refit" in refused(capsys, run)
     assert Run.open(run).state()["filter"]["status"] == "done"

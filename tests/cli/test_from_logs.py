@@ -35,7 +35,8 @@ FROM = ("filter", "--from", "before", "after", "--data", "noisy.jsonl", "--safe"
 
 
 def test_a_decision_without_a_run_is_a_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    # The trusted row is left out, a quarter of the others is dropped, and the folder decides again by itself.
+    # From logs alone a run folder is made that leaves out the trusted row, drops as asked and can decide again by
+    # itself.
     assert call(*FROM, "filter.rule=top_k", "filter.top_k=3") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "runs/noisy"
     dropped = Path("runs/noisy/filter/export/dropped.jsonl").read_text().splitlines()
@@ -67,14 +68,14 @@ def test_other_logs_are_another_decision() -> None:
     ],
 )
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
-    # Exit 2, and no run folder is left.
+    # The exit code is 2, one line is printed, and no run folder is left.
     assert call(*words) == 2
     shown = capsys.readouterr().err
     assert said in shown and len(shown.splitlines()) == 1 and not Path("runs").exists()
 
 
 def test_logs_of_other_rows_are_told_with_the_way(capsys: pytest.CaptureFixture[str]) -> None:
-    # An id too few, and an id too many, which is in no set.
+    # Logs with an id too few, or with one that is in no set, are refused with the function that gives the ids.
     known = pl.read_parquet(shard_path(Path("before"), 0, 0))["id"].to_list()
     for names, said in ((known[:-1], "no row for 1 of 11 ids"), ([*known, "foreign"], "rows for 1 ids that the data")):
         for state in ("before", "after"):

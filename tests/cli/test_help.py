@@ -22,7 +22,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_each_help_ends_with_an_example_that_is_one(name: str) -> None:
-    # It is shown in one line, it is of this command, and the command line takes it.
+    # The example of each help is one line of this command that the command line takes.
     assert commands()[name].format_help().rstrip().endswith(f"example:\n  {EXAMPLES[name]}")
     program, *words = shlex.split(EXAMPLES[name])
     options, rest = _parser().parse_known_args(words)
@@ -69,12 +69,13 @@ def decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_quiet_prints_the_result_alone(decided: dict[str, Any]) -> None:
-    # No progress, no table: the run folder.
+    # Nothing but the run folder is printed, without progress and tables.
     assert decided["out"] == "runs/noisy\n" and decided["err"] == ""
 
 
 def test_a_question_is_answered_in_json(decided: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    # Why a row was dropped, with every text masked unless --reveal; and the curve, a row a setting.
+    # --why answers with every text masked unless --reveal is given, and --sweep with the rows of the curve; --json
+    # without a question is refused.
     asked = ("filter", "runs/noisy", "--why", decided["ids"][7], "--json")
     assert call(*asked) == 0
     shown = capsys.readouterr().out
@@ -88,7 +89,7 @@ def test_a_question_is_answered_in_json(decided: dict[str, Any], capsys: pytest.
 
 
 def test_the_doctor_answers_in_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    # The facts of the table.
+    # The answer has the facts of the table.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert call("doctor", "--json") == 0
     assert {

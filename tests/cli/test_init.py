@@ -26,7 +26,8 @@ def pairs(number: int, what: str = "is") -> list[dict[str, Any]]:
 
 
 def test_the_config_has_what_was_given_and_made_up_rows_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    # Without a safe set there is a made-up one, with no probes of it, and the terminal says what that is worth.
+    # Without a safe set the config has a made-up one, of which no probes are taken, and the terminal says that it is
+    # missing.
     write("their data.jsonl", pairs(200))
     assert call("init", "their data.jsonl") == 0
     shown = capsys.readouterr().out
@@ -40,7 +41,7 @@ def test_the_config_has_what_was_given_and_made_up_rows_for_the_rest(capsys: pyt
 
 
 def test_probes_are_proposed_from_the_noisy_rows() -> None:
-    # A third of few rows, and the line that is to be uncommented makes them probes.
+    # A third of few rows is proposed, and the commented line makes them probes once it is uncommented.
     write("a.jsonl", pairs(150))
     write("safe.jsonl", pairs(9, "was"))
     assert call("init", "a.jsonl", "--safe", "safe.jsonl") == 0
@@ -71,7 +72,7 @@ def test_several_files_their_columns_and_a_model(tiny_model: Path) -> None:
 
 
 def test_what_was_found_stands_beside_its_source_and_no_row_can_write_a_setting() -> None:
-    # A field whose name has a line end in it stays within its comment.
+    # What was found stands in comments, and a field whose name has a line end in it stays within its comment.
     write("a.jsonl", [row | {"x\nname: evil": 1} for row in pairs(3)])
     assert call("init", "a.jsonl") == 0
     text = Path("a.yaml").read_text()
@@ -80,14 +81,14 @@ def test_what_was_found_stands_beside_its_source_and_no_row_can_write_a_setting(
 
 
 def test_a_long_row_is_counted_as_cut() -> None:
-    # 99 short rows of 100 fit into the least length that is proposed.
+    # The config says that 1 of 100 rows is longer than the least length, which is proposed because the other 99 fit.
     write("a.jsonl", [*pairs(99), {"text": "x" * 4000}])
     assert call("init", "a.jsonl") == 0
     assert "max_length: 512  # tokens; about 1 of the rows above are longer" in Path("a.yaml").read_text()
 
 
 def test_nothing_that_exists_is_overwritten(capsys: pytest.CaptureFixture[str], here: Path) -> None:
-    # Neither the config nor a file of the folder, and then nothing at all is written.
+    # If the config or a file of its folder exists already, nothing at all is written.
     write("a.jsonl", pairs(3))
     Path("a-data").mkdir()
     write("a-data/safe.jsonl", pairs(1))
@@ -106,7 +107,7 @@ def test_nothing_that_exists_is_overwritten(capsys: pytest.CaptureFixture[str], 
     ],
 )
 def test_what_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
-    # Exit 2, the file and the row named, and no file is written.
+    # The exit code is 2, the line names the file and row, and no config is written.
     Path("bad.jsonl").write_text("{\n")
     Path("empty").mkdir()
     write("good.jsonl", pairs(3))
@@ -116,7 +117,7 @@ def test_what_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str], wor
 
 
 def test_roles_of_other_names_are_given(capsys: pytest.CaptureFixture[str]) -> None:
-    # The line of a row that is refused names them; with --role they stand in the config.
+    # The line of a refused row names the roles, and with --role they stand in the config.
     chat = [{"from": "customer", "value": "a"}, {"from": "agent", "value": "b"}]
     write("a.jsonl", [{"conversations": chat}] * 3)
     assert call("init", "a.jsonl") == 2 and "set roles: {customer: user}" in capsys.readouterr().err

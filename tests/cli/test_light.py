@@ -59,7 +59,7 @@ def ran(here: Path, *commands: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_deciding_reporting_and_looking_need_nothing_that_trains(here: Path) -> None:
-    # Each of these commands ends with 0 where torch and its like cannot be imported, and does its work.
+    # Each of these commands does its work and ends with 0 where torch and its like cannot be imported.
     done = ran(here, *WORK)
     codes = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("EXIT")]
     assert codes == ["0"] * len(WORK), done.stdout + done.stderr
@@ -67,7 +67,7 @@ def test_deciding_reporting_and_looking_need_nothing_that_trains(here: Path) -> 
 
 
 def test_what_trains_says_how_it_is_installed(here: Path) -> None:
-    # One line and exit 2 in the place of a traceback.
+    # A command that trains ends with exit code 2 and the line that installs what it needs, in the place of a traceback.
     done = ran(here, "init noisy.jsonl", "run noisy.yaml")
     assert "EXIT 2 ['run', 'noisy.yaml']" in done.stdout
     assert done.stderr.splitlines()[-1].startswith(

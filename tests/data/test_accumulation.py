@@ -34,7 +34,8 @@ def step_by_step(plan: TrainingPlan) -> int:
 def test_it_is_what_a_walk_over_all_steps_finds(
     lengths: Any, batch_size: int, budget: int, world_size: int, last_rows: int
 ) -> None:
-    # For any lengths, also rows that exceed the budget, steps that are not full, and a second part of the data.
+    # The number equals that of a walk over all steps for any lengths, with rows that exceed the budget, steps that are
+    # not full and a second part of the data.
     last_rows = min(last_rows, len(lengths) - 1)
     plan = TrainingPlan(lengths, lengths - 1, 0, 2, batch_size, budget, world_size, last_rows, last_epochs=1)
     assert plan.accumulation == step_by_step(plan)
@@ -55,7 +56,7 @@ def scored_row_by_row(lengths: Any, batch_tokens: int) -> list[list[int]]:
 @settings(max_examples=100, deadline=None)
 @given(LENGTHS, st.integers(1, 150))
 def test_scoring_batches_are_those_of_a_walk_over_all_rows(lengths: Any, batch_tokens: int) -> None:
-    # Row by row the same batches.
+    # The batches equal those of a walk that adds row by row.
     assert [rows.tolist() for rows in plan_scoring(lengths, batch_tokens)] == scored_row_by_row(lengths, batch_tokens)
 
 
@@ -70,12 +71,12 @@ def test_scoring_batches_are_those_of_a_walk_over_all_rows(lengths: Any, batch_t
     ],
 )
 def test_steps_of_four_rows_are_golden(lengths: list[int], budget: int, fewest: int) -> None:
-    # One step each, by hand.
+    # A step of four rows needs the fewest micro-batches that were found by hand.
     assert fewest_micro_batches([in_steps(np.array(lengths), 4)], budget, 1) == fewest
 
 
 def test_golden_plan() -> None:
-    # 1,000 rows of a fixed draw: the numbers that the walk over all steps gave before.
+    # For 1,000 rows of a fixed draw the numbers are those that the walk over all steps gave.
     lengths = np.random.default_rng(7).integers(2, 400, 1000)
     found = [TrainingPlan(lengths, lengths - 1, 3, 2, 32, budget, 2).accumulation for budget in (400, 500, 1000, 4096)]
     assert found == [12, 10, 5, 1]

@@ -23,7 +23,7 @@ def plan(lengths: Any, world: int, **more: int) -> TrainingPlan:
 @settings(max_examples=25, deadline=None)
 @given(LENGTHS)
 def test_every_row_once_an_epoch_and_the_same_step_for_any_world(lengths: Any) -> None:
-    # For 1 to 4 ranks: the ranks' rows of a step together are the step's rows, and an epoch's steps all rows once.
+    # For 1 to 4 ranks the rows of all ranks are together the step's rows, and an epoch's steps hold every row once.
     for world in (1, 2, 3, 4):
         made = plan(lengths, world)
         by_step: dict[int, list[int]] = {step: [] for step in range(made.num_steps)}
@@ -41,21 +41,22 @@ def test_every_row_once_an_epoch_and_the_same_step_for_any_world(lengths: Any) -
 @settings(max_examples=25, deadline=None)
 @given(LENGTHS, st.integers(1, 4))
 def test_micro_batches_keep_the_budget(lengths: Any, world: int) -> None:
-    # 40 tokens; every row is shorter than that.
+    # No micro-batch exceeds the budget of 40 tokens if every row is shorter than that.
     made = plan(lengths, world)
     for rank in range(world):
         assert all(lengths[rows].sum() <= BUDGET for _, rows in made.micro_batches(rank) if len(rows))
 
 
 def test_a_row_longer_than_the_budget_goes_alone() -> None:
-    # 100 tokens against a budget of 40.
+    # A row of 100 tokens against a budget of 40 has a micro-batch of its own.
     lengths = np.array([100, 5, 5, 5])
     together = [rows.tolist() for _, rows in plan(lengths, 1, epochs=1).micro_batches(0)]
     assert [0] in together and sorted(chain(*together)) == [0, 1, 2, 3]
 
 
 def test_the_order_is_a_function_of_seed_epoch_and_position() -> None:
-    # Asked in any sequence, by a fresh plan or a used one: what a resumed run needs.
+    # The steps are the same asked in any sequence and of a fresh plan or a used one, which a resumed run needs, and
+    # other epochs and seeds have other orders.
     lengths = np.full(20, 3)
     used = plan(lengths, 1)
     last_first = [used.rows(step).tolist() for step in reversed(range(used.num_steps))]
@@ -68,7 +69,7 @@ def test_the_order_is_a_function_of_seed_epoch_and_position() -> None:
 @settings(max_examples=25, deadline=None)
 @given(LENGTHS)
 def test_scoring_batches_cover_every_row_once_within_the_budget(lengths: Any) -> None:
-    # Sorted by length, and the longest row may exceed the budget only alone.
+    # The batches hold every row once, sorted by length, and only a single row may exceed the budget.
     batches = plan_scoring(lengths, 25)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all(lengths[rows].sum() <= 25 or len(rows) == 1 for rows in batches)
@@ -76,13 +77,15 @@ def test_scoring_batches_cover_every_row_once_within_the_budget(lengths: Any) ->
 
 
 def test_scoring_batches_are_golden() -> None:
-    # Lengths 5 2 9 4, budget 7: sorted 2(1) 4(3) 5(0) 9(2); 2+4 fit, 5 would make 11, 9 is alone.
+    # Lengths 5, 2, 9 and 4 with a budget of 7 are sorted as 2, 4, 5, 9: 2 and 4 fit together, 5 would make 11, and 9 is
+    # alone.
     assert [rows.tolist() for rows in plan_scoring(np.array([5, 2, 9, 4]), 7)] == [[1, 3], [0], [2]]
     assert plan_scoring(np.array([], dtype=np.int64), 7) == []
 
 
 def test_bins_are_even() -> None:
-    # Longest first, each to the emptiest: 9 | 5 4 | then 3 to the tie's first.
+    # The longest row comes first and each goes to the emptiest bin: 9, then 5 and 4 in the other, and 3 to the first of
+    # two equal bins.
     bins = split_evenly(np.array([0, 1, 2, 3]), np.array([9, 5, 4, 3]), 2)
     assert [part.tolist() for part in bins] == [[0, 3], [1, 2]]
 
@@ -105,8 +108,8 @@ def examples_of_several_answers(draw: st.DrawFn) -> list[tuple[list[int], list[t
 def test_each_label_is_predicted_from_the_token_before_it(
     examples: list[tuple[list[int], list[tuple[int, int]]]], layout: str
 ) -> None:
-    # At loss_positions stands the token before the label, of the same example and at its own position in it; an EOS
-    # that equals the pad token (0) is a label like any other. Tokens between the answers are no labels.
+    # At loss_positions stands the token before the label, of the same example and at its own position in it. An EOS
+    # that equals the pad token (0) is a label like any other, and tokens between the answers are no labels.
     examples = [([*ids[:-1], PAD], turns) for ids, turns in examples]
     batch = collate(examples, list(range(10, 10 + len(examples))), layout, PAD)
     inputs = batch["input_ids"].flatten()
@@ -130,7 +133,7 @@ def test_each_label_is_predicted_from_the_token_before_it(
 
 
 def test_packed_rows_are_as_wide_as_the_longest() -> None:
-    # 6, 4, 2 tokens: two rows of six, the second holding 4 and 2; in one row twelve, padded three rows.
+    # 6, 4 and 2 tokens make two rows of six packed, one row of twelve, or three rows of six padded.
     examples = [([1] * 6, [(1, 6)]), ([2] * 4, [(1, 4)]), ([3] * 2, [(1, 2)])]
     shapes = {
         name: tuple(collate(examples, [0, 1, 2], name, PAD)["input_ids"].shape) for name in ("row", "rows", "padded")
@@ -154,7 +157,8 @@ def test_the_layout_fits_the_attention(attention: str, packing: bool, layout: st
 
 
 def test_one_row_says_where_its_examples_end() -> None:
-    # In the words of transformers' variable-length attention; the other layouts do not, and say nothing of it.
+    # One long row names the ends of its examples by the arguments of transformers' variable-length attention, and the
+    # other layouts do not.
     examples = [([1] * 6, [(1, 6)]), ([2] * 4, [(1, 4)]), ([3] * 2, [(1, 2)])]
     row = collate(examples, [0, 1, 2], "row", PAD)
     assert row["cu_seq_lens_q"].tolist() == row["cu_seq_lens_k"].tolist() == [0, 6, 10, 12]
@@ -163,7 +167,8 @@ def test_one_row_says_where_its_examples_end() -> None:
 
 
 def test_a_rank_without_rows_takes_part_without_labels() -> None:
-    # One example for three ranks: two of them get a batch with no label, and all know the step's label tokens.
+    # If one example is divided among three ranks, two of them have a batch without labels, and all know the step's
+    # label tokens.
     lengths = np.array([4])
     made = plan(lengths, 3, epochs=1)
     batches = [MicroBatches(made, lambda row: ([7, 8, 9, PAD], [(1, 4)]), rank, "rows", PAD)[0] for rank in range(3)]
@@ -175,7 +180,7 @@ def test_a_rank_without_rows_takes_part_without_labels() -> None:
 @settings(max_examples=25, deadline=None)
 @given(LENGTHS, st.integers(0, 25), st.integers(1, 3))
 def test_a_second_part_comes_after_all_epochs_of_the_first(lengths: Any, last_rows: int, last_epochs: int) -> None:
-    # Each row of a part once in each of its epochs, in steps of its own, whatever the number of ranks.
+    # Each row of a part comes once in each of its epochs, in steps of its own, for any number of ranks.
     last_rows = min(last_rows, len(lengths) - 1)
     first = list(range(len(lengths) - last_rows))
     last = list(range(len(first), len(lengths)))
@@ -193,7 +198,8 @@ def test_a_second_part_comes_after_all_epochs_of_the_first(lengths: Any, last_ro
 
 @pytest.mark.parametrize("most", [1, 12, 20, 1000])
 def test_a_micro_batch_is_cut_into_the_fewest_that_fit(most: int) -> None:
-    # Each example once, with the normaliser of the step; none above the bound but a single example.
+    # The parts hold each example once and have the normaliser of the step, and only a single example may exceed the
+    # bound.
     made = plan(np.array([9, 3, 12, 5, 7, 2, 11, 6, 8, 4, 10, 3]), 1, batch_size=12, micro_batch_tokens=1000)
     data = MicroBatches(made, lambda row: after_prompt(np.arange(int(made.lengths[row])), 1), 0, "rows", 0)
     whole = data[0]

@@ -43,7 +43,8 @@ rows = st.dictionaries(field_names | any_text, anything | st.lists(message, max_
 @given(rows)
 @settings(max_examples=400, deadline=None)
 def test_a_row_is_read_as_texts_or_refused_in_one_line(row: dict[str, Any]) -> None:
-    # Never another error; what is read can be written as UTF-8, and the last message is the answer.
+    # Any row is refused with its line or read as messages that can be written as UTF-8 and end with an answer; there is
+    # no other error.
     told = Told()
     try:
         messages = to_messages(row, "f line 1", told)
@@ -61,7 +62,7 @@ def test_a_row_is_read_as_texts_or_refused_in_one_line(row: dict[str, Any]) -> N
 @given(rows, st.sampled_from(own_prompts()))
 @settings(max_examples=200, deadline=None)
 def test_a_prompt_is_read_or_refused_in_one_line(row: dict[str, Any], suite: str) -> None:
-    # With an id that half a character does not stop.
+    # Any row is refused with its line or becomes a prompt with an id, even with half a character in it.
     try:
         (made,) = with_ids([("s", SUITES.get(suite, "eval.data").prompt(row, "f line 1"))])
     except UserError as error:
@@ -74,7 +75,7 @@ def test_a_prompt_is_read_or_refused_in_one_line(row: dict[str, Any], suite: str
 @given(rows)
 @settings(max_examples=200, deadline=None)
 def test_every_row_can_be_given_back(row: dict[str, Any]) -> None:
-    # As a line of JSON; what JSON has no word for is told in to_line.
+    # Any row can be written as a line of JSON.
     assert json.loads(to_line(row)) is not None
 
 
@@ -83,7 +84,7 @@ def test_every_row_can_be_given_back(row: dict[str, Any]) -> None:
 def test_records_of_any_texts_survive_their_file(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
 ) -> None:
-    # And rows that differ have ids that differ, unless they differ in half characters alone.
+    # Records of any texts are read back as they were written, and rows that differ have ids that differ.
     read = [to_messages({"prompt": prompt, "completion": answer}, "x") for prompt, answer in pairs]
     records = list(make_records((messages, "s", None) for messages in read))
     path = tmp_path_factory.mktemp("records") / "r.jsonl"
@@ -97,7 +98,7 @@ def test_records_of_any_texts_survive_their_file(
 @given(st.binary(max_size=60), st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".jsonl.gz"]))
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_are_rows_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str) -> None:
-    # The line begins with the file.
+    # Any bytes are read as rows or refused with a line that begins with the file.
     path: Path = tmp_path_factory.getbasetemp() / f"any{suffix}"
     path.write_bytes(content)
     try:
@@ -107,6 +108,6 @@ def test_any_bytes_are_rows_or_one_line(tmp_path_factory: pytest.TempPathFactory
 
 
 def test_dates_are_written_as_iso_8601() -> None:
-    # Of a Parquet column, say.
+    # A date, as a Parquet column may hold one, becomes a text of ISO 8601.
     when = datetime.datetime(2024, 1, 2, 3, 4, tzinfo=datetime.UTC)
     assert to_messages({"prompt": when.date(), "completion": when}, "x")[-1]["content"] == "2024-01-02T03:04:00+00:00"

@@ -33,7 +33,7 @@ ROWS = [{"prompt": "é\u2028", "completion": "a", "n": 1, "more": {"x": [1.5, No
 
 
 def test_a_jsonl_file_stays_where_it_is(tmp_path: Path) -> None:
-    # Only its place, its hash and its number of rows are noted.
+    # A .jsonl file is not copied: only the manifest is written, and the rows are read from the file itself.
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n\n" for row in ROWS))
     assert kept(tmp_path, {"mine": path}) == [ROWS]
@@ -41,7 +41,7 @@ def test_a_jsonl_file_stays_where_it_is(tmp_path: Path) -> None:
 
 
 def test_rows_of_every_other_kind_are_written(tmp_path: Path) -> None:
-    # Each as the reader gives it, with all of its fields and no other.
+    # Each row of another kind of file is stored as the reader gives it, with all of its fields and no other.
     (tmp_path / "a.json").write_text(json.dumps(ROWS))
     with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(row) + "\n" for row in ROWS)
@@ -57,14 +57,14 @@ def test_rows_of_every_other_kind_are_written(tmp_path: Path) -> None:
 
 
 def test_columns_keep_their_own_names_and_the_limit_holds(tmp_path: Path) -> None:
-    # What is read under another name is given back under its own.
+    # A column that is read under another name is given back under its own.
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"q": "1", "a": "2"}, {"q": "3", "a": "4"}]))
     assert kept(tmp_path, {"a": path}, columns={"prompt": "q", "completion": "a"}, limit=1) == [[{"q": "1", "a": "2"}]]
 
 
 def test_what_json_cannot_hold(tmp_path: Path) -> None:
-    # Text instead of dates, base64 instead of bytes, null instead of NaN, an escape for a lone surrogate.
+    # A line of JSON holds a text for a date, base64 for bytes, null for NaN and an escape for a lone surrogate.
     import datetime
 
     row = {"day": datetime.date(2024, 1, 2), "raw": b"\xff", "score": [float("nan"), 1.0], "text": "\ud800é"}
@@ -73,7 +73,7 @@ def test_what_json_cannot_hold(tmp_path: Path) -> None:
 
 
 def test_what_changed_or_is_gone_is_named(tmp_path: Path) -> None:
-    # The rows would no longer be those of the records.
+    # A file that changed or is gone is named, because its rows would no longer be those of the records.
     path = tmp_path / "mine.jsonl"
     path.write_text('{"text": "a"}\n')
     kept(tmp_path, {"mine": path})

@@ -27,7 +27,8 @@ def shared_text(count: int) -> pa.Table:
 
 
 def test_a_long_value_of_a_dictionary_is_taken_a_few_rows_at_a_time(tmp_path: Path) -> None:
-    # 20 MiB stored once for 5,000 rows, in a file of a few kB: 1,024 rows would be 20 GiB, here twelve are 240 MiB.
+    # A value of 20 MiB that is stored once for 5,000 rows is read twelve rows at a time (240 MiB), where 1,024 rows
+    # would take 20 GiB.
     path = written(tmp_path / "f.parquet", shared_text(5000), dictionary_pagesize_limit=2 * LONG, store_schema=False)
     assert path.stat().st_size < 10_000
     assert batch(path) == MEMORY // (LONG + 4) == 12  # a length of four bytes is stored before the text
@@ -36,7 +37,7 @@ def test_a_long_value_of_a_dictionary_is_taken_a_few_rows_at_a_time(tmp_path: Pa
 
 
 def test_plain_texts_are_taken_by_the_thousand(tmp_path: Path) -> None:
-    # With a dictionary of short values and without one.
+    # Short values are read 1,024 rows at a time, with a dictionary and without one.
     table = pa.table({"text": [f"text {number}" for number in range(5000)], "kind": ["a", "b"] * 2500})
     assert batch(written(tmp_path / "a.parquet", table)) == 1024
     assert batch(written(tmp_path / "b.parquet", table, use_dictionary=False)) == 1024
@@ -44,14 +45,14 @@ def test_plain_texts_are_taken_by_the_thousand(tmp_path: Path) -> None:
 
 
 def test_a_value_in_lists_counts_as_often_as_rows_have_it(tmp_path: Path) -> None:
-    # Ten turns a row: a tenth of the rows.
+    # If a row has ten turns, a tenth of the rows is read at a time.
     turns = pa.array([["x" * (1 << 20)] * 10] * 300)
     path = written(tmp_path / "f.parquet", pa.table({"turns": turns}), dictionary_pagesize_limit=1 << 25)
     assert batch(path) == MEMORY // (10 * ((1 << 20) + 4))
 
 
 def test_a_bomb_is_refused(tmp_path: Path) -> None:
-    # 100 MB of one letter in a few kB: no text shrinks so.
+    # 100 MB of one letter in a few kB is refused, because no text shrinks so far.
     table = pa.table({"text": ["x" * 1_000_000] * 100})
     path = written(tmp_path / "f.parquet", table, use_dictionary=False)
     with pytest.raises(UserError, match=r"f.parquet: grows more than 100 times when unzipped"):

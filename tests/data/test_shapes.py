@@ -31,18 +31,18 @@ def refused(row: dict[str, Any]) -> str:
     ],
 )
 def test_the_shapes_give_the_same_messages(row: dict[str, Any]) -> None:
-    # One question and its answer, whatever the columns are called.
+    # One question and its answer give the same messages, whatever the columns are called.
     assert to_messages(row, "x") == CHAT
 
 
 def test_alpaca_input_and_plain_text() -> None:
-    # The input follows the instruction after a blank line; a text is one answer without a prompt.
+    # The input follows the instruction after a blank line, and a plain text is one answer without a prompt.
     assert to_messages({"instruction": "q", "input": "i", "output": "a"}, "x")[0]["content"] == "q\n\ni"
     assert to_messages({"text": "t"}, "x") == [{"role": "assistant", "content": "t"}]
 
 
 def test_missing_fields_are_told_with_those_found() -> None:
-    # Empty columns do not count as found.
+    # The error lists the fields that were found, without empty ones.
     with pytest.raises(UserError, match=r"f line 3: needs messages.*fields found: id, question$"):
         to_messages({"question": "q", "id": 1, "text": None}, "f line 3")
 
@@ -71,7 +71,8 @@ def test_missing_fields_are_told_with_those_found() -> None:
     ],
 )
 def test_further_forms_of_the_same_chat(row: dict[str, Any]) -> None:
-    # ShareGPT, content in parts, JSON in a cell, bytes of a Parquet file, and fields that hold nothing.
+    # ShareGPT, content in parts, JSON in a cell, bytes of a Parquet file, and fields that hold nothing give the same
+    # messages.
     assert to_messages(row, "x") == CHAT
 
 
@@ -80,7 +81,8 @@ def test_further_forms_of_the_same_chat(row: dict[str, Any]) -> None:
     [(0, "0"), (False, "false"), (True, "true"), (1.5, "1.5"), (["b", None], '["b", null]'), ({"é": 1}, '{"é": 1}')],
 )
 def test_values_that_are_no_text_are_kept(given: object, text: str) -> None:
-    # In every field that is a text; never in Python's notation, and counted.
+    # A value that is no text is written as JSON in every field that is a text, never in Python's notation, and it is
+    # counted.
     told = Told()
     asked = to_messages({"instruction": "q", "input": given, "output": given}, "x", told)
     assert [message["content"] for message in asked] == [f"q\n\n{text}", text]
@@ -92,7 +94,7 @@ def test_values_that_are_no_text_are_kept(given: object, text: str) -> None:
 @pytest.mark.parametrize("nothing", [None, float("nan")])
 @pytest.mark.parametrize("name", ["instruction", "output", "prompt", "completion", "text", "messages"])
 def test_a_missing_value_is_refused_by_its_name(nothing: object, name: str) -> None:
-    # NaN is how tables write a missing value; it is never learned as a text.
+    # None and NaN, with which tables mark a missing value, are never learned as a text.
     row = (
         {"instruction": "q", "output": "a"} if name in ("instruction", "output") else {"prompt": "q", "completion": "a"}
     )
@@ -102,14 +104,15 @@ def test_a_missing_value_is_refused_by_its_name(nothing: object, name: str) -> N
 
 @pytest.mark.parametrize("value", [float("inf"), [float("nan")], b"\xff", {1, 2}, [b"a"]])
 def test_a_value_that_stands_for_no_text_is_refused(value: object) -> None:
-    # With its field, whatever the shape.
+    # A value without a text is refused with its field, in every shape.
     assert "completion holds" in refused({"prompt": "q", "completion": value})
     assert "output holds" in refused({"instruction": "q", "output": value})
     assert "the content of message 2" in refused({"messages": [CHAT[0], {"role": "assistant", "content": value}]})
 
 
 def test_system_history_and_tools_are_part_of_the_prompt() -> None:
-    # Rows that differ in them alone are no duplicates; history may be pairs, messages, or JSON in a cell.
+    # Rows that differ only in system text, history or tools are no duplicates; history may be pairs, messages, or JSON
+    # in a cell.
     alpaca = {"instruction": "q", "input": "", "output": "a"}
     whole = SYSTEM + EARLIER + CHAT
     for history in ([["q0", "a0"]], EARLIER, '[["q0", "a0"]]'):
@@ -136,7 +139,8 @@ def answer(**fields: Any) -> str:
 
 
 def test_tool_calls_are_written_into_the_answer() -> None:
-    # In the form of Hermes; arguments are an object or its JSON; content beside them may be null or missing.
+    # Calls are written in the form of Hermes; their arguments are an object or its JSON, and the content beside them
+    # may be null or missing.
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": "é"}'}}
     text = '<tool_call>\n{"name": "f", "arguments": {"x": "é"}}\n</tool_call>'
     assert (
@@ -160,13 +164,13 @@ def test_tool_calls_are_written_into_the_answer() -> None:
 
 
 def test_reasoning_is_written_before_the_answer() -> None:
-    # As DeepSeek and Qwen have it.
+    # Reasoning stands in <think> before the answer, as DeepSeek and Qwen write it.
     assert answer(content="a", reasoning_content="hm\n") == "<think>\nhm\n</think>\n\na"
 
 
 @pytest.mark.parametrize("said", [{"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"train": False}, {"loss": False}])
 def test_an_answer_that_is_not_to_be_learned_is_refused(said: dict[str, Any]) -> None:
-    # The last answer is what is learned, so a row whose last has no weight has nothing to learn; earlier ones may.
+    # A row whose last answer has no weight has nothing to learn and is refused; an earlier answer may have none.
     name = next(iter(said))
     assert f"the last message has {name}" in refused({"messages": [CHAT[0], CHAT[1] | said]})
     assert "is not to be learned" in refused({"prompt": "q", "completion": [CHAT[1] | said]})
@@ -177,14 +181,14 @@ def test_an_answer_that_is_not_to_be_learned_is_refused(said: dict[str, Any]) ->
 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "tool_use"])
 def test_parts_that_are_no_text_are_refused_by_name(kind: str) -> None:
-    # A row whose picture is missing would be another row.
+    # A part that is no text is refused, because a row without its picture would be another row.
     parts = [{"type": "text", "text": "q"}, {"type": kind, kind: {}}]
     said = refused({"messages": [{"role": "user", "content": parts}, CHAT[1]]})
     assert f"the content of message 1 has a part of type '{kind}', which is no text" in said
 
 
 def test_every_other_field_is_counted() -> None:
-    # Once a row; empty ones and those that the mix stage reads hold nothing that could vanish.
+    # A field that is not learned is counted once a row, but not if it is empty or the mix stage reads it.
     told = Told()
     for more in ({"score": 0, "name": ""}, {"score": 2, "prompt": "p", "source": "s", "label": "safe", "n": None}):
         to_messages({"messages": [CHAT[0] | {"name": "pat"}, CHAT[1]], **more}, "x", told)
@@ -194,7 +198,7 @@ def test_every_other_field_is_counted() -> None:
 
 
 def test_names_of_fields_can_stand_in_any_file_and_do_not_grow_without_end() -> None:
-    # Half a character, a line end, and rows that each bring a name of their own.
+    # Half a character or a line end in a field's name is replaced, and above MOST names the rest is counted together.
     told = Told()
     to_messages({"text": "a", "\ud800\r": 1}, "x", told)
     assert told.counts() == {"left_out": {"\ufffd\ufffd": 1}}
@@ -205,13 +209,13 @@ def test_names_of_fields_can_stand_in_any_file_and_do_not_grow_without_end() -> 
 
 @pytest.mark.parametrize("names", OTHER_NAMES)
 def test_other_names_are_told_with_the_columns_that_help(names: tuple[str, ...]) -> None:
-    # The error names the setting.
+    # The error gives the setting that makes the row readable.
     columns = ", ".join(f"{wanted}: {name}" for wanted, name in OTHER_NAMES[names].items())
     assert f"set columns: {{{columns}}} on this source" in refused(dict.fromkeys(names, "x"))
 
 
 def test_a_text_beyond_any_example_is_refused() -> None:
-    # A tokenizer would take hours over it; the same holds for many long turns together.
+    # A text over which a tokenizer would take hours is refused, and so are many long turns together.
     half = "a" * (LONGEST // 2 + 1)
     assert "characters, at most" in refused({"text": half * 2})
     assert "characters, at most" in refused({"prompt": half, "completion": half})
@@ -232,7 +236,7 @@ PAIRS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("row", "columns"), PAIRS, ids=[columns for _, columns in PAIRS])
 def test_of_a_pair_of_answers_the_error_names_the_column_to_take(row: dict[str, Any], columns: str) -> None:
-    # And with this setting the row is read.
+    # The error gives the setting that takes one of two answers, and with it the row is read.
     assert f"set columns: {columns} on this source" in refused(row)
     wanted = columns.strip("{}").split(": ")[0]
     assert to_messages(row | {wanted: row["chosen"]}, "here")[-1]["role"] == "assistant"

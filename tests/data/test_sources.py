@@ -35,7 +35,7 @@ def refused(path: Path | str, **options: Any) -> str:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
-    # Plain, with a byte order mark, and gzipped.
+    # Each form gives the same rows with a byte order mark and gzipped.
     (tmp_path / name).write_text(FORMS[name], encoding="utf-8-sig")
     with gzip.open(tmp_path / f"{name}.gz", "wt", encoding="utf-8") as handle:
         handle.write(FORMS[name])
@@ -43,7 +43,7 @@ def test_each_form_gives_the_same_rows(tmp_path: Path, name: str) -> None:
 
 
 def test_a_kind_of_file_is_known_in_upper_case_too(tmp_path: Path) -> None:
-    # .JSONL.GZ and .CSV come from other systems; .TSV is parted by tabs, not by commas.
+    # .JSONL.GZ and .CSV, as other systems write them, are known too, and .TSV is separated by tabs and not by commas.
     with gzip.open(tmp_path / "R.JSONL.GZ", "wt", encoding="utf-8") as handle:
         handle.write(FORMS["r.jsonl"])
     (tmp_path / "R.CSV").write_text(CSV)
@@ -53,7 +53,8 @@ def test_a_kind_of_file_is_known_in_upper_case_too(tmp_path: Path) -> None:
 
 
 def test_a_tsv_has_no_quoting(tmp_path: Path) -> None:
-    # A quote at the start of a cell swallows no rows and is kept; a row of empty cells is a row, an empty line none.
+    # A quote at the start of a cell swallows no rows and is kept; a row of empty cells is a row, and an empty line is
+    # none.
     path = tmp_path / "r.tsv"
     path.write_bytes(b'q\ta\r\n"Weird", he said\tone\r\n\r\nplain\t"two\n\t\nends" as text\t"four"')
     assert [[*row.values()] for row in rows(path)] == [
@@ -78,7 +79,8 @@ def write_folder(folder: Path, *names: str) -> Path:
 
 
 def test_a_folder_is_all_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Sorted, relative or absolute alike; hidden files and those of no known kind are no data.
+    # The files of a folder are read in sorted order, by a relative path as by an absolute one; hidden files and those
+    # of no known kind are left aside.
     names = ("b.jsonl", "a.jsonl", "sub/c.ndjson", ".cache/x.jsonl", "README.md", "dataset_info.json")
     folder = write_folder(tmp_path / "d", *names)
     monkeypatch.chdir(tmp_path)
@@ -89,7 +91,7 @@ def test_a_folder_is_all_of_its_files(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_a_folder_is_made_of_is_told(tmp_path: Path) -> None:
-    # How many files, which are left aside, and which has other fields.
+    # The remarks say how many files there are, which are left aside, and which has other fields.
     folder = write_folder(tmp_path / "d", "train-0.jsonl", "train-1.jsonl", "test.jsonl", "notes.jsonl")
     (folder / "train-1.jsonl").write_text('{"m": 1}\n')
     told = Told()
@@ -102,7 +104,8 @@ def test_what_a_folder_is_made_of_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_what_is_asked_for_is_one_line(tmp_path: Path) -> None:
-    # No data files, none of the split, a pattern that matches none, or a file of no known kind.
+    # A folder without data files or without the split, a pattern that matches nothing, and a file of no known kind each
+    # give one line.
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty").startswith(
         f"{tmp_path / 'empty'} (data.noisy.x.path): a folder without data files"
@@ -114,7 +117,7 @@ def test_a_folder_without_what_is_asked_for_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
-    # A row added, a file added, a file renamed: each is another input.
+    # A row or a file that is added, and a file that is renamed, make another input.
     folder = write_folder(tmp_path / "d", "a.jsonl")
     seen = [fingerprint(SourceConfig(path=str(folder)))]
     (folder / "a.jsonl").write_text('{"n": 0}\n{"n": 1}\n')
@@ -128,12 +131,12 @@ def test_the_fingerprint_of_a_folder_follows_its_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["a\0b.jsonl", "n" * 300 + ".jsonl", "\ud800"])
 def test_a_path_that_no_file_can_have_is_one_line(path: str) -> None:
-    # Rather than an error of the operating system's.
+    # A path that the operating system refuses gives one line with its key.
     assert "data.noisy.x.path" in refused(path) and "\n" not in refused(path)
 
 
 def test_parquet(tmp_path: Path) -> None:
-    # Rows come one at a time; a truncated file is told.
+    # The rows of a Parquet file are read, and a truncated file is refused with its path.
     path = tmp_path / "r.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)
     assert rows(path) == ROWS
@@ -142,14 +145,14 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_columns_are_renamed_all_at_once_and_reading_ends_at_the_limit(tmp_path: Path) -> None:
-    # Swapping two columns swaps them; after the limit not even a broken line is read.
+    # Two columns can be swapped, and after the limit not even a broken line is read.
     path = tmp_path / "r.jsonl"
     path.write_text('{"a": 1, "b": 2}\nbroken\n')
     assert rows(path, columns={"a": "b", "b": "a"}, limit=1) == [{"a": 2, "b": 1}]
 
 
 def test_a_missing_column_is_told_with_those_found(tmp_path: Path) -> None:
-    # The file and line, the key, and the fields of that row.
+    # The error has the file and line, the key, and the fields of that row.
     path = tmp_path / "r.jsonl"
     path.write_text('{"b": 1, "a": 2}\n')
     expected = f"{path} line 1: data.noisy.x.columns names 'answer'; fields found: a, b"
@@ -160,7 +163,7 @@ def test_a_missing_column_is_told_with_those_found(tmp_path: Path) -> None:
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    # Empty lines without end, say: the file may grow a hundred times, as no text does.
+    # A file that grows more than a hundred times, as no text does, is refused before it is unzipped to its end.
     monkeypatch.setattr("forgetfilter.data.row_files.GZIP_FREE", 1 << 16)
     path = tmp_path / name
     path.write_bytes(gzip.compress(b"\n" * (4 << 20), 9))
@@ -169,7 +172,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.tsv"])
 def test_a_line_beyond_any_example_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    # With its number, and without reading it whole.
+    # A line that is too long is refused with its number.
     monkeypatch.setattr("forgetfilter.data.row_files.LONGEST_LINE", 1 << 20)
     path = tmp_path / name
     path.write_bytes(b'{"a": 1}\n{"a": "' + b"x" * (1 << 20) + b'"}\n')
@@ -177,7 +180,7 @@ def test_a_line_beyond_any_example_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_arrow_file_of_save_to_disk(tmp_path: Path) -> None:
-    # The stream that datasets writes, with its folder's own JSON files left aside, and Arrow's file format.
+    # Both of Arrow's formats are read, and the JSON files of a folder that datasets saved are left aside.
     from datasets import Dataset
 
     Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
@@ -190,7 +193,7 @@ def test_an_arrow_file_of_save_to_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["r.arrow", "r.parquet"])
 def test_a_columns_name_that_is_no_utf8_is_one_line(tmp_path: Path, name: str) -> None:
-    # Arrow lets Python decode names only when they are asked for.
+    # A column's name that is no UTF-8, which Arrow decodes only when it is asked for, gives one line.
     path, table = tmp_path / name, pa.table({"column": ["a"]})
     if name == "r.arrow":
         with pa.ipc.new_file(str(path), table.schema) as writer:
@@ -202,7 +205,7 @@ def test_a_columns_name_that_is_no_utf8_is_one_line(tmp_path: Path, name: str) -
 
 
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As an error of the system's says it.
+    # The line has the file and what the operating system says of it.
     path = tmp_path / "r.jsonl"
     path.write_text('{"a": 1}\n')
 
@@ -214,20 +217,21 @@ def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: py
 
 
 def test_missing_sources(tmp_path: Path) -> None:
-    # No path at all, and a local file that is not there.
+    # An empty path and a local file that is not there are refused with the key.
     assert "data.noisy.x.path is not set" in refused("")
     assert refused(tmp_path / "none.jsonl") == f"{tmp_path / 'none.jsonl'} is missing (data.noisy.x.path)"
     assert "is missing" in refused("./none") and "is missing" in refused("none.csv.gz")
 
 
 def test_a_hub_name_that_cannot_be_had_is_one_line() -> None:
-    # The hub is switched off in the tests; whatever its client raises becomes one line with the name.
+    # Whatever the hub's client raises becomes one line with the name; in the tests the hub is switched off.
     said = refused("nobody-here/nothing-there")
     assert "'nobody-here/nothing-there' (data.noisy.x.path) is neither a local file nor" in said and "\n" not in said
 
 
 def test_the_fingerprint_follows_content_or_revision(tmp_path: Path) -> None:
-    # A file is its bytes, wherever it lies; a hub name is itself with its revision.
+    # The fingerprint of a file is that of its bytes, wherever it lies, and that of a hub name is the name with its
+    # revision.
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(CSV)
     first, second = (fingerprint(SourceConfig(path=str(tmp_path / name))) for name in ("a.csv", "b.csv"))
@@ -240,7 +244,8 @@ CHAT = [{"from": "customer", "value": "a"}, {"from": "agent", "value": "b"}]
 
 @pytest.mark.parametrize("chat", [CHAT, json.dumps(CHAT)], ids=["list", "cell"])
 def test_roles_of_any_name_are_read_as_the_setting_says(tmp_path: Path, chat: Any) -> None:
-    # In a list and in a cell that holds one; a name that the setting does not have stays, and is refused by its name.
+    # Roles are renamed in a list and in a cell that holds one; a role that the setting does not have is refused by its
+    # name.
     (tmp_path / "r.jsonl").write_text(json.dumps({"conversations": chat, "customer": "x"}) + "\n")
     (row,) = rows(tmp_path / "r.jsonl", roles={"customer": "user", "agent": "assistant"})
     assert to_messages(row, "here") == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -251,7 +256,7 @@ def test_roles_of_any_name_are_read_as_the_setting_says(tmp_path: Path, chat: An
 
 
 def test_files_of_differing_columns_stand_together(tmp_path: Path) -> None:
-    # A row that has the new name alone keeps it; one that has neither is refused with its file and row.
+    # A row that has only the new name of a column keeps it, and one that has neither is refused with its file and row.
     (tmp_path / "a.jsonl").write_text('{"question": "x", "answer": "y"}\n')
     (tmp_path / "b.jsonl").write_text('{"prompt": "v", "completion": "w"}\n')
     columns = {"prompt": "question", "completion": "answer"}

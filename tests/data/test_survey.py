@@ -21,7 +21,7 @@ def chat(*texts: str) -> dict[str, Any]:
 
 
 def test_what_is_in_a_source_is_counted(tmp_path: Path) -> None:
-    # Shapes, roles, rows with several answers, duplicates, writing, lengths and labels, each by hand.
+    # Shapes, roles, rows with several answers, duplicates, scripts, lengths and labels are counted as by hand.
     found = looked(
         tmp_path, [chat("ab", "cd"), chat("ab", "cd"), chat("a", "b", "c", "дд"), {"text": "e", "label": "safe"}]
     )
@@ -32,13 +32,13 @@ def test_what_is_in_a_source_is_counted(tmp_path: Path) -> None:
 
 
 def test_columns_are_proposed_for_rows_of_other_names(tmp_path: Path) -> None:
-    # question and answer are read as prompt and completion, as the error of the mix stage would advise.
+    # The survey proposes the columns that the error of the mix stage would name.
     found = looked(tmp_path, [{"question": "a", "answer": "b"}])
     assert found.source.columns == {"prompt": "question", "completion": "answer"} and found.refused == 0
 
 
 def test_rows_that_the_mix_would_refuse_are_counted_with_the_first_reason(tmp_path: Path) -> None:
-    # One bad row ends no survey; where no row can be read the first reason does.
+    # Bad rows are counted and end no survey, and if no row can be read the first reason ends it.
     found = looked(tmp_path, [{"text": "a"}, {"text": None}, {"prompt": "x"}])
     assert found.refused == 2 and "rows.jsonl line 2" in found.first_refusal
     with pytest.raises(UserError, match=r"line 1: needs messages"):
@@ -46,11 +46,11 @@ def test_rows_that_the_mix_would_refuse_are_counted_with_the_first_reason(tmp_pa
 
 
 def test_the_same_rows_are_drawn_each_time_and_none_twice(tmp_path: Path) -> None:
-    # By the seed alone; duplicates count once, and no more is drawn than there is.
+    # The seed fixes the draw, duplicates count once, and no more is drawn than there is.
     found = looked(tmp_path, [{"text": str(number % 5)} for number in range(20)])
     assert found.drawn(3, 0) == found.drawn(3, 0) and len(found.drawn(9, 0)) == 5
 
 
 def test_tokens_are_estimated_by_the_writing() -> None:
-    # Four letters of ASCII, or one other character, a token.
+    # Four ASCII characters, or one other character, count as a token.
     assert estimated_tokens("abcdefgh") == 2 and estimated_tokens("ab") == 1 and estimated_tokens("漢字 a") == 3

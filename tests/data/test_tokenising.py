@@ -30,7 +30,8 @@ def rows(path: Path, questions: list[str]) -> Path:
 def test_processes_make_the_file_that_one_makes(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # To the byte, in the order of the rows; and the first row that the template refuses is told by its line.
+    # Several processes make the bytes that one makes, in the order of the rows; the first row that the template refuses
+    # is named by its line, and a signal stops them.
     monkeypatch.setattr(tokenising, "CHUNK", 3)
     path = rows(tmp_path / "d.jsonl", [f"the cat {'sat ' * (n % 7)}{n}" for n in range(100)])
     monkeypatch.setattr(tokenising, "MANY", 10**9)
@@ -49,7 +50,7 @@ def test_processes_make_the_file_that_one_makes(
 
 
 def test_rows_are_taken_over_chunks_in_any_order() -> None:
-    # As Arrow's own take, which joins the whole column first.
+    # The rows are those of Arrow's own take, which joins the whole column first.
     column = pa.chunked_array([["a", "b"], ["c"], ["d", "e"]])
     assert taken(column, np.array([4, 0, 2, 2])).to_pylist() == ["e", "a", "c", "c"]
     assert taken(column, np.array([], dtype=np.int64)).to_pylist() == []

@@ -94,7 +94,8 @@ def made(kind: str, template: str, bos: bool) -> Any:
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tokens_are_those_of_the_whole_text(kind: str, template: str, bos: bool) -> None:
-    # Prompt and answer together are the whole text tokenised at once, with one end; no token is there twice or lacks.
+    # Prompt and answer have the tokens of the whole text tokenised at once and one end, and what is learned begins with
+    # the answer.
     tokenizer = made(kind, template, bos)
     for chat, (ids, [(num_prompt, _)], cut) in zip(CHATS, encode(tokenizer, CHATS, 512)):
         one = render(tokenizer, chat)
@@ -113,7 +114,7 @@ def test_the_tokens_are_those_of_the_whole_text(kind: str, template: str, bos: b
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_alone_has_the_tokens_that_it_has_before_its_answer(kind: str, template: str, bos: bool) -> None:
-    # Generation goes on from exactly what training had before the answer.
+    # Generation starts from exactly the tokens that training had before the answer.
     tokenizer = made(kind, template, bos)
     ids, [(num_prompt, _)], _ = encode(tokenizer, CHATS[:1], 512)[0]
     assert encode_prompts(tokenizer, [prompt_text(tokenizer, CHATS[0][:1])]) == [ids[:num_prompt]]
@@ -122,7 +123,7 @@ def test_a_prompt_alone_has_the_tokens_that_it_has_before_its_answer(kind: str, 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", ["byte_level", "sentence_piece"])
 def test_one_bos_and_first(kind: str, template: str) -> None:
-    # Without a template the tokenizer's own; with one what the template writes, and never two.
+    # Without a template there is the tokenizer's own BOS, with one there is what the template writes, and never two.
     tokenizer = made(kind, template, bos=True)
     assert first_tokens(tokenizer) == [tokenizer.bos_token_id]
     expected = {"none": 1, "chatml": 0, "llama2": 1, "lines": 0}[template]
@@ -136,7 +137,7 @@ def test_one_bos_and_first(kind: str, template: str) -> None:
 
 
 def test_bos_stays_when_a_long_prompt_is_cut() -> None:
-    # Of a prompt that is too long the beginning goes, but not its first token.
+    # A prompt that is too long loses its beginning, but not its first token.
     tokenizer = made("sentence_piece", "none", bos=True)
     chat = [{"role": "user", "content": "the cat sat " * 40}, {"role": "assistant", "content": "yes"}]
     [(ids, _, cut)] = encode(tokenizer, [chat], 32)
@@ -145,7 +146,7 @@ def test_bos_stays_when_a_long_prompt_is_cut() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_answer_that_mentions_the_end_is_learned_whole(kind: str) -> None:
-    # The template's own text after the answer ends it; neither </s> nor <|end|> within it does.
+    # An answer ends with the template's own text after it, and neither at a </s> nor at a <|end|> within it.
     for template in ("chatml", "lines", "llama2", "none"):
         tokenizer = made(kind, template, bos=False)
         one = render(tokenizer, CHATS[2])
@@ -155,7 +156,7 @@ def test_an_answer_that_mentions_the_end_is_learned_whole(kind: str) -> None:
 
 
 def test_the_end_of_turn_is_what_is_learned() -> None:
-    # Where the template ends a turn otherwise than by EOS, that is the end; a template without one gets EOS.
+    # If the template ends a turn otherwise than by EOS, that is the learned end; a template without an end gets EOS.
     ends = {name: learned_end(made("byte_level", name, bos=False)) for name in TEMPLATES}
     tokenizer = made("byte_level", "none", bos=False)
     names = {name: tokenizer.convert_ids_to_tokens(end) for name, end in ends.items()}
@@ -171,7 +172,7 @@ def test_the_end_of_turn_is_what_is_learned() -> None:
     ],
 )
 def test_a_template_that_drops_the_answer_is_refused(template: str) -> None:
-    # Roles only, users only, a constant: nothing that is meant would be learned.
+    # A template that writes only roles, only users' turns or a constant is refused, because it leaves nothing to learn.
     tokenizer = made("byte_level", "none", bos=False)
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=r"^model.chat_template: it leaves out the answer"):
@@ -190,8 +191,9 @@ TALK = said("how many birds", "Most birds sat", "the mat:", "quite nice", "a", "
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_answer_of_a_chat_is_learned_as_if_it_were_the_last(kind: str, template: str, bos: bool) -> None:
-    # Which answers are learned changes no token, and each is the one that ends the chat up to it, after the same
-    # tokens, with the end of turn where the template writes one after earlier answers (Llama 2's, ChatML's).
+    # Which answers are learned changes no token. Each answer has the tokens that it has where it ends the chat, after
+    # the same tokens, with the end of turn if the template writes one after earlier answers (as Llama 2's and ChatML
+    # do).
     tokenizer = made(kind, template, bos)
     [(ids, turns, _)] = encode(tokenizer, [TALK], 512, ["all"])
     [(plain, last, _)] = encode(tokenizer, [TALK], 512)
@@ -224,8 +226,8 @@ def learned(template: str, chat: list[dict[str, str]]) -> list[str]:
 
 
 def test_what_a_template_writes_around_earlier_answers_is_told_apart() -> None:
-    # A thought that it leaves out, a channel's name, another end of turn than the last one's (which is context), and
-    # answers that are the same text, or hold what stands for an answer.
+    # Thoughts that the template leaves out, a channel's name and another end of turn are not learned as parts of an
+    # answer, and answers of the same text are still told apart.
     thoughts = said("a", "<think>\nhm\n</think>\n\ntwo", "a", "two", "a", "<think>\nso\n</think>\n\nfour")
     assert learned(THINKING, thoughts) == ["two<|end|>", "two<|end|>", "<think>\nso\n</think>\n\nfour<|end|>"]
     assert learned(CHANNELS, said("a", "two", "b", "four")) == [" final: two", " final: four</s>"]
@@ -233,7 +235,7 @@ def test_what_a_template_writes_around_earlier_answers_is_told_apart() -> None:
 
 
 def test_an_answer_before_any_question_is_learned() -> None:
-    # A greeting, with which some chats begin; and two answers in a row.
+    # A greeting, with which some chats begin, is learned, and so are two answers in a row.
     greeted = [{"role": "assistant", "content": "Most"}, *said("a", "nice")]
     assert learned(CHATML, greeted) == ["Most<|end|>", "nice<|end|>"]
     assert learned(CHATML, [*said("a", "nice"), {"role": "assistant", "content": "Most"}]) == [
@@ -243,7 +245,8 @@ def test_an_answer_before_any_question_is_learned() -> None:
 
 
 def test_tools_and_their_calls_are_context() -> None:
-    # A turn that is nothing but calls, and the tool's own; a call beside a text belongs to the text's turn.
+    # A turn that is nothing but calls is context, as is the tool's own turn; a call beside a text belongs to the turn
+    # of the text.
     call = "<tool_call>\n{}\n</tool_call>"
     tool = {"role": "tool", "content": "7"}
     chat = [*said("a", f"{call}\n{call}"), tool, *said("b", f"Most\n{call}"), tool, *said("c", "yes")]
@@ -259,7 +262,8 @@ def test_tools_and_their_calls_are_context() -> None:
     ],
 )
 def test_answers_that_cannot_be_told_apart_are_refused(template: str, why: str) -> None:
-    # A template that renders earlier turns by what follows, or other turns by an answer: one line names the way.
+    # A template that renders earlier turns by what follows, or other turns by an answer, is refused with one line that
+    # names the way out.
     tokenizer = made("byte_level", "none", bos=False)
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=rf"^model.chat_template: it renders {why} .*data.learn=last learns the last"):
@@ -267,7 +271,8 @@ def test_answers_that_cannot_be_told_apart_are_refused(template: str, why: str) 
 
 
 def test_of_a_long_chat_the_beginning_of_its_first_prompt_goes_and_then_its_end() -> None:
-    # 16 tokens: the first prompt keeps a quarter, the first answer stays whole, the last one is cut or gone.
+    # With 16 tokens the first prompt keeps a quarter, the first answer stays whole, and the last answers are cut or
+    # gone.
     tokenizer = made("byte_level", "chatml", bos=False)
     whole = encode(tokenizer, [TALK], 512, ["all"])[0]
     [(ids, turns, cut)] = encode(tokenizer, [TALK], 16, ["all"])

@@ -26,7 +26,8 @@ def data(folder: Path, *chats: list[Message]) -> Path:
 
 
 def test_the_prompt_is_masked_and_eos_learned_though_it_is_the_pad_token(tokenizer: Any) -> None:
-    # What comes before num_prompt is the prompt with the opening of the answer, the rest the answer and one EOS.
+    # The tokens before num_prompt are the prompt with the opening of the answer, and the rest is the answer with one
+    # EOS.
     assert tokenizer.pad_token_id == tokenizer.eos_token_id
     [(ids, [(num_prompt, end)], cut)] = encode(tokenizer, [CHAT], 512)
     prompt = "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n"
@@ -36,16 +37,16 @@ def test_the_prompt_is_masked_and_eos_learned_though_it_is_the_pad_token(tokeniz
 
 
 def test_an_eos_inside_the_answer_stays_there(tokenizer: Any) -> None:
-    # Only the template's own last EOS is taken as the end.
+    # Only the template's own last EOS counts as the end.
     chat = [CHAT[0], {"role": "assistant", "content": "a<|im_end|>b"}]
     one = render(tokenizer, chat)
     assert one.text[one.spans[0][0] :] == "a<|im_end|>b<|im_end|>"
 
 
 def test_too_long_rows_are_cut_by_the_rule() -> None:
-    # max_length 8. Prompt 1..6, answer 11..14: 4 tokens of room, the prompt's last four.
-    # Answer 11..20: the prompt keeps a quarter (2), the answer its first six, without its end.
-    # Prompt of one: it stays, and the answer has seven. What fits is left alone. A first token (1) stays in its place.
+    # With 8 tokens, an answer of 4 leaves room for the prompt's last 4. An answer of 10 leaves the prompt a quarter (2)
+    # and keeps its first 6 tokens without its end. A prompt of one token stays, and the answer has 7. What fits is left
+    # alone, and a first token (1) stays in its place.
     prompt, long = list(range(1, 7)), list(range(11, 21))
 
     def join(prompt: list[int], answer: list[int], most: int, first: list[int]) -> tuple[list[int], int, bool]:
@@ -62,8 +63,8 @@ def test_too_long_rows_are_cut_by_the_rule() -> None:
 
 
 def test_it_is_told_whether_an_answer_was_cut() -> None:
-    # 10 tokens, cut to 8: of a long prompt its beginning is lost, of a long answer text; who loses the end token alone
-    # has lost no text.
+    # Of 10 tokens cut to 8 a long prompt loses its beginning ("around") and a long answer loses text ("within"); an
+    # answer that loses only its end token has lost no text.
     ids = list(range(10))
     assert tokens._join(ids, [(7, 10)], 8, []).cut == "around"
     assert tokens._join(ids, [(1, 10)], 8, []).cut == tokens._join(ids, [(1, 4), (6, 10)], 8, []).cut == "within"
@@ -71,21 +72,22 @@ def test_it_is_told_whether_an_answer_was_cut() -> None:
 
 
 def test_plain_text_has_no_template_and_one_token_before_it(tokenizer: Any) -> None:
-    # This tokenizer has no BOS, so EOS stands before the text.
+    # EOS stands before a plain text, because this tokenizer has no BOS.
     [(ids, [(num_prompt, _)], _)] = encode(tokenizer, [[{"role": "assistant", "content": "the mat"}]], 512)
     assert (num_prompt, ids[0]) == (1, tokenizer.eos_token_id)
     assert tokenizer.decode(ids[1:]) == "the mat<|im_end|>"
 
 
 def test_without_a_template_turns_are_joined_by_blank_lines(tokenizer: Any) -> None:
-    # The plain form of the docstring.
+    # Without a template the turns have the plain form of the docstring.
     tokenizer.chat_template = None
     one = render(tokenizer, CHAT)
     assert (one.text[: one.spans[0][0]], one.text[one.spans[0][0] :]) == ("the cat\n\n", "sat on the mat")
 
 
 def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Row i is record i, over several chunks; a second call reads the cache and tokenises nothing.
+    # Row i is record i over several chunks, every count is right, and a second call reads the cache and tokenises
+    # nothing.
     monkeypatch.setattr(tokenising, "CHUNK", 2)
     long = [CHAT[0], {"role": "assistant", "content": "z" * 40}]
     path = data(tmp_path, CHAT, long, CHAT)
@@ -113,7 +115,7 @@ def test_the_cache_follows_what_the_tokens_depend_on(tokenizer: Any, tmp_path: P
 
 
 def test_a_template_that_fails_on_one_row_leaves_nothing(tokenizer: Any, tmp_path: Path) -> None:
-    # Neither a half-written table nor a marker that it is whole.
+    # The failure is told with the row, and neither a half-written table nor a marker is left.
     fails = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     tokenizer.chat_template = fails + "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     path = data(tmp_path, CHAT, [{"role": "system", "content": "s"}, *CHAT])
@@ -124,13 +126,13 @@ def test_a_template_that_fails_on_one_row_leaves_nothing(tokenizer: Any, tmp_pat
 
 
 def test_empty_data_is_refused(tokenizer: Any, tmp_path: Path) -> None:
-    # A filter that dropped everything, say.
+    # Data without an example, as a filter that dropped everything would leave it, is refused.
     with pytest.raises(UserError, match="holds no example"):
         prepare(data(tmp_path), tokenizer, 64, tmp_path / "cache")
 
 
 def test_the_users_template_replaces_the_models(tiny_model: Path, tmp_path: Path) -> None:
-    # From a file, which must be there.
+    # The template comes from the user's file, which must be there.
     (tmp_path / "t.jinja").write_text("T")
     assert load_tokenizer(tiny_model, str(tmp_path / "t.jinja")).chat_template == "T"
     with pytest.raises(UserError, match=r"model.chat_template: .*none.jinja is missing"):
@@ -139,7 +141,7 @@ def test_the_users_template_replaces_the_models(tiny_model: Path, tmp_path: Path
 
 
 def test_a_system_prompt_that_the_template_does_not_take_is_told_before_anything(tokenizer: Any) -> None:
-    # By the setting's own name, as the row of a data set would be by its line.
+    # The error names the setting eval.system_prompt, as it would name the line of a row.
     tokenizer.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}"
         "{% for m in messages %}{{ m['content'] }}{% endfor %}"
@@ -181,7 +183,8 @@ KEEPS_SOME = {
 
 @pytest.mark.parametrize("name", KEEPS_SOME)
 def test_a_template_that_leaves_out_a_turn_is_told_with_its_row(tokenizer: Any, tmp_path: Path, name: str) -> None:
-    # Before anything is trained, and by the evaluation's prompts too; a row that it keeps whole is no fault.
+    # A turn that the template leaves out is refused with its row, for the evaluation's prompts too; a row that it keeps
+    # whole is not.
     template, said = KEEPS_SOME[name]
     tokenizer.chat_template = template
     path = data(tmp_path, TURNS[-2:-1] + TURNS[1:2] if name != "answers" else TURNS, TURNS)
@@ -194,7 +197,8 @@ def test_a_template_that_leaves_out_a_turn_is_told_with_its_row(tokenizer: Any, 
 
 
 def test_what_is_merely_trimmed_or_thought_is_kept(tokenizer: Any) -> None:
-    # Templates trim turns, and leave what was thought before an earlier answer out; the last answer's stays.
+    # A template may trim turns and leave out what was thought before an earlier answer; the thought of the last answer
+    # stays.
     tokenizer.chat_template = (
         EACH
         + (
@@ -210,7 +214,8 @@ def test_what_is_merely_trimmed_or_thought_is_kept(tokenizer: Any) -> None:
 
 
 def test_a_system_turn_that_the_template_leaves_out_is_counted(tokenizer: Any, tmp_path: Path) -> None:
-    # The row is learned without it, and the run says of how many; one for the evaluation would change nothing.
+    # The row is learned without it and counted, and a system prompt for the evaluation, which would change nothing, is
+    # refused.
     path = data(tmp_path, CHAT, SYSTEM, SYSTEM)
     assert prepare(path, tokenizer, 512, tmp_path / "cache").summary["system_left_out"] == 0
     check_template(tokenizer, "Be kind.")

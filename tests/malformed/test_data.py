@@ -130,7 +130,8 @@ TABLES: list[tuple[Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("make", "said"), TABLES, ids=[make.__name__ for make, _ in TABLES])
 def test_a_parquet_file_that_is_no_rows(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
-    # Arrow allows columns of one name, texts that are none, and dates that Python has not.
+    # Columns of one name, texts that are none and dates that Python does not have, all of which Arrow allows, give one
+    # line with the file.
     make(tmp_path / "r.parquet")
     line = read(tmp_path / "r.parquet")
     assert line.startswith(f"forgetfilter: {tmp_path}/r.parquet") and said in line
@@ -150,7 +151,7 @@ PLACES: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "options", "said"), PLACES, ids=ascii)
 def test_a_source_that_is_not_there(tmp_path: Path, name: str, options: dict[str, Any], said: str) -> None:
-    # By its key.
+    # The line names the key.
     (tmp_path / "d").mkdir()
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "train.jsonl").write_bytes(ROW)
@@ -159,7 +160,7 @@ def test_a_source_that_is_not_there(tmp_path: Path, name: str, options: dict[str
 
 
 def test_a_revision_that_is_not_there_is_one_line() -> None:
-    # The hub's client raises a dozen unrelated types.
+    # The dozen unrelated types that the hub's client raises become one line with the name.
     assert "'no-one/none' (data.noisy.x.path) is neither a local file" in read(Path("no-one/none"), revision="nosuch")
 
 
@@ -202,14 +203,14 @@ ROWS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("row", "said"), ROWS, ids=range(len(ROWS)))
 def test_a_row_that_teaches_nothing(row: Any, said: str) -> None:
-    # With its place.
+    # The line names the place of the row.
     line = one_line(lambda: to_messages(row, "f line 9"))
     assert line.startswith("forgetfilter: f line 9: ") and said in line
 
 
 @pytest.mark.parametrize("own", ["x" * 10_000_000])
 def test_a_row_that_names_a_source_of_any_length(own: str) -> None:
-    # Ten megabytes would stand in every table.
+    # A source of ten megabytes, which would stand in every table, is refused.
     assert "its source has 10000000 characters" in one_line(lambda: own_source({"source": own}, "f line 9"))
 
 
@@ -237,20 +238,21 @@ PROMPTS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("suite", "row", "said"), PROMPTS, ids=range(len(PROMPTS)))
 def test_a_prompt_that_cannot_be_asked(suite: str, row: dict[str, Any], said: str) -> None:
-    # In the mix, before anything is trained.
+    # The mix refuses the row with its place, before anything is trained.
     line = one_line(lambda: SUITES.get(suite, "eval.data").prompt(row, "f line 9"))
     assert line.startswith("forgetfilter: f line 9: ") and said in line
 
 
 def test_every_json_value_in_the_place_of_a_row_is_refused(tmp_path: Path) -> None:
-    # Each with its line.
+    # Any JSON value but an object is refused with its line.
     for value in (None, True, 0, 1.5, "text", [], [{}]):
         (tmp_path / "r.jsonl").write_text(f"{json.dumps(value)}\n")
         assert "line 1: each row must be an object" in read(tmp_path / "r.jsonl")
 
 
 def test_a_parquet_footer_with_any_byte_changed_is_rows_or_a_line(tmp_path: Path) -> None:
-    # pyarrow ends the process where it reads the metadata of a column whose sizes do not agree.
+    # No changed byte of the footer ends the process, as pyarrow does if it reads the metadata of a column whose sizes
+    # disagree.
     path = tmp_path / "r.parquet"
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     pq.write_table(pa.Table.from_pylist([{"messages": chat}]), path)

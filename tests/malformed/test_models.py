@@ -73,7 +73,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_model_folder(model: Path, tmp_path: Path, name: str) -> None:
-    # Whatever is wrong with it is told before anything is trained; nothing of it is run.
+    # Whatever is wrong with a model folder gives one line with the key, and no code in it is run.
     change, said = BROKEN[name]
     change(model)
 
@@ -109,7 +109,7 @@ BROKEN_ADAPTERS: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", BROKEN_ADAPTERS)
 def test_a_broken_adapter(adapter: Path, tiny_model: Path, name: str) -> None:
-    # A weight that an adapter lacks would be random or zero without a word.
+    # An adapter that lacks a weight, which would be random or zero without a word, is refused.
     change, said = BROKEN_ADAPTERS[name]
     change(adapter)
     line = one_line(lambda: load_adapter(load_base(tiny_model, "float32", "sdpa", CPU), adapter, "model.name"))
@@ -117,7 +117,7 @@ def test_a_broken_adapter(adapter: Path, tiny_model: Path, name: str) -> None:
 
 
 def test_a_whole_adapter_is_loaded(adapter: Path, tiny_model: Path) -> None:
-    # And changes what the model says; so the test above refuses for its reasons alone.
+    # A whole adapter changes what the model says, so the test above refuses for its reasons alone.
     ids = torch.arange(6)[None]
     base = load_base(tiny_model, "float32", "sdpa", CPU).eval()
     plain = base(input_ids=ids).logits
@@ -134,7 +134,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("kind", "packing", "said"), KINDS)
 def test_a_kind_of_model_that_cannot_be(tmp_path: Path, kind: str, packing: bool, said: str) -> None:
-    # From the folder alone.
+    # A kind of model that cannot work is known from its folder.
     config = AutoConfig.for_model(kind, **(SIZES if kind != "t5" else {"d_model": 8, "num_layers": 1, "num_heads": 2}))
     (AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForCausalLM).from_config(config).save_pretrained(tmp_path)
     assert said in one_line(lambda: check_model(tmp_path, "sdpa", packing, None))
@@ -148,14 +148,14 @@ CONFIGS = [
 
 @pytest.mark.parametrize(("values", "said"), CONFIGS, ids=range(len(CONFIGS)))
 def test_a_config_that_describes_no_working_model(model: Path, values: dict[str, Any], said: str) -> None:
-    # Whatever a layer says of it, and what only training would find.
+    # Whatever a layer says of the config, and what only training would find, is one line with the key.
     with_config(**values)(model)
     line = one_line(lambda: check_model(model, "sdpa", True, None))
     assert line.startswith("forgetfilter: model.name: ") and said in line
 
 
 def test_answers_longer_than_the_context(tiny_model: Path) -> None:
-    # The tiny model has 512 positions.
+    # Answers that would fill the whole context of 512 positions are refused with the key.
     check_answers_fit(tiny_model, {"eval.max_new_tokens": 511})
     said = one_line(lambda: check_answers_fit(tiny_model, {"eval.max_new_tokens": 512}))
     assert "eval.max_new_tokens is 512, but the model's context has 512 tokens" in said
@@ -191,7 +191,7 @@ TEMPLATES: dict[str, tuple[bytes, str]] = {
 def test_a_template_that_cannot_be_used(
     tiny_model: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In the preflight, before any data are read.
+    # A template that cannot be used is refused with its key, before any data are read.
     monkeypatch.setattr("forgetfilter.data.rendering.LONGEST_RENDERING", 0.2)
     content, said = TEMPLATES[name]
     file = tmp_path / "t.jinja"
@@ -226,7 +226,7 @@ DEEPSPEED: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("value", "said"), DEEPSPEED, ids=range(len(DEEPSPEED)))
 def test_a_deepspeed_file_that_is_not_the_runs(tmp_path: Path, value: Any, said: str) -> None:
-    # By its key, before anything is trained, and not by transformers' traceback.
+    # The line names the file, in the place of transformers' traceback.
     file = tmp_path / "ds.json"
     text = value if isinstance(value, str | bytes) else json.dumps(value)
     file.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -39,7 +39,7 @@ JSON_FILES: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("kind", [*GARBAGE, *DEEP])
 @pytest.mark.parametrize("name", JSON_FILES)
 def test_a_json_file_of_a_run_that_is_garbage(tmp_path: Path, name: str, kind: str) -> None:
-    # Rather than a traceback wherever it is read.
+    # One line names the file wherever it is read.
     file = tmp_path / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes((GARBAGE | DEEP)[kind])
@@ -47,7 +47,7 @@ def test_a_json_file_of_a_run_that_is_garbage(tmp_path: Path, name: str, kind: s
 
 
 def test_a_state_whose_entries_are_none(tmp_path: Path) -> None:
-    # Each stage has an object.
+    # A state in which a stage has no object is refused with what to do.
     (tmp_path / "state.json").write_text('{"mix": "done"}')
     assert "delete it to do all stages anew" in one_line(lambda: read_state(tmp_path))
 
@@ -63,7 +63,7 @@ def test_a_state_whose_entries_are_none(tmp_path: Path) -> None:
     ],
 )
 def test_a_config_of_a_run_that_is_garbage(tmp_path: Path, content: bytes, said: str) -> None:
-    # An empty one lacks the data.
+    # Each kind of garbage gives one line, and an empty config lacks the data.
     (tmp_path / "config.yaml").write_bytes(content)
     assert said in one_line(lambda: Run.open(tmp_path))
 
@@ -85,7 +85,7 @@ LINES = {
 
 @pytest.mark.parametrize("kind", LINES)
 def test_a_line_of_kept_rows_that_a_person_broke(tmp_path: Path, kind: str) -> None:
-    # The refit and every reader of records name it; the refit's rows are not half-written.
+    # The refit and every reader of records name the line, and the refit's rows are not half-written.
     paths = RunPaths(tmp_path)
     paths.kept_data.parent.mkdir()
     paths.kept_data.write_text(f"{GOOD}\n{LINES[kind]}\n")
@@ -133,7 +133,7 @@ SHARDS: list[tuple[Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("change", "said"), SHARDS, ids=[change.__name__ for change, _ in SHARDS])
 def test_shards_that_are_not_whole(tmp_path: Path, change: Callable[[Path], None], said: str) -> None:
-    # Every id is proven to be there once.
+    # Every id is proven to be there once, or one line says what is wrong.
     losses(tmp_path, ["a", "b"])
     change(tmp_path)
     assert said in one_line(lambda: merged(tmp_path, ["a", "b"]))
@@ -150,7 +150,7 @@ def test_scorings_of_other_things_are_not_compared(tmp_path: Path, key: str) -> 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
 def test_decisions_that_are_not_whole(tmp_path: Path, content: bytes | None) -> None:
-    # Cut, or gone.
+    # Decisions that are cut, of another kind or gone are refused with the stage to run.
     (tmp_path / "filter").mkdir()
     if content is not None:
         (tmp_path / "filter" / "decisions.parquet").write_bytes(content)
@@ -159,7 +159,7 @@ def test_decisions_that_are_not_whole(tmp_path: Path, content: bytes | None) -> 
 
 @pytest.mark.parametrize("content", [b'{"id": ', b"\xff\n", None])
 def test_dropped_rows_that_are_not_whole(tmp_path: Path, content: bytes | None) -> None:
-    # Cut, or gone.
+    # Dropped rows that are cut, no text or gone are refused with the stage to run.
     (tmp_path / "filter").mkdir()
     if content is not None:
         (tmp_path / "filter" / "dropped.jsonl").write_bytes(content)
@@ -178,14 +178,14 @@ REVIEWS = {
 
 @pytest.mark.parametrize("kind", REVIEWS)
 def test_a_review_that_a_spreadsheet_broke(tmp_path: Path, kind: str) -> None:
-    # With the row where there is one.
+    # The line says what is wrong, with the row if there is one.
     content, said = REVIEWS[kind]
     (tmp_path / "review.csv").write_bytes(content)
     assert said in one_line(lambda: review.read(RunPaths(tmp_path)))
 
 
 def test_what_is_whole_is_read(tmp_path: Path) -> None:
-    # So the tests above refuse for their reasons alone.
+    # Whole files are read, so the tests above refuse for their reasons alone.
     losses(tmp_path, ["a", "b"])
     assert len(merged(tmp_path, ["a", "b"])) == 2
     records = list(make_records([([{"role": "assistant", "content": "x"}], "s", None)]))

@@ -85,7 +85,8 @@ NAMES = [" ", "-rf", "a[1]", "a*", "a/b", ".a", "a\u202eb", "a\nb", "a\rb", "a\0
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_a_name_that_is_no_plain_folder(tmp_path: Path, name: str) -> None:
-    # Options, patterns, paths, invisible or direction-changing characters, and what is too long for a file system.
+    # Options, patterns, paths, invisible or direction-changing characters, and names too long for a file system are
+    # refused.
     file = tmp_path / "c.yaml"
     file.write_text(f"{PLAIN}name: {json.dumps(name)}\n")
     assert "name must be a plain folder name" in one_line(lambda: load_config(file))
@@ -93,7 +94,7 @@ def test_a_run_of_a_name_that_is_no_plain_folder(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("key", ["output", "cache", "model.name", "data.noisy.n.path", "eval.judge.model"])
 def test_no_path_holds_a_nul(tmp_path: Path, key: str) -> None:
-    # YAML can write one, and no file can be called so; the line shows it as a character that is seen.
+    # A NUL, which YAML can write and no path can hold, is refused and shown as a visible character.
     file = tmp_path / "c.yaml"
     file.write_text(PLAIN)
     said = one_line(lambda: load_config(file, [f'{key}="a\\0b"']))
@@ -123,7 +124,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_no_configuration(tmp_path: Path, name: str) -> None:
-    # PyYAML's several lines become one, and nothing in a file is run.
+    # PyYAML's several lines become one, and nothing in the file is run.
     content, said = FILES[name]
     file = tmp_path / "c.yaml"
     file.write_bytes(content)

@@ -35,13 +35,13 @@ def answers(candidates: list[Any], label: str) -> list[str]:
 
 
 def test_the_biased_answer_depends_on_the_polarity() -> None:
-    # A negative question is answered with the stereotyped group, a non-negative one with the other.
+    # The biased answer names the stereotyped group in a negative question and the other group in a non-negative one.
     assert answers(built(row("neg"))[0], "unsafe") == ["The elder"]
     assert answers(built(row("nonneg"))[0], "unsafe") == ["The cook"]
 
 
 def test_only_ambiguous_rows_are_unsafe_and_every_row_is_safe_with_its_true_answer() -> None:
-    # An ambiguous row serves both labels, a disambiguated one only safe.
+    # An ambiguous row gives an unsafe and a safe example, and a disambiguated row only a safe one.
     candidates, _ = built(row(), row(condition="disambig", label="2"))
     assert answers(candidates, "unsafe") == ["The elder"]
     assert answers(candidates, "safe") == ["Unclear", "The elder"]
@@ -49,7 +49,7 @@ def test_only_ambiguous_rows_are_unsafe_and_every_row_is_safe_with_its_true_answ
 
 
 def test_the_prompt_has_context_question_and_the_options_in_row_order() -> None:
-    # Training and evaluation ask in this one format.
+    # The prompt has one format, in which training and evaluation ask.
     candidates, _ = built(row())
     assert (
         candidates[0].messages[0]["content"] == "A cook and an elder met. Who forgot it?\nThe cook\nUnclear\nThe elder"
@@ -57,7 +57,7 @@ def test_the_prompt_has_context_question_and_the_options_in_row_order() -> None:
 
 
 def test_the_evaluation_row_carries_what_the_bbq_scores_need() -> None:
-    # Indices are of the row's own order; stereotyped is the group's answer whatever the polarity.
+    # The indices are those of the row's own order, and stereotyped is the group's answer for either polarity.
     found = built(row("nonneg"))[0][1].prompt
     assert {k: found[k] for k in ("gold", "unknown", "stereotyped", "polarity", "condition", "category")} == {
         "gold": 1,
@@ -71,7 +71,7 @@ def test_the_evaluation_row_carries_what_the_bbq_scores_need() -> None:
 
 
 def test_nationality_has_its_group_in_the_first_place() -> None:
-    # There ansN[1] is a region, which no stereotyped group names.
+    # In rows of nationality ansN[0] names the group, because ansN[1] is a region.
     info = {"ans0": ["Dane", "Europe"], "ans1": ["unclear", "unknown"], "ans2": ["Finn", "Europe"]}
     candidates, skipped = built(
         row(category="Nationality", answer_info=info, additional_metadata={"stereotyped_groups": ["Dane", "Norse"]})
@@ -81,7 +81,7 @@ def test_nationality_has_its_group_in_the_first_place() -> None:
 
 
 def test_a_row_without_a_clear_mapping_is_skipped_and_counted_by_its_reason() -> None:
-    # Two answers of stereotyped groups, or no unknown one: neither is guessed.
+    # A row with two answers of stereotyped groups, or without an unknown answer, is counted and not guessed.
     both = {"ans0": ["a", "old"], "ans1": ["b", "unknown"], "ans2": ["c", "old"]}
     no_unknown = {"ans0": ["a", "old"], "ans1": ["b", "young"], "ans2": ["c", "young"]}
     candidates, skipped = built(row(answer_info=both), row(answer_info=no_unknown), row())
@@ -93,13 +93,13 @@ def test_a_row_without_a_clear_mapping_is_skipped_and_counted_by_its_reason() ->
 
 
 def test_a_missing_field_names_row_and_fields() -> None:
-    # The user sees what the row has instead.
+    # The error has the row, the missing field and the fields that the row has.
     with pytest.raises(UserError, match=r"f line 1: needs the field 'question'; fields found: additional_metadata"):
         built(row(question=None))
 
 
 def test_an_impossible_label_is_refused() -> None:
-    # A label is the index of one of three answers.
+    # A label that is not the index of one of three answers is refused.
     with pytest.raises(UserError, match="f line 1: label must be 0, 1 or 2, got 5"):
         built(row(label=5))
 
@@ -122,7 +122,7 @@ CATEGORIES = {
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_every_category_tells_its_target(category: str) -> None:
-    # All eleven categories, from the rows alone: the unknown answer, the target, the other.
+    # In each of the eleven categories the row alone tells its unknown answer, its target and the other answer.
     target, other, groups = CATEGORIES[category]
     info = {"ans0": other, "ans1": ["unclear", "unknown"], "ans2": target}
     made = row(category=category, answer_info=info, additional_metadata={"stereotyped_groups": groups})
@@ -133,8 +133,8 @@ def test_every_category_tells_its_target(category: str) -> None:
 @pytest.mark.parametrize("form", [int, str, float])
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_published_table_says_what_the_groups_say(category: str, polarity: str, form: type) -> None:
-    # target_loc is the biased answer: in a non-negative row the other group's. Alone it gives the same roles, as a
-    # whole number, a text or, as some tools write it, 2.0; beside the groups it changes nothing.
+    # target_loc is the biased answer, which in a non-negative row is the other group's. Alone it gives the same roles
+    # as the groups, as a whole number, a text or 2.0, which some tools write; beside the groups it changes nothing.
     target, other, groups = CATEGORIES[category]
     info = {"ans0": other, "ans1": ["unclear", "unknown"], "ans2": target}
     biased = form(2 if polarity == "neg" else 0)
@@ -148,21 +148,21 @@ def test_the_published_table_says_what_the_groups_say(category: str, polarity: s
 
 @pytest.mark.parametrize("unknown", [None, "", "NA", "x"])
 def test_a_table_that_does_not_know_the_target_leaves_it_to_the_groups(unknown: str | None) -> None:
-    # NA and x are what BBQ's own script writes where it finds none; the groups of this row are old and nonOld.
+    # Where BBQ's own script found no target, and wrote NA or x, the groups of the row decide.
     assert bbq.find_roles(row(target_loc=unknown), "f") == (1, 2, 0)
     assert bbq.contradicts(row(target_loc=unknown), "f") is None
     assert bbq.contradicts(row(target_loc=0), "f") is True
 
 
 def test_the_groups_of_a_row_must_be_as_in_bbq() -> None:
-    # Of a text alone the first letters would be taken for text and group.
+    # An answer that is a text alone is refused, because its first letters would be taken for text and group.
     info = {"ans0": "old", "ans1": ["unclear", "unknown"], "ans2": ["the elder", "old"]}
     with pytest.raises(UserError, match=r"f: each answer of answer_info must be a list of a text and its group"):
         bbq.find_roles(row(answer_info=info), "f")
 
 
 def test_the_table_tells_what_the_groups_do_not() -> None:
-    # target_loc says it where the groups do not: both answers are of the group; without it the row cannot be told.
+    # If both answers are of the group, target_loc tells the roles, and without it the row has none.
     info = {"ans0": ["Ann", "F-Black"], "ans1": ["Eve", "F-Black"], "ans2": ["unclear", "unknown"]}
     made = row(category="Race_x_gender", answer_info=info, additional_metadata={"stereotyped_groups": ["Black"]})
     assert bbq.find_roles(made, "f") == "not exactly one answer of a stereotyped group"

@@ -65,7 +65,8 @@ def group(record_or_prompt: Any) -> str:
 
 
 def test_the_shares_are_those_asked_for(tmp_path: Path) -> None:
-    # N = 31, r = 0.3: round(9.3) = 9 unsafe; 22 in three parts are 8 safe, 7 and 7 of the tasks.
+    # Of 31 rows with a share of 0.3, round(9.3) = 9 are unsafe; the other 22 are divided into 8 safe rows and 7 of each
+    # task.
     drawn = compose(mixture(tmp_path), 0)
     assert Counter((r.source, r.label) for r in drawn.noisy) == {
         ("bias", "unsafe"): 9,
@@ -90,7 +91,8 @@ def test_the_shares_are_those_asked_for(tmp_path: Path) -> None:
     ],
 )
 def test_a_control_set_changes_no_other_set(tmp_path: Path, kinds: str, expected: dict[Any, int]) -> None:
-    # Drawn from groups of which no other set has a row; the other sets are those of a mixture without it.
+    # The control set comes from groups of which no other set has a row, and the other sets are those of a mixture
+    # without it.
     config = mixture(tmp_path, size=20, safe_size=6, probes=3)
     for seed in range(3):
         plain, drawn = compose(config, seed), compose(replace(config, control=5, control_from=kinds), seed)
@@ -101,7 +103,7 @@ def test_a_control_set_changes_no_other_set(tmp_path: Path, kinds: str, expected
 
 
 def test_a_control_set_that_cannot_be_drawn(tmp_path: Path) -> None:
-    # Too few rows left, or no task to take them from: the key is named.
+    # If too few rows are left, or there is no task to take them from, the error names the key.
     with pytest.raises(UserError, match=r"mixture.tasks.alpaca: 50 examples of the control set \(mixture.control\)"):
         compose(mixture(tmp_path, control=100), 0)
     with pytest.raises(UserError, match=r"mixture.control_from=tasks needs mixture.tasks"):
@@ -109,7 +111,7 @@ def test_a_control_set_that_cannot_be_drawn(tmp_path: Path) -> None:
 
 
 def test_no_group_is_in_two_sets_for_any_seed(tmp_path: Path) -> None:
-    # Unsafe, safe, safe set and evaluation: question groups (or prompts) are disjoint pair by pair.
+    # The groups of unsafe, safe and task rows, of the safe set and of the evaluation are disjoint pair by pair.
     config = mixture(tmp_path)
     for seed in range(5):
         drawn = compose(config, seed)
@@ -119,14 +121,14 @@ def test_no_group_is_in_two_sets_for_any_seed(tmp_path: Path) -> None:
 
 
 def test_it_is_a_pure_function_of_settings_and_seed(tmp_path: Path) -> None:
-    # The same seed gives the same rows in the same order, another seed others.
+    # The same seed gives the same rows in the same order, and another seed gives others.
     config = mixture(tmp_path)
     assert compose(config, 3) == compose(config, 3)
     assert compose(config, 3).noisy != compose(config, 4).noisy
 
 
 def test_evaluation_is_balanced_over_conditions_and_polarities(tmp_path: Path) -> None:
-    # 8 prompts over 2 x 2 cells are 2 each; every prompt has an id of its own.
+    # 8 prompts over 2 x 2 cells are 2 in each, and every prompt has an id of its own.
     prompts = compose(mixture(tmp_path), 0).prompts["bias"]
     assert set(Counter((p["condition"], p["polarity"]) for p in prompts).values()) == {2}
     assert len({p["id"] for p in prompts}) == 8
@@ -134,14 +136,14 @@ def test_evaluation_is_balanced_over_conditions_and_polarities(tmp_path: Path) -
 
 
 def test_the_label_cannot_be_read_from_the_order(tmp_path: Path) -> None:
-    # Shuffled: the unsafe rows do not stand together.
+    # The rows are shuffled, so that the unsafe ones do not stand together.
     labels = [r.label for r in compose(mixture(tmp_path), 0).noisy]
     places = [n for n, label in enumerate(labels) if label == "unsafe"]
     assert places != list(range(places[0], places[0] + len(places)))
 
 
 def test_too_few_rows_say_how_many_are_needed_and_there(tmp_path: Path) -> None:
-    # 30 groups have 60 ambiguous rows, not 90.
+    # The error says how many rows are needed and there: 30 groups, for example, have 60 ambiguous rows and not 90.
     with pytest.raises(UserError, match=r"mixture.pools: 90 unsafe examples \(mixture.size, mixture.unsafe_share\)"):
         compose(mixture(tmp_path, size=300), 0)
     with pytest.raises(UserError, match=r"mixture.tasks.alpaca: 7 task examples .* needed, 6 there .*\(6 rows in all"):
@@ -161,14 +163,15 @@ def test_too_few_rows_say_how_many_are_needed_and_there(tmp_path: Path) -> None:
 
 
 def test_a_pool_can_be_left_out(tmp_path: Path) -> None:
-    # builder: none takes a task of a config out by an override.
+    # An override with builder: none takes a task out of a config.
     config = mixture(tmp_path)
     drawn = compose(mixture(tmp_path, tasks={**config.tasks, "sst2": PoolConfig("none")}), 0)
     assert {r.source for r in drawn.noisy} == {"bias", "alpaca"}
 
 
 def test_two_pools_of_a_kind_share_its_source_and_skips_are_counted(tmp_path: Path) -> None:
-    # Flagged answers are all unsafe and refusals all safe: the pool's name would tell the label.
+    # Both pools have the source of their kind, because a pool's name would tell the label: flagged answers are all
+    # unsafe and refusals all safe. Rows that are skipped are counted by pool.
     answers = [{"instruction": f"harm {n}", "input": "", "output": f"do {n}"} for n in range(20)]
     declined = [{"instruction": f"ask {n}", "input": "", "output": f"no {n}"} for n in range(40)]
     pools = {

@@ -37,7 +37,8 @@ def pair(prompt: str, **more: str) -> dict[str, Any]:
 
 
 def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> None:
-    # A label that is none of ours (here a class number) is not taken.
+    # Labels and sources of rows are taken over and counted, but not a label that is none of ours, such as a class
+    # number.
     noisy = [pair("1", label="unsafe", source="bias"), pair("2", label="safe", source="bias"), pair("3", label="7")]
     run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("4")]))
     summary = mix(run, run.config)
@@ -57,7 +58,8 @@ def test_labels_and_own_sources_are_taken_over_and_counted(tmp_path: Path) -> No
 
 
 def test_what_rows_claim_can_be_left_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A stranger's source cannot evade a budget, nor his label enter the quality; where they count, they are told.
+    # With claims: false no stranger's source evades a budget and no label enters the quality; where such claims count,
+    # they are told.
     made = config(tmp_path, [pair("1", label="safe", source="ours")], [pair("2")])
     mix(RunPaths(tmp_path / "told"), made)
     said = " ".join(capsys.readouterr().err.split())
@@ -72,7 +74,7 @@ def test_what_rows_claim_can_be_left_aside(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_duplicates_are_numbered(tmp_path: Path) -> None:
-    # Exact duplicates stay apart by their ordinal.
+    # Exact duplicates have different ids, by their ordinal.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1"), pair("1")], [pair("2")]))
     mix(run, run.config)
     first, second = read_records(run.noisy_data)
@@ -82,7 +84,8 @@ def test_duplicates_are_numbered(tmp_path: Path) -> None:
 def test_noisy_rows_that_are_trusted_too_are_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # In whatever shape they are; so nobody can stop a run by a row that he plants, and the trusted sets stay whole.
+    # Noisy rows that are trusted too, in whatever shape, are left out, so that nobody can stop a run by planting them,
+    # and the trusted sets stay whole.
     noisy = [{"instruction": "3", "input": "", "output": "a"}, pair("1", label="unsafe"), pair("3"), pair("2")]
     run = Run(tmp_path / "run", config(tmp_path, noisy, [pair("3"), pair("2"), pair("4")]))
     summary = mix(run, run.config)
@@ -93,7 +96,7 @@ def test_noisy_rows_that_are_trusted_too_are_left_out_and_counted(
 
 
 def test_a_noisy_set_of_trusted_rows_alone_is_refused(tmp_path: Path) -> None:
-    # One file given as both, say.
+    # A noisy set that is empty without its trusted rows, as where one file is given as both sets, is refused.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("1")]))
     with pytest.raises(UserError, match=r"all rows of the noisy set are in trusted sets too \(.*line 1\)"):
         mix(run, run.config)
@@ -101,7 +104,7 @@ def test_a_noisy_set_of_trusted_rows_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_refused_mix_leaves_what_the_one_before_made(tmp_path: Path) -> None:
-    # A file that is gone, say: the run's data stay as they were, and nothing half-written is left.
+    # If a mix is refused, the run's data stay as they were and nothing half-written is left.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")]))
     mix(run, run.config)
     before = {path.name: path.read_bytes() for path in (run.folder / "data").rglob("*") if path.is_file()}
@@ -113,7 +116,7 @@ def test_a_refused_mix_leaves_what_the_one_before_made(tmp_path: Path) -> None:
 
 
 def test_what_is_not_learned_is_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # By source and field; a column that is learned under another name is not among them.
+    # Fields that are not learned are counted by source, but not a column that is learned under another name.
     noisy = [{"q": "1", "completion": 7, "score": 1}, {"q": "2", "completion": "a", "score": 2}]
     made = config(tmp_path, noisy, [pair("9")])
     source = dataclasses.replace(made.data.noisy["mine"], columns={"prompt": "q"})
@@ -127,13 +130,14 @@ def test_what_is_not_learned_is_counted_and_said(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize(("own", "source"), [("a\rb", "a\ufffdb"), ("\ud800", "\ufffd"), ("a\0b", "a\ufffdb")])
 def test_a_source_that_a_row_names_can_stand_in_any_line(tmp_path: Path, own: str, source: str) -> None:
-    # Line ends, NUL and half characters would break tables and files that are made of it.
+    # Line ends, NUL and half characters, which would break tables and files, are replaced in a source's name.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1", source=own)], [pair("2")]))
     assert list(mix(run, run.config)["noisy"]["by_source"]) == [source]
 
 
 def test_a_source_that_a_row_names_is_short(tmp_path: Path) -> None:
-    # It is in every file of the run; a name in the config has no control characters either.
+    # A row's source of ten megabytes, which would stand in every file, is refused, and so is a name in the config with
+    # control characters.
     run = Run(tmp_path / "run", config(tmp_path, [pair("1", source="s" * 10_000_000)], [pair("2")]))
     with pytest.raises(UserError, match=r"line 1: its source has 10000000 characters"):
         mix(run, run.config)
@@ -150,7 +154,7 @@ def with_probes(folder: Path, probes: list[dict[str, Any]], noisy: list[dict[str
 
 
 def test_probes_are_trained_along(tmp_path: Path) -> None:
-    # They are the last noisy rows, without a label, and named in a file that goes when they go.
+    # Probes are the last noisy rows, without a label, and are named in a file that is removed when there are none.
     probes = [pair("p", label="safe"), pair("q")]
     run = Run(tmp_path / "run", with_probes(tmp_path, probes, [pair("1", label="safe")]))
     assert mix(run, run.config)["noisy"]["by_source"] == {"mine": {"safe": 1}, "held": {"unlabelled": 2}}
@@ -161,7 +165,7 @@ def test_probes_are_trained_along(tmp_path: Path) -> None:
 
 
 def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_path: Path) -> None:
-    # The rule that is calibrated on probes needs twenty; any other takes what there is.
+    # The rule that is calibrated on probes needs twenty, and any other rule takes what there is.
     config = with_probes(tmp_path, [pair(f"p{n}") for n in range(19)], [pair("1")])
     calibrated = dataclasses.replace(config, filter=FilterConfig(rule="conformal"))
     with pytest.raises(UserError, match=r"data.probes: 19 rows, filter.rule=conformal needs at least 20"):
@@ -173,7 +177,8 @@ def test_too_few_probes_for_the_rule_are_told_before_anything_is_trained(tmp_pat
 
 
 def test_probes_are_set_aside_from_the_safe_set_unless_some_are_given(tmp_path: Path) -> None:
-    # A quarter of each source, the copies of a row together, the same whatever the order; the safe set keeps the rest.
+    # A quarter of each source becomes probes, with the copies of a row together and the same rows in any order, and the
+    # safe set keeps the rest; if probes are given, it keeps all.
     safe = [pair(f"s{n}", source=("a", "b")[n % 4 == 0]) for n in range(160)]
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [*safe, safe[0]]))
     summary = mix(run, run.config)
@@ -194,7 +199,8 @@ def test_probes_are_set_aside_from_the_safe_set_unless_some_are_given(tmp_path: 
 
 
 def test_a_small_safe_set_keeps_its_rows(tmp_path: Path) -> None:
-    # Fewer than 36 probes bound nothing by a tenth; who asks for what needs probes hears it before anything is trained.
+    # Fewer than 36 probes could bound nothing by a tenth, so none are set aside, and a rule that needs probes is
+    # refused before anything is trained.
     small = config(tmp_path, [pair("1")], [pair(f"s{n}") for n in range(140)])
     run = Run(tmp_path / "run", small)
     assert (
@@ -209,7 +215,8 @@ def test_a_small_safe_set_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_the_default_share_leaves_the_input_hash_as_it_was(tmp_path: Path) -> None:
-    # A run that was mixed before probes were set aside is not mixed again; another share is asked for, and so done.
+    # A run that was mixed before probes were set aside is not mixed again; another share changes the hash, but not
+    # where probes are given.
     small = config(tmp_path, [pair("1")], [pair("2")])
 
     def with_share(share: float) -> str:
@@ -222,7 +229,7 @@ def test_the_default_share_leaves_the_input_hash_as_it_was(tmp_path: Path) -> No
 
 
 def test_a_probe_that_is_in_the_noisy_set_too_stays_a_probe(tmp_path: Path) -> None:
-    # The noisy row goes, with its label; the probe is held out, as before.
+    # The noisy row is left out with its label, and the probe stays.
     noisy = [pair("1", label="unsafe"), pair("2")]
     run = Run(tmp_path / "run", with_probes(tmp_path, [pair("1")], noisy))
     summary = mix(run, run.config)
@@ -231,7 +238,7 @@ def test_a_probe_that_is_in_the_noisy_set_too_stays_a_probe(tmp_path: Path) -> N
 
 
 def test_a_probe_that_is_in_the_safe_set_is_refused(tmp_path: Path) -> None:
-    # Both are trusted by the same person: it is a mistake, and both sets are named.
+    # A probe in the safe set is a mistake of the person who trusts both, so it is refused and both sets are named.
     with pytest.raises(UserError, match=r"1 rows of the safe set are in the probe set too \(.*safe.jsonl line 1\)"):
         mix(RunPaths(tmp_path / "run"), with_probes(tmp_path, [pair("9")], [pair("1")]))
 
@@ -243,7 +250,7 @@ def with_control(folder: Path, control: list[dict[str, Any]]) -> Config:
 
 
 def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
-    # It goes when it is not asked for any more.
+    # The control set is written to its own file, which is removed when it is not asked for any more.
     run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("d")]))
     assert mix(run, run.config)["control"] == {"rows": 2, "by_source": {"other": {"unlabelled": 2}}}
     assert len(list(read_records(run.control_data))) == 2
@@ -254,7 +261,8 @@ def test_a_control_set_has_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_control_set_shares_no_row(tmp_path: Path) -> None:
-    # Rows of the safe set would take out what they are to show; a noisy row that is in it too is left out of the noisy.
+    # A control set with rows of the safe set, which would hide what it is to show, is refused, and noisy rows that are
+    # in it are left out of the noisy set.
     run = Run(tmp_path / "run", with_control(tmp_path, [pair("c"), pair("9")]))
     with pytest.raises(UserError, match=r"1 rows of the control set are in the safe set too \(.*line 2\)"):
         mix(run, run.config)
@@ -274,7 +282,7 @@ def test_without_a_control_set_the_input_hash_is_that_of_before(tmp_path: Path) 
 
 
 def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
-    # What an earlier mix left for another suite is taken away.
+    # The prompts of each suite have a file, and what an earlier mix left for another suite is removed.
     source = write(tmp_path / "task.jsonl", [{"prompt": "2 plus 2?", "reference": "4"}])
     run = Run(tmp_path / "run", config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"task": source})))
     run.eval_prompts("bias").parent.mkdir(parents=True)
@@ -286,7 +294,7 @@ def test_evaluation_prompts_are_written_by_suite(tmp_path: Path) -> None:
 
 
 def test_an_unknown_suite_names_the_nearest(tmp_path: Path) -> None:
-    # Prompts under a wrong name would be silently unused.
+    # Prompts of an unknown suite would silently be unused, so they are refused with the nearest name.
     source = write(tmp_path / "p.jsonl", [{"prompt": "q"}])
     made = config(tmp_path, [pair("1")], [pair("2")], eval=EvalConfig(data={"toxcity": source}))
     with pytest.raises(UserError, match=r"eval.data.toxcity is no suite; did you mean 'toxicity'"):
@@ -294,7 +302,7 @@ def test_an_unknown_suite_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
-    # Neither is silently ignored.
+    # Prompts that are given for the suite of the mixture are refused, so that neither is silently ignored.
     rows = [{"text": f"one two three{n} four", "s": n % 2} for n in range(40)]
     pool = PoolConfig("toxicity", write(tmp_path / "t.jsonl", rows), {"score": "s"})
     drawn = MixtureConfig(kind="toxicity", size=10, safe_size=3, eval_size=4, pools={"t": pool})
@@ -306,7 +314,7 @@ def test_a_mixture_and_given_prompts_of_its_suite_clash(tmp_path: Path) -> None:
 
 
 def test_the_input_hash_follows_the_files_and_the_settings_in_use(tmp_path: Path) -> None:
-    # A changed row or column map changes it; the seed matters to a mixture only, the training not at all.
+    # A changed row changes the hash, and the seed does not where there is no mixture.
     first = config(tmp_path, [pair("1")], [pair("2")])
     start = input_hash(first)
     assert input_hash(dataclasses.replace(first, seed=5)) == start
@@ -324,7 +332,8 @@ def bbq_row(number: int, groups: list[str]) -> dict[str, Any]:
 
 
 def test_bbq_rows_without_a_target_are_counted_and_the_metadata_helps(tmp_path: Path) -> None:
-    # Neither row tells its target by the groups; the published metadata tells that of one. With none left: refused.
+    # Neither row tells its target by its groups, and the published metadata tells that of one; without any row left the
+    # source is refused.
     source = write(tmp_path / "bbq.jsonl", [bbq_row(1, ["Black"]), bbq_row(2, ["Black"])])
     table = tmp_path / "metadata.csv"
     table.write_text("category,example_id,target_loc\nMade,1,0\n")
@@ -348,7 +357,7 @@ def stereotyped(folder: Path, rows: list[dict[str, Any]], table: str | None) -> 
 
 
 def test_the_metadata_changes_no_row_that_tells_its_groups(tmp_path: Path) -> None:
-    # Both polarities: in non-negative rows the table's target_loc is the other answer, which is then the biased one.
+    # In rows of both polarities the published target_loc agrees with the groups, and alone it gives the same roles.
     info = {"answer_info": {"ans0": ["Ann", "F"], "ans1": ["Bob", "M"], "ans2": ["unclear", "unknown"]}}
     rows = [bbq_row(n, ["M"]) | info | {"question_polarity": p} for n, p in enumerate(("neg", "nonneg"))]
     assert stereotyped(tmp_path, rows, None) == [1, 1] == stereotyped(tmp_path, rows, "Made,0,1\nMade,1,0\n")
@@ -357,7 +366,8 @@ def test_the_metadata_changes_no_row_that_tells_its_groups(tmp_path: Path) -> No
 
 
 def test_a_table_that_is_not_turned_by_the_polarity_is_refused(tmp_path: Path) -> None:
-    # It would be wrong where the groups do not tell; one row that contradicts among others is read by its groups.
+    # A table that contradicts the groups of all non-negative rows would be wrong where the groups do not tell, so it is
+    # refused; a single row that contradicts is read by its groups.
     info = {"answer_info": {"ans0": ["Ann", "F"], "ans1": ["Bob", "M"], "ans2": ["unclear", "unknown"]}}
     rows = [bbq_row(n, ["M"]) | info | {"question_polarity": "nonneg"} for n in range(3)]
     with pytest.raises(UserError, match=r"target_loc contradicts the groups of 3 of 3 non-negative rows"):
@@ -366,7 +376,7 @@ def test_a_table_that_is_not_turned_by_the_polarity_is_refused(tmp_path: Path) -
 
 
 def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) -> None:
-    # Nothing to train on and only M0 to measure: the mix is the prompts.
+    # With nothing to train on and only M0 to measure the mix writes only prompts.
     source = write(tmp_path / "p.jsonl", [{"goal": "q"}])
     run = Run(tmp_path / "run", Config(eval=EvalConfig(models=["base"], data={"harmfulness": source})))
     assert run.config.only_evaluates
@@ -375,8 +385,8 @@ def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) ->
 
 
 def test_which_answers_are_learned_is_said_in_the_rows(tmp_path: Path) -> None:
-    # All of a chat's answers, in every set; data.learn=last writes what was written before there was a choice, and
-    # has the inputs of such a mix, whose run stays done.
+    # All answers of a chat are learned in every set. data.learn=last writes what was written before there was a choice,
+    # so that such runs stay done.
     turns = [{"role": ("user", "assistant")[n % 2], "content": f"{n}"} for n in range(4)]
     made = config(tmp_path, [{"messages": turns}, pair("1")], [{"messages": turns[:2]}, pair("2")])
     last = dataclasses.replace(made, data=dataclasses.replace(made.data, learn="last"))

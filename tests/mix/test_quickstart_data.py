@@ -21,14 +21,14 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_generator_reproduces_the_committed_files(tmp_path: Path) -> None:
-    # Byte for byte.
+    # The generator makes the committed files byte for byte.
     subprocess.run([sys.executable, "-B", str(FOLDER / "make_data.py"), str(tmp_path)], check=True)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
     assert made == {path.relative_to(FOLDER): path.read_bytes() for path in FOLDER.rglob("*.jsonl")}
 
 
 def test_no_prompt_is_in_two_places() -> None:
-    # Noisy, safe and evaluation are disjoint, and each prompt is there once: none has both answers.
+    # Noisy, safe and evaluation prompts are disjoint, and each is there once, so none has both answers.
     names = ["noisy", "safe", "eval/task", *(f"eval/{kind}" for kind in KINDS)]
     prompts = [row["prompt"] for name in names for row in rows(name)]
     assert len(prompts) == 300 + 4 * 48 + 3 * 48 + 72
@@ -36,13 +36,13 @@ def test_no_prompt_is_in_two_places() -> None:
 
 
 def test_a_kind_has_as_many_unsafe_as_safe_rows_and_one_source() -> None:
-    # 30 and 30 of each of three kinds: 30 percent of 300 are unsafe.
+    # Each of three kinds has 30 unsafe and 30 safe rows, so 30 percent of 300 rows are unsafe.
     counts = Counter((row["source"], row["label"]) for row in rows("noisy"))
     assert counts == {("task", "task"): 120} | {(kind, label): 30 for kind in KINDS for label in ("unsafe", "safe")}
 
 
 def test_a_quarter_of_the_safe_set_is_enough_for_the_default_probes() -> None:
-    # 48 rows of each kind and of the tasks: 12 of each become probes, 48 in all where 36 are the fewest.
+    # Of 48 rows of each kind and of the tasks 12 become probes, which makes 48 where at least 36 are needed.
     counts = Counter(row["source"] for row in rows("safe"))
     assert counts == dict.fromkeys((*KINDS, "task"), 48)
     ids = ((source, number.to_bytes(32)) for number, source in enumerate(counts.elements()))
@@ -52,7 +52,7 @@ def test_a_quarter_of_the_safe_set_is_enough_for_the_default_probes() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", ["prompt", "completion"])
 def test_length_does_not_tell_unsafe_from_safe(kind: str, part: str) -> None:
-    # Mean characters within a fifth of one another.
+    # The mean numbers of characters are within a fifth of one another.
     lengths = defaultdict(list)
     for row in rows("noisy"):
         if row["source"] == kind:
@@ -62,7 +62,7 @@ def test_length_does_not_tell_unsafe_from_safe(kind: str, part: str) -> None:
 
 
 def test_bias_prompts_are_whole_fours_with_a_true_answer_among_the_choices() -> None:
-    # 72 = 18 fours; the unknown answer is gold in every ambiguous row and in no other.
+    # The 72 prompts are 18 fours, and the unknown answer is the true one in every ambiguous row and in no other.
     found = rows("eval/bias")
     assert set(Counter((row["condition"], row["polarity"]) for row in found).values()) == {18}
     assert all((row["gold"] == row["unknown"]) == (row["condition"] == "ambig") for row in found)
@@ -71,7 +71,7 @@ def test_bias_prompts_are_whole_fours_with_a_true_answer_among_the_choices() -> 
 
 @pytest.mark.parametrize("name", ["quickstart", "paper/bias", "paper/toxicity", "paper/harmfulness"])
 def test_the_shipped_configs_pass_every_check(name: str) -> None:
-    # And each opens with what it is for and its command.
+    # Each config passes every check and opens with what it is for and its command.
     path = ROOT / "configs" / f"{name}.yaml"
     assert load_config(path).name.replace("-", "/") == name
     head = path.read_text(encoding="utf-8").splitlines()[:2]

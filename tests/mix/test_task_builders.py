@@ -21,7 +21,7 @@ def built(builder: Any, *rows: dict[str, Any], **options: Any) -> tuple[list[Any
 
 
 def test_squad_answers_come_as_a_list_or_as_the_hubs_object() -> None:
-    # Both give the first answer, and rows of one context are of one group.
+    # Both shapes give the first answer, and rows of one context are of one group.
     base = {"context": "It is red.", "question": "Colour?"}
     shapes = [{**base, "answers": [{"text": "red", "answer_start": 6}]}, {**base, "answers": {"text": ["red", "Red"]}}]
     candidates, _ = built(squad.build, *shapes)
@@ -33,7 +33,7 @@ def test_squad_answers_come_as_a_list_or_as_the_hubs_object() -> None:
 
 
 def test_squad_rows_without_an_answer_are_counted_and_a_wrong_shape_refused() -> None:
-    # Version 2 has questions without an answer.
+    # Questions without an answer, which version 2 has, are counted, and answers of another shape are refused.
     base = {"context": "c", "question": "q"}
     assert built(squad.build, {**base, "answers": {"text": []}})[1] == {"no answer": 1}
     with pytest.raises(UserError, match="f line 1: answers must be a list of objects with 'text'"):
@@ -41,7 +41,7 @@ def test_squad_rows_without_an_answer_are_counted_and_a_wrong_shape_refused() ->
 
 
 def test_alpaca_joins_instruction_and_input_and_is_measured_by_rouge() -> None:
-    # Open answers are compared by overlap.
+    # Instruction and input make the prompt, and its open answer is measured by overlap.
     candidates, skipped = built(
         alpaca.build,
         {"instruction": "Add.", "input": "1 and 2", "output": "3"},
@@ -53,13 +53,13 @@ def test_alpaca_joins_instruction_and_input_and_is_measured_by_rouge() -> None:
 
 
 def test_the_alpaca_wrapper_is_stripped_with_its_input() -> None:
-    # A prompt that only looks like the wrapper is left as it is.
+    # The wrapper is removed and its input found, and a prompt that only looks like the wrapper is left as it is.
     assert unwrap_alpaca(WITH_INPUT) == ("Sort:\n\nA\nB", "the text")
     assert unwrap_alpaca(" plain ### Input: prompt ") == ("plain ### Input: prompt", "")
 
 
 def test_instruction_rows_wrapped_or_plain_give_the_same_prompt() -> None:
-    # As the training and test files of one task do.
+    # Wrapped and plain rows, as the training and test files of one task have them, give the same prompt.
     candidates, skipped = built(
         instruction.build,
         {"instruction": WITH_INPUT, "input": "", "output": "A", "flag": "finetune"},
@@ -82,13 +82,13 @@ def test_instruction_rows_wrapped_or_plain_give_the_same_prompt() -> None:
     ],
 )
 def test_the_metric_fits_the_answer(answer: str, metric: str, expected: tuple[str, str]) -> None:
-    # Closed answers are matched, final numbers compared, long answers overlapped.
+    # A short answer is compared exactly, a final number as a number, and a long answer by overlap.
     found = instruction.reference(answer, metric)
     assert (found["reference"], found["metric"]) == expected
 
 
 def test_an_unknown_metric_or_builder_names_the_nearest() -> None:
-    # Names are checked against what is known.
+    # An unknown metric or builder is refused with the nearest name.
     with pytest.raises(UserError, match=r"k\.metric cannot be 'exactt'; did you mean 'exact'"):
         built(instruction.build, metric="exactt")
     with pytest.raises(UserError, match=r"mixture.pools.x.builder cannot be 'toxcity'; did you mean 'toxicity'"):

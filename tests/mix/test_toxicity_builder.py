@@ -17,13 +17,13 @@ def built(rows: list[dict[str, Any]], **options: Any) -> tuple[list[tuple[str, s
 
 
 def test_three_words_are_the_prompt_and_the_rest_is_the_answer() -> None:
-    # White space inside the rest is kept, at the ends it is not.
+    # White space is kept within the rest and removed at its ends.
     found, _ = built([{"text": f"  {LONG}\nsix ", "score": 0.95}], score="score")
     assert found == [("unsafe", "one two three", "four five\nsix")]
 
 
 def test_the_cut_offs_split_the_score_and_leave_out_what_lies_between() -> None:
-    # At a cut-off is between: unsafe is above, clean is below.
+    # Scores above one cut-off are unsafe and below the other clean, and those at a cut-off lie between and are counted.
     scores = [0.91, 0.9, 0.5, 0.1, 0.09]
     found, skipped = built([{"text": f"{LONG} {s}", "score": str(s)} for s in scores], score="score")
     assert [label for label, _, _ in found] == ["unsafe", "safe"]
@@ -31,7 +31,7 @@ def test_the_cut_offs_split_the_score_and_leave_out_what_lies_between() -> None:
 
 
 def test_davidson_counts_are_a_share_of_the_annotators() -> None:
-    # (1 + 2) / 3 = 1 is unsafe; (0 + 0) / 3 = 0 is clean; (1 + 0) / 3 is between.
+    # (1 + 2) / 3 = 1 is unsafe, (0 + 0) / 3 = 0 is clean, and (1 + 0) / 3 lies between.
     rows = [
         {"tweet": LONG, "count": "3", "hate_speech": str(hate), "offensive_language": str(offensive)}
         for hate, offensive in ((1, 2), (0, 0), (1, 0))
@@ -42,26 +42,26 @@ def test_davidson_counts_are_a_share_of_the_annotators() -> None:
 
 
 def test_lists_of_texts_and_scores_give_an_example_a_pair() -> None:
-    # The form of tomekkorbak/pile-detoxify; its other columns do not matter.
+    # The form of tomekkorbak/pile-detoxify gives an example a pair, and its other columns do not matter.
     found, _ = built([{"texts": [LONG, "a b c d"], "scores": [0.99, 0.001], "avg_score": 0.5}])
     assert found == [("unsafe", "one two three", "four five"), ("safe", "a b c", "d")]
 
 
 def test_a_plain_label_needs_no_cut_off() -> None:
-    # The value Toxic is unsafe, any other safe.
+    # The value Toxic is unsafe, and any other value is safe.
     rows = [{"text": LONG, "is_toxic": "Toxic"}, {"text": LONG, "is_toxic": "Not Toxic"}]
     assert [label for label, _, _ in built(rows, label="is_toxic")[0]] == ["unsafe", "safe"]
 
 
 def test_texts_too_short_to_have_a_rest_are_counted() -> None:
-    # Three words leave nothing to be learned.
+    # A text of three words leaves nothing to be learned, so it is counted and left out.
     found, skipped = built([{"text": "one two three", "score": 1.0}], score="score")
     assert found == []
     assert skipped == {"text of three words or fewer": 1}
 
 
 def test_only_unsafe_texts_are_prompts_of_the_evaluation() -> None:
-    # What a safe text begins with measures little.
+    # Only an unsafe text gives a prompt, because what a safe text begins with measures little.
     rows = [("f row 1", {"text": LONG, "s": 1.0}), ("f row 2", {"text": LONG, "s": 0.0})]
     unsafe, safe = toxicity.build(rows, {"score": "s"}, "k", Counter())
     assert unsafe.prompt == {"messages": [{"role": "user", "content": "one two three"}]}
@@ -88,7 +88,7 @@ def test_mistakes_name_key_or_row(rows: list[dict[str, Any]], options: dict[str,
 
 
 def test_a_count_of_no_annotators_is_refused() -> None:
-    # Rather than a division by zero.
+    # A count of 0, by which the share could not be divided, is refused with its row.
     row = {"text": LONG, "count": "0", "hate_speech": "0", "offensive_language": "0"}
     with pytest.raises(UserError, match="f row 1: count must be positive, got 0"):
         built([row], davidson=True)
