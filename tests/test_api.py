@@ -30,7 +30,7 @@ def table() -> pl.DataFrame:
 
 
 def test_two_tables_become_one_in_the_order_of_the_first() -> None:
-    # By id, whatever the order of the second; the last epoch counts.
+    # Rows are joined by id, whatever the order of the second table is, and the last epoch counts.
     earlier = losses(1.0).with_columns(pl.col("loss_sum") * 9, epoch=0)
     after = pl.concat([losses(1.0).with_columns(epoch=1).reverse(), earlier])
     found = forgetting(losses(), after)
@@ -40,7 +40,8 @@ def test_two_tables_become_one_in_the_order_of_the_first() -> None:
 
 
 def test_the_forgotten_rows_are_dropped_and_the_table_keeps_its_kind(table: pl.DataFrame) -> None:
-    # A third of the rows rises; otsu finds them, in each kind of table, in its own order and with its own columns.
+    # The third of the rows that rises is dropped by otsu, in each kind of table, in its own order and with its own
+    # columns.
     for given in (table, table.to_arrow(), table.to_pandas(), table.lazy()):
         found = keep(given)
         assert type(found) is type(given)
@@ -51,7 +52,7 @@ def test_the_forgotten_rows_are_dropped_and_the_table_keeps_its_kind(table: pl.D
 
 
 def test_settings_and_signals_are_those_of_the_config(table: pl.DataFrame) -> None:
-    # A share by another signal; a column of one's own feeds a signal that reads it.
+    # Another signal and rule take their settings, and a column of one's own feeds the signal that reads it.
     found = keep(table, signal="total_loss_rise", rule="quantile", quantile=0.1)
     assert (~found["keep"]).sum() == 6
     with_base = table.with_columns(base_loss_sum=pl.col("before_loss_sum") * (2 + pl.arange(0, NUMBER) % 7))
@@ -60,7 +61,7 @@ def test_settings_and_signals_are_those_of_the_config(table: pl.DataFrame) -> No
 
 
 def test_probes_are_never_dropped_and_let_conformal_decide(table: pl.DataFrame) -> None:
-    # Every second good row is a probe: the rule is conformal by itself, and its p-values are there.
+    # With probes the rule is conformal by itself, gives p-values and keeps every probe.
     good = [name for n, name in enumerate(table["id"]) if n % 3][::2]
     found = keep(table, probes=good, max_false_drop=0.3)
     assert found.filter(pl.col("id").is_in(good))["keep"].all()
@@ -70,14 +71,14 @@ def test_probes_are_never_dropped_and_let_conformal_decide(table: pl.DataFrame) 
 
 
 def test_pandas_keeps_its_index(table: pl.DataFrame) -> None:
-    # By which a column goes into the table that was given.
+    # The result has the index of the given table, so that a column of it can be assigned there.
     given = table.to_pandas().set_index(np.arange(NUMBER)[::-1] + 1000)
     given["keep"] = keep(given)["keep"]
     assert given["keep"].tolist() == [n % 3 != 0 for n in range(NUMBER)]
 
 
 def test_ids_are_those_of_the_project() -> None:
-    # Of any shape of row; an exact copy gets a number.
+    # Rows of any shape have the project's ids, and an exact copy gets a number.
     rows = [{"prompt": "a", "completion": "b"}, {"text": "c"}, {"text": "c"}]
     base = content_id([{"role": "assistant", "content": "c"}])
     assert ids(rows)[1:] == [base, f"{base}-1"] and len(ids(rows)[0]) == 64
@@ -100,7 +101,7 @@ BAD: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("before", "after", "said"), BAD, ids=[said[:30] for *_, said in BAD])
 def test_logs_that_do_not_belong_together_are_refused(before: Any, after: Any, said: str) -> None:
-    # One line that names the log and the first id.
+    # One line names the log and the first id.
     with pytest.raises(UserError) as caught:
         forgetting(before, after)
     assert said in str(caught.value)
@@ -121,19 +122,19 @@ def test_logs_that_do_not_belong_together_are_refused(before: Any, after: Any, s
     ],
 )
 def test_what_cannot_decide_is_refused(table: pl.DataFrame, options: dict[str, Any], said: str) -> None:
-    # As in a configuration, before anything is decided.
+    # Whatever a configuration would refuse is refused before anything is decided.
     with pytest.raises(UserError) as caught:
         keep(table, **options)
     assert said in str(caught.value)
 
 
 def test_a_table_without_losses_is_refused() -> None:
-    # The column that lacks is named, with the way to make it.
+    # The error names the missing column and how to make it.
     with pytest.raises(UserError, match="table has no column 'before_loss_sum': make it with forgetting"):
         keep(pa.table({"id": ["a"], "num_tokens": [1]}))
 
 
 def test_repeats_of_other_ranks_count_once() -> None:
-    # Several ranks repeat rows to fill the last batch of a scoring: the lowest rank's row is taken.
+    # Of rows that several ranks repeat, to fill the last batch of a scoring, the lowest rank's row is taken.
     both = pl.concat([losses().with_columns(rank=0), losses().head(2).with_columns(pl.col("loss_sum") + 1, rank=1)])
     assert forgetting(both, losses(1.0))["before_loss_sum"].to_list() == losses()["loss_sum"].to_list()

@@ -13,6 +13,7 @@ STAGES = ("train", "filter", "eval")
 FOLDERS = ("forgetfilter", *STAGES)
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 def name(path: Path) -> str:
@@ -156,6 +157,55 @@ def test_the_bounds_see_what_they_forbid() -> None:
     assert sees_a_run("class C:\n    door: Callable[[Run], int]") == ["door"] and not sees_a_run("def f(a: int): ...")
 
 
+def all_tests(source: str) -> Iterator[ast.FunctionDef]:
+    return (
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    )
+
+
+def claim(function: ast.FunctionDef, lines: list[str]) -> str:
+    """The docstring, or what the comment before the first statement says."""
+    before = (line.strip() for line in lines[function.lineno : function.body[0].lineno - 1])
+    return ast.get_docstring(function) or " ".join(line[1:].strip() for line in before if line.startswith("#"))
+
+
+def states_no_claim(source: str) -> list[str]:
+    """Test functions that do not begin with a sentence."""
+    lines = source.splitlines()
+    claims = {function.name: claim(function, lines) for function in all_tests(source)}
+    wrong = [name for name, said in claims.items() if said[-1:] not in (".", ")") or len(said.split()) < 4]
+    return wrong + [name for name, said in claims.items() if said.split(" ")[0] in ("And", "Or", "Which")]
+
+
+def cannot_fail(source: str) -> list[str]:
+    """Test functions that neither assert nor expect an error."""
+    return [
+        function.name
+        for function in all_tests(source)
+        if not any(
+            isinstance(node, ast.Assert) or (isinstance(node, ast.Attribute) and node.attr == "raises")
+            for node in ast.walk(function)
+        )
+    ]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_every_test_states_its_claim_and_can_fail(path: Path) -> None:
+    # A reader of a test knows what it shows before reading how, and a test that asserts nothing shows nothing.
+    source = path.read_text(encoding="utf-8")
+    assert not states_no_claim(source) and not cannot_fail(source)
+
+
+def test_claims_are_looked_for_where_they_stand() -> None:
+    # Each of these checks can fail.
+    assert states_no_claim("def test_a():\n    assert 1\n") == ["test_a"] == cannot_fail("def test_a():\n    f()\n")
+    assert states_no_claim("def test_a():\n    # and no more\n    assert 1\n") == ["test_a"]
+    assert not states_no_claim("def test_a(\n    b,\n):\n    # This is so, and\n    # this too.\n    assert 1\n")
+    assert not states_no_claim('def test_a():\n    """This is a claim."""\n') and len(TESTS) > 100
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_no_name_of_the_standard_library(path: Path) -> None:
     # A module with the name of one of the standard library would hide it wherever its folder is on the path.
@@ -192,8 +242,8 @@ def test_every_folder_with_code_is_a_package() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_loads(path: Path) -> None:
-    # Every config that ships passes every check that a user's file must pass.
-    assert load_config(path).name
+    # Every config that ships passes every check that a user's file must pass, and its run is named like the file.
+    assert load_config(path).name.endswith(path.stem)
 
 
 def opening(path: Path) -> str:
@@ -202,7 +252,7 @@ def opening(path: Path) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_opens_with_its_purpose_and_command(path: Path) -> None:
-    # Whoever reads only the file knows what it is for and how to run it.
+    # The first lines of a config tell a reader what it is for and how to run it.
     assert opening(path).startswith("# What for: ")
     command = next(line for line in opening(path).splitlines() if line.startswith("# Command: "))
     verb = "eval" if load_config(path).only_evaluates else "run"

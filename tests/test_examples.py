@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_example_with_a_trainer_of_ones_own(tmp_path: Path, tiny_model: Path) -> None:
-    # From rows to kept rows: 30% are dropped, and the others stand in the file as they came.
+    # The example goes from rows to kept rows: 30% are dropped, and the others stand in the file as they came.
     for name, start, number in (("noisy", 0, 20), ("safe", 50, 6)):
         rows = [{"prompt": f"what is {n}?", "completion": f"it is {n * 7}"} for n in range(start, start + number)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -15,7 +15,7 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    # Temporary files and the filter's scratch folders at any depth, and nothing of anybody else's.
+    # Temporary files and the filter's scratch folders are removed at any depth, and nothing that belongs to others.
     for name in (
         "a/.b.json.12.tmp",
         ".filter-x1_y/columns/c",

@@ -63,7 +63,7 @@ def dropped(run: Run) -> int:
 
 
 def test_a_refused_decision_leaves_the_earlier_one(scored: Run) -> None:
-    # Its files and its record stay, and later stages go on with it.
+    # The files and the record of the earlier decision stay, and later stages go on with it.
     assert call("filter", scored.folder) == 0
     before = contents(scored.folder)
     assert call("filter", scored.folder, "filter.rule=top_k", "filter.top_k=300") == 2
@@ -123,7 +123,8 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["decisions.parquet", "dropped.jsonl", "summary.json"])
 def test_a_damaged_decision_is_made_again(scored: Run, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    # One bit changed, which a reader need not notice: verify names the file, and the same command makes it as it was.
+    # A changed bit, which a reader need not notice, is found: verify names the file, and the same command makes it as
+    # it was.
     assert call("filter", scored.folder) == 0
     before = (scored.folder / "filter" / name).read_bytes()
     assert call("verify", scored.folder) == 0 and "4 files of 1 stages are as they were made" in capsys.readouterr().out
@@ -153,7 +154,7 @@ def test_kept_rows_that_a_person_edited_stay(scored: Run) -> None:
 
 
 def test_a_damaged_report_is_made_again(scored: Run) -> None:
-    # Which costs nothing; one with texts that --reveal showed is as it was made.
+    # A damaged page costs nothing to make again, and one with texts that --reveal showed is made as it was.
     run_report = partial(pipeline.run_stage, Run.open(scored.folder), pipeline.STAGES[-1])
     assert call("filter", scored.folder) == call("report", scored.folder, "--reveal") == 0
     page = scored.folder / "report.html"

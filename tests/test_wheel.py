@@ -41,7 +41,7 @@ def forgetfilter(installed: Path, folder: Path, *words: object) -> list[str]:
 
 
 def test_the_wheel_holds_every_file(installed: Path) -> None:
-    # Every source file, the report's template, the configs with their data, and the Slurm scripts.
+    # The wheel has every source file, the report's template, the configs with their data, and the Slurm scripts.
     sources = {path for name in FOLDERS[:4] for path in (ROOT / name).rglob("*.py")}
     data = {path for name in FOLDERS for pattern in DATA for path in (ROOT / name).rglob(pattern)}
     assert len(sources) > 200 and len(data) > 20
@@ -51,7 +51,8 @@ def test_the_wheel_holds_every_file(installed: Path) -> None:
 
 
 def test_from_an_empty_folder_to_a_report_of_ones_own_file(installed: Path, tmp_path: Path, tiny_model: Path) -> None:
-    # After pip: init, and run. The file is the user's own, the model a folder, and nothing else is there.
+    # After pip the commands init and run are enough, with a file of the user's own, the model as a folder, and nothing
+    # else.
     rows = [{"question": f"what is {n}?", "answer": f"it is {n * 7}"} for n in range(40)]
     (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = forgetfilter(installed, tmp_path, "init", "theirs.jsonl", "--model", tiny_model)[-1]

@@ -26,7 +26,7 @@ def test_a_setting_is_told_with_type_default_bound_and_meaning() -> None:
 
 
 def test_the_page_of_settings_is_what_the_command_prints() -> None:
-    # To bring it up to date: python tests/config/test_describe.py
+    # The page of settings is current; if this fails, run `python tests/config/test_describe.py`.
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == f"{HEAD}{describe()}```\n"
 
 

@@ -191,8 +191,8 @@ TALK = said("how many birds", "Most birds sat", "the mat:", "quite nice", "a", "
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_answer_of_a_chat_is_learned_as_if_it_were_the_last(kind: str, template: str, bos: bool) -> None:
-    # Which answers are learned changes no token. Each answer has the tokens that it has where it ends the chat, after
-    # the same tokens, with the end of turn if the template writes one after earlier answers (as Llama 2's and ChatML
+    # The choice of the learned answers changes no token. Each answer has the tokens that it has where it ends the chat,
+    # after the same tokens, with the end of turn if the template writes one after earlier answers (Llama 2's and ChatML
     # do).
     tokenizer = made(kind, template, bos)
     [(ids, turns, _)] = encode(tokenizer, [TALK], 512, ["all"])

@@ -18,12 +18,13 @@ def disturbed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_the_same_command_ends_as_if_nothing_had_been(disturbed: Harness, case: Case) -> None:
-    # The same ids, losses, adapter, decision and metrics; before that one line, or nothing where it was killed.
+    # The same ids, losses, adapter, decision and metrics come out, after one line, or none where the process was
+    # killed.
     assert disturbed.try_case(case) == ""
 
 
 def test_the_harness_sees_another_outcome(disturbed: Harness) -> None:
-    # It is not blind: a row that lacks, another loss and a traceback would each be told.
+    # A missing row, another loss and a traceback would each be told, so the harness is not blind.
     assert disturbed.try_case(Case("report", "clock set back", 0)) == ""
     kept = disturbed.run / "filter" / "kept.jsonl"
     kept.write_bytes(kept.read_bytes()[:-9])

@@ -17,7 +17,6 @@ from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.data.sources import read_rows
 from forgetfilter.errors import UserError
-from forgetfilter.mix.sets import own_source
 
 ROW = b'{"a": 1}\n'
 FILES: list[tuple[str, bytes, str]] = [
@@ -206,12 +205,6 @@ def test_a_row_that_teaches_nothing(row: Any, said: str) -> None:
     # The line names the place of the row.
     line = one_line(lambda: to_messages(row, "f line 9"))
     assert line.startswith("forgetfilter: f line 9: ") and said in line
-
-
-@pytest.mark.parametrize("own", ["x" * 10_000_000])
-def test_a_row_that_names_a_source_of_any_length(own: str) -> None:
-    # A source of ten megabytes, which would stand in every table, is refused.
-    assert "its source has 10000000 characters" in one_line(lambda: own_source({"source": own}, "f line 9"))
 
 
 SCORED = {"choices": ["a", "b", "c"], "gold": 0, "unknown": 0, "stereotyped": 1, "polarity": "neg"}

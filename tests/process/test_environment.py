@@ -20,7 +20,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_of_a_library_inherit_no_secret() -> None:
-    # Neither those that it starts by a command nor those of multiprocessing; afterwards the secrets are there again.
+    # Neither the commands that it starts nor the processes of multiprocessing have the secrets, and afterwards they are
+    # there again.
     before = dict(os.environ)
     with without_secrets(), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         said = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout

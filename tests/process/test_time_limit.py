@@ -12,7 +12,7 @@ def spin() -> None:
 
 
 def test_endless_work_is_ended_and_other_work_is_not() -> None:
-    # And what was set for the signal before is set again.
+    # Endless work ends at the limit, other work does not, and what was set for the signal before is set again.
     earlier = signal.getsignal(signal.SIGVTALRM)
     with pytest.raises(TimeoutError, match=r"it takes more than 0\.05 s"), time_limit(0.05):
         spin()

@@ -9,7 +9,8 @@ from forgetfilter.report.stage import settings
 
 
 def test_the_card_tells_what_was_measured_and_hides_where(tmp_path: Path) -> None:
-    # Verdicts and each metric for M0, M1 and M*; the head is YAML; a source's name begins no markup; no path is in it.
+    # The card has verdicts and each metric for M0, M1 and M*; its head is YAML, no name of a source begins markup, and
+    # no path is in it.
     card = make_card(settings(make_toy_run(tmp_path)))
     text = model_card(card, "org/base", "", adapter=False)
     _, head, body = text.split("---\n", 2)

@@ -11,7 +11,8 @@ from forgetfilter.storage.run_folder import Run
 
 
 def test_closing_table_shows_the_run(toy_run: Run) -> None:
-    # Kept, dropped, quality, safety of all four models and time, with brackets in a source's name kept as they are.
+    # The table has kept, dropped, quality, safety of all four models and time, and brackets in a source's name stay as
+    # they are.
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(closing_table(toy_run.folder))
     text = console.export_text()

@@ -285,7 +285,8 @@ def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
 
 
 def test_rows_that_are_cut_within_an_answer_are_named(again: Any, trained: Path) -> None:
-    # By their ids, as far as text of an answer is behind the cut; the filter keeps them apart. Without any, no file.
+    # Rows with text of an answer behind the cut are named by their ids, and the filter keeps them apart; if there are
+    # none, there is no file.
     folder = again()
     assert not (folder / "unread.parquet").exists()
     run = Run.open(folder.parent)

@@ -31,7 +31,7 @@ def test_other_settings_are_refused_and_the_keys_named(config: Config) -> None:
 
 
 def test_resume_takes_the_new_settings(config: Config) -> None:
-    # They are written to the run's config.
+    # The new settings are written to the run's config.
     done(Run.create(config))
     run = Run.create(replace(config, seed=5), resume=True)
     assert Run.open(run.folder).config.seed == 5
@@ -109,7 +109,7 @@ def test_files_from_outside_that_changed_undo_a_stage(config: Config) -> None:
 
 
 def test_a_folder_of_a_later_format_is_refused(config: Config) -> None:
-    # In one line; one from before formats were noted is read.
+    # A folder of a later format is refused in one line, and one from before formats were noted is read.
     run = Run.create(config)
     file = run.folder / "config.yaml"
     written = file.read_text()

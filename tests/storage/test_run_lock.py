@@ -103,7 +103,7 @@ def test_a_lock_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("made_anew", [False, True])
 def test_a_folder_that_is_renamed_meanwhile_is_told(tmp_path: Path, fails: bool, made_anew: bool) -> None:
-    # Whether the work stumbles over it or not, and also where it has made a new folder of the name.
+    # It is told whether the work fails over it or not, and also if the work has made a new folder of the old name.
     run = tmp_path / "run"
     with pytest.raises(UserError, match="run was renamed or deleted while it was worked on: put it back"), held(run):
         run.rename(tmp_path / "moved")
@@ -114,7 +114,7 @@ def test_a_folder_that_is_renamed_meanwhile_is_told(tmp_path: Path, fails: bool,
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
-    # Temporary files of the project's own kind alone, wherever they lie.
+    # Only temporary files of the project's own kind are removed, wherever they lie.
     (tmp_path / "run" / "losses").mkdir(parents=True)
     for name in (".part-0.parquet.12.tmp", ".mine.tmp", "a.12.tmp", ".hidden"):
         (tmp_path / "run" / "losses" / name).write_text("x")

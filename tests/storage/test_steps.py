@@ -20,7 +20,7 @@ def table(step: int) -> pa.Table:
 
 @pytest.mark.parametrize("shard_rows", [1, 2, 10])
 def test_a_table_is_made_once_the_next_step_has_begun(tmp_path: Path, shard_rows: int) -> None:
-    # So that a GPU has work meanwhile; every step is there once, whatever a shard holds.
+    # A GPU has work while a table is made, and every step is there once, whatever a shard holds.
     told: list[str] = []
 
     def compute(step: int) -> Begun:
@@ -33,7 +33,7 @@ def test_a_table_is_made_once_the_next_step_has_begun(tmp_path: Path, shard_rows
 
 
 def test_a_signal_loses_no_step_that_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The one whose table was not made yet is saved too, and the next try does the others.
+    # The step whose table was not made yet is saved too, and the next try does the others.
     steps: list[int] = []
 
     def compute(step: int) -> Any:

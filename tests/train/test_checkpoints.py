@@ -79,7 +79,7 @@ def test_checkpoints_from_before_there_were_lists_still_count(folder: Path) -> N
 
 
 def test_the_pickle_that_nobody_reads_is_not_kept(folder: Path) -> None:
-    # transformers writes its settings as a pickle.
+    # The pickle of its settings that transformers writes is removed.
     assert not [*folder.rglob("training_args.bin")]
 
 

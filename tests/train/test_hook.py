@@ -84,7 +84,7 @@ def test_the_logged_loss_is_that_before_the_step(tmp_path: Path) -> None:
 
 
 def test_rows_may_have_several_answers() -> None:
-    # `turns` in the place of num_prompt; one turn up to the end is what num_prompt says.
+    # `turns` can stand in the place of num_prompt, and one turn up to the end is what num_prompt says.
     ids = list(range(3, 12))
     one = LossCollator()([{"input_ids": ids, "num_prompt": 4, "row": 0}])
     same = LossCollator()([{"input_ids": ids, "turns": [(4, 9)], "row": 0}])

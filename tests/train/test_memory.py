@@ -60,8 +60,8 @@ class Card:
 def test_a_full_memory_takes_smaller_micro_batches_in_the_same_steps(
     make_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str, method: str
 ) -> None:
-    # The losses of all examples, each once an epoch, and the model are those of an ample memory (1e-4: sums are added
-    # in another order); what was there of a step that broke off counts for nothing. One line says it.
+    # The losses of all examples, each once an epoch, and the model are those of an ample memory to 1e-4, because sums
+    # are added in another order. What was there of a step that broke off counts for nothing, and one line says it.
     given = (f"train.method={method}", "train.lora.dropout=0", "train.micro_batch_tokens=60", "train.noisy.lr=1e-3")
     ample = train(make_run("ample", *given))
     with monkeypatch.context() as patch:
@@ -77,7 +77,7 @@ def test_a_full_memory_takes_smaller_micro_batches_in_the_same_steps(
 
 
 def test_a_memory_without_room_for_one_row_ends_in_one_line(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # No smaller micro-batch helps: which settings do is said.
+    # No smaller micro-batch helps, so one line says which settings do.
     with (
         monkeypatch.context() as patch,
         pytest.raises(UserError, match=r"one row of \d+ tokens: lower data.max_length"),
@@ -87,7 +87,7 @@ def test_a_memory_without_room_for_one_row_ends_in_one_line(make_run: Any, monke
 
 
 def test_the_probe_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    # It measures real passes (here: by their tokens), and then gradients and random numbers are as before.
+    # The probe measures real passes (here by their tokens), and afterwards gradients and random numbers are as before.
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)

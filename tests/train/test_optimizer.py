@@ -48,8 +48,8 @@ def test_updates_too_small_for_bfloat16_are_not_lost() -> None:
 
 
 def test_the_steps_are_those_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    # To the bit, with the same gradients, decay and all, however many weights are moved together; a weight without
-    # a gradient stays.
+    # The steps equal those of float32 to the bit, with the same gradients and decay, however many weights are moved
+    # together, and a weight without a gradient stays.
     torch.manual_seed(0)
     start = [torch.randn(6, 5).bfloat16() for _ in range(3)]
     gradients = [[torch.randn(6, 5).bfloat16() for _ in start] for _ in range(4)]
@@ -74,7 +74,7 @@ def test_the_steps_are_those_of_float32(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_state_holds_all_that_the_next_step_needs() -> None:
-    # Through a file: the copies too, which the weights alone do not tell.
+    # A state that went through a file has the copies too, which the weights alone do not tell.
     weights = [torch.nn.Parameter(torch.randn(4, 4).bfloat16()) for _ in range(2)]
     first: Any = with_masters(torch.optim.AdamW)([{"params": [weights[0]]}], lr=1e-3)
     weights[0].grad = torch.randn(4, 4).bfloat16()
@@ -94,7 +94,8 @@ def test_a_state_holds_all_that_the_next_step_needs() -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_bfloat16_learns_as_float32_does(make_run: Any, name: str) -> None:
-    # The mean loss of each epoch within 2% of float32's, by the same optimizer; the model that comes out is bfloat16.
+    # The mean loss of each epoch is within 2% of float32's by the same optimizer, and the model that comes out is
+    # bfloat16.
     given = (*FULL, f"train.optimizer={name}")
     plain = train(make_run("plain", *given))
     half = train(make_run("half", *given, "model.dtype=bfloat16"))
@@ -107,7 +108,7 @@ def test_bfloat16_learns_as_float32_does(make_run: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_stopped_training_goes_on_to_the_bit(make_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    # After a signal in the fifth of eight steps: the same weights and losses as without it.
+    # A training that a signal stopped in the fifth of eight steps has the same weights and losses as one without it.
     given = (*FULL, f"train.optimizer={name}", "model.dtype=bfloat16")
     whole = train(make_run("whole", *given))
     asked = iter([False] * 4 + [True] * 99)
@@ -123,7 +124,7 @@ def test_a_stopped_training_goes_on_to_the_bit(make_run: Any, monkeypatch: pytes
 
 
 def test_only_sixteen_bit_weights_have_copies() -> None:
-    # An adapter is float32 on any base, and has none.
+    # An adapter is float32 on any base, so it has no copies.
     model = torch.nn.Linear(2, 2).bfloat16()
     assert has_half(model)
     assert not has_half(model.requires_grad_(False)) and not has_half(torch.nn.Linear(2, 2))

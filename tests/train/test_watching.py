@@ -106,7 +106,8 @@ OPTIONS = {
 def test_two_logs_of_another_trainer_give_the_decision_of_the_projects_own_run(
     own_run: Run, tmp_path: Path, make: Callable[..., Trainer]
 ) -> None:
-    # The same rows in the same order: M1 and M2 by another trainer, scored by its evaluation, filter --from.
+    # The same rows are dropped in the same order if another trainer trains M1 and M2, its evaluation scores them, and
+    # filter --from decides.
     model = AutoModelForCausalLM.from_pretrained(own_run.config.model.name, dtype=torch.float32)
     noisy, ordered = tokens(own_run, "noisy")
     ids = [record.id for record in read_records(own_run.noisy_data)]
@@ -154,7 +155,8 @@ def logged(folder: Path, model: Any, rows: Rows, collator: Any, watched: bool = 
 def test_the_watched_losses_are_those_of_the_projects_own_batches(
     own_run: Run, tmp_path: Path, make: Callable[..., Any]
 ) -> None:
-    # Padded to a batch, or several examples in one row: each example's sum and label tokens are those of LossCollator.
+    # Padded to a batch, or with several examples in one row, each example's sum and label tokens are those of
+    # LossCollator.
     rows, _ = tokens(own_run, "noisy")
     model = AutoModelForCausalLM.from_pretrained(own_run.config.model.name, dtype=torch.float32)
     mine = [row | {"num_prompt": row["labels"].count(-100)} for row in rows]

@@ -37,7 +37,8 @@ def test_zero3_saves_its_weights(tmp_path: Path) -> None:
 
 
 def test_what_is_offloaded_is_known_by_name_and_file(tmp_path: Path) -> None:
-    # The optimizer's states or the weights; the device none is no offload.
+    # A name or a file tells whether the optimizer's states or the weights are offloaded, and the device none is no
+    # offload.
     assert [offloads(name) for name in (None, "zero2", "zero3_offload")] == [False, False, True]
     file = tmp_path / "ds.json"
     for zero, expected in (
