@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
-from forgetfilter.config.registry import DEFENCES, GUARDS, JUDGES, SCORERS, SUITES, judge_names
+from forgetfilter.config.registry import ATTACKS, DEFENCES, GUARDS, JUDGES, SCORERS, SUITES, judge_names
 from forgetfilter.config.schema import Config, JudgeConfig
 from forgetfilter.errors import UserError, nearest
 
@@ -95,6 +95,8 @@ def _check_choices(config: Config) -> None:
     if config.score.guard.name:
         choices["score.guard.name"] = (config.score.guard.name, GUARDS.names)
     if config.mixture:
+        if config.mixture.attack:
+            ATTACKS.get(config.mixture.attack, "mixture.attack")
         choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
     for number, suite in enumerate(config.eval.suites):
         choices[f"eval.suites[{number}]"] = (suite, SUITES.names)

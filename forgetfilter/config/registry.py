@@ -1,4 +1,4 @@
-"""Signals, rules, suites, judges, scorers, guards, defences: what a configuration names, each in a file of its own.
+"""Signals, rules, suites, judges, scorers, guards, defences, attacks: what a configuration names, one in each file.
 
 Each file of a folder that defines the constant (SIGNAL, RULE, ...) is a member. Other packages add theirs through
 the entry points of a group; see CONTRIBUTING.md. The core must not import a stage, so a string
@@ -165,6 +165,7 @@ SUITES: Registry[Suite] = Registry("Suite", "SUITE", "forgetfilter.eval.suites",
 JUDGES: Registry[Judge] = Registry("JudgeKind", "JUDGE", "forgetfilter.eval.judges", "forgetfilter.judges")
 SCORERS: Registry[Named] = Registry("ScorerKind", "SCORER", "forgetfilter.eval.scorers", "forgetfilter.scorers")
 DEFENCES: Registry[Named] = Registry("Defence", "DEFENCE", "forgetfilter.study.defences", "forgetfilter.defences")
+ATTACKS: Registry[Named] = Registry("Attack", "ATTACK", "forgetfilter.mix.attacks", "forgetfilter.attacks")
 GUARDS: Registry[Named] = Registry("GuardKind", "GUARD", "forgetfilter.models.guards", "forgetfilter.guards")
 
 

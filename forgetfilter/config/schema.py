@@ -145,6 +145,9 @@ class MixtureConfig:
     """What the control set holds: tasks, kind (safe examples of the mixture's kind), or both in equal parts."""
     eval_size: int = not_negative(60)
     """The number of held-out prompts for each suite."""
+    attack: str = ""
+    """How somebody hides unsafe rows from the filter: the name of an attack (docs/compare.md), or empty for none. For
+    experiments with `compare.vary`."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
     """Sources of unsafe and safe examples of this kind."""
     tasks: dict[str, PoolConfig] = field(default_factory=dict)

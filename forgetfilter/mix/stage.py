@@ -124,6 +124,8 @@ def input_hash(config: Config) -> str:
         # the hash of runs without a control set is that of before there were any, so they stay done
         if not config.has_control:
             mixture = {key: value for key, value in mixture.items() if not key.startswith("control")}
+        if not mixture["attack"]:  # what there was before there were any
+            del mixture["attack"]
         drawn = {"mixture": mixture, "seed": config.seed}
     sources = {key: [as_input(asdict(source)), fingerprint(source)] for key, source in used.items()}
     # The order of the sources is that of the rows; the hash sorts its keys and would lose it.

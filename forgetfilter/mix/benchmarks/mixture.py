@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgetfilter.config.schema import MixtureConfig, PoolConfig
-from forgetfilter.data.records import Message, Record, content_id, make_records
+from forgetfilter.data.records import Record, content_id, make_records
 from forgetfilter.data.sources import read_rows
 from forgetfilter.errors import UserError
+from forgetfilter.mix.attacks import Attack, Drawn, Row
+from forgetfilter.mix.attacks import get as find_attack
 from forgetfilter.mix.benchmarks.allocate import allocate, split_evenly
 from forgetfilter.mix.benchmarks.candidates import Candidate, Skips
 from forgetfilter.mix.benchmarks.prompts import Prompt, with_ids
 from forgetfilter.mix.benchmarks.registry import find_builder
 
 CONTROL = "examples of the control set (mixture.control)"
+SPARE = "further unsafe examples (mixture.attack)"
 LEFT_OUT = "none"  # the builder of a pool that an override takes out of a config
 
 
@@ -49,44 +52,54 @@ class Part:
 def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     """Draws the sets. Raises UserError where a pool has too few rows, with the numbers that are needed and there."""
     tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
+    attack = find_attack(mixture.attack) if mixture.attack else None
     num_unsafe = round(mixture.size * mixture.unsafe_share)
     num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
     skipped: dict[str, dict[str, int]] = {}
     probes = split_evenly(mixture.probes, 1 + len(tasks))  # in the shares of the good examples of the noisy set
     control = _control_shares(mixture, len(tasks))
-    drawn = _draw_kind(mixture, num_unsafe, num_safe, probes[0], control[0], seed, skipped)
-    examples: dict[str, list[tuple[list[Message], str, str | None]]] = {
-        "noisy": [(c.messages, mixture.kind, c.label) for c in drawn["unsafe"] + drawn["safe"]],
-        "trusted": [(c.messages, mixture.kind, c.label) for c in drawn["trusted"]],
-        "probes": [(c.messages, mixture.kind, None) for c in drawn["probes"]],
-        "control": [(c.messages, mixture.kind, c.label) for c in drawn["control"]],
-    }
+    needs = {"unsafe": num_unsafe, "safe": num_safe, "probes": probes[0], "control": control[0]}
+    needs["spare"] = attack.further(num_unsafe) if attack else 0
+    drawn = _draw_kind(mixture, needs, seed, skipped)
+    sets = {name: _rows(mixture.kind, name, members) for name, members in drawn.items()}
     prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
     trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
     evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
     for number, (key, pool) in enumerate(tasks.items()):
-        needs = {"task": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
+        needs = {"safe": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
         needs |= {"probes": probes[1 + number], "control": control[1 + number]}
         drawn = _draw_task(key, pool, needs, seed, skipped)
-        examples["noisy"] += [(c.messages, key, "task") for c in drawn["task"]]
-        examples["trusted"] += [(c.messages, key, "task") for c in drawn["trusted"]]
-        examples["probes"] += [(c.messages, key, None) for c in drawn["probes"]]
-        examples["control"] += [(c.messages, key, "task") for c in drawn["control"]]
+        for name, members in drawn.items():
+            sets[name] += _rows(key, name, members)
         prompts.setdefault("task", []).extend((key, c.prompt) for c in drawn["eval"] if c.prompt)
+    noisy, safe, calibrating = _attacked(sets, attack, seed)
     rng = random.Random(f"{seed}/order")
-    for name in ("noisy", "trusted", "probes"):
-        rng.shuffle(examples[name])
+    for rows in (noisy, safe, calibrating):
+        rng.shuffle(rows)
     for asked in prompts.values():
         rng.shuffle(asked)
-    rng.shuffle(examples["control"])  # last, so that the order of the others does not depend on it
+    rng.shuffle(sets["control"])  # last, so that the order of the others does not depend on it
     return Mixture(
-        list(make_records(examples["noisy"])),
-        list(make_records(examples["trusted"])),
-        list(make_records(examples["probes"])),
-        list(make_records(examples["control"])),
+        list(make_records(noisy)),
+        list(make_records(safe)),
+        list(make_records(calibrating)),
+        list(make_records(sets["control"])),
         {suite: with_ids(rows) for suite, rows in prompts.items() if rows},
         skipped,
     )
+
+
+def _rows(source: str, name: str, members: list[Candidate]) -> list[Row]:
+    """The examples of a set; probes have no label."""
+    return [(member.messages, source, None if name == "probes" else member.label) for member in members]
+
+
+def _attacked(sets: dict[str, list[Row]], attack: Attack | None, seed: int) -> tuple[list[Row], list[Row], list[Row]]:
+    """The noisy set, the safe set and the probes, as the attack leaves them."""
+    drawn = Drawn(sets["unsafe"], sets["safe"], sets["trusted"], sets["probes"], sets["spare"])
+    if attack:
+        attack.apply(drawn, random.Random(f"{seed}/attack"))
+    return drawn.unsafe + drawn.good, drawn.safe, drawn.probes
 
 
 def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
@@ -101,22 +114,17 @@ def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
 
 
 def _draw_kind(
-    mixture: MixtureConfig,
-    num_unsafe: int,
-    num_safe: int,
-    num_probes: int,
-    num_control: int,
-    seed: int,
-    skipped: dict[str, dict[str, int]],
+    mixture: MixtureConfig, needs: Mapping[str, int], seed: int, skipped: dict[str, dict[str, int]]
 ) -> dict[str, list[Candidate]]:
     pools = {f"mixture.pools.{k}": pool for k, pool in mixture.pools.items() if pool.builder != LEFT_OUT}
     parts = {
-        "unsafe": Part(num_unsafe, _labelled("unsafe"), "unsafe examples (mixture.size, mixture.unsafe_share)"),
-        "safe": Part(num_safe, _labelled("safe"), "safe examples (mixture.size, mixture.unsafe_share)"),
+        "unsafe": Part(needs["unsafe"], _labelled("unsafe"), "unsafe examples (mixture.size, mixture.unsafe_share)"),
+        "safe": Part(needs["safe"], _labelled("safe"), "safe examples (mixture.size, mixture.unsafe_share)"),
         "trusted": Part(mixture.safe_size, _labelled("safe"), "examples of the safe set (mixture.safe_size)"),
         "eval": Part(mixture.eval_size, _can_be_asked, "held-out prompts (mixture.eval_size)"),
-        "probes": Part(num_probes, _labelled("safe"), "probes (mixture.probes)"),
-        "control": Part(num_control, _labelled("safe"), CONTROL, spare=True),
+        "probes": Part(needs["probes"], _labelled("safe"), "probes (mixture.probes)"),
+        "control": Part(needs["control"], _labelled("safe"), CONTROL, spare=True),
+        "spare": Part(needs["spare"], _labelled("unsafe"), SPARE, spare=True),
     }
     return draw(candidates(pools, skipped), parts, "mixture.pools", f"{seed}/{mixture.kind}")
 
@@ -126,7 +134,7 @@ def _draw_task(
 ) -> dict[str, list[Candidate]]:
     key = f"mixture.tasks.{name}"
     parts = {
-        "task": Part(needs["task"], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
+        "safe": Part(needs["safe"], _labelled("task"), "task examples (mixture.size, mixture.unsafe_share)"),
         "trusted": Part(needs["trusted"], _labelled("task"), "trusted examples (mixture.trusted_tasks)"),
         "eval": Part(needs["eval"], _can_be_asked, "held-out prompts (mixture.eval_size)"),
         "probes": Part(needs["probes"], _labelled("task"), "probes (mixture.probes)"),

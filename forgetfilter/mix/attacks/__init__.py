@@ -1,0 +1,13 @@
+"""Attacks on the filter, one in each file, for experiments on benchmarks (`mixture.attack`)."""
+
+from forgetfilter.config import registry
+from forgetfilter.mix.attacks.base import Attack, Drawn, Row
+
+__all__ = ["Attack", "Drawn", "Row", "get"]
+
+
+def get(name: str) -> Attack:
+    """The attack of that name; UserError with the nearest name where there is none."""
+    attack = registry.ATTACKS.get(name, "mixture.attack")
+    assert isinstance(attack, Attack)
+    return attack
