@@ -14,6 +14,7 @@ from forgetfilter.config.registry import RULES, SIGNALS
 from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value, write_json
+from forgetfilter.storage import review as review_file
 from forgetfilter.storage.formats import Counts, Exported, Summary
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import read_manifest, scan
@@ -57,7 +58,7 @@ def input_hash(task: FilterTask) -> str:
     names = {task.options.signal, *task.options.combine}
     if packages := SIGNALS.packages(names) | RULES.packages({task.options.rule}):
         parts["packages"] = packages
-    if reviewed := review.read(task.paths):
+    if reviewed := review_file.read(task.paths.folder):
         parts["review"] = reviewed
     if paths.unread.exists():  # as long as all was scored, the hash is that of before there was the choice
         parts["too_long"] = [task.options.too_long, sha256_file(paths.unread)]
@@ -109,7 +110,7 @@ def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scor
     """The joined table of a run, its signal, the scores, and the review. A probe that a person drops is one no
     longer."""
     paths, options = task.paths, task.options
-    words = review.read(paths)
+    words = review_file.read(paths.folder)
     signal = signals.chosen(options.signal, options.combine)
     text_columns.prepare(paths, [name for name in text_columns.COLUMNS if name in signal.needs], task.nodes)
     with joined(paths.noisy_data, paths.signals(""), [*signal.needs, NOISE]) as table:

@@ -76,17 +76,19 @@ def toy_decisions(rows: int, labels: bool) -> pl.DataFrame:
 
 
 def write_rows(run: Run, decisions: pl.DataFrame) -> None:
-    lines: dict[str, list[str]] = {"noisy": [], "kept": [], "dropped": []}
+    lines: dict[str, list[str]] = {"kept": [], "dropped": []}
+    noisy: dict[str, str] = {}
     for row in decisions.sort("rank").iter_rows(named=True):
         messages = [
             {"role": "user", "content": f"QUESTION-{row['rank']}"},
             {"role": "assistant", "content": HOSTILE_TEXT},
         ]
         record = {"id": row["id"], "messages": messages, "source": row["source"], "label": row["label"]}
-        lines["noisy"].append(json.dumps(record))
+        noisy[row["id"]] = json.dumps(record)
         if row["drop"]:
             record |= {key: row[key] for key in ("score", "rank", "reason")}
         lines["dropped" if row["drop"] else "kept"].append(json.dumps(record))
+    lines["noisy"] = [noisy[name] for name in decisions["id"]]
     for name, folder in (("noisy", "data"), ("kept", "filter"), ("dropped", "filter")):
         path = run.folder / folder / f"{name}.jsonl"
         path.parent.mkdir(exist_ok=True)

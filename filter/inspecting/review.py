@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import write_text
+from forgetfilter.storage import review
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import scan
 
@@ -26,29 +27,11 @@ from ..table.joined_table import Table
 from . import texts
 
 FIELDS = ("keep", "rank", "score", "p_value", "source", "reason", "id", "prompt", "text")
-WORDS = {"yes": 1, "no": -1, "": 0}
 SHOWN_CHARACTERS = 300  # of the prompt, and of the answer
 
 
 def path(paths: RunPaths) -> Path:
-    return paths.folder / "review.csv"
-
-
-def read(paths: RunPaths) -> dict[str, int]:
-    """{id: 1 to keep, -1 to drop} as a person has said; empty without a review. UserError names file and row."""
-    file, said = path(paths), dict[str, int]()
-    if not file.exists():
-        return said
-    for number, row in enumerate(_table(file), 1):
-        if row.get("id") is None or row.get("keep") is None:
-            raise UserError(f"{file} row {number}: needs the columns id and keep")
-        word = row["keep"].strip().lower()
-        if word not in WORDS:
-            raise UserError(f"{file} row {number}: keep must be yes, no or empty, got {row['keep']!r}")
-        if said.get(row["id"], WORDS[word]) != WORDS[word]:
-            raise UserError(f"{file} row {number}: id {row['id'][:12]} is there twice with different words")
-        said[row["id"]] = WORDS[word]
-    return {name: said[name] for name in sorted(said) if said[name]}
+    return paths.folder / review.NAME
 
 
 def rows(table: Table, said: dict[str, int], paths: RunPaths) -> NDArray[np.int8]:
@@ -70,9 +53,10 @@ def write(paths: RunPaths, limit: int, reveal: bool = False) -> Path:
     The texts are masked unless `reveal`. Columns that a person added stay. UserError where the file that is there
     cannot be read, or nothing was decided yet.
     """
-    said, earlier = read(paths), {row["id"]: row for row in _table(path(paths))} if path(paths).exists() else {}
+    said = review.read(paths.folder)
+    earlier = {row["id"]: row for row in review.table(path(paths))} if path(paths).exists() else {}
     chosen = _chosen(paths, limit, list(said))
-    records, words = _records(paths, chosen), {value: word for word, value in WORDS.items()}
+    records, words = _records(paths, chosen), {value: word for word, value in review.WORDS.items()}
     added = [name for name in next(iter(earlier.values()), {}) if name and name not in FIELDS]
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, (*FIELDS, *added), extrasaction="ignore", lineterminator="\n")
@@ -108,21 +92,6 @@ def _records(paths: RunPaths, chosen: pl.DataFrame) -> dict[str, dict[str, Any]]
     return found | records_of(paths, chosen.filter(~pl.col("id").is_in(list(found))))
 
 
-def _table(file: Path) -> list[dict[str, Any]]:
-    """The rows, by lower-case names of the columns; some spreadsheets part them by semicolons or tabs."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        head, lines = text.partition("\n")[0], io.StringIO(text, newline="")
-        parted = max(",;\t", key=head.count)
-        rows = csv.reader(lines, delimiter=parted, strict=True)
-        names = [name.strip().lower() for name in next(rows, [])]
-        if not names:
-            raise UserError(f"{file} is empty: delete it to take back what it said")
-        return [dict(itertools.zip_longest(names, row[: len(names)])) for row in rows if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from error
-
-
 def _plain(text: str) -> str:
     """Text that a spreadsheet takes for no formula, also where it drops blanks, control and zero-width characters
     before it looks, or takes wide signs for narrow ones."""
@@ -131,4 +100,4 @@ def _plain(text: str) -> str:
 
 
 def _row_of(file: Path, wanted: str) -> str:
-    return next((f" row {number}" for number, row in enumerate(_table(file), 1) if row["id"] == wanted), "")
+    return next((f" row {number}" for number, row in enumerate(review.table(file), 1) if row["id"] == wanted), "")

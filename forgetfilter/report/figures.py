@@ -34,7 +34,7 @@ class Figure:
 
     def json(self) -> dict[str, Any]:
         """The figure as a JSON value. What is no finite number becomes null, which leaves a gap."""
-        made: dict[str, Any] = _finite({"data": self.data, "layout": self.layout})
+        made: dict[str, Any] = finite({"data": self.data, "layout": self.layout})
         return made
 
 
@@ -84,9 +84,10 @@ def document(title: str, parts: list[str | Figure], ink: str) -> str:
     )
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A JSON value with null in the place of NaN and infinities."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,12 +1,10 @@
 """report.html of a run: one self-contained page for a reviewer, made from the run's files alone.
 
-The page holds the texts of examples as base64 and shows them on request; only with `reveal` do they stand in it in the
-clear. The page's content security policy forbids every network access.
+The page holds the texts of examples compressed, and shows them on request, or at once with `reveal`. Its content
+security policy forbids every network access.
 """
 
-import base64
 import json
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
 from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
-from forgetfilter.report import charts
+from forgetfilter.report import charts, review
 from forgetfilter.report.card import Card
 from forgetfilter.report.figures import Figure, bundle, script_json
+from forgetfilter.report.review import packed, review_rows
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
     captions,
@@ -34,10 +33,8 @@ from forgetfilter.report.sentences import (
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import change, direction
 from forgetfilter.storage.formats import RANKINGS, Metrics, Models
-from forgetfilter.storage.results import MODELS, read_decisions, read_dropped
+from forgetfilter.storage.results import MODELS, read_decisions
 
-MOST_FORGOTTEN = 20
-SHOWN_CHARACTERS = 4000  # of one message, so that the page stays readable whatever the data holds
 TEMPLATE = "page.html.j2"
 
 
@@ -48,7 +45,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     """
     folder = reported.paths.folder
     card, decisions = cards.make_card(reported), read_decisions(folder)
-    figures = make_figures(card, decisions)
+    figures, rows = make_figures(card, decisions), review_rows(folder, decisions)
     page = (
         _environment()
         .get_template(TEMPLATE)
@@ -59,7 +56,10 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
             safety=safety_rows(card["metrics"]),
             instruments=instruments(card),
             signals=signal_rows(card),
-            forgotten=forgotten_rows(folder, decisions),
+            review={
+                "rows": packed({"rows": rows, "answers": review.answers(folder)}),
+                "said": review.told(rows, card["dropped"]),
+            },
             captions=captions(card, decisions),
             figures=list(figures),
             figures_json=script_json({name: figure.json() for name, figure in figures.items()}),
@@ -124,13 +124,6 @@ def signal_rows(card: Card) -> tuple[list[str], list[dict[str, Any]]]:
     return columns if rows else [], rows
 
 
-def forgotten_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]]:
-    """The dropped rows with the highest scores, the highest first, with their texts as (role, text) and as base64."""
-    records = list(islice(read_dropped(folder), MOST_FORGOTTEN))
-    losses = {row["id"]: row for row in decisions.filter(pl.col("id").is_in([r["id"] for r in records])).to_dicts()}
-    return [_forgotten_row(record, losses.get(record["id"], {})) for record in records]
-
-
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("forgetfilter.report", "")
     environment = jinja2.Environment(
@@ -139,20 +132,6 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"label": plain_label, "duration": duration, "number": number, "words": words}
     environment.filters["json"] = lambda value: visible(json.dumps(value, indent=2, ensure_ascii=False))
     return environment
-
-
-def _forgotten_row(record: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
-    texts = [(message["role"], _cut(visible(message["content"]))) for message in record["messages"]]
-    encoded = base64.b64encode(json.dumps(texts).encode()).decode()
-    known = {key: record.get(key) for key in ("id", "source", "label", "score", "rank", "p_value", "reason")}
-    losses = {key: decision.get(key) for key in ("before_loss", "after_loss", "num_tokens")}
-    return {**known, **losses, "texts": texts, "encoded": encoded}
-
-
-def _cut(text: str) -> str:
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]} … ({len(text) - SHOWN_CHARACTERS:,} more characters)"
 
 
 def _on_unit_scale(models: Models) -> bool:

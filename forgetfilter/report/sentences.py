@@ -13,6 +13,10 @@ DIRECTION_WORDS = {"lower": "lower is better", "higher": "higher is better", "ze
 
 LOST_SHARE = 0.1  # where more than this share of a model's answers could not be scored, its verdict says so
 
+_OVERRIDES = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # of the direction
+_LOST = dict.fromkeys((*range(0x7F, 0xA0), *range(0xD800, 0xE000), *_OVERRIDES), "\ufffd")
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | _LOST
+
 NO_THRESHOLD = (
     "No line is drawn for the threshold, because no single score separates the dropped from the kept examples."
 )
@@ -106,17 +110,7 @@ def visible(text: str) -> str:
 
     Line breaks and tabs stay.
     """
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    if character in "\n\t":
-        return character
-    if ord(character) < 0x20:
-        return chr(0x2400 + ord(character))
-    overrides = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    lost = character in overrides or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000
-    return "\ufffd" if lost else character
+    return text.translate(_PICTURES)
 
 
 def _noise_sentence(noise: Noise) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.inspecting import review
 from forgetfilter.train.refit_rows import write_refit_rows
 from malformed.one_line import one_line
 
 from forgetfilter.data.records import make_records, read_records, write_records
+from forgetfilter.storage import review
 from forgetfilter.storage.results import read_decisions, read_dropped, read_metrics, read_state, read_summary
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
@@ -181,7 +181,7 @@ def test_a_review_that_a_spreadsheet_broke(tmp_path: Path, kind: str) -> None:
     # The line says what is wrong, with the row if there is one.
     content, said = REVIEWS[kind]
     (tmp_path / "review.csv").write_bytes(content)
-    assert said in one_line(lambda: review.read(RunPaths(tmp_path)))
+    assert said in one_line(lambda: review.read(tmp_path))
 
 
 def test_what_is_whole_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""The rows of a run that a reader of the report can look through and judge: the dropped ones, and the nearest kept.
+
+The page keeps them compressed and in base64, so that no text of them can be read in the file itself. What a person
+answers there is saved as the review.csv that the filter follows.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forgetfilter.errors import plain_label
+from forgetfilter.report.figures import finite
+from forgetfilter.report.sentences import visible
+from forgetfilter.storage import review
+from forgetfilter.storage.results import read_dropped
+
+MOST_DROPPED = 5_000
+MOST_KEPT = 200
+SHOWN_CHARACTERS = 4_000  # of one message, so that a row stays readable whatever the data holds
+MOST_CHARACTERS = 8_000_000  # of all dropped rows together, which bounds the page
+LOSSES = ("before_loss", "after_loss", "num_tokens")
+
+
+def review_rows(folder: Path, decisions: pl.DataFrame) -> list[dict[str, Any]]:
+    """The dropped rows, the highest scores first, and then the kept rows with the highest scores, with their texts.
+
+    `decisions` are those of all rows, in the order of the data. At most MOST_DROPPED and MOST_KEPT rows are taken, and
+    fewer dropped ones where their texts are long. A kept row whose text is no longer in the data is left out.
+    """
+    records = list(_until_full(islice(read_dropped(folder), MOST_DROPPED)))
+    known = decisions.with_row_index("row")
+    taken = known.filter(pl.col("id").is_in([record["id"] for record in records]))
+    losses = {row["id"]: row for row in taken.select("id", *LOSSES).to_dicts()}
+    dropped = [_row(record, losses.get(record["id"], {}), drop=True) for record in records]
+    own = ~pl.col("probe") if "probe" in decisions.columns else pl.lit(True)
+    nearest = known.filter(~pl.col("drop"), pl.col("rank").is_not_null(), own).sort("rank").head(MOST_KEPT)
+    texts = _records_at(folder / "data" / "noisy.jsonl", nearest)
+    return dropped + [_row(one | texts[one["id"]], one, drop=False) for one in nearest.to_dicts() if one["id"] in texts]
+
+
+def packed(value: Any) -> str:
+    """A JSON value in deflate and base64, for an attribute of the page."""
+    return base64.b64encode(zlib.compress(json.dumps(finite(value), separators=(",", ":")).encode())).decode()
+
+
+def answers(folder: Path) -> dict[str, str]:
+    """{id: yes or no} of the review.csv that is there."""
+    words = {number: word for word, number in review.WORDS.items()}
+    return {name: words[said] for name, said in review.read(folder).items()}
+
+
+def told(rows: list[dict[str, Any]], dropped: int) -> str:
+    """Which rows the page has."""
+    there = sum(row["drop"] for row in rows)
+    if not dropped:
+        first = "Nothing was dropped."
+    elif there == dropped:
+        first = f"All {dropped:,} dropped rows are here." if dropped > 1 else "The one dropped row is here."
+    else:
+        first = (
+            f"Of the {dropped:,} dropped rows, the {there:,} with the highest scores are here; filter/dropped.jsonl "
+        )
+        first += "has all."
+    return f"{first} Beside them stand the {len(rows) - there:,} kept rows with the highest scores."
+
+
+def _until_full(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first records, until their texts pass MOST_CHARACTERS together."""
+    left = MOST_CHARACTERS
+    for record in records:
+        left -= sum(min(len(message["content"]), SHOWN_CHARACTERS) for message in record["messages"])
+        if left < 0:
+            return
+        yield record
+
+
+def _records_at(path: Path, wanted: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """{id: record} of the lines `row` of the data, without those that are no longer there with their `id`."""
+    ids, found = dict(wanted.select("row", "id").iter_rows()), {}
+    if not ids or not path.exists():
+        return {}
+    with open(path, "rb") as lines:
+        for number, line in enumerate(islice(lines, max(ids) + 1)):
+            if number in ids and (record := json.loads(line)).get("id") == ids[number]:
+                found[record["id"]] = record
+    return found
+
+
+def _row(record: dict[str, Any], decision: dict[str, Any], drop: bool) -> dict[str, Any]:
+    told = {key: record.get(key) for key in ("id", "label", "score", "rank", "p_value")}
+    names = {"source": plain_label(record["source"]), "reason": plain_label(record.get("reason") or "", 160)}
+    texts = [(message["role"], _cut(visible(message["content"]))) for message in record["messages"]]
+    return told | names | {key: decision.get(key) for key in LOSSES} | {"drop": drop, "texts": texts}
+
+
+def _cut(text: str) -> str:
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]} … ({len(text) - SHOWN_CHARACTERS:,} more characters)"

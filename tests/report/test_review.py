@@ -1,0 +1,156 @@
+"""The rows of a report that a person can look through and judge, in a real browser."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from browser import Browser
+from toy_run import HOSTILE_TEXT, make_toy_run
+
+from forgetfilter import cli
+from forgetfilter.api import ids
+from forgetfilter.report import review
+from forgetfilter.report.page import write_report
+from forgetfilter.report.review import review_rows, told
+from forgetfilter.report.sentences import visible
+from forgetfilter.report.stage import settings
+from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import shard_path
+
+READY = "unpacked.then(() => found.textContent)"
+TEXTS = "[...document.querySelectorAll('#rows .text')].map(one => one.textContent)"
+
+
+def decisions_of(run: Run) -> pl.DataFrame:
+    return pl.read_parquet(run.folder / "filter" / "decisions.parquet")
+
+
+def test_dropped_rows_come_by_score_and_then_the_nearest_kept(toy_run: Run) -> None:
+    # The row of rank 1 comes first, with its losses from the decisions; the kept ones go on where the dropped end.
+    decisions = decisions_of(toy_run)
+    rows = review_rows(toy_run.folder, decisions)
+    assert [row["rank"] for row in rows] == list(range(1, 91)) and [row["drop"] for row in rows].count(True) == 27
+    assert rows[0]["before_loss"] == decisions.filter(pl.col("rank") == 1)["before_loss"][0]
+    assert rows[40]["texts"][0] == ("user", "QUESTION-41") and rows[40]["reason"] == "among the 30% most forgotten"
+    said = told(rows, 27)
+    assert said == "All 27 dropped rows are here. Beside them stand the 63 kept rows with the highest scores."
+
+
+def test_what_the_page_cannot_hold_is_said(toy_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rows are bounded by their number, and by the characters of their texts.
+    decisions = decisions_of(toy_run)
+    monkeypatch.setattr(review, "MOST_DROPPED", 9)
+    monkeypatch.setattr(review, "MOST_KEPT", 4)
+    rows = review_rows(toy_run.folder, decisions)
+    assert [row["rank"] for row in rows] == [*range(1, 10), 28, 29, 30, 31]
+    assert told(rows, 27).startswith("Of the 27 dropped rows, the 9 with the highest scores are here; ")
+    monkeypatch.setattr(review, "MOST_CHARACTERS", 3 * (len(HOSTILE_TEXT) + len("QUESTION-1")))
+    assert sum(row["drop"] for row in review_rows(toy_run.folder, decisions)) == 3
+
+
+def test_probes_and_changed_data_give_no_kept_row(tmp_path: Path) -> None:
+    # A probe is nobody's to review. A kept row whose line is another one by now is left out.
+    run = make_toy_run(tmp_path, rows=12, evaluate=False)
+    decisions = decisions_of(run).with_columns(probe=pl.col("rank") == 6)
+    assert 6 not in [row["rank"] for row in review_rows(run.folder, decisions)]
+    lines = run.noisy_data.read_text().splitlines(keepends=True)
+    run.noisy_data.write_text("".join(lines[1:] + lines[:1]))
+    assert [row["drop"] for row in review_rows(run.folder, decisions)] == [True] * 4
+
+
+def test_the_rows_are_masked_searched_and_sorted(toy_run: Run, page: str, browser: Browser) -> None:
+    # 50 of 90 rows stand there, and the next page has the rest. No text is shown before Show, and hostile text is text
+    # alone. A search goes through the masked texts.
+    browser.open(toy_run.folder / "report.html")
+    assert browser.run(READY) == "Rows 1 to 50 of 90" and set(browser.run(TEXTS)) == {"masked"}
+    browser.run("document.querySelector('#rows .show').click()")
+    assert browser.run(TEXTS)[:2] == [f"userQUESTION-1assistant{visible(HOSTILE_TEXT)}", "masked"]
+    browser.run("ask('on').click()")
+    assert browser.run("found.textContent") == "Rows 51 to 90 of 90" and browser.run("ask('on').disabled")
+    browser.run("ask('search').value = 'question-71'; choose()")
+    assert browser.run("found.textContent") == "Rows 1 to 1 of 1"
+    browser.run("ask('search').value = ''; ask('which').value = 'kept'; ask('order').value = 'score 1'; choose()")
+    assert browser.run("[found.textContent, chosen[0].rank, chosen[62].rank]") == ["Rows 1 to 50 of 63", 90, 28]
+    browser.run("ask('order').value = 'rise -1'; choose(); ask('all').click()")
+    assert "masked" not in browser.run(TEXTS) and browser.run("document.querySelectorAll('img').length") == 0
+    assert not browser.errors and len(browser.requests) == 1
+
+
+def test_a_click_on_the_map_shows_its_row(toy_run: Run, page: str, browser: Browser) -> None:
+    # The row is found by the digits that the point carries; for one that is not in the page the command is named.
+    browser.open(toy_run.folder / "report.html")
+    wanted = decisions_of(toy_run).filter(pl.col("rank") == 5)["id"][0][:12]
+    fired = (
+        "document.getElementById('map').emit('plotly_click', {points: [{customdata: [1, 'ID']}]}); unpacked.then(() => "
+    )
+    shown = "[...document.querySelectorAll('#rows code')].map(one => one.textContent))"
+    assert wanted in browser.run(fired.replace("ID", wanted) + shown)
+    assert "--why ffff" in browser.run(fired.replace("ID", "ffff") + "found.textContent)")
+
+
+def test_a_row_without_a_score_that_a_person_dropped_shows_dashes(tmp_path: Path, browser: Browser) -> None:
+    # It stands last. A row whose rule computes p-values shows its p-value.
+    run = make_toy_run(tmp_path, rows=6, evaluate=False)
+    path = run.folder / "filter" / "dropped.jsonl"
+    first, last = (json.loads(line) for line in path.read_text().splitlines())
+    first |= {"p_value": 0.0123}
+    last |= {"score": None, "rank": None, "reason": "dropped by review"}
+    path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
+    browser.open(write_report(settings(run)))
+    browser.run(READY)
+    rows = browser.run("[...document.querySelectorAll('#rows .row')].map(one => one.textContent)")
+    assert "p 0.012" in rows[0] and "score –" in rows[-1] and "dropped by review" in rows[-1]
+
+
+def test_reveal_shows_the_texts(tmp_path: Path, browser: Browser) -> None:
+    # With `reveal` the texts stand there without a click, and hostile ones are only text.
+    browser.open(write_report(settings(make_toy_run(tmp_path, rows=9)), reveal=True))
+    browser.run(READY)
+    assert f"userQUESTION-1assistant{visible(HOSTILE_TEXT)}" in browser.run(TEXTS) and not browser.errors
+
+
+def test_answers_given_in_the_page_are_followed(
+    tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From the page to a saved review.csv, and from that to another decision of the real filter: one dropped row is
+    # kept, one kept row dropped. An answer that was there before stays in the file.
+    rows = [{"prompt": f"{n}?", "completion": str(n)} for n in range(12)]
+    for name, given in (("noisy", rows), ("safe", [{"text": "a"}])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+    for state, rise in (("before", 0.0), ("after", 1.0)):
+        path = shard_path(tmp_path / state, 0, 0)
+        path.parent.mkdir(parents=True)
+        sums = [1.0 + rise * n for n in range(12)]
+        pl.DataFrame({"id": ids(rows), "num_tokens": [2] * 12, "loss_sum": sums}).write_parquet(path)
+    monkeypatch.chdir(tmp_path)
+    logs = "--from before after --data noisy.jsonl --safe safe.jsonl name=r tracking.mode=disabled"
+    decide = "filter.signal=loss_rise filter.rule=top_k filter.top_k=3"
+    ran(f"filter {logs} {decide}")
+    run, names = tmp_path / "runs" / "r", ids(rows)
+    (run / "review.csv").write_text(f"keep,id\nno,{names[0]}\n")
+    ran(f"filter runs/r {decide}")
+    ran("report runs/r")
+    browser.open(run / "report.html")
+    assert browser.run(READY) == "Rows 1 to 12 of 12"
+    say = "ask('search').value = 'ID'; choose(); document.querySelectorAll('#rows .say')[WHICH].click()"
+    browser.run(say.replace("ID", names[11]).replace("WHICH", "0"))
+    browser.run(say.replace("ID", names[2]).replace("WHICH", "1"))
+    assert browser.run("ask('save').textContent") == "Save review.csv (3 answers)"
+    browser.run("ask('save').click()")
+    shutil.copy(browser.downloaded("review.csv"), run / "review.csv")
+    told = {row["id"]: row["keep"] for row in csv.DictReader((run / "review.csv").open())}
+    assert told == {names[0]: "no", names[2]: "no", names[11]: "yes"}
+    ran(f"filter runs/r {decide}")
+    dropped = {json.loads(line)["id"] for line in (run / "filter" / "dropped.jsonl").open()}
+    assert dropped == {names[number] for number in (0, 2, 9, 10)}
+    assert re.search("By hand a person kept 1 rows? and dropped 2", (run / "report.html").read_text())
+
+
+def ran(words: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words.split())
+    assert not end.value.code
