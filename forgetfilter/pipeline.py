@@ -42,7 +42,6 @@ STAGES = (
 )
 
 ADDED_LATER = ("signals/texts",)  # folders that another stage adds to a stage's folder
-SCORINGS = 2  # the noisy data is scored before and after; some signals need further scorings
 
 
 def run_pipeline(run: Run) -> None:
@@ -174,7 +173,7 @@ def check_memory(config: Config, paths: RunPaths) -> None:
     item = 4 if dtype == "float32" else 2
     tokens = max(number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS), width)
     text = load_config(base, "model.name").get_text_config()
-    if surely_fits(text, trained_parameters(base, None, ()), tokens, width, item, room):
+    if surely_fits(text, trained_parameters(base, None), tokens, width, item, room):
         return
     check_here(config, paths, room, dtype, gpu)
 
@@ -191,14 +190,13 @@ def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "W
     rows = {"refit": rows["noisy"]} | rows
     schedules = {name: train.schedule(name) for name in names}
     return Work(
-        trained_parameters(base, None if full else train.lora.r, train.lora.target_modules),
+        trained_parameters(base, None if full else train.lora),
         full,
         train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
         train.optimizer,
         [own.epochs * -(-rows[name] // own.batch_size) for name, own in schedules.items()],
         train.checkpoint_steps,
-        sum(own.epochs for own in schedules.values()) + SCORINGS,
-        rows["noisy"],
+        sum(own.epochs * rows[name] for name, own in schedules.items()) + config.scorings * rows["noisy"],
         size,
     )
 

@@ -1,6 +1,7 @@
 """The stages that need no model, on a made-up scored run: what is refused, lost or asked for again."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from forgetfilter import pipeline
 from forgetfilter.cli import main
-from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig, TrackingConfig
+from forgetfilter.config.schema import Config, DataConfig, FilterConfig, ScoreConfig, SourceConfig, TrackingConfig
 from forgetfilter.data.records import make_records, write_records
 from forgetfilter.storage import sums
 from forgetfilter.storage.run_folder import Run
@@ -184,3 +185,13 @@ def test_a_run_folder_is_one_processs(scored: Run, capsys: pytest.CaptureFixture
         assert call("report", scored.folder) == 2
         assert "is being worked on by process" in capsys.readouterr().err
         assert call("filter", scored.folder, "--why", json.loads(first)["id"]) == 0
+
+
+def test_the_disk_must_hold_a_line_for_each_row_of_each_epoch_and_scoring(tiny_model: Path) -> None:
+    # Each epoch logs the rows of its own set, and what the config asks to be scored further logs the noisy rows again.
+    rows = {"noisy": 100, "safe": 10, "control": 5}
+    plain, control = Config(), {"c": SourceConfig(path="c.jsonl")}
+    more = replace(plain, score=ScoreConfig(base=True, noise=True), data=DataConfig(control=control))
+    epochs = plain.train.schedule("noisy").epochs
+    logged = [pipeline.disk_work(config, tiny_model, rows, 1).logged for config in (plain, more)]
+    assert logged == [epochs * (100 + 10 + 100) + 2 * 100, epochs * (100 + 10 + 5 + 100) + 5 * 100]

@@ -512,6 +512,11 @@ class Config:
         return bool(self.mixture.control if self.mixture else self.data.control)
 
     @property
+    def scorings(self) -> int:
+        """How often the noisy data is scored: under M1 and M2, and for the signals that need further losses."""
+        return 2 + sum([self.score.base, self.score.noise, self.has_control])
+
+    @property
     def gives_probes(self) -> bool:
         """Whether the config names probes of its own."""
         return bool(self.mixture.probes if self.mixture else self.data.probes)

@@ -11,10 +11,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
-from forgetfilter.models.lora_targets import ALL, adaptable, target_modules
 from forgetfilter.models.memory import COPY, STATE_BYTES
 
 CHECKPOINTS = 3
@@ -38,9 +37,8 @@ class Work:
     """Optimizer steps of each training."""
     checkpoint_steps: int
     """Between checkpoints; 0 for none but on a signal."""
-    passes: int
-    """Epochs and scorings in which each noisy example is logged."""
-    rows: int
+    logged: int
+    """Rows of all loss logs and scorings, where an example counts once for each epoch and each scoring."""
     data: int
     """Bytes of the noisy set."""
 
@@ -59,23 +57,15 @@ class Work:
     @property
     def logs(self) -> int:
         """Bytes of the loss logs, the signals and the filter's files."""
-        return self.rows * self.passes * LOGGED + COPIES * self.data
+        return self.logged * LOGGED + COPIES * self.data
 
 
-def trained_parameters(folder: Path, rank: int | None, wanted: Sequence[str]) -> int:
-    """How many parameters are trained of the model in a folder: all of them where `rank` is None, else those of
-    adapters on the `wanted` layers."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def trained_parameters(folder: Path, lora: LoraConfig | None) -> int:
+    """How many parameters are trained of the model in a folder: those of its adapter, or all of them without one."""
+    from forgetfilter.models.rehearsal import Training, outline
 
-    with torch.device("meta"):  # shapes alone
-        kind: Any = AutoModelForCausalLM
-        model = kind.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    if rank is None:
-        return sum(parameter.numel() for parameter in model.parameters())
-    names = target_modules(model, wanted, say=False)
-    layers = [name for name in adaptable(model) if names == ALL or name.rsplit(".", 1)[-1] in names]
-    return sum(rank * sum(model.get_submodule(name).weight.shape) for name in layers)
+    model = outline(folder, Training(lora, "float32", None, "eager", False, False))
+    return sum(one.numel() for one in model.parameters() if one.requires_grad)
 
 
 def check_room(folder: Path, work: Work) -> str:

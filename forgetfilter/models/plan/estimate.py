@@ -93,13 +93,7 @@ def planned(config: Config, folder: Path, sets: dict[str, Rows], machine: Machin
     lengths, labels = noisy.lengths[scored], noisy.labels[scored]
     score = rehearse(folder, alone, lengths.tolist(), labels.tolist(), learning=False)
     shape = Shape.of(load_config(folder, "model.name").get_text_config(), step.parameters)
-    extra = [config.score.base, config.score.noise, config.has_control]
-    return Planner(
-        sets, config.train, config.seed, micro, batch, method, shape, step, score, SCORINGS + sum(extra), machine
-    )
-
-
-SCORINGS = 2  # of the noisy data, before and after
+    return Planner(sets, config.train, config.seed, micro, batch, method, shape, step, score, config.scorings, machine)
 
 
 def training_of(config: Config, folder: Path) -> Training:
