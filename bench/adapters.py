@@ -25,10 +25,12 @@ import peft
 import torch
 from peft.helpers import disable_input_dtype_casting
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loading import load_base, resolve
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
 
@@ -67,7 +69,7 @@ def main() -> None:
 def adapted(base: Any, way: str) -> tuple[Any, Callable[[], AbstractContextManager[Any]]]:
     """The model with its adapter, and what its forward pass runs in."""
     torch.manual_seed(0)
-    lora = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+    lora = adapter_config(base, LoraConfig(dropout=0.0))
     model: Any = peft.get_peft_model(base, lora, autocast_adapter_dtype=way != "bfloat16")
     for name, weight in model.named_parameters():
         if "lora_B" in name:

@@ -27,10 +27,12 @@ import numpy as np
 import torch
 from trials import Rows, make_run, prepared_rows, score_ours, sync, train_ours, train_trl
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import label_places
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loading import load_base
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.loss_pass import score_encoded
 from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
@@ -212,9 +214,9 @@ def profiled(machine: Machine) -> dict[str, Any]:
     device works, and the costliest kernels."""
     import peft
     from torch.profiler import ProfilerActivity, profile
-    from trials import LORA
 
-    model: Any = peft.get_peft_model(load(machine), peft.LoraConfig(task_type="CAUSAL_LM", **LORA)).train()
+    base = load(machine)
+    model: Any = peft.get_peft_model(base, adapter_config(base, LoraConfig())).train()
     attach(model)
     prepared, layout = (
         prepared_rows(machine.run("agree", "7B", machine.short)),

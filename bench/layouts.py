@@ -19,10 +19,12 @@ import numpy as np
 import peft
 import torch
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, resolve
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.numerics import attention_backend
 from forgetfilter.storage.run_folder import versions
 
@@ -38,7 +40,7 @@ def main() -> None:
     base = resolve(options.model, None, Path("~/.cache/forgetfilter").expanduser())
     attention = attention_backend("auto", device, base.path, "bfloat16")
     model: Any = load_base(base.path, "bfloat16", attention, device)
-    model = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
+    model = peft.get_peft_model(model, adapter_config(model, LoraConfig(dropout=0.0)))
     attach(model)
     batches = {name: {k: v.to(device) for k, v in batch.items()} for name, batch in make_batches().items()}
     seconds: dict[str, list[float]] = {name: [] for name in batches}

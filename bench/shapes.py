@@ -26,10 +26,12 @@ import numpy as np
 import peft
 import torch
 
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.loading import load_base, resolve
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.storage.run_folder import versions
 
 RESULT = Path(__file__).parent / "results" / "shapes.json"
@@ -72,7 +74,7 @@ def measured(name: str, steps: int, tokens: int) -> dict[str, Any]:
     base = resolve(name, None, Path("~/.cache/forgetfilter").expanduser())
     torch.manual_seed(0)
     model: Any = load_base(base.path, "bfloat16", "sdpa", torch.device("cpu"))
-    model = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
+    model = peft.get_peft_model(model, adapter_config(model, LoraConfig(dropout=0.0)))
     attach(model)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4, fused=True)
     resident, spent, shapes = {"0": memory()}, list[float](), set[tuple[int, ...]]()

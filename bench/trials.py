@@ -20,11 +20,13 @@ from forgetfilter.train.finetuning import make_plan, train
 from forgetfilter.train.stage import settings
 
 from forgetfilter.config.load import load_config
+from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.records import make_records, read_records, write_records
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.data.turns import label_places
 from forgetfilter.models.loading import load_base
+from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.loss_pass import LossPass, score_prepared
 from forgetfilter.process.distributed import World, process_group
 from forgetfilter.process.tracking import Tracker
@@ -32,7 +34,6 @@ from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged
 
 WARM = 2  # steps that are not counted
-LORA = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]}  # the project's own
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,6 @@ def _rates(tokens: int, labels: int, seconds: float) -> dict[str, Any]:
 def train_trl(run: Run, batch: int, dtype: str, steps: int, **chosen: Any) -> dict[str, Any]:
     """The same rows by TRL's SFTTrainer, `batch` rows a step; `chosen` are its own settings. With packing, a row has
     max_length tokens. Tokens are those of the data, padding not counted."""
-    import peft
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -175,7 +175,7 @@ def train_trl(run: Run, batch: int, dtype: str, steps: int, **chosen: Any) -> di
     )  # fmt: skip
     with own_memory() as peak:
         model: Any = AutoModelForCausalLM.from_pretrained(task.model.base().path, dtype=getattr(torch, dtype))
-        lora = peft.LoraConfig(task_type="CAUSAL_LM", **LORA)
+        lora = adapter_config(model, LoraConfig())
         SFTTrainer(
             model=model, args=args, train_dataset=data, processing_class=task.model.tokenizer(), callbacks=[Timed()],
             peft_config=lora,

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from forgetfilter.config.bounds import check_bounds
+from forgetfilter.config.filter_checks import lacking
 from forgetfilter.config.schema import AUTO, FilterConfig
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.storage.shards import shard_path, write_manifest, write_shard
@@ -62,9 +63,8 @@ def _options(rule: str, settings: Mapping[str, Any], probes: int) -> FilterConfi
             raise UserError(f"{key} is no setting of the rule {rule}{nearest(key, decider.settings)}")
     options = replace(FilterConfig(), rule=rule, **settings)
     check_bounds(options)
-    for key, way in decider.needs.items():
-        if not getattr(options, key):
-            raise UserError(f"{key} is empty: {way}")
+    if said := lacking(decider, options):
+        raise UserError(said)
     if probes < decider.fewest_probes:
         raise UserError(f"rule={rule} needs at least {decider.fewest_probes} probes, got {probes}")
     return options

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from .words import bucket, summed
+from .words import NEXT, bucket, summed
 
 LONGEST = 5  # characters of a piece
 READ = 30  # characters of a word, since what is longer is no word of a language
-_NEXT = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 def subwords(words: Sequence[str]) -> csr_array:
@@ -26,7 +25,7 @@ def subwords(words: Sequence[str]) -> csr_array:
     word = np.repeat(np.arange(len(words)), [len(text) for text in marked])
     hashed, rows, found = points + np.uint64(1), list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for size in range(2, LONGEST + 1):
-        hashed = hashed[:-1] * _NEXT + points[size - 1 :]  # of the `size` characters from each place on
+        hashed = hashed[:-1] * NEXT + points[size - 1 :]  # of the `size` characters from each place on
         whole = word[: -size + 1] == word[size - 1 :]
         rows.append(word[: -size + 1][whole])
         found.append(bucket(hashed[whole]))

@@ -22,7 +22,8 @@ PROMPT_CHARACTERS, ANSWER_CHARACTERS = 600, 2_000  # the last words of the promp
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its multiples spread over the high bits (Knuth)
-_SECOND, _MARK = np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
+NEXT = np.uint64(0xC2B2AE3D27D4EB4F)  # xxHash's second prime: a hash is multiplied by it before the next one is added
+_MARK = np.uint64(0x165667B19E3779F9)  # its third prime: tells the answer's words from all words
 _HIGH = np.uint64(64 - 18)
 
 Words = NDArray[np.uint64]
@@ -67,7 +68,7 @@ def counts(records: Iterable[Record], vocabulary: Vocabulary) -> Counts:
     answer = np.repeat(np.tile([False, True], len(found)), lengths.ravel())
     word = np.array(vocabulary.hashes, dtype=np.uint64)[number]
     pair = np.flatnonzero(row[1:] == row[:-1])
-    both = word[pair] * _SECOND ^ word[pair + 1]
+    both = word[pair] * NEXT ^ word[pair + 1]
     said = answer[pair]  # pairs whose first word is the answer's: so is the second
     features = np.concatenate([word, both, word[answer] ^ _MARK, both[said] ^ _MARK])
     rows = np.concatenate([row, row[pair], row[answer], row[pair][said]])

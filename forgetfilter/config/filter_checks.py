@@ -63,9 +63,13 @@ def _check_rule(config: Config) -> None:
         enough = config.has_probes and not given_few
         if not enough:
             raise UserError(f"{asked} needs at least {fewest} probes: set {probes_key(config)}, and run again")
-    for key, way in RULES.get(config.filtering.rule, "filter.rule").needs.items():
-        if not getattr(given, key):
-            raise UserError(f"filter.{key} is empty: {way}")
+    if said := lacking(RULES.get(config.filtering.rule, "filter.rule"), given):
+        raise UserError(f"filter.{said}")
+
+
+def lacking(rule: Rule, settings: FilterConfig) -> str:
+    """The first setting that the rule needs and that is empty, with what is to be put into it; empty for none."""
+    return next((f"{key} is empty: {way}" for key, way in rule.needs.items() if not getattr(settings, key)), "")
 
 
 def _owner(key: str) -> Rule | None:
