@@ -9,7 +9,7 @@ from forgetfilter.config.schema import Config
 
 from . import rules, signals
 
-NEEDED = {"has_probes": "probes", "has_control": "a control set"}
+NEEDED = {"has_probes": "probes", "has_control": "a control set", "learns_all": "several answers"}
 
 
 def signal_table() -> str:

@@ -11,6 +11,12 @@ CONTROL = Stored(
     "losses after a control finetuning: set data.control or mixture.control, train and score",
     "control",
 )
+TURNS = Stored(
+    ("turn_rise_max",),
+    "learns_all",
+    "rows of which several answers were learned; where each row has one, loss_rise is the same",
+    "turns",
+)
 PROBES = Stored(("probe_rise",), "has_probes", "probes: set data.probes or mixture.probes, and run again")
 
 

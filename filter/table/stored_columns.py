@@ -6,6 +6,7 @@
 | signals/control | control_loss_sum | a control set: nats after the control finetuning |
 | signals/noise | noise_loss_sum | score.noise=true: nats under M1 once more, in other batches |
 | signals/tokens | token_accuracy_drop, token_rise_max, token_rise_top, token_rise_ratio | score.tokens=true |
+| signals/turns | turn_rise_max | rows of which several answers are learned |
 | signals/gradients | gradient_distance | score.gradients=true |
 | signals/embeddings | embedding_distance | score.encoder=NAME |
 | signals/guard | guard | score.guard.name=NAME: the probability of harm |

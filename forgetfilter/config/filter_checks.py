@@ -108,4 +108,6 @@ def _way(config: Config, setting: str) -> str:
         return f"probes: set {probes_key(config)}"
     if setting == "has_control":
         return f"a control set: set {'mixture.control' if config.mixture else 'data.control'}"
+    if setting == "learns_all":
+        return "the losses of all answers: set data.learn=all"
     return f"{setting}={'true' if attrgetter(setting)(config) is False else 'NAME'}"

@@ -517,6 +517,11 @@ class Config:
         return 2 + sum([self.score.base, self.score.noise, self.has_control])
 
     @property
+    def learns_all(self) -> bool:
+        """Whether all answers of a row are learned, and not only the last."""
+        return self.data.learn == "all"
+
+    @property
     def gives_probes(self) -> bool:
         """Whether the config names probes of its own."""
         return bool(self.mixture.probes if self.mixture else self.data.probes)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,8 +28,8 @@ from forgetfilter.models.loss_pass import LossPass, measured_tokens, score_prepa
 from forgetfilter.process.distributed import World, barrier, shared
 from forgetfilter.score.batch_size import BatchSize, FullError
 from forgetfilter.score.distances import write_distances
+from forgetfilter.score.rises import TOKEN_LISTS, TURN_LISTS, token_columns, turn_columns, write_rises
 from forgetfilter.score.stage import PARTS, STATES, Scoring
-from forgetfilter.score.token_rises import write_token_rises
 from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest, write_shard
 
 STEP_ROWS = 256  # of the parts that read texts: the work of a rank between two checks for signals
@@ -137,7 +137,8 @@ class Scorer:
             after,
             self.losses("control", "control") if self.scoring.has_control else self.none("control"),
             self.losses("base", None, options.base),
-            self.token_rises(before, after),
+            self.rises("tokens", before, after, options.tokens),
+            self.rises("turns", before, after, self.prepared.several_answers),
             self.gradients() if self.scoring.has_adapters else self.none("gradients"),
             self.embeddings(options.encoder),
             self.guard(options.guard),
@@ -196,16 +197,17 @@ class Scorer:
             references = ((r.id, r.source, r.answer) for r in read_records(data))
             score_rouge(folder, references, self.paths.signals("rouge1") / state, about)
 
-    def token_rises(self, before: Part, after: Part) -> Part:
-        """A few numbers for each example, from the losses of single tokens that are stored with the two states."""
-        folder = self.paths.signals("tokens")
+    def rises(self, name: Literal["tokens", "turns"], before: Part, after: Part, asked: bool) -> Part:
+        """A few numbers for each example, from the losses of its tokens or answers that are stored with the states."""
+        folder = self.paths.signals(name)
+        known = {"tokens": (TOKEN_LISTS, token_columns()), "turns": (TURN_LISTS, turn_columns())}
 
         def make() -> None:
             if self.world.is_main:
-                write_token_rises(before.folder, after.folder, folder)
+                write_rises(before.folder, after.folder, folder, *known[name])
 
         about = {"data": self.prepared.identity, "of": sha256_value([before.about, after.about])}
-        return Part(folder, about, make, self.options.tokens)
+        return Part(folder, about, make, asked)
 
     def gradients(self) -> Part:
         """How unlike the safe set's gradients each noisy example's is, under M1."""

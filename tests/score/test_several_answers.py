@@ -109,6 +109,28 @@ def test_harm_in_an_earlier_answer_is_in_the_score(runs: dict[str, Run]) -> None
             assert hidden["score"].min() > polite["score"].max()
 
 
+def test_the_worst_answer_has_a_signal(runs: dict[str, Run]) -> None:
+    # The largest rise of the mean loss of a row's answers, from the stored losses of each; of one answer it is the
+    # row's own rise. Where only the last answers are learned it is refused before anything is read.
+    run = runs["packed"]
+    stored = scan_shards(run.signals("turns")).collect()
+    before, after = (
+        {row["id"]: row for row in scan_shards(run.signals(state)).collect().to_dicts()}
+        for state in ("before", "after")
+    )
+    for name, rise in stored.select("id", "turn_rise_max").iter_rows():
+        sums = zip(before[name]["turn_losses"], after[name]["turn_losses"], before[name]["turn_tokens"], strict=True)
+        assert rise == pytest.approx(max((last - first) / tokens for first, last, tokens in sums))
+    assert len(stored) == len(before)
+    assert not (runs["last"].signals("turns") / "manifest.json").exists()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["filter", str(runs["packed"].folder), "filter.signal=worst_turn_rise"])
+    assert not end.value.code
+    with pytest.raises(SystemExit) as end:
+        cli.main(["filter", str(runs["last"].folder), "filter.signal=worst_turn_rise"])
+    assert end.value.code == 2
+
+
 def test_why_names_the_worst_answer(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
     # The harmful one first, by its number in the row; a row of one answer has no such list.
     run = runs["packed"]
