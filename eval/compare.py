@@ -15,6 +15,7 @@ import polars as pl
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, write_json
 from forgetfilter.process.progress import console
+from forgetfilter.storage import scores
 
 from . import suites
 from .paired import Difference, aligned, paired, read_scores
@@ -158,15 +159,13 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.Data
 
     Flipped scores come first, and within each part the largest change.
     """
-    names = [name for name, kind in a.schema.items() if kind == pl.Boolean or kind.is_float()]
     parts = []
-    for name in names:
+    for name in scores.names(a):
         pair = a.select("id", "source", pl.lit(name).alias("score"), pl.col(name).cast(pl.Float64).alias("a_value"))
         pair = pair.with_columns(b[name].cast(pl.Float64).alias("b_value"))
-        values = pl.concat([pair["a_value"], pair["b_value"]]).drop_nulls()
-        shares = "loss" not in name and len(values) > 0 and bool(values.is_between(0, 1).all())
-        crossed = (pl.col("a_value") > 0.5) != (pl.col("b_value") > 0.5)
-        parts.append(pair.with_columns((crossed if shares else pl.lit(False)).alias("flipped")))
+        flips = scores.flipping(name, pl.concat([pair["a_value"], pair["b_value"]]))
+        crossed = scores.flipped("a_value", "b_value") if flips else pl.lit(False)
+        parts.append(pair.with_columns(crossed.alias("flipped")))
     texts, numbers = (
         dict.fromkeys(("id", "source", "score"), pl.String),
         dict.fromkeys(("a_value", "b_value"), pl.Float64),

@@ -2,7 +2,7 @@
 
 import html
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ KEPT_SHARE = 0.25  # the least share of points that are kept rows: a map of drop
 FLOOR_NATS = 1e-4  # a log axis has no 0
 BINS = 30
 OTHER = "other sources"
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -> Figure:
@@ -33,8 +34,8 @@ def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -
     threshold's line as {"before", "after"}, as summary.json has them, or is None where there is no line.
     """
     colours = source_colours(decisions)
-    rows = _grouped_sources(sample(drawable(decisions), MAP_POINTS, seed), colours)
-    figure = Figure(_layout(560))
+    rows = grouped_sources(sample(drawable(decisions), MAP_POINTS, seed), colours)
+    figure = Figure(base_layout(560))
     low, high = _limits(rows)
     for name, x, y, dash in _guides(threshold, low, high):
         line = {"color": INK, "dash": dash, "width": 1.3}
@@ -50,7 +51,7 @@ def forgetting_map(decisions: pl.DataFrame, threshold: Line | None, seed: int) -
     figure.add(**_legend_entry("kept", GREY, "circle-open"))
     figure.add(**_legend_entry("dropped", GREY, "x"))
     edges = [math.log10(low), math.log10(high)]
-    axis = {"type": "log", "range": edges, "tickformat": ".3~g"} | _axis()  # plotly itself writes 0.2 as a small 2
+    axis = {"type": "log", "range": edges, "tickformat": ".3~g"} | axis_style()  # plotly itself writes 0.2 as a small 2
     figure.axes("x", "loss before (nats a token)", **axis)
     figure.axes("y", "loss after (nats a token)", **axis)
     return figure
@@ -80,8 +81,8 @@ def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | 
     """
     colours = source_colours(rows) if column == "source" else LABEL_COLOURS
     rows = rows.filter(pl.col("score").is_finite().fill_null(False)).drop_nulls(column)
-    rows = _grouped_sources(rows, colours) if column == "source" else rows
-    figure = Figure(_layout(360))
+    rows = grouped_sources(rows, colours) if column == "source" else rows
+    figure = Figure(base_layout(360))
     edges = bin_edges(rows["score"])
     for name, colour in colours.items():
         scores = rows.filter(pl.col(column) == name)["score"].to_numpy()
@@ -101,8 +102,8 @@ def distribution(rows: pl.DataFrame, column: str, axis: str, threshold: float | 
         ends = {"x0": place, "x1": place, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
         figure.layout["shapes"] = [{"type": "line", "line": dash} | ends]
         figure.add(x=[None], y=[None], mode="lines", line=dash, name="threshold: rows to its right are dropped")
-    figure.axes("x", axis, zeroline=False, **_axis())
-    figure.axes("y", f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **_axis())
+    figure.axes("x", axis, zeroline=False, **axis_style())
+    figure.axes("y", f"share of the {column}'s rows", tickformat=".0%", rangemode="tozero", **axis_style())
     return figure
 
 
@@ -116,7 +117,7 @@ def bin_edges(scores: pl.Series) -> np.ndarray:
 
 def metric_bars(metrics: dict[str, Models]) -> Figure:
     """A group of bars with intervals for each metric of one suite, {METRIC: {MODEL: {"value", "low", "high"}}}."""
-    figure = Figure(_layout(340))
+    figure = Figure(base_layout(340))
     labels = [metric_label(metric, "<br>") for metric in metrics]
     for model in MODELS:
         measured = [models.get(model) for models in metrics.values()]
@@ -132,19 +133,19 @@ def metric_bars(metrics: dict[str, Models]) -> Figure:
         figure.add(type="bar", x=labels, y=values, **about)
     figure.layout |= {"barmode": "group", "bargap": 0.3, "bargroupgap": 0.08}
     middle, half = (len(labels) - 1) / 2, max(len(labels), 2) / 2  # one group alone is not drawn across the page
-    figure.axes("x", tickangle=0, range=[middle - half, middle + half], **_axis() | {"showgrid": False})
-    figure.axes("y", zeroline=True, zerolinecolor=INK, zerolinewidth=1, **_axis())
+    figure.axes("x", tickangle=0, range=[middle - half, middle + half], **axis_style() | {"showgrid": False})
+    figure.axes("y", zeroline=True, zerolinecolor=INK, zerolinewidth=1, **axis_style())
     return figure
 
 
 def curves(rows: pl.DataFrame, x: str, ys: dict[str, str], title: str) -> Figure:
     """The columns `ys` of a table, {COLUMN: NAME}, as lines over its column `x`. Hovering shows the whole row."""
-    figure = Figure(_layout(460) | {"hovermode": "x unified"})
+    figure = Figure(base_layout(460) | {"hovermode": "x unified"})
     for (column, name), colour in zip(ys.items(), PALETTE):
         values: Trace = {"x": rows[x].to_list(), "y": rows[column].to_list()}
         figure.add(mode="lines+markers", name=name, line={"color": colour}, **values)
-    figure.axes("x", title, **_axis())
-    figure.axes("y", **_axis())
+    figure.axes("x", title, **axis_style())
+    figure.axes("y", **axis_style())
     return figure
 
 
@@ -155,7 +156,12 @@ def metric_label(metric: str, space: str = " ") -> str:
 
 def source_colours(decisions: pl.DataFrame) -> dict[str, str]:
     """A colour for each source, the most frequent first. Sources beyond the palette share OTHER, grey and last."""
-    counts = decisions["source"].value_counts(sort=False).sort(["count", "source"], descending=[True, False])
+    return colours_of(decisions["source"].value_counts(sort=False))
+
+
+def colours_of(counts: pl.DataFrame) -> dict[str, str]:
+    """As `source_colours`, from the columns `source` and `count`."""
+    counts = counts.sort(["count", "source"], descending=[True, False])
     colours = dict(zip(counts["source"], PALETTE))
     return colours | ({OTHER: GREY} if len(colours) < len(counts) else {})
 
@@ -165,7 +171,7 @@ def safe_name(name: str) -> str:
     return html.escape(plain_label(name, 28), quote=False)  # plotly decodes no quotes
 
 
-def _grouped_sources(rows: pl.DataFrame, colours: dict[str, str]) -> pl.DataFrame:
+def grouped_sources(rows: Frame, colours: dict[str, str]) -> Frame:
     """The rows with every source that has no colour of its own renamed OTHER."""
     named = pl.col("source").is_in(list(colours))
     return rows.with_columns(source=pl.when(named).then("source").otherwise(pl.lit(OTHER)))
@@ -217,11 +223,11 @@ def _reach(measured: Measured | None, end: Literal["low", "high"]) -> float | No
     return abs(reached - value)
 
 
-def _axis() -> dict[str, Any]:
+def axis_style() -> dict[str, Any]:
     return {"gridcolor": GRID, "linecolor": "#9AA5B1", "automargin": True, "ticks": "outside"}
 
 
-def _layout(height: int) -> dict[str, Any]:
+def base_layout(height: int) -> dict[str, Any]:
     font = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK}
     return {
         "height": height,

@@ -48,7 +48,7 @@ def panels(titles: list[str], layout: dict[str, Any], gap: float) -> Figure:
         figure.layout[f"xaxis{name}"] = {"anchor": f"y{name}"}
         figure.layout[f"yaxis{name}"] = {"anchor": f"x{name}", "domain": [max(0, top - height), top]}
         place = {"xref": "paper", "yref": "paper", "x": 0.5, "y": top, "xanchor": "center", "yanchor": "bottom"}
-        notes.append({"text": title, "showarrow": False, "font": {"size": 16}} | place)
+        notes.append({"text": title, "showarrow": False, "font": {"size": 13}} | place)
     figure.layout["annotations"] = notes
     return figure
 

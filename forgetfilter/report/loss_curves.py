@@ -3,34 +3,39 @@
 Where the run's data has labels, a source is split by label, so that its unsafe rows are seen apart from its good ones.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
-from forgetfilter.report.charts import GRID, INK, PALETTE, safe_name
+from forgetfilter.report.charts import PALETTE, axis_style, base_layout, colours_of, grouped_sources, safe_name
 from forgetfilter.report.figures import Figure, panels
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.shards import scan_shards, shard_paths
 
 POINTS = 40  # the most points of a curve
 Curves = dict[str, list[tuple[float, float]]]
 
 
-def loss_curves(folder: Path) -> dict[str, Curves]:
-    """The curves of noisy and safe, where they were logged: {SOURCE or SOURCE (LABEL): [(step, nats a token)]}."""
+def loss_curves(folder: Path, split: Sequence[str] = ("source", "label")) -> dict[str, Curves]:
+    """The curves of noisy and safe, where they were logged: {SOURCE or SOURCE (LABEL): [(step, nats a token)]}.
+
+    `split` names what tells the curves apart: the source, the label (a row without one has no curve then), or both.
+    """
     paths = RunPaths(folder)
     data = {"noisy": paths.noisy_data, "safe": paths.safe_data}
     logged = {name: paths.model(name) / "losses" for name in data}
-    return {name: _curves(log, data[name]) for name, log in logged.items() if (log / "manifest.json").exists()}
+    there = {name: log for name, log in logged.items() if (log / "manifest.json").exists() and shard_paths(log)}
+    found = {name: _curves(log, data[name], split) for name, log in there.items()}
+    return {name: curves for name, curves in found.items() if curves}
 
 
-def _curves(log: Path, data: Path) -> Curves:
-    """For each source, the mean loss of its tokens in each of POINTS equal parts of the steps, at the mean step."""
-    known = pl.scan_ndjson(data, schema={"id": pl.String, "label": pl.String})
-    label = pl.when(pl.col("label").is_null()).then(pl.lit("")).otherwise(pl.format(" ({})", "label"))
-    rows = scan_shards(log).join(known, on="id", how="left")
+def _curves(log: Path, data: Path, split: Sequence[str]) -> Curves:
+    """The mean loss of the tokens of each group in each of POINTS equal parts of the steps, at the mean step."""
+    rows = _named(scan_shards(log), data, split)
     width = pl.max_horizontal(pl.lit(1.0), pl.col("step").max() / POINTS)
-    rows = rows.with_columns(name=pl.concat_str("source", label), part=((pl.col("step") - 1) / width).floor())
+    rows = rows.with_columns(part=((pl.col("step") - 1) / width).floor())
     sums = rows.group_by("name", "part").agg(pl.col("step").mean(), pl.col("loss_sum", "num_tokens").sum())
     curves: Curves = {}
     for name, _, step, loss, tokens in sums.filter(pl.col("num_tokens") > 0).sort("name", "part").collect().iter_rows():
@@ -38,21 +43,35 @@ def _curves(log: Path, data: Path) -> Curves:
     return curves
 
 
-def figure_of(curves: dict[str, Curves]) -> Figure:
-    """One panel for each finetuning, with one line for each source."""
+def _named(rows: pl.LazyFrame, data: Path, split: Sequence[str]) -> pl.LazyFrame:
+    """The rows with `name`: their group. Sources beyond the palette are one group, as in the other charts."""
+    if tuple(split) == ("source",):
+        colours = colours_of(rows.group_by("source").agg(count=pl.len()).collect(engine="streaming"))
+        return grouped_sources(rows, colours).with_columns(name="source")
+    known = pl.scan_ndjson(data, schema={"id": pl.String, "label": pl.String})
+    rows = rows.join(known, on="id", how="left")
+    if tuple(split) == ("label",):
+        return rows.filter(pl.col("label").is_not_null()).with_columns(name="label")
+    label = pl.when(pl.col("label").is_null()).then(pl.lit("")).otherwise(pl.format(" ({})", "label"))
+    return rows.with_columns(name=pl.concat_str("source", label))
+
+
+def figure_of(curves: dict[str, Curves], colours: Mapping[str, str] = MappingProxyType({})) -> Figure:
+    """One panel for each finetuning, with one line for each group, whose colour may be given."""
     titles = [f"loss while training {name}, nats an answer token" for name in curves]
-    layout = {"height": 360 * len(curves), "plot_bgcolor": "white", "font": {"color": INK}}
-    figure = panels(titles, layout, 0.3 / max(1, len(curves)))
+    figure = panels(titles, base_layout(300 * len(curves)), 0.3 / max(1, len(curves)))
+    free = [colour for colour in PALETTE if colour not in colours.values()] or list(PALETTE)
     names = sorted({name for own in curves.values() for name in own})
-    colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+    others = [name for name in names if name not in colours]
+    drawn = {name: free[number % len(free)] for number, name in enumerate(others)} | dict(colours)
     shown: set[str] = set()
     for panel, own in enumerate(curves.values(), 1):
         for name, points in own.items():
-            line = {"color": colours[name], "width": 2}
+            line = {"color": drawn[name], "width": 2}
             about = {"name": safe_name(name), "legendgroup": name, "showlegend": name not in shown, "line": line}
             x, y = zip(*points)
             figure.add(panel, x=list(x), y=list(y), mode="lines", **about)
             shown.add(name)
-    figure.axes("x", "optimizer step", gridcolor=GRID, automargin=True)
-    figure.axes("y", rangemode="tozero", gridcolor=GRID, automargin=True)
+    figure.axes("x", "optimizer step", **axis_style())
+    figure.axes("y", rangemode="tozero", **axis_style())
     return figure

@@ -18,6 +18,7 @@ from forgetfilter.report import card as cards
 from forgetfilter.report import charts, review
 from forgetfilter.report.card import Card
 from forgetfilter.report.figures import Figure, bundle, script_json
+from forgetfilter.report.loss_curves import figure_of, loss_curves
 from forgetfilter.report.review import packed, review_rows
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
@@ -45,7 +46,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     """
     folder = reported.paths.folder
     card, decisions = cards.make_card(reported), read_decisions(folder)
-    figures, rows = make_figures(card, decisions), review_rows(folder, decisions)
+    figures, rows = make_figures(card, decisions, folder), review_rows(folder, decisions)
     page = (
         _environment()
         .get_template(TEMPLATE)
@@ -74,13 +75,17 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     return path
 
 
-def make_figures(card: Card, decisions: pl.DataFrame) -> dict[str, Figure]:
+def make_figures(card: Card, decisions: pl.DataFrame, folder: Path) -> dict[str, Figure]:
     """The charts by the id of the element in which the page draws each."""
     threshold, axis = card["threshold"], card["axis"] or card["signal"]  # a summary older than 2026-11-28 has no axis
     figures = {"map": charts.forgetting_map(decisions, card["threshold_line"], card["config"]["seed"])}
     figures["by-source"] = charts.distribution(decisions, "source", axis, threshold)
     if decisions["label"].count():
         figures["by-label"] = charts.distribution(decisions, "label", axis, threshold)
+    if curves := loss_curves(folder, ["source"]):
+        figures["learned-by-source"] = figure_of(curves, charts.source_colours(decisions))
+        if decisions["label"].count() and (curves := loss_curves(folder, ["label"])):
+            figures["learned-by-label"] = figure_of(curves, charts.LABEL_COLOURS)
     for suite, metrics in card["metrics"].items():
         if drawn := {metric: models for metric, models in metrics.items() if _on_unit_scale(models)}:
             figures[f"suite-{suite}"] = charts.metric_bars(drawn)

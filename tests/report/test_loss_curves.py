@@ -1,10 +1,16 @@
 import json
+import re
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
+from toy_run import make_toy_run
 
+from forgetfilter.report.charts import LABEL_COLOURS, OTHER, source_colours
 from forgetfilter.report.loss_curves import figure_of, loss_curves
+from forgetfilter.report.page import write_report
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.shards import LOSS_SCHEMA, shard_path, write_manifest, write_shard
 
 
@@ -28,3 +34,46 @@ def test_curves_are_means_over_tokens_by_source_and_label(tmp_path: Path) -> Non
         "noisy": {"web": [(1.0, pytest.approx(1.0)), (2.0, 1.0)], "web (unsafe)": [(1.0, 2.0), (2.0, 0.5)]}
     }
     assert [trace["name"] for trace in figure_of(found).data] == ["web", "web (unsafe)"]
+
+
+def test_the_page_draws_the_curves_in_the_colours_of_its_sources(tmp_path: Path) -> None:
+    # Each source of the log is a line in the colour that it has in the other charts, and each label one in its own.
+    run = make_toy_run(tmp_path, rows=12, evaluate=False)
+    decisions = pl.read_parquet(run.folder / "filter" / "decisions.parquet")
+    rows = [
+        {"id": name, "source": source, "num_tokens": 2, "loss_sum": 4.0, "rank": 0, "step": step, "epoch": 0}
+        for step in (1, 2)
+        for name, source in decisions.select("id", "source").iter_rows()
+    ]
+    log = run.folder / "train" / "noisy" / "losses"
+    write_shard(shard_path(log, 0, 2), pa.Table.from_pylist(rows, LOSS_SCHEMA))
+    write_manifest(log, {})
+    page = write_report(settings(run)).read_text()
+    figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])
+    drawn = {line["line"]["color"]: (line["x"], line["y"]) for line in figures["learned-by-source"]["data"]}
+    assert drawn.keys() == {*source_colours(decisions).values()} and all(
+        one == ([1, 2], [2, 2]) for one in drawn.values()
+    )
+    labels = {line["name"]: line["line"]["color"] for line in figures["learned-by-label"]["data"]}
+    assert labels == LABEL_COLOURS and "Learning curves" in page
+
+
+def test_many_sources_share_a_curve_as_elsewhere(tmp_path: Path) -> None:
+    # Of nine sources seven have a curve of their own, and the others one together, over all of their tokens.
+    rows = [
+        {
+            "id": f"{n}",
+            "source": f"s{n % 9}",
+            "num_tokens": 1,
+            "loss_sum": float(n % 9),
+            "rank": 0,
+            "step": 1,
+            "epoch": 0,
+        }
+        for n in range(9)
+    ]
+    log = tmp_path / "train" / "noisy" / "losses"
+    write_shard(shard_path(log, 0, 1), pa.Table.from_pylist(rows, LOSS_SCHEMA))
+    write_manifest(log, {})
+    found = loss_curves(tmp_path, ["source"])["noisy"]
+    assert len(found) == 8 and found[OTHER] == [(1.0, 7.5)]
