@@ -16,6 +16,7 @@ from forgetfilter.files import write_text
 from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts, review
+from forgetfilter.report.answers import MOST_PROMPTS, counted, side_by_side
 from forgetfilter.report.card import Card
 from forgetfilter.report.figures import Figure, bundle, script_json
 from forgetfilter.report.loss_curves import figure_of, loss_curves
@@ -47,6 +48,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     folder = reported.paths.folder
     card, decisions = cards.make_card(reported), read_decisions(folder)
     figures, rows = make_figures(card, decisions, folder), review_rows(folder, decisions)
+    prompts = side_by_side(folder, "evaluation" in reported.stale)
     page = (
         _environment()
         .get_template(TEMPLATE)
@@ -61,6 +63,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
                 "rows": packed({"rows": rows, "answers": review.answers(folder)}),
                 "said": review.told(rows, card["dropped"]),
             },
+            prompts={"rows": packed(prompts), "suites": counted(prompts), "most": MOST_PROMPTS},
             captions=captions(card, decisions),
             figures=list(figures),
             figures_json=script_json({name: figure.json() for name, figure in figures.items()}),

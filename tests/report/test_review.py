@@ -21,8 +21,8 @@ from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import shard_path
 
-READY = "unpacked.then(() => found.textContent)"
-TEXTS = "[...document.querySelectorAll('#rows .text')].map(one => one.textContent)"
+READY = "unpacked.then(() => rows.part('found').textContent)"
+TEXTS = "[...document.querySelectorAll('#review-rows .text')].map(one => one.textContent)"
 
 
 def decisions_of(run: Run) -> pl.DataFrame:
@@ -66,16 +66,22 @@ def test_the_rows_are_masked_searched_and_sorted(toy_run: Run, page: str, browse
     # 50 of 90 rows stand there, and the next page has the rest. No text is shown before Show, and hostile text is text
     # alone. A search goes through the masked texts.
     browser.open(toy_run.folder / "report.html")
-    assert browser.run(READY) == "Rows 1 to 50 of 90" and set(browser.run(TEXTS)) == {"masked"}
-    browser.run("document.querySelector('#rows .show').click()")
+    assert browser.run(READY) == "1 to 50 of 90 rows" and set(browser.run(TEXTS)) == {"masked"}
+    browser.run("document.querySelector('#review-rows .show').click()")
     assert browser.run(TEXTS)[:2] == [f"userQUESTION-1assistant{visible(HOSTILE_TEXT)}", "masked"]
-    browser.run("ask('on').click()")
-    assert browser.run("found.textContent") == "Rows 51 to 90 of 90" and browser.run("ask('on').disabled")
-    browser.run("ask('search').value = 'question-71'; choose()")
-    assert browser.run("found.textContent") == "Rows 1 to 1 of 1"
-    browser.run("ask('search').value = ''; ask('which').value = 'kept'; ask('order').value = 'score 1'; choose()")
-    assert browser.run("[found.textContent, chosen[0].rank, chosen[62].rank]") == ["Rows 1 to 50 of 63", 90, 28]
-    browser.run("ask('order').value = 'rise -1'; choose(); ask('all').click()")
+    browser.run("rows.part('on').click()")
+    assert browser.run("rows.part('found').textContent") == "51 to 90 of 90 rows" and browser.run(
+        "rows.part('on').disabled"
+    )
+    browser.run("rows.part('search').value = 'question-71'; choose()")
+    assert browser.run("rows.part('found').textContent") == "1 to 1 of 1 rows"
+    browser.run(
+        "rows.part('search').value = ''; rows.part('which').value = 'kept'; rows.part('order').value = 'score 1'"
+    )
+    assert browser.run("choose(); rows.part('found').textContent") == "1 to 50 of 63 rows"
+    wanted = decisions_of(toy_run).sort("rank", descending=True)["id"][0][:12]
+    assert browser.run("document.querySelector('#review-rows code').textContent") == wanted
+    browser.run("rows.part('order').value = 'rise -1'; choose(); rows.part('all').click()")
     assert "masked" not in browser.run(TEXTS) and browser.run("document.querySelectorAll('img').length") == 0
     assert not browser.errors and len(browser.requests) == 1
 
@@ -87,9 +93,9 @@ def test_a_click_on_the_map_shows_its_row(toy_run: Run, page: str, browser: Brow
     fired = (
         "document.getElementById('map').emit('plotly_click', {points: [{customdata: [1, 'ID']}]}); unpacked.then(() => "
     )
-    shown = "[...document.querySelectorAll('#rows code')].map(one => one.textContent))"
+    shown = "[...document.querySelectorAll('#review-rows code')].map(one => one.textContent))"
     assert wanted in browser.run(fired.replace("ID", wanted) + shown)
-    assert "--why ffff" in browser.run(fired.replace("ID", "ffff") + "found.textContent)")
+    assert "--why ffff" in browser.run(fired.replace("ID", "ffff") + "rows.part('found').textContent)")
 
 
 def test_a_row_without_a_score_that_a_person_dropped_shows_dashes(tmp_path: Path, browser: Browser) -> None:
@@ -102,7 +108,7 @@ def test_a_row_without_a_score_that_a_person_dropped_shows_dashes(tmp_path: Path
     path.write_text(json.dumps(first) + "\n" + json.dumps(last) + "\n")
     browser.open(write_report(settings(run)))
     browser.run(READY)
-    rows = browser.run("[...document.querySelectorAll('#rows .row')].map(one => one.textContent)")
+    rows = browser.run("[...document.querySelectorAll('#review-rows .row')].map(one => one.textContent)")
     assert "p 0.012" in rows[0] and "score –" in rows[-1] and "dropped by review" in rows[-1]
 
 
@@ -135,12 +141,12 @@ def test_answers_given_in_the_page_are_followed(
     ran(f"filter runs/r {decide}")
     ran("report runs/r")
     browser.open(run / "report.html")
-    assert browser.run(READY) == "Rows 1 to 12 of 12"
-    say = "ask('search').value = 'ID'; choose(); document.querySelectorAll('#rows .say')[WHICH].click()"
+    assert browser.run(READY) == "1 to 12 of 12 rows"
+    say = "rows.part('search').value = 'ID'; choose(); document.querySelectorAll('#review-rows .say')[WHICH].click()"
     browser.run(say.replace("ID", names[11]).replace("WHICH", "0"))
     browser.run(say.replace("ID", names[2]).replace("WHICH", "1"))
-    assert browser.run("ask('save').textContent") == "Save review.csv (3 answers)"
-    browser.run("ask('save').click()")
+    assert browser.run("rows.part('save').textContent") == "Save review.csv (3 answers)"
+    browser.run("rows.part('save').click()")
     shutil.copy(browser.downloaded("review.csv"), run / "review.csv")
     told = {row["id"]: row["keep"] for row in csv.DictReader((run / "review.csv").open())}
     assert told == {names[0]: "no", names[2]: "no", names[11]: "yes"}
