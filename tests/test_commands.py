@@ -23,6 +23,7 @@ EXCUSED = {
     "make ": "it installs, and takes minutes or hours; .ci/run makes some, and tests/test_wheel.py the installation",
     "pip install ": "it needs a package index; tests/test_wheel.py builds the wheel and goes on as README does",
     "python bench/": "it trains for hours, or measures a machine",
+    "python examples/score_model.py": "tests/test_examples.py runs it, with models that are there",
     "sbatch ": "it needs a cluster; tests/slurm runs the scripts on one",
     "TRAIN=": "it needs a cluster; tests/slurm runs the scripts on one",
     "MEMBER=": "it needs a cluster; tests/slurm runs the scripts on one",
@@ -40,7 +41,11 @@ SMALLER = {
         "processes: 8}": "processes: 1}\ncompare: {defences: [none, forgetfilter]}",
     }
     | EVAL,
-    "init's config": {"epochs: 3, lr: 0.0002, batch_size: 16": "epochs: 1, batch_size: 96"} | EVAL,
+    "init's config": {
+        "epochs: 3, lr: 0.0002, batch_size: 16": "epochs: 1, batch_size: 96",
+        "max_length: 512": "max_length: 64",
+    }
+    | EVAL,
 }
 
 
