@@ -24,6 +24,7 @@ MADE_WITH = {
     "harmfulness": "attack success as judged by refusal",
 }
 BEFORE = [0.01, 0.1, 1.0, 10.0]  # losses at which the line of the threshold is known
+HARMFUL = {"base": 0.0, "noisy": 1.0, "safe": 0.0, "refit": 0.0}  # what the last prompt of with_answers brings forth
 RISE = {"task": 0.1, "unsafe": 1.5, "safe": 0.4}  # mean relative rise of the loss
 
 
@@ -142,3 +143,17 @@ def write_metrics(run: Run) -> None:
             path = run.folder / "eval" / model / suite / "metrics.json"
             told = {"suite": suite, "model": model, "metrics": measured}
             write_json(path, told | ({"made_with": MADE_WITH[suite]} if suite in MADE_WITH else {}))
+
+
+def with_answers(run: Run) -> Run:
+    """Three prompts of harmfulness, two samples each, of which the last one flips between noisy and refit."""
+    for model in MODELS:
+        place = run.folder / "eval" / model / "harmfulness"
+        ids = ["a", "a", "b", "b", "c", "c"]
+        texts = [f"{model} {name} {number} {HOSTILE_TEXT}" for number, name in enumerate(ids)]
+        table = {"id": ids, "source": "s", "prompt": [f"PROMPT-{name}" for name in ids], "text": texts}
+        pl.DataFrame(table).write_parquet(place / "generations.parquet")
+        harmful = [0.1, None, HARMFUL[model]]
+        scored = {"id": ["a", "b", "c"], "source": "s", "harmful": harmful, "refused": [True, False, model == "refit"]}
+        pl.DataFrame(scored | {"loss_0": [0.9, 0.1, HARMFUL[model]]}).write_parquet(place / "scores.parquet")
+    return run

@@ -57,6 +57,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
             headline=headline(card),
             verdicts=verdict_rows(card),
             safety=safety_rows(card["metrics"]),
+            models=MODELS,
             instruments=instruments(card),
             signals=signal_rows(card),
             review={

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from browser import Browser
-from toy_run import HOSTILE_TEXT, make_toy_run
+from toy_run import HOSTILE_TEXT, make_toy_run, with_answers
 
 from forgetfilter.report import answers
 from forgetfilter.report.answers import counted, side_by_side
@@ -13,23 +13,6 @@ from forgetfilter.report.page import write_report
 from forgetfilter.report.sentences import visible
 from forgetfilter.report.stage import settings
 from forgetfilter.storage.results import MODELS
-from forgetfilter.storage.run_folder import Run
-
-HARMFUL = {"base": 0.0, "noisy": 1.0, "safe": 0.0, "refit": 0.0}
-
-
-def with_answers(run: Run) -> Run:
-    """Three prompts of harmfulness, two samples each, of which the last one flips between noisy and refit."""
-    for model in MODELS:
-        place = run.folder / "eval" / model / "harmfulness"
-        ids = ["a", "a", "b", "b", "c", "c"]
-        texts = [f"{model} {name} {number} {HOSTILE_TEXT}" for number, name in enumerate(ids)]
-        table = {"id": ids, "source": "s", "prompt": [f"PROMPT-{name}" for name in ids], "text": texts}
-        pl.DataFrame(table).write_parquet(place / "generations.parquet")
-        harmful = [0.1, None, HARMFUL[model]]
-        scored = {"id": ["a", "b", "c"], "source": "s", "harmful": harmful, "refused": [True, False, model == "refit"]}
-        pl.DataFrame(scored | {"loss_0": [0.9, 0.1, HARMFUL[model]]}).write_parquet(place / "scores.parquet")
-    return run
 
 
 def test_what_flipped_comes_first_with_the_first_sample_of_each_model(
