@@ -14,7 +14,7 @@ from forgetfilter.files import read_json
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import exit_code_of
-from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.passes import leave_measures
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         evaluate(evaluation, models, world)
         if world.is_main:
             show(evaluation, models)
-        leave_peaks(evaluation.paths.folder)
+        leave_measures(evaluation.paths.folder)
 
 
 def show(evaluation: Evaluation, models: list[str]) -> None:

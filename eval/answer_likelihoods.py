@@ -19,6 +19,7 @@ from forgetfilter.models import varlen
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
+from forgetfilter.process.passes import count_batch, making_data
 from forgetfilter.storage.shards import LOSS_SCHEMA
 from forgetfilter.storage.steps import write_steps
 
@@ -51,7 +52,8 @@ def score_groups(
     detach = attach(model)
     try:
         share = can_share(model, groups, world.device, how.packing)
-        plan = plan_scoring(np.array([_width(group, share) for group in groups], dtype=np.int64), how.batch_tokens)
+        widths = np.array([_width(group, share) for group in groups], dtype=np.int64)
+        plan = plan_scoring(widths, how.batch_tokens)
 
         def compute(step: int) -> pa.Table:
             chosen = [groups[number] for number in plan[step]]
@@ -63,7 +65,7 @@ def score_groups(
             columns |= {name: answers[name] for name in keys.column_names}
             return pa.table(columns).select(schema.names).cast(schema)
 
-        write_steps(len(plan), compute, folder, schema, how.shard_rows, world, what)
+        write_steps([int(widths[of].sum()) for of in plan], compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
     return share
@@ -75,13 +77,15 @@ def score_batch(
     """(loss_sum nats float64 [A], num_tokens int64 [A]) of the A answers of some groups; `model` must be attached."""
     rows = [row for group in groups for row in group]
     attention, dtype = _attention_and_dtype(model)
-    if share:
-        batch = collate_shared(groups)
-        if attention == "eager":  # adds its mask to the scores, so it needs numbers in the place of booleans
-            lowest = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
-            batch["attention_mask"] = torch.where(batch["attention_mask"], 0.0, lowest)
-    else:
-        batch = collate(rows, range(len(rows)), layout_for(attention, packing), pad_token=0)
+    with making_data():
+        if share:
+            batch = collate_shared(groups)
+            if attention == "eager":  # adds its mask to the scores, so it needs numbers in the place of booleans
+                lowest = torch.tensor(torch.finfo(dtype).min, dtype=dtype)
+                batch["attention_mask"] = torch.where(batch["attention_mask"], 0.0, lowest)
+        else:
+            batch = collate(rows, range(len(rows)), layout_for(attention, packing), pad_token=0)
+        count_batch(sum(_width(group, share) for group in groups), batch["input_ids"].numel())
     with torch.inference_mode():
         losses = model(**to_device(batch, device))["example_losses"]
     return losses.loss_sum.double().cpu().numpy(), losses.num_tokens.cpu().numpy()

@@ -8,7 +8,7 @@ from forgetfilter.models.prepare import prepare_tokens
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import exit_code_of
-from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.passes import leave_measures
 from forgetfilter.storage.run_folder import Run
 
 from .finetuning import train
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     prepare_tokens(task.model, task.data, task.max_length)
     with process_group() as world:
         train(task, world)
-        leave_peaks(options.run)
+        leave_measures(options.run)
 
 
 if __name__ == "__main__":

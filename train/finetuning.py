@@ -67,7 +67,7 @@ def _run(
 ) -> PlannedTrainer:
     """Runs the training to its end. Raises Stopped after a signal, with a checkpoint saved."""
     with task.track() as tracker, progress(f"train {task.name}", batches.plan.num_steps) as meter:
-        watch = Watch(meter, tracker, task.folder / "metrics.jsonl")
+        watch = Watch(meter, tracker, task.folder / "metrics.jsonl", batches.plan)
         callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *([log] if task.options.log_losses else [])]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
         trainer.forget_step = log.forget_step

@@ -28,6 +28,7 @@ from forgetfilter.data.turns import Encoded, after_prompt
 from forgetfilter.errors import UserError, reason
 from forgetfilter.models.example_losses import ExampleLosses
 from forgetfilter.process.distributed import barrier, world
+from forgetfilter.process.passes import logging_losses
 from forgetfilter.storage.shards import LOSS_SCHEMA, scan_shards, shard_path, shard_paths, write_shard
 
 SHARD_ROWS = 65536
@@ -58,8 +59,9 @@ class LossLog(TrainerCallback):
 
     def record(self, losses: ExampleLosses) -> None:
         """Takes the losses from `attach`. They stay on the device, so nothing waits for it."""
-        self.pending.append((self.step, self.epoch, losses))
-        self.num_pending += len(losses.rows)
+        with logging_losses():
+            self.pending.append((self.step, self.epoch, losses))
+            self.num_pending += len(losses.rows)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -91,8 +93,11 @@ class LossLog(TrainerCallback):
 
     def flush(self) -> None:
         """Writes the pending losses as one shard; UserError where a loss is not finite."""
-        if not self.pending:
-            return
+        if self.pending:
+            with logging_losses():
+                self._write()
+
+    def _write(self) -> None:
         steps = np.concatenate([np.full(len(losses.rows), step) for step, _, losses in self.pending])
         rows, loss_sum, num_tokens, epochs = _to_host(self.pending)
         real = rows >= 0  # a rank that had nothing to do had an empty micro-batch with the row -1

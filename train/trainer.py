@@ -1,8 +1,9 @@
 """transformers.Trainer with the project's order of the data and its normalisation of the loss."""
 
 import json
+import time
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.optimization import get_scheduler
 
-from forgetfilter.data.batches import MicroBatches
+from forgetfilter.data.batches import MicroBatches, TrainingPlan
 from forgetfilter.files import write_text
 from forgetfilter.models.example_losses import to_device
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
+from forgetfilter.process.passes import count_batch, making_data
 from forgetfilter.process.progress import Meter
 from forgetfilter.process.tracking import Tracker
 
@@ -50,7 +52,12 @@ class PlannedTrainer(Trainer):
         pinned = self.args.device.type == "cuda"  # a copy from memory that is not pinned waits for the GPU
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only, pin_memory=pinned)
 
+    def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> Any:
+        with making_data():
+            return super().get_batch_samples(epoch_iterator, num_batches, device)
+
     def _prepare_inputs(self, inputs: Batch) -> Batch:
+        count_batch(self.room.tokens(inputs), inputs["input_ids"].numel())
         # transformers' own method waits for the copy, and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
 
@@ -133,12 +140,14 @@ def _only(batches: list[Batch]) -> Batch:
 class Watch(TrainerCallback):
     """Shows progress, writes metrics.jsonl and W&B on rank 0, and stops all ranks at the same step after a signal."""
 
-    def __init__(self, meter: Meter, tracker: Tracker, metrics: Path):
-        self.meter, self.tracker, self.metrics = meter, tracker, metrics
+    def __init__(self, meter: Meter, tracker: Tracker, metrics: Path, plan: TrainingPlan):
+        self.meter, self.tracker, self.metrics, self.plan = meter, tracker, metrics, plan
         self.stopped = False
+        self.logged = (0, 0.0)  # tokens and time of the last line
 
     def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.begin_at(state.global_step)
+        self.logged = (0, self.meter.started)
         if state.is_world_process_zero and self.metrics.exists():  # steps that are done again are logged again
             steps = {line: _step(line) for line in self.metrics.read_text(errors="replace").splitlines()}
             write_text(
@@ -146,7 +155,7 @@ class Watch(TrainerCallback):
             )
 
     def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.meter.advance()
+        self.meter.advance(tokens=self.plan.step_tokens(state.global_step - 1))
         if interrupts.requested():
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
@@ -155,9 +164,16 @@ class Watch(TrainerCallback):
         logs: dict[str, float] = kwargs["logs"]
         if state.is_world_process_zero and "loss" in logs:
             values = {"loss": logs["loss"], "lr": logs["learning_rate"], "grad_norm": logs.get("grad_norm")}
+            values["tokens_per_second"] = self._rate()
             with open(self.metrics, "a") as handle:
                 handle.write(json.dumps({"step": state.global_step} | values) + "\n")
             self.tracker.log(values, step=state.global_step)
+
+    def _rate(self) -> float:
+        """Tokens a second of all ranks since the last line: the loss that is logged has waited for the GPU."""
+        (tokens, before), now = self.logged, time.monotonic()
+        self.logged = (self.meter.work.tokens, now)
+        return round((self.meter.work.tokens - tokens) / max(now - before, 1e-9), 1)
 
 
 def _step(line: str) -> int:

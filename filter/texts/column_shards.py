@@ -25,7 +25,7 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, world
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.launch import launch
-from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.passes import leave_measures
 from forgetfilter.process.progress import progress
 from forgetfilter.score.distances import distance
 from forgetfilter.storage.run_paths import RunPaths
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
     paths = RunPaths(Path(argv[0]))
     blocks = RecordBlocks(paths.noisy_data, **read_json(paths.signals("texts") / MADE / BLOCKS))
     _make(paths, argv[1:], blocks, world())
-    leave_peaks(paths.folder)  # there is no group: those of rank 0, and the others do the same
+    leave_measures(paths.folder)  # there is no group: those of rank 0, and the others do the same
 
 
 def _make(paths: RunPaths, columns: Collection[str], blocks: RecordBlocks, here: World) -> None:

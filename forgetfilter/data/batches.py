@@ -123,6 +123,10 @@ class TrainingPlan:
         """Label tokens of a step over all ranks: what its loss is divided by."""
         return int(self.num_labels[self.rows(step)].sum())
 
+    def step_tokens(self, step: int) -> int:
+        """Tokens of a step over all ranks."""
+        return int(self.lengths[self.rows(step)].sum())
+
 
 def split_evenly(rows: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], parts: int) -> list[np.ndarray[Any, Any]]:
     """Rows split into `parts` bins of about equal tokens: the longest come first, each into the emptiest bin."""

@@ -26,7 +26,7 @@ from forgetfilter.models.plain_answers import by_own_settings, end_tokens, openi
 from forgetfilter.models.sampling import Draw, Drawn, Sampling, draws, sample_ids
 from forgetfilter.models.vllm_engine import VllmModel
 from forgetfilter.process import interrupts
-from forgetfilter.process.distributed import barrier, shared, world
+from forgetfilter.process.distributed import barrier, gathered, shared, world
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.cache import keep, read_kept
 from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
@@ -106,13 +106,16 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path
     barrier()  # nobody writes before everybody has read
     todo = [step for step in range(len(plan)) if step not in done]
     with progress(what, len(plan), len(done)) as meter:
+        meter.work.answers = True
         for first in range(0, len(todo), here.size):  # the same number of rounds on every rank
             if first + here.rank < len(todo):
                 step = todo[first + here.rank]
                 batch, answers = work.answers(plan[step])
                 write_shard(shard_path(folder, here.rank, step), _table(batch, answers, here.rank, step))
-            meter.advance(min(here.size, len(todo) - first))
+            # of several ranks none knows what the others made before the end
+            meter.advance(min(here.size, len(todo) - first), work.made - meter.work.tokens if here.size == 1 else 0)
             interrupts.stop_if_requested(what)
+        meter.work.tokens = sum(gathered(work.made))
     barrier()
     if here.is_main:
         work.keep(read_generations(folder, ids))
@@ -132,6 +135,7 @@ class _Work:
         self.keys = [sha256_value([clean(text), number % how.samples]) for number, text in enumerate(texts)]
         place = how.kept()
         self.known = shared(read_kept(place, set(self.keys)) if place and world().is_main else {})
+        self.made = 0  # tokens of the answers that this rank has made
 
     def answers(self, rows: list[int]) -> tuple[list[Prompt], list[tuple[str, int]]]:
         """The prompts of a batch with their answers, which are taken from the cache or made now."""
@@ -139,6 +143,7 @@ class _Work:
         drawn = (self.numbers[new], sampling.temperature, sampling.top_p) if sampling else None
         texts, length = [self.prompts[row][2] for row in new], self.how.max_new_tokens
         made = dict(zip(new, generate_batch(self.model, self.tokenizer, texts, length, drawn))) if new else {}
+        self.made += sum(tokens for _, tokens in made.values())
         found = [made[row] if row in made else self.known[self.keys[row]] for row in rows]
         return [self.prompts[row] for row in rows], found
 

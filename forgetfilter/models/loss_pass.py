@@ -17,6 +17,7 @@ from forgetfilter.data.turns import Encoded, after_prompt, label_counts
 from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
 from forgetfilter.models.fitting import fitting_tokens, free_bytes, peak_bytes
 from forgetfilter.process.distributed import World
+from forgetfilter.process.passes import count_batch, making_data
 from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA, TURN_FIELDS
 from forgetfilter.storage.steps import write_steps
 
@@ -33,7 +34,9 @@ def score_batch(
 
 def _forward(model: torch.nn.Module, rows: Sequence[Encoded], device: torch.device, packing: bool) -> ExampleLosses:
     with torch.inference_mode():
-        batch = collate(rows, range(len(rows)), _layout(model, packing), pad_token=0)
+        with making_data():
+            batch = collate(rows, range(len(rows)), _layout(model, packing), pad_token=0)
+            count_batch(sum(len(ids) for ids, _ in rows), batch["input_ids"].numel())
         losses: ExampleLosses = model(**to_device(batch, device))["example_losses"]
     return losses
 
@@ -102,17 +105,21 @@ def score_prepared(
     Batches are planned once for the whole data and handed to ranks whole. Batches in whole shards are skipped,
     whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
     """
-    plan, turnwise = plan_scoring(prepared.lengths(), how.batch_tokens), prepared.several_answers
+    lengths, turnwise = prepared.lengths(), prepared.several_answers
+    plan = plan_scoring(lengths, how.batch_tokens)
     schema = how.schema(turnwise)
 
     def compute(step: int) -> Callable[[], pa.Table]:
-        losses = _forward(model, [prepared.row(int(row)) for row in plan[step]], world.device, how.packing)
+        with making_data():
+            rows = [prepared.row(int(row)) for row in plan[step]]
+        losses = _forward(model, rows, world.device, how.packing)
         numbers = {"rank": world.rank, "step": step, "epoch": 0}
         return lambda: _loss_table(losses, prepared, plan[step], numbers, schema)
 
     detach = attach(model, tokenwise=how.tokenwise or turnwise)
     try:
-        write_steps(len(plan), compute, folder, schema, how.shard_rows, world, what)
+        tokens = [int(lengths[rows].sum()) for rows in plan]
+        write_steps(tokens, compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
 

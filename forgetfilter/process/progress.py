@@ -4,15 +4,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from forgetfilter.errors import masked, printable
 from forgetfilter.process.distributed import world
+from forgetfilter.process.passes import Pass, begin_pass, end_pass
 
 WIDE = 160  # the columns of a log file, which has no width of its own
 
@@ -53,45 +54,63 @@ console = PlainConsole(
 
 
 class Meter:
-    """Counts finished pieces of work."""
+    """Counts finished pieces of work, and the tokens in them."""
 
     def __init__(self, what: str, total: int, bar: Progress | None):
         self.what, self.total, self.done, self.bar = what, total, 0, bar
-        self.started, self.before = time.monotonic(), 0
-        self.task = bar.add_task(what, total=total) if bar else None
+        self.started, self.before, self.work = time.monotonic(), 0, Pass()
+        self.task = bar.add_task(what, total=total, rate="") if bar else None
 
-    def advance(self, pieces: int = 1) -> None:
+    def advance(self, pieces: int = 1, tokens: int = 0) -> None:
+        """Counts pieces that are done, with the tokens in them; pieces and tokens are those of all ranks."""
         tenth = 10 * self.done // max(1, self.total)
         self.done += pieces
+        self.work.tokens += tokens
         if self.bar is not None and self.task is not None:
-            self.bar.advance(self.task, pieces)
+            self.bar.update(self.task, advance=pieces, rate=self._rate())
         elif world().is_main and 10 * self.done // max(1, self.total) > tenth:
-            console.print(f"{self.what}: {self.done} of {self.total}{self._left()}")
+            said = filter(None, (f"{self.what}: {self.done} of {self.total}", self._left(), self._rate()))
+            console.print(", ".join(said))
 
     def begin_at(self, done: int) -> None:
-        """Counts `done` pieces that an earlier run finished. They print no line and do not affect the time left."""
+        """Begins the pass, of which an earlier run finished `done` pieces. They print no line and do not affect the
+        time left."""
         self.before = self.done = done
+        self.started, self.work = time.monotonic(), begin_pass()
         if self.bar is not None and self.task is not None:
-            self.bar.advance(self.task, done)
+            self.bar.update(self.task, completed=done)
+
+    def end(self) -> None:
+        self.work.seconds = round(time.monotonic() - self.started, 3)
+        self.work.whole = self.before == 0 and self.done == self.total
+        end_pass(self.what, self.work)
 
     def _left(self) -> str:
         seconds = (time.monotonic() - self.started) / max(1, self.done - self.before) * (self.total - self.done)
-        return f", {duration(seconds)} left" if self.done < self.total else ""
+        return f"{duration(seconds)} left" if self.done < self.total else ""
+
+    def _rate(self) -> str:
+        if not self.work.tokens:
+            return ""
+        rate, ranks = self.work.tokens / max(time.monotonic() - self.started, 1e-9), self.work.ranks
+        return f"{rate:,.0f} tokens/s" + (f" ({rate / ranks:,.0f} a rank)" if ranks > 1 else "")
 
 
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
     """A meter for `total` pieces of work, of which `done` were finished by an earlier run."""
-    if not (world().is_main and console.is_terminal):
-        meter = Meter(what, total, None)
-        meter.begin_at(done)
-        yield meter
-        return
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+    with _bar() if world().is_main and console.is_terminal else nullcontext() as bar:
         meter = Meter(what, total, bar)
         meter.begin_at(done)
-        yield meter
+        try:
+            yield meter
+        finally:
+            meter.end()
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description:<24}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, TextColumn("{task.fields[rate]}"), console=console)
 
 
 def duration(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
+from forgetfilter.report.cost import stage_rates
 from forgetfilter.report.sentences import evidence
 from forgetfilter.report.verdict import direction, verdicts
 from forgetfilter.storage.formats import FIGURES, Measured, Metrics, Quality, StageTime, Summary
@@ -117,15 +118,15 @@ def _with_interval(measured: Measured | None) -> str:
 
 
 def _time(time: dict[str, StageTime]) -> Table:
-    table = _table("Time and memory", ["stage", "status"], ["seconds", "peak GB"])
+    table = _table("Cost", ["stage", "status"], ["seconds", "tokens/s", "peak GB"])
     for stage, entry in time.items():
         peak = entry.get("memory_gb")
         seconds = f"{entry['seconds'] or 0:,.1f}"
-        table.add_row(stage, str(entry["status"]), seconds, "–" if peak is None else f"{peak:.1f}")
+        table.add_row(stage, str(entry["status"]), seconds, stage_rates(entry), "–" if peak is None else f"{peak:.1f}")
     table.add_section()
     peaks = [peak for entry in time.values() if (peak := entry["memory_gb"]) is not None]
     seconds = f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}"
-    table.add_row("all", "", seconds, f"{max(peaks):.1f}" if peaks else "–")
+    table.add_row("all", "", seconds, "", f"{max(peaks):.1f}" if peaks else "–")
     return table
 
 

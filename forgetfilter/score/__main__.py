@@ -7,7 +7,7 @@ from forgetfilter.models.prepare import prepare_rivals, prepare_tokens
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import exit_code_of
-from forgetfilter.process.peak_memory import leave_peaks
+from forgetfilter.process.passes import leave_measures
 from forgetfilter.score.parts import score
 from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     prepare_rivals(scoring.options)
     with process_group() as world:
         score(scoring, world)
-        leave_peaks(scoring.paths.folder)
+        leave_measures(scoring.paths.folder)
 
 
 if __name__ == "__main__":

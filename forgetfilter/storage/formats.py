@@ -163,6 +163,8 @@ class StageTime(TypedDict):
     memory_gb: float | None
     gpu_gb: float | None
     world_size: int | None
+    passes: dict[str, dict[str, Any]]
+    """By name, what each pass over data took (process/passes.py)."""
 
 
 RefitData = Literal["kept", "kept_and_trusted", "kept_then_trusted"]

@@ -119,7 +119,7 @@ def refit_metrics(folder: Path) -> list[Path]:
 
 
 def read_time(folder: Path) -> dict[str, StageTime]:
-    """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size"}} in the order of their start.
+    """{STAGE: {"status", "start", "seconds", "memory_gb", "gpu_gb", "world_size", "passes"}}, by their start.
 
     The report stage is left out, since it is not over while it writes this.
     """
@@ -133,6 +133,7 @@ def read_time(folder: Path) -> dict[str, StageTime]:
             "memory_gb": entry.get("memory_gb"),
             "gpu_gb": entry.get("gpu_gb"),
             "world_size": entry.get("world_size"),
+            "passes": entry.get("passes", {}),
         }
         for name, entry in ordered
     }

@@ -19,7 +19,7 @@ from forgetfilter.config.schema import AUTO_NUMBERS, Config, FilterConfig, numbe
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.environment import plain_environment
-from forgetfilter.process.peak_memory import peak_gb, start_peak
+from forgetfilter.process.passes import measured, start_measures
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
@@ -123,22 +123,24 @@ class Run(RunPaths):
         foreign: object = None,
         read: object = None,
     ) -> Iterator[None]:
-        """Records a stage's status, start, seconds, peak memory and world size; `done` is written last of all.
+        """Records a stage's status, start, seconds, passes, peak memory and world size; `done` is written last of all.
 
         `read` tells the weights that it reads, {stage: identity}, so that later nobody has to believe the clock.
         `stands` says whether the earlier outcome is whole. If it is, a try that is refused (UserError) leaves the
         earlier record as it is.
         """
         earlier = self.state().get(name, {})
-        spent = earlier.get("seconds", 0.0) if self.started_with(name, input_hash, foreign) else 0.0
+        same = self.started_with(name, input_hash, foreign)
+        spent, passes = (earlier.get("seconds", 0.0), earlier.get("passes", {})) if same else (0.0, {})
         start = time.monotonic()
-        start_peak(self.folder)
+        start_measures(self.folder)
         entry = {
             "status": "running",
             "input_hash": input_hash,
             "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": spent,
             "world_size": world_size,
+            "passes": passes,
         }
         entry |= {key: value for key, value in (("foreign", foreign), ("read", read)) if value is not None}
         self._set(name, entry)
@@ -154,7 +156,9 @@ class Run(RunPaths):
                 entry = earlier
             raise
         finally:
-            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | peak_gb(self.folder)
+            found = measured(self.folder)
+            found["passes"] = passes | found["passes"]  # of a pass that was resumed, its last part
+            ended = {"status": status, "seconds": round(spent + time.monotonic() - start, 2)} | found
             # where the disk is full the state cannot be written either, and the stage's own error says more
             with contextlib.suppress(*(() if status == "done" else (OSError, UserError))):
                 self._set(name, entry if entry is earlier else entry | ended)

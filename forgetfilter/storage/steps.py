@@ -1,7 +1,7 @@
 """Work in numbered steps whose tables go to shards. It can be resumed, with any number of ranks. All scoring is such
 work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ Begun: TypeAlias = "pa.Table | Callable[[], pa.Table]"
 
 
 def write_steps(
-    count: int,
+    steps: int | Sequence[int],
     compute: Callable[[int], Begun],
     folder: Path,
     schema: pa.Schema,
@@ -26,25 +26,29 @@ def write_steps(
     world: World,
     what: str,
 ) -> None:
-    """Writes the tables of steps 0 to count - 1 to shards below `folder`, each exactly once, spread over the ranks.
+    """Writes the tables of all steps to shards below `folder`, each exactly once, spread over the ranks.
 
-    `schema` has a column `step`, by which a resumed run knows what is there. A step may give a function in the place of
-    its table: it is called once the next step has begun, so that a GPU computes while the table is made and the next
-    batch prepared. Raises Stopped after a signal, with all steps saved.
+    `steps` is their number, or the tokens of each where these are known. `schema` has a column `step`, by which a
+    resumed run knows what is there. A step may give a function in the place of its table: it is called once the next
+    step has begun, so that a GPU computes while the table is made and the next batch prepared. Raises Stopped after a
+    signal, with all steps saved.
     """
     done = finished_steps(folder)
     barrier()  # nobody writes before everybody has read
-    mine = [step for step in range(count) if step not in done][world.rank :: world.size]
+    tokens = [0] * steps if isinstance(steps, int) else steps
+    count = len(tokens)
+    todo = [step for step in range(count) if step not in done]
     writer = ShardWriter(folder, world.rank, shard_rows, schema)
     with progress(what, count, len(done)) as meter:
-        for turn in range(-(-(count - len(done)) // world.size)):  # the same number of turns on every rank
-            if turn < len(mine):
-                writer.add(compute(mine[turn]))
+        for start in range(0, len(todo), world.size):  # the same number of turns on every rank
+            turn = todo[start : start + world.size]
+            if world.rank < len(turn):
+                writer.add(compute(turn[world.rank]))
             if interrupts.requested():
                 writer.flush()
                 interrupts.stop_if_requested(what)
-            meter.advance(min(world.size, meter.total - meter.done))
-    writer.flush()
+            meter.advance(len(turn), sum(tokens[step] for step in turn))
+        writer.flush()
 
 
 class ShardWriter:

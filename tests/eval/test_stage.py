@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from forgetfilter.errors import UserError
 from forgetfilter.models.loading import load_base
+from forgetfilter.process.passes import measured, start_measures
 from forgetfilter.storage.results import read_headlines
 from forgetfilter.storage.run_folder import Run
 
@@ -43,9 +44,12 @@ def add_adapter(run, toy_folder):
 
 
 def test_every_suite_gives_its_files_and_counts(make_run, alone):
-    # One call makes generations, scores and metrics of all suites; n and missing add up to the prompts.
+    # One call makes generations, scores and metrics of all suites; n and missing add up to the prompts. The tokens of
+    # the answers are counted, and those that were read for the likelihoods.
     run = make_run("whole")
+    start_measures(run.folder)
     main([str(run.folder), "base"])
+    passes = measured(run.folder)["passes"]
     assert set(contents(run, "base")) == {(s, f) for s in ("toxicity", "harmfulness", "bias", "task") for f in FILES}
     expected = {
         "toxicity": {"toxicity_mean": 3, "toxicity_probability": 3},
@@ -60,6 +64,9 @@ def test_every_suite_gives_its_files_and_counts(make_run, alone):
         assert all(m["low"] <= m["value"] <= m["high"] for m in found["metrics"].values() if m["n"])
     texts = pl.read_parquet(run.folder / "eval/base/toxicity/generations.parquet")
     assert texts["id"].to_list() == ["t0", "t1", "t2"]
+    made, read = passes["toxicity of base"], passes["task of base, likelihoods"]
+    assert (made["tokens"], made["answers"]) == (texts["num_tokens"].sum(), True)
+    assert read["tokens"] == read["positions"] - read["padding"] > 0 and not read["answers"]
     assert texts["prompt"][1] == "<user>bad \ufffd \x00\x07 bytes<assistant>"
 
 

@@ -21,6 +21,19 @@ def test_a_line_each_tenth_tells_the_time_left(
     assert lines[0] == "score: 50 of 100, 25.0 s left" and lines[-1] == "score: 100 of 100" and len(lines) == 6
 
 
+def test_a_line_tells_the_tokens_a_second(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # 10 tokens in half a second are 20 a second, whatever an earlier run did; with two ranks each has done half of it.
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    for ranks in ("1", "2"):
+        monkeypatch.setenv("WORLD_SIZE", ranks)
+        with progress("score", 10, 8) as meter:
+            now[0] += 0.5
+            meter.advance(2, tokens=10)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["score: 10 of 10, 20 tokens/s", "score: 10 of 10, 20 tokens/s (10 a rank)"]
+
+
 def test_seconds_in_words() -> None:
     # What is not known is a dash.
     assert [duration(None), duration(5), duration(125), duration(7260)] == ["–", "5.0 s", "2 min 5 s", "2 h 1 min"]

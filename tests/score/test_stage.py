@@ -69,7 +69,8 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
-    # M0's losses and the noise are added to a run that was scored before; taking an option back removes nothing.
+    # M0's losses and the noise are added to a run that was scored before; taking an option back removes nothing. The
+    # record has the tokens of the passes that were made, which are those of the data.
     before = stamps(again())
     assert {name.split("/")[0] for name in before} == {"before", "after"}
     folder = again("score.base=true")
@@ -79,6 +80,9 @@ def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
     assert with_base.items() < both.items() and {name.split("/")[0] for name in both} == {
         *("before", "after", "base", "noise")
     }
+    told = read_json(folder.parent / "state.json")["score"]["passes"]
+    lengths = Scorer(settings(Run.open(folder.parent)), World(0, 1, 0)).prepared.lengths()
+    assert {name: one["tokens"] for name, one in told.items()} == {"score noise": lengths.sum()}
 
 
 def test_token_losses_are_added_by_scoring_both_states_again(again: Any) -> None:

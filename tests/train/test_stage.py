@@ -49,7 +49,8 @@ def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], toler
 
 
 def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
-    # The second epoch's losses are lower, metrics.jsonl holds the mean loss of each step, and no pickle comes out.
+    # The second epoch's losses are lower, metrics.jsonl holds the mean loss of each step, and no pickle comes out. The
+    # stage's record has the tokens of both epochs, and the padding of the rows that they were packed into.
     run = train(make_run("one"))
     frame = logged(run)
     sums = frame.group_by("epoch").agg(pl.col("loss_sum").sum())
@@ -59,7 +60,12 @@ def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
     for entry in steps:
         rows = frame.filter(frame["step"] == entry["step"])
         assert entry["loss"] == pytest.approx(rows["loss_sum"].sum() / rows["num_tokens"].sum(), rel=1e-4)
+        assert entry["tokens_per_second"] > 0
     assert len(steps) == 8
+    told = run.state()["train-noisy"]["passes"]["train noisy"]
+    lengths = Scorer(settings(run), World(0, 1, 0)).prepared.lengths()
+    assert told["tokens"] == 2 * lengths.sum() == told["positions"] - told["padding"] and told["whole"]
+    assert 0 < told["data_seconds"] + told["log_seconds"] < told["seconds"]
     assert not [p for p in run.model("noisy").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
 
 
@@ -150,7 +156,8 @@ def test_qlora_trains_and_measures_a_four_bit_base(make_run: Any, wide_model: Pa
 
 def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # Training is stopped by the flag after step 3 of 8 and run again: weights and log equal the undisturbed run's
-    # exactly (with dropout, so the random state is restored too), and every id is there once an epoch.
+    # exactly (with dropout, so the random state is restored too), and every id is there once an epoch. The record has
+    # the tokens of the last part, and says that it is no more than a part.
     whole = train(make_run("whole"))
     run = make_run("stopped")
     calls = iter(range(100))
@@ -164,6 +171,8 @@ def test_a_stopped_training_resumes_to_the_same_result(make_run: Any, monkeypatc
     assert logged(run).equals(logged(whole))
     lines = (run.model("noisy") / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
+    all_of_it, part = (one.state()["train-noisy"]["passes"]["train noisy"] for one in (whole, run))
+    assert 0 < part["tokens"] < all_of_it["tokens"] and not part["whole"]
 
 
 def test_a_kill_loses_only_the_work_since_the_last_checkpoint(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
