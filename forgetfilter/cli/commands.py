@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import copies, export, from_logs, init, plan
+from forgetfilter.cli import completion, copies, export, from_logs, init, plan
 from forgetfilter.cli.closing import close
 from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.cli.studies import run_study
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="tell what this machine has, and what is missing for which setting")
     doctor.set_defaults(work=_doctor)
     doctor.add_argument("--json", action="store_true", help="the same as JSON")
+    completion.add(commands, parser)
     _add_shared(commands)
     return parser
 
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_shared(commands: "argparse._SubParsersAction[_Parser]") -> None:
     """What several commands take, the commands that have files of their own, and what all of them have."""
     for name, command in commands.choices.items():
-        if name == "doctor":
+        if name in ("doctor", "completion"):
             continue
         # --compare, --describe and --from need no target
         alone = "?" if name in ("eval", "config", "filter") else None

@@ -18,4 +18,5 @@ EXAMPLES = {
     "slurm": "forgetfilter slurm",
     "export": "forgetfilter export runs/mine --merge --out mine-merged",
     "plan": "forgetfilter plan mine.yaml",
+    "completion": "forgetfilter completion bash",
 }
