@@ -57,7 +57,6 @@ class PlannedTrainer(Trainer):
             return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:
-        count_batch(self.room.tokens(inputs), inputs["input_ids"].numel())
         # transformers' own method waits for the copy, and under DeepSpeed rounds the loss's normaliser to bfloat16
         return to_device(inputs, self.args.device)
 
@@ -98,6 +97,7 @@ class PlannedTrainer(Trainer):
         """Where the memory is full, the step is begun again with smaller micro-batches; not where other ranks would
         wait for this one."""
         if self.accelerator.num_processes > 1 or self.is_deepspeed_enabled:
+            count_batch(self.room.tokens(inputs), inputs["input_ids"].numel())
             return super().training_step(model, inputs, num_items_in_batch)
         if self._begun[0] != self.state.global_step:
             self._begun = (self.state.global_step, [])
@@ -111,6 +111,7 @@ class PlannedTrainer(Trainer):
         losses = []
         for piece in self.room.pieces(batch):
             self.room.tried = self.room.tokens(piece)
+            count_batch(self.room.tried, piece["input_ids"].numel())
             losses.append(super().training_step(model, piece))
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
