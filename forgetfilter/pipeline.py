@@ -17,7 +17,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.mix.stage import MIX
 from forgetfilter.process import interrupts
-from forgetfilter.process.progress import console
+from forgetfilter.process.progress import at_stage, console, where
 from forgetfilter.report.stage import report_stage
 from forgetfilter.score.stage import SCORE
 from forgetfilter.storage import sums
@@ -47,8 +47,9 @@ ADDED_LATER = ("signals/texts",)  # folders that another stage adds to a stage's
 def run_pipeline(run: Run) -> None:
     """Runs every stage in order, or only the evaluation where nothing is trained."""
     preflight(run.config)
-    for stage in stages_of(run.config):
-        if stage.wanted(run.config):
+    stages, began = [stage for stage in stages_of(run.config) if stage.wanted(run.config)], time.time()
+    for place, stage in enumerate(stages, 1):
+        with at_stage(place, len(stages), began):
             run_stage(run, stage)
 
 
@@ -91,7 +92,7 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
         task.work()
         note_sums(run.folder, stage)
     _remove_scratch(run.folder, stage)
-    console.print(f"{stage.name}: {time.monotonic() - start:.0f} s")
+    console.print(f"{stage.name}: {time.monotonic() - start:.0f} s{where() and f' ({where()})'}")
 
 
 def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | None) -> None:

@@ -1,10 +1,24 @@
-"""The last lines of a command on a run: what came of it, what is out of date, and the run folder."""
+"""The last lines of a command on a run: what came of it, what is out of date, what to do next, and the run folder."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+PAGES = {"filter": ("filter/dropped.jsonl",), "mix": ("data/summary.json",)}  # what to look at; the first that is there
+REPORTS = ("report.html", "eval/metrics.md")
+NEXT = {
+    "run": "forgetfilter filter {run} --review, or forgetfilter export {run}",
+    "mix": "forgetfilter train {run} noisy safe",
+    "train": "forgetfilter score {run}",
+    "refit": "forgetfilter eval {run}",
+    "score": "forgetfilter filter {run}",
+    "filter": "forgetfilter filter {run} --review, or forgetfilter train {run} refit",
+    "report": "forgetfilter filter {run} --review",
+}
 
-def close(folder: Path, stale: tuple[str, ...], only_evaluates: bool = False, decided: bool = False) -> None:
+
+def close(command: str, folder: Path, stale: tuple[str, ...], only_evaluates: bool = False) -> None:
     """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
     from rich.console import Console
 
@@ -14,9 +28,21 @@ def close(folder: Path, stale: tuple[str, ...], only_evaluates: bool = False, de
     from forgetfilter.storage.results import read_summary
 
     console = Console(highlight=False, width=width_of(sys.stdout), quiet=is_quiet())
-    summary = read_summary(folder) if decided else None
+    summary = read_summary(folder) if command == "filter" else None
     console.print(filter_table(summary) if summary else closing_table(folder, only_evaluates, stale))
     if told := outdated(folder, stale):
         console.print(told["what"], style="bold", markup=False)
         console.print(told["mend"], soft_wrap=True, markup=False)
+    end(command, folder, () if only_evaluates else (command,))
+
+
+def end(command: str, folder: Path, done: Sequence[str]) -> None:
+    """Says on stderr what to look at, and what comes after the last of what was `done`; prints the run folder."""
+    from forgetfilter.process.progress import console
+
+    there = (page for page in PAGES.get(command, REPORTS) if (folder / page).exists())
+    if command not in ("train", "score") and (page := next(there, None)):
+        console.print(f"open {shlex.quote(str(folder / page))}", soft_wrap=True)
+    if step := next((NEXT[name] for name in reversed(done) if name in NEXT), None):
+        console.print(f"next: {step.format(run=shlex.quote(str(folder)))}", soft_wrap=True)
     print(folder)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from forgetfilter import __version__
 from forgetfilter.cli import completion, copies, export, from_logs, init, plan
-from forgetfilter.cli.closing import close
+from forgetfilter.cli.closing import close, end
 from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.cli.studies import run_study
 from forgetfilter.config.bounds import PATH, can_be_path
@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace) -> None:
     interrupts.install()  # a signal between two stages with ranks must not end the process
     with _opened(options) as run:
         pipeline.run_pipeline(run)
-        close(run.folder, pipeline.stale(run), run.config.only_evaluates)
+        close("run", run.folder, pipeline.stale(run), run.config.only_evaluates)
 
 
 def _stage(options: argparse.Namespace) -> None:
@@ -181,7 +181,7 @@ def _stage(options: argparse.Namespace) -> None:
         from_logs.check(options)
     if options.command == "filter" and options.logs:
         run = from_logs.decide(options)
-        close(run.folder, pipeline.stale(run), decided=True)
+        close("filter", run.folder, pipeline.stale(run))
         return
     command, by_name = options.command, {stage.name: stage for stage in pipeline.STAGES}
     names = _named_stages(options, by_name)
@@ -213,9 +213,9 @@ def _stage(options: argparse.Namespace) -> None:
         if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
             pipeline.run_stage(Run.open(run.folder), by_name["report"])  # otherwise it would show the earlier results
         if command in ("filter", "eval"):  # after filter, an earlier evaluation does not belong to the decision
-            close(run.folder, pipeline.stale(run), run.config.only_evaluates, command == "filter")
+            close(command, run.folder, pipeline.stale(run), run.config.only_evaluates)
         else:
-            print(run.folder)
+            end(command, run.folder, [command, *(name.removeprefix("train-") for name in names)])
 
 
 def _named_stages(options: argparse.Namespace, known: Container[str]) -> list[str]:

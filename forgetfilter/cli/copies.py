@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forgetfilter.cli.shipped import shipped
 from forgetfilter.errors import UserError, nearest
+from forgetfilter.process.progress import console
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,6 +36,7 @@ def example(options: argparse.Namespace) -> None:
     config = Path(f"{options.name}.yaml")
     data = (path for path in (folder / options.name).rglob("*") if path.suffix in (".jsonl", ".jinja"))
     _copy(folder, [config, *(path.relative_to(folder) for path in data)], Path("configs"))
+    console.print(f"next: forgetfilter run {Path('configs') / config}")
     print(Path("configs") / config)
 
 
@@ -42,6 +44,7 @@ def slurm(options: argparse.Namespace) -> None:
     """Copies the scripts; prints their folder."""
     folder = shipped("slurm")
     _copy(folder, [Path(path.name) for path in folder.iterdir() if path.suffix in (".sh", ".md")], Path("slurm"))
+    console.print("open slurm/README.md")
     print("slurm")
 
 

@@ -67,6 +67,8 @@ def export(options: argparse.Namespace) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     if api:
         console.print(f"pushed: {_push(api, options.push, target, options.public)}")
+    else:
+        console.print(f"open {target / 'README.md'}, its card; --push NAME/REPO uploads it", soft_wrap=True)
     print(target)
 
 

@@ -57,7 +57,7 @@ def _work(options: argparse.Namespace) -> None:
 
     from forgetfilter.models.plan import table
     from forgetfilter.models.plan.estimate import Given, check_fits, zero_of
-    from forgetfilter.process.progress import width_of
+    from forgetfilter.process.progress import console, width_of
 
     target = Path(options.target)
     config = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
@@ -72,6 +72,8 @@ def _work(options: argparse.Namespace) -> None:
         Console(highlight=False, width=width_of(sys.stdout)).print(table.tables(config.name, found))
     ranks = config.launch.processes * config.launch.nodes
     check_fits(found.planner, ranks, zero_of(config.train.deepspeed)[0])
+    if not options.json and not target.is_dir():
+        console.print(f"next: forgetfilter run {options.target}", soft_wrap=True)
 
 
 def estimate(config: Config, given: "Given") -> "Estimate":

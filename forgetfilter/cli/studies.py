@@ -12,6 +12,7 @@ def run_study(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from forgetfilter.process import interrupts
+    from forgetfilter.process.progress import console as remarks
     from forgetfilter.process.progress import width_of
     from forgetfilter.study import members, studies
 
@@ -34,6 +35,7 @@ def run_study(options: argparse.Namespace) -> None:
         members.run_pending(cells, options.resume)
     gathered = study.gather(config)
     console.print(study.table(gathered))
+    remarks.print(f"open {study.folder(config) / options.command}.html", soft_wrap=True)
     print(study.folder(config))
     if failed := gathered["members"] - gathered["done"]:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")

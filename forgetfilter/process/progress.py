@@ -1,13 +1,14 @@
 """Shows the progress of rank 0 with the time left: as a bar on a terminal, and as a line now and then in a file."""
 
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -35,6 +36,7 @@ def width_of(stream: TextIO) -> int | None:
 
 
 QUIET = "FORGETFILTER_QUIET"  # of a command and its ranks, which inherit it
+STAGE = "FORGETFILTER_STAGE"  # where a pipeline is, for the bars of this process or of its ranks
 
 
 def is_quiet() -> bool:
@@ -109,8 +111,38 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description:<24}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[rate]}"), console=console)
+    columns = (TextColumn("{task.description:<24}"), BarColumn(None), MofNCompleteColumn(), TextColumn("left"))
+    return _Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[rate]}"), console=console)
+
+
+class _Bars(Progress):
+    """A bar beneath the line that tells where the pipeline is, which goes once the bar is full."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if (told := where()) and not self.finished:
+            yield Text(told, "bold", no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
+
+
+@contextmanager
+def at_stage(number: int, count: int, began: float) -> Iterator[None]:
+    """Tells bars that the pipeline, which began at that time, is at a stage, of which it has `count`."""
+    os.environ[STAGE] = json.dumps([number, count, began])
+    try:
+        yield
+    finally:
+        del os.environ[STAGE]
+
+
+def where() -> str:
+    """Where a pipeline is and since when it has worked, in words; empty outside of a pipeline.
+
+    What is left in all is not said: how many rows the filter keeps, and how long the answers are, nobody knows before.
+    """
+    if not (told := os.environ.get(STAGE)):
+        return ""
+    number, count, began = json.loads(told)
+    return f"stage {number} of {count}, {duration(time.time() - began)} so far"
 
 
 def duration(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from toy_study import call
 
+from forgetfilter.cli.closing import NEXT
 from forgetfilter.cli.commands import _parser
 from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.process import progress
@@ -86,6 +87,24 @@ def test_a_question_is_answered_in_json(decided: dict[str, Any], capsys: pytest.
     assert [row["dropped"] for row in json.loads(capsys.readouterr().out)][:3] == [0, 1, 2]
     assert call("filter", "runs/noisy", "--json") == 2
     assert capsys.readouterr().err == "forgetfilter: --json answers --sweep or --why: give one of them\n"
+
+
+def test_the_last_lines_say_what_to_open_and_what_comes_next(
+    decided: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # On stderr, so that the last line of stdout is the run folder alone; the commands that they name are commands.
+    monkeypatch.setenv(progress.QUIET, "")
+    monkeypatch.setattr(progress.console, "quiet", False)
+    assert call("filter", "runs/noisy", "filter.rule=top_k", "filter.top_k=3") == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "runs/noisy"
+    opened, after = shown.err.splitlines()[-2:]
+    assert opened == "open runs/noisy/filter/dropped.jsonl" and Path(opened.removeprefix("open ")).exists()
+    assert after == "next: forgetfilter filter runs/noisy --review, or forgetfilter train runs/noisy refit"
+    for step in NEXT.values():
+        for line in step.format(run="runs/noisy").split(", or "):
+            _, *words = shlex.split(line)
+            assert not [word for word in _parser().parse_known_args(words)[1] if word.startswith("-")]
 
 
 def test_the_doctor_answers_in_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

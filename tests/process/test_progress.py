@@ -1,9 +1,12 @@
 """What long work says where its output is a file."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from forgetfilter.process import progress as module
-from forgetfilter.process.progress import duration, progress
+from forgetfilter.process.progress import PlainConsole, at_stage, duration, progress, where
 
 
 def test_a_line_each_tenth_tells_the_time_left(
@@ -32,6 +35,28 @@ def test_a_line_tells_the_tokens_a_second(monkeypatch: pytest.MonkeyPatch, capsy
             meter.advance(2, tokens=10)
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["score: 10 of 10, 20 tokens/s", "score: 10 of 10, 20 tokens/s (10 a rank)"]
+
+
+def test_where_a_pipeline_is_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a terminal of 80 columns; outside of a pipeline, and once the bar is full, the bar stands alone.
+    terminal = PlainConsole(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(module, "console", terminal)
+    screen = Console(file=io.StringIO(), width=80)
+
+    def shown(done: int) -> str:
+        with progress("train noisy", 4) as meter:
+            meter.advance(done, tokens=1000 * done)
+            assert meter.bar is not None
+            with screen.capture() as captured:
+                screen.print(*meter.bar.get_renderables())
+        return captured.get()
+
+    assert "stage" not in shown(2)
+    with at_stage(2, 9, module.time.time() - 125):
+        lines = shown(2).splitlines()
+        assert lines[0].strip() == "stage 2 of 9, 2 min 5 s so far" and "2/4" in lines[1] and "tokens/s" in lines[1]
+        assert "stage" not in shown(4)
+    assert where() == "" and max(map(len, lines)) <= 80
 
 
 def test_seconds_in_words() -> None:
