@@ -75,8 +75,9 @@ def begin_pass() -> Pass:
 def end_pass(what: str, done: Pass) -> None:
     """Keeps what a pass over tokens took, for `leave_measures` and `measured`."""
     if done.tokens:
-        peaks = pass_peak()
-        _ended[what] = replace(done, memory_gb=peaks["memory_gb"], gpu_gb=peaks.get("gpu_gb"))
+        peaks, told = pass_peak(), replace(done, seconds=round(done.seconds, 3))
+        told.data_seconds, told.log_seconds = round(done.data_seconds, 3), round(done.log_seconds, 3)
+        _ended[what] = replace(told, memory_gb=peaks["memory_gb"], gpu_gb=peaks.get("gpu_gb"))
 
 
 def count_batch(tokens: int, positions: int) -> None:

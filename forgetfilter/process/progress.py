@@ -83,7 +83,7 @@ class Meter:
             self.bar.update(self.task, completed=done)
 
     def end(self) -> None:
-        self.work.seconds = round(time.monotonic() - self.started, 3)
+        self.work.seconds = time.monotonic() - self.started
         self.work.whole = self.before == 0 and self.done == self.total
         end_pass(self.what, self.work)
 
