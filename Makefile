@@ -40,7 +40,7 @@ lint: install
 
 # the documentation as a site, in build/site: open its index.html
 docs: install
-	$(BIN)/python -m pip install --quiet -c constraints.txt mkdocs-material
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[docs]"
 	$(BIN)/mkdocs build --strict
 
 bench: install
