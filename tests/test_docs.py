@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from forgetfilter.config.load import load_config
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [*ROOT.glob("*.md"), ROOT / "slurm" / "README.md", *DOCS.rglob("*.md")]
@@ -88,3 +90,13 @@ def test_the_messages_that_are_explained_are_said_somewhere() -> None:
     cells = re.findall(r"^\| (`[^|]*) \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.M)
     quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     assert len(quoted) > 15 and [text for text in quoted if text not in said] == []
+
+
+def test_the_configs_on_the_pages_are_accepted(tmp_path: Path) -> None:
+    # Keys, choices and bounds, by the check of a real one; a part of a config stands beside README's.
+    found = {(page, block) for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)}
+    (whole,) = (block for page, block in found if page == ROOT / "README.md")
+    for page, block in found:
+        (tmp_path / "config.yaml").write_text(block if "data:" in block else whole + block)
+        assert load_config(tmp_path / "config.yaml").data.noisy, page.name
+    assert len(found) >= 3
