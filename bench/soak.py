@@ -1,11 +1,13 @@
 """Many short steps with the loss hook, shards and checkpoints: does memory, a handle or the time of a step grow?
 
-    python bench/soak.py [--steps 3000] [--resumes 10]
+    python bench/soak.py [--steps 10000] [--resumes 50] [--shards 1024]
 
-A model of 30,000 parameters is trained by the pipeline's own stage, with a checkpoint and a shard every 20 steps, and
-is stopped by SIGTERM and resumed in between. A second process looks at it every second: resident memory, open
-handles, and the processor's seconds, which another process's load does not change as it changes the clock's. Writes
-bench/results/soak.json with the first and the last quarter of the stretch after the last resume.
+A pipeline with a model of 30,000 parameters learns its noisy set in so many steps, with a checkpoint and a shard every
+20 steps. It is stopped by SIGTERM and resumed in between, and in the end goes through all other stages. A second
+process looks at it every second: resident memory, open handles, and the processor's seconds, which another process's
+load does not change as it changes the clock's. Before that, shards of 64 simulated ranks are merged again and again in
+one process. Writes bench/results/soak.json with the first and the last quarter of the stretch after the last resume,
+of the resumes, and of the merges.
 """
 
 import argparse
@@ -21,64 +23,85 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+import pyarrow as pa
 from conftest import make_tiny_model
+from faults.toy import write_inputs
 
 from forgetfilter.storage.run_folder import versions
+from forgetfilter.storage.shards import LOSS_SCHEMA, merged, shard_path, write_shard
 
 RESULT = Path(__file__).parent / "results" / "soak.json"
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-BATCH, ROWS = 4, 80  # so an epoch has 20 steps
-CONFIG = """\
-name: soak
-output: {folder}
-cache: {folder}/cache
-model: {{name: {folder}/tiny-llama, dtype: float32}}
-data: {{noisy: {{a: {{path: {folder}/noisy.jsonl}}}}, safe: {{b: {{path: {folder}/safe.jsonl}}}}}}
-train: {{checkpoint_steps: 20, noisy: {{epochs: {epochs}, batch_size: 4, lr: 1e-4}}}}
-tracking: {{mode: disabled}}
-"""
+STEPS_AN_EPOCH = 4  # of the toy's 16 rows
+RANKS, SHARD_ROWS, MERGES = 64, 50, 60
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--resumes", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--resumes", type=int, default=50)
+    parser.add_argument("--shards", type=int, default=1024, help="of 64 simulated ranks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = prepare(folder, options.steps)
-        seen = [[*watched(folder, config, options.steps // (2 * options.resumes))] for _ in range(options.resumes)]
-        seen.append([*watched(folder, config, None)])
-        shards = len(list((folder / "soak" / "train" / "noisy" / "losses").rglob("*.parquet")))
+        merges = merged_again(folder / "shards", options.shards)
+        command = prepare(folder, options.steps)
+        seen = [[*watched(folder, command, options.steps // (2 * options.resumes))] for _ in range(options.resumes)]
+        seen.append([*watched(folder, command, None)])
+        shards = len(list((folder / "runs" / "toy" / "train" / "noisy" / "losses").rglob("*.parquet")))
+        stages = json.loads((folder / "runs" / "toy" / "state.json").read_text())
+        assert all(entry["status"] == "done" for entry in stages.values())
     told = {
         "versions": versions(),
         "steps": options.steps,
         "resumes": options.resumes,
         "shards": shards,
         "last_stretch": summary(seen[-1]),
-        "memory_mb_after_each_resume": [round(part[-1]["memory_mb"]) for part in seen if part],
+        "memory_mb_after_each_resume": [round(part[-1]["memory_mb"], 1) for part in seen[:-1] if part],
+        "merges": {"shards": options.shards, "ranks": RANKS} | merges,
     }
     RESULT.write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(told, indent=1))
 
 
-def prepare(folder: Path, steps: int) -> Path:
-    make_tiny_model(folder / "tiny-llama")
-    row = '{{"prompt": "what is {0}?", "completion": "it is {0}"}}\n'
-    (folder / "noisy.jsonl").write_text("".join(row.format(n) for n in range(ROWS)))
-    (folder / "safe.jsonl").write_text("".join(row.format(n) for n in range(ROWS, ROWS + 4)))
-    config = folder / "config.yaml"
-    config.write_text(CONFIG.format(folder=folder, epochs=steps * BATCH // ROWS))
-    subprocess.run([sys.executable, "-m", "forgetfilter", "mix", str(config)], check=True, capture_output=True)
-    return config
+def merged_again(folder: Path, shards: int) -> dict[str, Any]:
+    """Merges the shards of many ranks again and again; the first merges warm up."""
+    ids = []
+    for number in range(shards):
+        own = [f"{number:08d}-{row:08d}" for row in range(SHARD_ROWS)]
+        columns = [own, ["web"] * SHARD_ROWS, *([[value] * SHARD_ROWS for value in (9, 1.5, number % RANKS, 1, 0)])]
+        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, LOSS_SCHEMA, strict=True)], schema=LOSS_SCHEMA)
+        write_shard(shard_path(folder, number % RANKS, number // RANKS), table)
+        ids += own
+    seen = []
+    for _ in range(MERGES):
+        assert len(merged(folder, ids)) == len(ids)
+        seen.append(look(os.getpid()))
+    first, last = seen[MERGES // 4 : MERGES // 2], seen[-MERGES // 4 :]
+    return {
+        "merges": MERGES,
+        "processor_s_a_merge": [
+            round((part[-1]["seconds"] - part[0]["seconds"]) / (len(part) - 1), 3) for part in (first, last)
+        ],
+        "memory_mb": [round(part[-1]["memory_mb"], 1) for part in (first, last)],
+        "handles": [part[-1]["handles"] for part in (first, last)],
+    }
 
 
-def watched(folder: Path, config: Path, steps: int | None) -> Any:
-    """What is seen of a training, which is stopped after so many more steps; None: not at all."""
-    metrics = folder / "soak" / "train" / "noisy" / "metrics.jsonl"
+def prepare(folder: Path, steps: int) -> list[str]:
+    """The command of the pipeline, whose data is mixed."""
+    config = str(write_inputs(folder, make_tiny_model(folder / "tiny-llama")))
+    own = ["train.checkpoint_steps=20", "train.noisy.lr=1e-4", f"train.noisy.epochs={steps // STEPS_AN_EPOCH}"]
+    start = [sys.executable, "-m", "forgetfilter"]
+    subprocess.run([*start, "mix", config, *own], check=True, capture_output=True)
+    return [*start, "run", config, *own]
+
+
+def watched(folder: Path, command: list[str], steps: int | None) -> Any:
+    """What is seen of the noisy training, which is stopped after so many more steps; None: not at all."""
+    metrics = folder / "runs" / "toy" / "train" / "noisy" / "metrics.jsonl"
     first, stopped = last_step(metrics), False
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "forgetfilter", "train", str(config), "noisy"]
     with open(folder / "said", "a") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
     while process.poll() is None:
