@@ -108,9 +108,11 @@ def watched(folder: Path, command: list[str], steps: int | None) -> Any:
         step = last_step(metrics)
         if step > first:
             try:
-                yield {"step": step} | look(process.pid)
+                seen = look(process.pid)
             except OSError:
                 break
+            if seen["memory_mb"]:  # none once it has ended
+                yield {"step": step} | seen
         if steps and step - first >= steps and not stopped:
             process.send_signal(signal.SIGTERM)
             stopped = True
