@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     models = [given for given in argv[1:] if "=" not in given] or list(evaluation.options.models)
     interrupts.install()
     evaluation.model.base()  # fetches M0 to this node before its ranks meet
-    with process_group() as world:
+    with process_group(evaluation.ranks.timeout) as world:
         evaluate(evaluation, models, world)
         if world.is_main:
             show(evaluation, models)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -16,13 +17,13 @@ from filelock import FileLock
 from forgetfilter.errors import UserError, printable
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
-_SCRATCH = re.compile(r"\.(filter|dropped)-\w+")  # folders of the filter, which may be as large as the data
+_SCRATCH = re.compile(r"\.(filter|dropped|ranks)-\w+")  # folders of the filter, as large as the data, and of a launcher
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` once the block ends without an error."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"  # as _TEMPORARY has it
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -36,11 +37,51 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{os.getpid()}.tmp"  # as _TEMPORARY has it
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yields a name for a temporary folder beside `path`, and removes the folder in the end. Those that killed
+    processes left there are removed first."""
+    temporary = _temporary(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if _TEMPORARY.fullmatch(left.name) and (left == temporary or not _runs(int(left.name.split(".")[-2]))):
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder's name beside `path`; it takes the place of `path` once the block ends without an
+    error."""
+    with scratch_folder(path) as temporary:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number here. One on another machine, which writes to the same place at the
+    same time, would not be seen."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
 def remove_left_over(folder: Path) -> None:
     """Removes what killed processes left in a folder, temporary files and scratch folders. Nobody else may be writing
     there."""
     for parent, folders, names in os.walk(folder):
-        for name in [name for name in folders if _SCRATCH.fullmatch(name)]:
+        for name in [name for name in folders if _SCRATCH.fullmatch(name) or _TEMPORARY.fullmatch(name)]:
             folders.remove(name)
             shutil.rmtree(Path(parent) / name, ignore_errors=True)
         for name in names:

@@ -1,9 +1,20 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, read_json, remove_left_over, sha256_file, sha256_value, write_json
+from forgetfilter.files import (
+    atomic_folder,
+    atomic_path,
+    read_json,
+    remove_left_over,
+    sha256_file,
+    sha256_value,
+    write_json,
+)
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
@@ -22,6 +33,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         "filter/.dropped-abc/0",
         "filter/kept.jsonl",
         ".own-1/d",
+        "export/.merged.12.tmp/model.safetensors",
+        ".ranks-x/rank-0.75",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
@@ -31,6 +44,44 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         ".own-1/d",
     }
     assert not (tmp_path / ".filter-x1_y").exists() and not (tmp_path / "filter" / ".dropped-abc").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from forgetfilter.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as folder:
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    print(os.getpid(), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_folder_is_whole_or_absent_and_what_was_killed_is_removed(tmp_path: Path) -> None:
+    # The next one that is made in this place removes what a killed process left there, but not the folder of a process
+    # that is alive, nor that of another place.
+    target = tmp_path / "a[1]"
+    subprocess.run([sys.executable, "-c", KILLED, str(target)], capture_output=True)
+    (left,) = tmp_path.iterdir()
+    assert (left / "half").exists() and not target.exists()
+    others = [
+        tmp_path / f".a[1].{os.getppid()}.tmp",
+        tmp_path / left.name.replace("a[1]", "a1"),
+        tmp_path / ".a[1].tmp",
+    ]
+    for other in others:
+        other.mkdir()
+    with pytest.raises(ZeroDivisionError), atomic_folder(target) as folder:
+        folder.mkdir()
+        raise ZeroDivisionError
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    for content in ("first", "second"):
+        with atomic_folder(target) as folder:
+            folder.mkdir()
+            (folder / content).write_text(content)
+        assert [path.name for path in target.iterdir()] == [content]
+    assert sorted(tmp_path.iterdir()) == sorted([*others, target])
 
 
 def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:

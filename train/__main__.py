@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     task = settings(Run.open(options.run), options.stage)
     interrupts.install()
     prepare_tokens(task.model, task.data, task.max_length)
-    with process_group() as world:
+    with process_group(task.ranks.timeout) as world:
         train(task, world)
         leave_measures(options.run)
 

@@ -18,7 +18,7 @@ from forgetfilter.errors import EXIT_USER, UserError, masked, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
-from forgetfilter.storage.run_folder import Run, folder_of
+from forgetfilter.storage.run_folder import Run, config_of, folder_of
 from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.stage import Answering, Comparison, load
 
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the whole pipeline; the last line of stdout is the run folder")
     run.set_defaults(work=_run)
+    words = "only train a few steps twice, and tell whether the same seed gives the same model; keeps nothing of it"
+    run.add_argument("--check-determinism", action="store_true", help=words)
     for name, text in STAGES.items():
         stage = commands.add_parser(name, help=text)
         stage.set_defaults(work=_stage)
@@ -165,6 +167,13 @@ def _run(options: argparse.Namespace) -> None:
     from forgetfilter.process import interrupts
 
     interrupts.install()  # a signal between two stages with ranks must not end the process
+    if options.check_determinism:
+        from forgetfilter.cli.determinism import check_determinism
+
+        config = config_of(Path(options.target), options.overrides)
+        pipeline.preflight(config)
+        print(check_determinism(config))
+        return
     with _opened(options) as run:
         pipeline.run_pipeline(run)
         close("run", run.folder, pipeline.stale(run), run.config.only_evaluates)
@@ -256,9 +265,7 @@ def _config(options: argparse.Namespace) -> None:
 
         sys.stdout.write(describe())
         return
-    target = Path(options.target)
-    found = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
-    sys.stdout.write(to_yaml(found))
+    sys.stdout.write(to_yaml(config_of(Path(options.target), options.overrides)))
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgetfilter.errors import UserError, reason
-from forgetfilter.files import read_json, write_json, write_text
+from forgetfilter.files import atomic_folder, read_json, write_json, write_text
 from forgetfilter.models.settings import EMBEDDED, ModelSettings
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
@@ -56,15 +56,10 @@ def export(options: argparse.Namespace) -> None:
     model, adapter = ModelSettings.of(run.config), run.config.train.method != "full" and not options.merge
     target = _target(run.folder, options.out, "adapter" if adapter else "merged")
     base, licence = _base(model, options.base_model, options.license)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_folder(target) as scratch:
         (_write_adapter if adapter else _write_whole)(model, run.model("refit"), scratch, base)
         card = make_card(settings(run, stale))
         write_text(scratch / "README.md", model_card(card, base, licence, adapter))
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if api:
         console.print(f"pushed: {_push(api, options.push, target, options.public)}")
     else:

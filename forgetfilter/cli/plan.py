@@ -8,11 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
-from forgetfilter.storage.run_folder import Run, folder_of
-from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.run_folder import config_of
 
 if TYPE_CHECKING:
     from forgetfilter.models.plan.estimate import Estimate, Given
@@ -59,8 +57,7 @@ def _work(options: argparse.Namespace) -> None:
     from forgetfilter.models.plan.estimate import Given, check_fits, zero_of
     from forgetfilter.process.progress import console, width_of
 
-    target = Path(options.target)
-    config = Run.open(target, options.overrides).config if target.is_dir() else load_config(target, options.overrides)
+    config = config_of(Path(options.target), options.overrides)
     words = ("rows", "safe_rows", "tokens_per_row", "tokens_per_second", "flops", "utilisation", "measure")
     given = Given(
         options.gpu_memory, options.reserved, options.link, **{word: getattr(options, word) for word in words}
@@ -129,14 +126,10 @@ def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
 
 def _read(config: Config, folder: Path, longest: int) -> "dict[str, Rows]":
     """The data of the run where its mix is done with these settings, else of a mix in a temporary folder."""
-    from forgetfilter.mix.stage import MIX, mix
+    from forgetfilter.mix.stage import mixed
     from forgetfilter.models.loading import load_tokenizer
     from forgetfilter.models.plan.rows import counted_rows
 
-    here, tokenizer = folder_of(config), load_tokenizer(folder, config.model.chat_template)
-    run = Run(here, config)
-    if (here / "config.yaml").exists() and run.is_done("mix", MIX.task(run).input_hash()):
-        return counted_rows(RunPaths(here), tokenizer, longest)
+    tokenizer = load_tokenizer(folder, config.model.chat_template)
     with tempfile.TemporaryDirectory(prefix="forgetfilter-plan-") as scratch:
-        mix(RunPaths(Path(scratch)), config)
-        return counted_rows(RunPaths(Path(scratch)), tokenizer, longest)
+        return counted_rows(mixed(config, Path(scratch)), tokenizer, longest)

@@ -435,6 +435,9 @@ class LaunchConfig:
     """The number of machines; more than one need a launcher, which slurm/run_forgetfilter.sh sets."""
     threads: int = not_negative(0)
     """CPU threads of a rank; 0 divides the cores of the machine, or of the job, among its ranks."""
+    timeout: float = bounded(7200.0, between(1, 10**6))
+    """Seconds that a rank waits for another one. A rank that is silent for longer is given up, and the stage is
+    stopped. It must be longer than the longest work of one rank alone, such as saving a model while the others wait."""
 
 
 @dataclass(frozen=True)

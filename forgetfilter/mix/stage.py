@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.filter_checks import probes_needed
@@ -28,7 +29,7 @@ from forgetfilter.mix.given_prompts import given_prompts, write_prompts
 from forgetfilter.mix.probes import set_aside
 from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, own_source, records, some, write_set
 from forgetfilter.process.progress import console
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_folder import Run, folder_of
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task
 
@@ -231,3 +232,12 @@ def settings(run: Run) -> Mixing:
 
 # Nothing is removed before it starts, since it replaces the earlier result only when its own is whole.
 MIX = Stage("mix", settings, files=("data/summary.json",), folder="data")
+
+
+def mixed(config: Config, scratch: Path) -> RunPaths:
+    """The data of the configuration's run where its mix is done with these settings, else of a mix in `scratch`."""
+    here = folder_of(config)
+    if (here / "config.yaml").exists() and (run := Run(here, config)).is_done("mix", MIX.task(run).input_hash()):
+        return run
+    mix(RunPaths(scratch), config)
+    return RunPaths(scratch)

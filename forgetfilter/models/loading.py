@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import importlib.util
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import locked
+from forgetfilter.files import atomic_folder, locked
 from forgetfilter.models.chat_template import read_template
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.limits import fit_tokenizer, limits_of
@@ -76,7 +75,6 @@ def _embedded(cache: Path) -> Path:
 def _convert_gguf(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     model = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,
@@ -85,10 +83,10 @@ def _convert_gguf(source: Path, folder: Path) -> None:
         trust_remote_code=False,
     )
     model.config.__dict__.pop("quantization_config", None)
-    model.save_pretrained(temporary)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
-    tokenizer.save_pretrained(temporary)
-    os.replace(temporary, folder)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:

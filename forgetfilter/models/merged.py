@@ -1,13 +1,11 @@
 """A finetuned model as one that another run can start from: the adapter merged into its base, as a model folder."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from forgetfilter.files import locked
+from forgetfilter.files import atomic_folder, locked
 from forgetfilter.models.loading import is_adapter, load_base
 from forgetfilter.models.pretrained import load_adapter
 from forgetfilter.models.settings import ModelSettings
@@ -23,11 +21,9 @@ def write_merged(model: ModelSettings, trained: Path, target: Path) -> None:
     with locked(target):
         if (target / "config.json").exists():
             return
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        merged(model, trained).save_pretrained(temporary)
-        model.tokenizer().save_pretrained(temporary)
-        os.replace(temporary, target)
+        with atomic_folder(target) as temporary:
+            merged(model, trained).save_pretrained(temporary)
+            model.tokenizer().save_pretrained(temporary)
 
 
 def merged(model: ModelSettings, trained: Path, as_trained: bool = False) -> Any:

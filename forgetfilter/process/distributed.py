@@ -41,9 +41,15 @@ def world() -> World:
 _VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
+WAIT = 7200.0  # seconds
+
+
 @contextmanager
-def process_group() -> Iterator[World]:
-    """Joins the ranks (NCCL on GPUs, gloo on CPUs) and leaves them after success. One process alone joins nothing."""
+def process_group(wait: float = WAIT) -> Iterator[World]:
+    """Joins the ranks (NCCL on GPUs, gloo on CPUs) and leaves them after success. One process alone joins nothing.
+
+    A rank that waits longer than `wait` seconds for another one, here or in a collective operation, ends with an error.
+    """
     import torch
     import torch.distributed as dist
 
@@ -57,7 +63,7 @@ def process_group() -> Iterator[World]:
     joined = here.size > 1 and not dist.is_initialized()
     if joined:
         backend = "cpu:gloo,cuda:nccl" if here.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=datetime.timedelta(hours=2))
+        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=wait))
     yield here
     # This is not done after an error, because NCCL would wait for ranks that have not failed.
     if joined and dist.is_initialized():

@@ -25,6 +25,7 @@ from forgetfilter.process.exit_codes import OUTCOMES
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
 KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # the exit codes of a rank that was killed from outside
+LOST = {0, EXIT_STOPPED, EXIT_LOST, *KILLED}  # of ranks that ended well, or because one was lost, which is killed then
 AGAIN_SECONDS = 1  # between two warnings to the ranks, because a rank that is still starting does not listen yet
 GRACE_SECONDS = 30  # once a rank has failed, between asking the others to end and killing them
 
@@ -72,6 +73,11 @@ def launch(
             f"rank {killed[0]} of {module} was killed ({signal.Signals(-codes[killed[0]]).name}; SIGKILL is what a "
             "machine out of memory sends); run the same command again to go on from what was saved"
         )
+    if failed and set(codes) <= LOST and {codes[number] for number in first} == {EXIT_LOST}:
+        silent = [number for number in failed if codes[number] != EXIT_LOST]  # they did not end when they were asked to
+        which = f"rank {silent[0]} of {module} was" if silent else f"ranks of {module} were"
+        way = "run the same command again to go on from what was saved"
+        raise Stopped(f"{which} silent for longer than launch.timeout, or lost; {way}")
     if failed:
         # a rank that fails, by the user's mistake or by a bug, makes the others crash in their next collective
         caused = (EXIT_LOST, -signal.SIGTERM)  # failures that a lost peer or this process caused

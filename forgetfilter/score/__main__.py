@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     if scoring.options.gradients:
         prepare_tokens(scoring.model, scoring.paths.safe_data, scoring.max_length)
     prepare_rivals(scoring.options)
-    with process_group() as world:
+    with process_group(scoring.ranks.timeout) as world:
         score(scoring, world)
         leave_measures(scoring.paths.folder)
 

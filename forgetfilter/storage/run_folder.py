@@ -175,6 +175,11 @@ def _check_format(folder: Path) -> None:
         raise UserError(f"{folder} was made by a newer forgetfilter: {which}")
 
 
+def config_of(target: Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """The configuration of a file or of a run folder, with overrides."""
+    return Run.open(target, overrides).config if target.is_dir() else load_config(target, overrides)
+
+
 def folder_of(config: Config) -> Path:
     """Where the run of a configuration lies."""
     return Path(config.output).expanduser() / config.name

@@ -1,7 +1,7 @@
 """Disturbs a small pipeline in every way and at every stage, and writes docs/reliability.md and
 bench/results/faults.json.
 
-    make test-faults      (or, in tests/: python -m faults [--number 194] [--ranked 6] [--seed 0] [--again])
+    make test-faults      (or, in tests/: python -m faults [--number 194] [--seed 0] [--again] [--new])
 
 Half an hour or more on two cores. Exit code 1 where a fault was not survived; the page names it.
 """
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from conftest import make_tiny_model
-from faults.harness import KINDS, RANK, Case, draw, draw_ranked, harness
+from faults.harness import KINDS, RANK, SILENT, SLOW, Case, draw, draw_ranked, harness
 from faults.toy import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,20 +36,26 @@ everything as it was, or says in one line what to delete and then does.
 - **At random**: the signal comes after a drawn share of the time that the stage takes.
 - **A file** of the run folder, drawn after the stage, is cut, emptied, deleted or exchanged with another, or has one
   bit flipped. An edited `filter/kept.jsonl` is the user's own, and has only to be said.
-- **A rank killed**: one of two gloo ranks, at a drawn moment.
+- **A rank killed** or suspended (SIGSTOP): one of two gloo ranks, at a drawn moment. One that is suspended for good is
+  given up by the other after `launch.timeout` (30 s here), which ends in exit 75. One that goes on after 5 s changes
+  nothing.
 """
+RANKED_KINDS = {RANK: 6, SILENT: 3, SLOW: 3}
+ALL_KINDS = (*KINDS, *RANKED_KINDS)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=194, help="faults in one process")
-    parser.add_argument("--ranked", type=int, default=6, help="faults among two ranks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="only those that were not survived the last time")
+    parser.add_argument("--new", action="store_true", help="only those that the last result lacks")
     options = parser.parse_args()
-    cases = [*draw(options.number, options.seed), *draw_ranked(options.ranked, options.seed)]
-    wrong = {Case(**one["case"]): one["wrong"] for one in json.loads(RESULT.read_text())} if options.again else {}
-    cases = [case for case, said in wrong.items() if said] if options.again else cases
+    cases = draw(options.number, options.seed)
+    cases += [case for kind, number in RANKED_KINDS.items() for case in draw_ranked(number, options.seed, kind)]
+    stored = json.loads(RESULT.read_text()) if options.again or options.new else []
+    wrong = {Case(**one["case"]): one["wrong"] for one in stored}
+    cases = [case for case in cases if case not in wrong or (options.again and wrong[case])]
     inputs = _malformed()
     with tempfile.TemporaryDirectory() as folder, harness(Path(folder), _model(Path(folder))) as made:
         for number, case in enumerate(cases, 1):
@@ -72,10 +78,10 @@ def _table(wrong: dict[Case, str]) -> list[str]:
         for counts in (lambda said: True, lambda said: not said)
     )
     lines = [f"| fault | {' | '.join(STAGES)} | all |", f"| --- |{' ---: |' * (len(STAGES) + 1)}"]
-    for kind in (*KINDS, RANK):
+    for kind in ALL_KINDS:
         cells = [(survived[kind, stage], tried[kind, stage]) for stage in STAGES]
         lines.append(_row(kind, [*cells, _sum(cells)]))
-    columns = [_sum((survived[kind, stage], tried[kind, stage]) for kind in (*KINDS, RANK)) for stage in STAGES]
+    columns = [_sum((survived[kind, stage], tried[kind, stage]) for kind in ALL_KINDS) for stage in STAGES]
     return [*lines, _row("all", [*columns, _sum(columns)])]
 
 

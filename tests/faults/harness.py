@@ -24,7 +24,8 @@ from faults.toy import STAGES, outcome, words, write_inputs
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 CALLS = (*SIGNALS, "disk full", "read-only", "second process", "renamed folder")  # at a call that changes the disk
 DAMAGES = ("cut", "emptied", "flipped", "deleted", "exchanged")
-RANK = "a rank killed"
+RANK, SILENT, SLOW = "a rank killed", "a rank suspended", "a rank suspended for 5 s"
+TIMEOUT = 30  # seconds that ranks wait for one another where one is suspended
 RANKED = ("train-noisy", "train-safe", "score", "train-refit", "eval")  # stages that ranks work on
 EDITABLE = "filter/kept.jsonl"
 
@@ -51,10 +52,11 @@ def draw(number: int, seed: int, stages: Sequence[str] = STAGES) -> list[Case]:
     return [Case(chance.choice(stages), kind, chance.random()) for kind in islice(cycle(KINDS), number)]
 
 
-def draw_ranked(number: int, seed: int) -> list[Case]:
-    """So many cases in which one of two ranks is killed; each takes half a minute, since ranks import torch."""
+def draw_ranked(number: int, seed: int, kind: str = RANK) -> list[Case]:
+    """So many cases in which something is done to one of two ranks; each takes half a minute, since ranks import
+    torch."""
     chance = random.Random(seed)
-    return [Case(chance.choice(RANKED), RANK, chance.random(), ranks=2) for _ in range(number)]
+    return [Case(chance.choice(RANKED), kind, chance.random(), ranks=2) for _ in range(number)]
 
 
 @dataclass
@@ -115,7 +117,8 @@ class Harness:
     def _disturbed(self, case: Case) -> str:
         at = int(case.place * self.calls[case.stage])
         by_call = case.kind in CALLS or case.kind == "clock set back"
-        first = self.start(case.stage, {"kind": case.kind, "at": at} if by_call else None, *_ranks(case))
+        wait = [f"launch.timeout={TIMEOUT}"] if case.kind == SILENT else []
+        first = self.start(case.stage, {"kind": case.kind, "at": at} if by_call else None, *_ranks(case), *wait)
         wrong = ""
         if case.kind == "second process":
             wrong = self._second(case, first)
@@ -141,14 +144,14 @@ class Harness:
         return f"second process: exit {code}, {second.lines()}"
 
     def _signalled(self, case: Case, command: Command) -> str:
-        if case.kind == RANK:
-            return self._kill_rank(case, command)
+        if case.ranks > 1:
+            return self._signal_rank(case, command)
         time.sleep(case.place * self.seconds[case.stage])
         with contextlib.suppress(ProcessLookupError):
             os.killpg(command.process, signal.Signals[case.kind.split()[0]])
         return ""
 
-    def _kill_rank(self, case: Case, command: Command) -> str:
+    def _signal_rank(self, case: Case, command: Command) -> str:
         end = time.monotonic() + 120
         while len(ranks := children(command.process)) < case.ranks and alive(command.process):
             if time.monotonic() > end:
@@ -156,7 +159,12 @@ class Harness:
             time.sleep(0.05)
         time.sleep(case.place * 20)  # seconds, of which most go by until the libraries are there
         if ranks := children(command.process):
-            os.kill(ranks[int(case.place * 1000) % len(ranks)], signal.SIGKILL)
+            rank = ranks[int(case.place * 1000) % len(ranks)]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rank, signal.SIGKILL if case.kind == RANK else signal.SIGSTOP)
+                if case.kind == SLOW:
+                    time.sleep(5)
+                    os.kill(rank, signal.SIGCONT)
         return ""
 
     def _ended(self, command: Command, code: int | None) -> str:

@@ -158,6 +158,40 @@ def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path
     assert "AssertionError: the true reason" in capsys.readouterr().err
 
 
+SILENT = """
+import signal
+from forgetfilter.process.distributed import any_rank, barrier, process_group
+"""
+
+
+def test_a_silent_rank_stops_the_stage(module, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 is suspended, as by a machine that hangs. Rank 0 gives it up after launch.timeout, and it is killed, since
+    # it does not end when it is asked to.
+    monkeypatch.setattr("forgetfilter.process.launch.GRACE_SECONDS", 1)
+    body = guarded(
+        SILENT,
+        "with process_group(4):\n    barrier()\n"
+        "    if rank == 1:\n        os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    barrier()\n",
+    )
+    with pytest.raises(Stopped, match=r"rank 1 of toy_silent was silent .*launch\.timeout.*run the same command again"):
+        launch(module("toy_silent", body), [], 2, 1)
+
+
+def test_a_slow_rank_changes_nothing(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # Rank 1 is suspended for a second, and the other one waits for it.
+    body = guarded(
+        SILENT + "import subprocess\n",
+        "with process_group():\n    barrier()\n"
+        "    if rank == 1:\n"
+        "        subprocess.Popen(['sh', '-c', f'sleep 1; kill -CONT {os.getpid()}'])\n"
+        "        os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    open(sys.argv[1] + str(rank), 'w').write(str(any_rank(rank == 1)))\n",
+    )
+    launch(module("toy_slow", body), [str(tmp_path / "rank")], 2, 1)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
+
+
 def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     # The line names the settings that need less memory. Each rank has its share of the cores.
     body = guarded(
