@@ -6,6 +6,7 @@ import re
 EXIT_USER = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again to go on
 EXIT_LOST = 76  # of a rank alone: another one went away, which is no fault of its own
+EXIT_WAITED = 77  # of a rank alone: another one was silent for longer than launch.timeout
 
 
 _USER_PART = re.compile(r"(?<=://)[^/?#\s]*@")  # of a URL: a name and a password, or a token

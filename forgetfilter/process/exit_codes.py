@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked, printable
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, EXIT_WAITED, Stopped, UserError, masked, printable
 from forgetfilter.files import disk_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # names a folder for the outcome of each rank, where the launcher loses exit codes
@@ -59,6 +60,8 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         if "RANK" not in os.environ:
             sys.excepthook = _show
             raise
+        if _lost_a_peer(error) and re.search("timed out|timeout", str(error), re.IGNORECASE):
+            return _leave(EXIT_WAITED)  # the process that started the ranks says so
         _show(type(error), error, error.__traceback__)
         return _leave(EXIT_LOST if _lost_a_peer(error) else 1)
     return _leave(0)
@@ -93,7 +96,7 @@ def _recorded(code: int) -> int:
 
     To such a launcher a stop is a success; otherwise it would end the ranks that are still saving.
     """
-    if code not in (0, EXIT_LOST) and (folder := os.environ.get(OUTCOMES)):
+    if code not in (0, EXIT_LOST, EXIT_WAITED) and (folder := os.environ.get(OUTCOMES)):
         with contextlib.suppress(OSError):
             (Path(folder) / f"rank-{os.environ['RANK']}.{code}").touch()  # an empty file, which fits on a full disk
         return 0 if code == EXIT_STOPPED else code

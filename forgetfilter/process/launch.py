@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, Stopped, UserError, masked
+from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, EXIT_WAITED, Stopped, UserError, masked
 from forgetfilter.process import interrupts
 from forgetfilter.process.exit_codes import OUTCOMES
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
 KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # the exit codes of a rank that was killed from outside
-LOST = {0, EXIT_STOPPED, EXIT_LOST, *KILLED}  # of ranks that ended well, or because one was lost, which is killed then
+LOST = {0, EXIT_STOPPED, EXIT_LOST, EXIT_WAITED, *KILLED}  # of ranks that have no fault of their own
 AGAIN_SECONDS = 1  # between two warnings to the ranks, because a rank that is still starting does not listen yet
 GRACE_SECONDS = 30  # once a rank has failed, between asking the others to end and killing them
 
@@ -64,7 +64,11 @@ def launch(
     ]
     with _forwarding_signals(ranks):
         first = _wait(ranks)
-    codes = [rank.returncode for rank in ranks]
+    _judge(module, [int(rank.returncode) for rank in ranks], first, said)
+
+
+def _judge(module: str, codes: list[int], first: list[int], said: list[IO[str] | None]) -> None:
+    """Raises what the exit codes of the ranks mean; `first` are those that failed by themselves."""
     # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
     failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
     killed = [number for number in first if codes[number] in KILLED]
@@ -73,14 +77,14 @@ def launch(
             f"rank {killed[0]} of {module} was killed ({signal.Signals(-codes[killed[0]]).name}; SIGKILL is what a "
             "machine out of memory sends); run the same command again to go on from what was saved"
         )
-    if failed and set(codes) <= LOST and {codes[number] for number in first} == {EXIT_LOST}:
-        silent = [number for number in failed if codes[number] != EXIT_LOST]  # they did not end when they were asked to
-        which = f"rank {silent[0]} of {module} was" if silent else f"ranks of {module} were"
+    if EXIT_WAITED in [codes[number] for number in first] and set(codes) <= LOST:
+        silent = [number for number in failed if codes[number] in KILLED]  # it did not end when it was asked to
+        which = f"rank {silent[0]}" if silent else "a rank"
         way = "run the same command again to go on from what was saved"
-        raise Stopped(f"{which} silent for longer than launch.timeout, or lost; {way}")
+        raise Stopped(f"{which} of {module} was silent for longer than launch.timeout; {way}")
     if failed:
         # a rank that fails, by the user's mistake or by a bug, makes the others crash in their next collective
-        caused = (EXIT_LOST, -signal.SIGTERM)  # failures that a lost peer or this process caused
+        caused = (EXIT_LOST, EXIT_WAITED, -signal.SIGTERM)  # failures that a lost peer or this process caused
         number = min(failed, key=lambda number: (codes[number] != EXIT_USER, codes[number] in caused))
         _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:

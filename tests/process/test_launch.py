@@ -164,18 +164,21 @@ from forgetfilter.process.distributed import any_rank, barrier, process_group
 """
 
 
-def test_a_silent_rank_stops_the_stage(module, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("place", ["before it joins", "at work"])
+def test_a_silent_rank_stops_the_stage(module, monkeypatch, capfd, place: str) -> None:  # type: ignore[no-untyped-def]
     # Rank 1 is suspended, as by a machine that hangs. Rank 0 gives it up after launch.timeout, and it is killed, since
-    # it does not end when it is asked to.
+    # it does not end when it is asked to. No rank prints a traceback.
     monkeypatch.setattr("forgetfilter.process.launch.GRACE_SECONDS", 1)
     body = guarded(
         SILENT,
+        f"if rank == 1 and {place == 'before it joins'}: os.kill(os.getpid(), signal.SIGSTOP)\n"
         "with process_group(4):\n    barrier()\n"
-        "    if rank == 1:\n        os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    if rank == 1: os.kill(os.getpid(), signal.SIGSTOP)\n"
         "    barrier()\n",
     )
-    with pytest.raises(Stopped, match=r"rank 1 of toy_silent was silent .*launch\.timeout.*run the same command again"):
+    with pytest.raises(Stopped, match=r"rank 1 of toy_silent was silent .*launch\.timeout; run the same command again"):
         launch(module("toy_silent", body), [], 2, 1)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_slow_rank_changes_nothing(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
