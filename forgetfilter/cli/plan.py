@@ -69,7 +69,7 @@ def _work(options: argparse.Namespace) -> None:
         Console(highlight=False, width=width_of(sys.stdout)).print(table.tables(config.name, found))
     ranks = config.launch.processes * config.launch.nodes
     check_fits(found.planner, ranks, zero_of(config.train.deepspeed)[0])
-    if not options.json and not target.is_dir():
+    if not options.json and not Path(options.target).is_dir():
         console.print(f"next: forgetfilter run {options.target}", soft_wrap=True)
 
 
