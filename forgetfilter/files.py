@@ -5,6 +5,7 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -178,3 +179,12 @@ def locked(folder: Path) -> Iterator[None]:
         raise UserError(f"cache: {folder.parent} cannot be written: {error.strerror}") from error
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         yield
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null in the place of NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,13 +12,14 @@ import transformers
 from forgetfilter.config.schema import MICRO_BATCH_TOKENS, number
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.data.token_files import Prepared, prepare
-from forgetfilter.errors import Stopped, UserError
+from forgetfilter.errors import UserError
 from forgetfilter.models.data_only import data_only
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.plain_answers import learn_end
 from forgetfilter.process.distributed import World, barrier, gathered
 from forgetfilter.process.distributed import world as world_of_ranks
+from forgetfilter.process.interrupts import stopped
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.shards import write_manifest
 
@@ -75,9 +76,7 @@ def _run(
         with data_only(KNOWN if task.options.deepspeed else (), f"{checkpoint}: a file"):
             trainer.train(resume_from_checkpoint=checkpoint)
     if watch.stopped:
-        raise Stopped(
-            f"train {task.name} stopped by a signal; everything is saved, run the same command again to go on"
-        )
+        raise stopped(f"train {task.name}")
     return trainer
 
 

@@ -42,7 +42,7 @@ def normalised(value: pl.Expr, group: pl.Expr, sample: pl.DataFrame) -> pl.Expr:
     if not len(rows):
         return value
     cells = rows.group_by("group").agg(median=pl.col("value").median(), spread=spread).sort("group")
-    floor = max(float(cells["spread"].median() or 0.0), TINY_NATS)  # type: ignore[arg-type]
+    floor = max(cells.select(pl.col("spread").median()).item() or 0.0, TINY_NATS)
     everything = rows.select(median=pl.col("value").median(), spread=spread).row(0)
     median, width = (
         group.cast(pl.Int64).replace_strict(

@@ -8,7 +8,6 @@ that the mix stage left out; the manifest counts those.
 
 import base64
 import json
-import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.sources import Row, data_files
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, read_object, sha256_file, write_json
+from forgetfilter.files import atomic_path, finite, read_object, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def to_line(row: Row) -> bytes:
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_as_text)
     except ValueError:
-        text = json.dumps(_finite(row), ensure_ascii=False, default=_as_text)
+        text = json.dumps(finite(row), ensure_ascii=False, default=_as_text)
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:  # a lone surrogate, which only an escape can hold
@@ -114,11 +113,3 @@ def to_line(row: Row) -> bytes:
 
 def _as_text(value: Any) -> str:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

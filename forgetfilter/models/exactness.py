@@ -20,7 +20,7 @@ from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models.example_losses import attach, to_device
-from forgetfilter.models.pretrained import load_config, told
+from forgetfilter.models.pretrained import described_model, load_config, told
 
 # How far a token's loss in a batch may be from its loss alone, relative to the mean loss. On the weights of `as_wide`
 # bfloat16 moves it by less than half of this, and attention between packed examples by more than twice this
@@ -45,7 +45,6 @@ def random_model(config: Any, attention: str, dtype: str, device: torch.device) 
     """Two layers of the model's shape with the weights of `as_wide`, in eval mode. Raises UserError for a model that is
     no causal language model, or that does not have the attention."""
     import transformers
-    from transformers import AutoModelForCausalLM
 
     kind = config.model_type
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
@@ -57,9 +56,7 @@ def random_model(config: Any, attention: str, dtype: str, device: torch.device) 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
         with told(f"model.name: {kind} with {attention} attention, as its config.json describes it, does not work"):
-            model: torch.nn.Module = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, attn_implementation=attention, dtype=getattr(torch, dtype), trust_remote_code=False
-            )
+            model: torch.nn.Module = described_model(config, attention, dtype)
         as_wide(model)
     return model.to(device).eval()
 

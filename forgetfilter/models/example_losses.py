@@ -66,22 +66,22 @@ def token_losses(
 class _Head:
     """The model's output layer, which returns losses while `targets` is set and logits otherwise."""
 
-    def __init__(self, layer: torch.nn.Module, changes: LogitChanges):
-        self.original, self.changes = layer.forward, changes
+    def __init__(self, layer: Any, changes: LogitChanges):
+        self.original: Callable[[torch.Tensor], torch.Tensor] = layer.forward
+        self.changes = changes
         self.vocabulary = int(getattr(layer, "out_features", 131072))  # a large number where the layer does not tell it
         self.targets: tuple[torch.Tensor, torch.Tensor] | None = None  # positions [N], label tokens [N]
         self.choices: list[torch.Tensor] | None = None
         self.made: torch.Tensor | None = None  # what it returned last
-        layer.forward = self.forward  # type: ignore[method-assign]
+        layer.forward = self.forward
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.targets is None:
-            return self.original(hidden)  # type: ignore[no-any-return]
+            return self.original(hidden)
         positions, wanted = self.targets
         chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
         if len(positions) == 0:  # a micro-batch without labels must still take part in the backward pass
-            nothing: torch.Tensor = self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
-            return nothing
+            return self.original(chosen).float().sum(-1) + hidden.float().sum() * 0
         losses = token_losses(self._logits, chosen, wanted, self.vocabulary, self.choices)
         self.made = losses.detach() if self.choices is not None else None
         return losses
@@ -101,7 +101,8 @@ def attach(
     With `tokenwise` the examples carry the losses of their tokens too (for forward passes without gradients).
     Batches without `loss_positions` pass as if nothing were attached. Returns the function that detaches.
     """
-    layer = model.get_output_embeddings()  # type: ignore[operator]
+    whole: Any = model
+    layer = whole.get_output_embeddings()
     if layer is None:
         raise UserError("model.name: the model has no output layer, so it is no causal language model")
     attached = _Attachment(model, layer, sink, tokenwise)

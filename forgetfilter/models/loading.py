@@ -42,15 +42,16 @@ def hub_or_folder(name: str, revision: str | None, key: str) -> Path:
     elif name.startswith(("/", "./", "../", "~")):
         raise UserError(f"{key}: {name} is not a folder")
     else:
-        folder = _from_hub(name, revision, key)
+        folder = from_hub(name, revision, key, weights=True)
     check_folder(folder, key)
     return folder
 
 
-def _from_hub(name: str, revision: str | None, key: str) -> Path:
+def from_hub(name: str, revision: str | None, key: str, weights: bool) -> Path:
+    """The folder to which a model is fetched from the hub, with its weights or without them."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # no pickles
+    patterns = ["*.json", "*.model", "*.txt", "*.jinja", *(["*.safetensors"] if weights else [])]  # no pickles
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types
@@ -108,11 +109,12 @@ def load_base(
     folder: Path, dtype: str, attention: str, device: torch.device | None, four_bit: bool = False
 ) -> torch.nn.Module:
     """The causal language model, on `device` (None: where DeepSpeed's ZeRO-3 puts it)."""
-    from transformers import BitsAndBytesConfig
+    import transformers
 
+    quantised: Any = transformers.BitsAndBytesConfig
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     if four_bit:
-        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        options["quantization_config"] = quantised(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -122,11 +124,12 @@ def load_base(
         )
     if device is not None:
         options["device_map"] = {"": str(device)}  # file by file to where it belongs, not through the CPU's memory
-    model: torch.nn.Module = load_model("AutoModelForCausalLM", folder, "model.name", **options)
-    model.config.use_cache = False  # type: ignore[union-attr]  # a cache would turn packed attention off
+    model = load_model("AutoModelForCausalLM", folder, "model.name", **options)
+    model.config.use_cache = False  # a cache would turn packed attention off
     if four_bit:
         keep_as_stored(model)
-    return model
+    made: torch.nn.Module = model
+    return made
 
 
 def keep_as_stored(model: torch.nn.Module) -> None:

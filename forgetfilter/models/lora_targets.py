@@ -44,12 +44,11 @@ def adapter_config(model: torch.nn.Module, lora: LoraConfig, say: bool = True) -
     return peft.LoraConfig(**options, task_type="CAUSAL_LM")
 
 
-def adaptable(model: torch.nn.Module) -> list[str]:
+def adaptable(model: Any) -> list[str]:
     """The full names of the layers that can have an adapter, but the output layer's."""
     from transformers.pytorch_utils import Conv1D
 
-    output: Any = model.get_output_embeddings()  # type: ignore[operator]
-    layers = model.named_modules()
+    output, layers = model.get_output_embeddings(), model.named_modules()
     return [name for name, one in layers if isinstance(one, torch.nn.Linear | Conv1D) and one is not output]
 
 

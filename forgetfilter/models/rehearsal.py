@@ -22,7 +22,7 @@ from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.models.example_losses import attach
 from forgetfilter.models.lora_targets import adapter_config
-from forgetfilter.models.pretrained import load_config
+from forgetfilter.models.pretrained import described_model, load_config
 
 DEVICE = "cpu"  # of the fake tensors: sizes are those of any device
 
@@ -76,14 +76,11 @@ def outline(folder: Path, training: Training) -> torch.nn.Module:
     """The model that would be trained, with its adapter, on torch's meta device: shapes alone. UserError where the
     config describes none, or where it lacks the adapter's layers."""
     import peft
-    from transformers import AutoModelForCausalLM
 
     config = load_config(folder, "model.name")
     attention = training.attention if training.attention in ("eager", "sdpa") else "sdpa"
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, attn_implementation=attention, dtype=getattr(torch, training.dtype), trust_remote_code=False
-        )
+        model = described_model(config, attention, training.dtype)
         if training.lora is not None:
             model.requires_grad_(False)
             model = peft.get_peft_model(model, adapter_config(model, training.lora, say=False))

@@ -39,13 +39,14 @@ class VllmModel:
     """A state of a model in vLLM, with what forgetfilter.models.generation asks of a torch model besides its tokens."""
 
     def __init__(self, llm: Any, folder: Path, adapter: Any):
-        from transformers import GenerationConfig
+        import transformers
 
+        kind: Any = transformers.GenerationConfig
         self.llm, self.adapter = llm, adapter  # the adapter as vLLM's request; None for none
         self.config = load_config(folder, "model.name")
         self.generation_config = None
         if (folder / "generation_config.json").exists():
-            self.generation_config = GenerationConfig.from_pretrained(folder)  # type: ignore[no-untyped-call]
+            self.generation_config = kind.from_pretrained(folder)
 
     def new_tokens(
         self, prompts: Sequence[list[int]], max_new_tokens: int, ends: list[int], drawn: Drawn | None

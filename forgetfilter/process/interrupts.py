@@ -61,4 +61,9 @@ def requested() -> bool:
 def stop_if_requested(what: str) -> None:
     """Raises Stopped if any rank was asked to stop. To be called between two pieces of work, when all is saved."""
     if requested():
-        raise Stopped(f"{what} stopped by a signal; everything is saved, run the same command again to go on")
+        raise stopped(what)
+
+
+def stopped(what: str) -> Stopped:
+    """The error of work that a signal ended, once everything is saved."""
+    return Stopped(f"{what} stopped by a signal; everything is saved, run the same command again to go on")

@@ -88,7 +88,7 @@ def _judge(module: str, codes: list[int], first: list[int], said: list[IO[str] |
         number = min(failed, key=lambda number: (codes[number] != EXIT_USER, codes[number] in caused))
         _raise(module, number, codes[number], said[number])
     if EXIT_STOPPED in codes:
-        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+        raise interrupts.stopped(module)
 
 
 def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
@@ -115,7 +115,7 @@ def _launch_everywhere(module: str, args: list[str], threads: int) -> None:
     if EXIT_USER in codes:
         raise UserError("")  # the rank has said it
     if EXIT_STOPPED in codes or (warned and process.returncode):
-        raise Stopped(f"{module} stopped by a signal; everything is saved, run the same command again to go on")
+        raise interrupts.stopped(module)
     if process.returncode and 1 not in codes:
         raise Stopped(f"{module}: a rank or node was lost; run the same command again to go on from what was saved")
     if process.returncode:

@@ -6,10 +6,11 @@ quarter of the whole. The page that holds a figure works without a network.
 
 import html
 import json
-import math
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
+
+from forgetfilter.files import finite
 
 Trace = dict[str, Any]
 
@@ -82,12 +83,3 @@ def document(title: str, parts: list[str | Figure], ink: str) -> str:
         f"for (const [name, one] of Object.entries({script_json(named)}))"
         f" Plotly.newPlot(name, one.data, one.layout, {options});</script></body></html>\n"
     )
-
-
-def finite(value: Any) -> Any:
-    """A JSON value with null in the place of NaN and infinities."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from forgetfilter.errors import plain_label
-from forgetfilter.report.figures import finite
+from forgetfilter.files import finite
 from forgetfilter.report.sentences import visible
 from forgetfilter.storage import review
 from forgetfilter.storage.results import read_dropped

@@ -26,7 +26,7 @@ from forgetfilter.storage.results import (
 )
 from forgetfilter.storage.run_paths import RunPaths
 
-_BETTER = {"lower": "↓", "higher": "↑", "zero": "→0"}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "unclear": "bold"}
 
 
@@ -100,7 +100,7 @@ def _safety(metrics: Metrics) -> Table:
     for suite, measured in metrics.items():
         table.add_row(Text(_name(suite).plain, style="bold"))
         for metric, models in measured.items():
-            arrow = _BETTER.get(direction(metric, next(iter(models.values()))) or "", "")
+            arrow = ARROWS.get(direction(metric, next(iter(models.values()))) or "", "")
             shown = (_with_interval(models.get(model)) for model in shown_models)
             n, lost = max(one["n"] for one in models.values()), max(one["missing"] for one in models.values())
             table.add_row(_name(f"  {metric.replace('_', ' ')} {arrow}".rstrip()), *shown, f"{n:,}\n({lost:,})")

@@ -59,14 +59,14 @@ class Sketcher:
             undo()
 
     def _watch(self, place: torch.Tensor, sign: torch.Tensor) -> Any:
-        def forward(layer: torch.nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        def forward(layer: torch.nn.Module, args: tuple[torch.Tensor], output: Any) -> None:
             given = args[0].detach()
 
             def backward(gradient: torch.Tensor) -> None:
                 each = torch.einsum("eto,eti->eoi", gradient.float(), given.float())
                 self.sums.index_add_(1, place, each.flatten(1) * sign)
 
-            output.register_hook(backward)  # type: ignore[no-untyped-call]
+            output.register_hook(backward)
 
         return forward
 

@@ -13,8 +13,8 @@ from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
 from forgetfilter.report.figures import Figure, Trace, document, panels
 from forgetfilter.report.loss_curves import figure_of
+from forgetfilter.report.terminal import ARROWS
 
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 NOTE = (
     "The 95% intervals are over prompts, and over seeds where these share prompts; each holds by itself. Differences "
     "are paired; * marks one whose interval excludes 0. A ceiling knows the labels, which no real defence can."

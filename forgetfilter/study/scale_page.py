@@ -11,9 +11,9 @@ from rich.text import Text
 from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import GRID, INK, PALETTE
 from forgetfilter.report.figures import Figure, document, panels
+from forgetfilter.report.terminal import ARROWS
 
 Point = tuple[Any, float, int]  # place on the x axis, value, seed
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 
 
 def table_of(study: dict[str, Any]) -> Table:

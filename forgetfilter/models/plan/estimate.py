@@ -12,7 +12,7 @@ from forgetfilter.config.load import with_settings
 from forgetfilter.config.schema import BATCH_TOKENS, MICRO_BATCH_TOKENS, Config, number
 from forgetfilter.errors import UserError
 from forgetfilter.models.limits import limits_of
-from forgetfilter.models.loading import load_tokenizer, resolve
+from forgetfilter.models.loading import from_hub, load_tokenizer, resolve
 from forgetfilter.models.memory import Method, divided, least_stage
 from forgetfilter.models.numerics import attentions
 from forgetfilter.models.plan.costs import Shape, training_operations
@@ -24,8 +24,6 @@ from forgetfilter.models.rehearsal import Training, rehearse
 from forgetfilter.models.settings import EMBEDDED
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import load
-
-PATTERNS = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a model on the hub: all but its weights
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,7 @@ def model_folder(config: Config) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, revision=config.model.revision, allow_patterns=PATTERNS))
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"model.name: {name!r} is neither a local folder nor to be had from the hub: {why}") from error
+    return from_hub(name, config.model.revision, "model.name", weights=False)
 
 
 def planned(config: Config, folder: Path, sets: dict[str, Rows], machine: Machine) -> Planner:
