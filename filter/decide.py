@@ -85,8 +85,8 @@ def export(paths: RunPaths, decisions: Decisions) -> Exported:
     """Writes filter/export where the run has the original rows. Returns the entry of summary.json, or why there is
     none."""
     try:
-        found = original_rows.find(paths.originals, paths.noisy_data)
-        counts = write_export(found, decisions.drop, decisions.apart, paths.folder / "filter" / "export")
+        originals = original_rows.find(paths.originals, paths.noisy_data)
+        counts = write_export(originals, decisions.drop, decisions.apart, paths.folder / "filter" / "export")
     except (UserError, OSError) as error:  # the rows belong to the user, and may be gone long after they were read
         shutil.rmtree(paths.folder / "filter" / "export", ignore_errors=True)
         return {"export_note": f"No export of the rows as they came: {error}"}
@@ -123,8 +123,8 @@ def scored(task: FilterTask) -> Iterator[tuple[Table, signals.Signal, rules.Scor
 def make_scores(table: Table, signal: signals.Signal, probe: NDArray[np.bool_] | None = None) -> rules.Scores:
     """The scores and sources that a rule sees; labels cannot steer it. Raises UserError where the signal is missing."""
     if lacking := [need for need in signal.needs if need not in table.numbers]:
-        known = {column: stored.lacking for stored in signal.stored for column in stored.columns}
-        raise UserError(f"filter.signal={signal.name} needs {known.get(lacking[0], f'the column {lacking[0]}')}")
+        ways = {column: stored.lacking for stored in signal.stored for column in stored.columns}
+        raise UserError(f"filter.signal={signal.name} needs {ways.get(lacking[0], f'the column {lacking[0]}')}")
     expression = signal.expression if signal.fit is None else signal.fit(table.sample.select(signal.needs))
     assert expression is not None
     score = table.columns.compute(expression.fill_null(float("nan")), signal.needs, np.float64)
@@ -163,13 +163,13 @@ def _with_unread(decisions: Decisions, task: FilterTask) -> Decisions:
         return decisions
     unread = np.zeros(decisions.table.count, dtype=np.bool_)
     unread[decisions.table.find(scan(task.paths.unread).collect()["id"])] = True
-    found = replace(decisions, unread=unread, keep_unread=task.options.too_long == "keep")
-    if not _some_left(found):
+    marked = replace(decisions, unread=unread, keep_unread=task.options.too_long == "keep")
+    if not _some_left(marked):
         raise UserError(
             "filter.too_long: the answers of every row that is kept go on behind data.max_length, where nothing was "
             "scored: raise data.max_length, or set filter.too_long=keep"
         )
-    return found
+    return marked
 
 
 def _some_left(decisions: Decisions) -> bool:
@@ -217,8 +217,8 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
         summary["valueless"] = valueless  # those without a score that have label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
-    if known := rules.estimate(scores.score, scores.probe, scores.source):
-        summary["estimate"] = known.told(cut, int(ruling.drop.sum()))
+    if estimate := rules.estimate(scores.score, scores.probe, scores.source):
+        summary["estimate"] = estimate.told(cut, int(ruling.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note
     if table.left_out:
@@ -258,8 +258,8 @@ def _advice(ruling: rules.Ruling, rule: rules.Rule, signal: signals.Signal, task
 
 def _counts(codes: NDArray[Any], names: list[str], drop: NDArray[np.bool_]) -> dict[str, Counts]:
     """{NAME: {"kept", "dropped"}} by the position of the name. Rows without a name (-1) and probes are not counted."""
-    known = codes >= 0
-    kept, dropped = (np.bincount(codes[known & chosen], minlength=len(names)) for chosen in (~drop, drop))
+    named = codes >= 0
+    kept, dropped = (np.bincount(codes[named & chosen], minlength=len(names)) for chosen in (~drop, drop))
     return {name: {"kept": int(kept[i]), "dropped": int(dropped[i])} for i, name in enumerate(names)}
 
 

@@ -60,10 +60,10 @@ def records_of(paths: RunPaths, decided: pl.DataFrame) -> dict[str, dict[str, An
     """{id: record} of some rows of `stored`, from the data. Raises UserError where the data changed since the
     decision."""
     rows = decided.select("row", "id").sort("row")
-    found = {record["id"]: record for record in map(json.loads, at(paths.noisy_data, rows["row"].to_list()))}
-    if list(found) != rows["id"].to_list():
+    records = {record["id"]: record for record in map(json.loads, at(paths.noisy_data, rows["row"].to_list()))}
+    if list(records) != rows["id"].to_list():
         raise UserError(f"{paths.noisy_data} is not what was decided on: run the filter stage again")
-    return found
+    return records
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +93,8 @@ class Decisions:
         if self.unread is None or self.keep_unread:
             return np.zeros(len(self.drop), dtype=np.bool_)
         probe = False if self.scores.probe is None else self.scores.probe
-        found: NDArray[np.bool_] = self.unread & ~self.drop & (self.review != 1) & ~np.asarray(probe)
-        return found
+        rows: NDArray[np.bool_] = self.unread & ~self.drop & (self.review != 1) & ~np.asarray(probe)
+        return rows
 
     def piece(self, start: int, stop: int) -> pl.DataFrame:
         """The rows from start up to stop: COLUMNS without id and label, and those of OPTIONAL that exist."""

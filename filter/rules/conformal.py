@@ -41,14 +41,14 @@ Array = NDArray[np.float64]
 
 def p_values(score: Array, probes: Array) -> Array:
     """(1 + #{probes >= score}) / (m + 1), [n]; NaN without a score. `probes` [m] holds no NaN."""
-    ordered, found = np.sort(probes), np.empty(len(score))
+    ordered, p_value = np.sort(probes), np.empty(len(score))
 
     def one(piece: slice) -> None:
         as_high = len(ordered) - np.searchsorted(ordered, score[piece], side="left")
-        found[piece] = np.where(np.isnan(score[piece]), np.nan, (1 + as_high) / (len(ordered) + 1))
+        p_value[piece] = np.where(np.isnan(score[piece]), np.nan, (1 + as_high) / (len(ordered) + 1))
 
     by_pieces(one, len(score))
-    return found
+    return p_value
 
 
 def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> Array:
@@ -107,20 +107,20 @@ def decide(
     p_value = p_values(score, probes)
     if fdr is None:
         num_examples = int(np.count_nonzero(~np.isnan(score) & ~probe))
-        threshold, found = _cut(probes, num_examples, max_false_drop, confidence)
+        threshold, note = _cut(probes, num_examples, max_false_drop, confidence)
         drop = score > (math.inf if threshold is None else threshold)
         dropped, kept = (f"score {side} {threshold or 0:.6g}" for side in ("above", "up to"))
     else:
         limit, threshold = benjamini_hochberg(p_value, ~probe, fdr), None
         drop = p_value <= limit
-        found = f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, "
-        found += f"p <= {limit:g}" if limit >= 0 else "no p-value is low enough: nothing dropped"
+        note = f"{len(probes)} probes; false discovery rate at most {percent(fdr)}, "
+        note += f"p <= {limit:g}" if limit >= 0 else "no p-value is low enough: nothing dropped"
         dropped, kept = f"p up to {limit:g}", f"p above {limit:g}"
     drop &= ~probe
     if threshold is None and not drop.any():
-        return Ruling(drop, pl.lit(found), None, p_value, found)
+        return Ruling(drop, pl.lit(note), None, p_value, note)
     reason = whether(f"forgotten more than the probes allow ({dropped})", f"within what the probes show ({kept})")
-    return Ruling(drop, reason, threshold, p_value, found)
+    return Ruling(drop, reason, threshold, p_value, note)
 
 
 def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> tuple[float | None, str]:
@@ -128,8 +128,8 @@ def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> t
     rank, chance = probe_rank(len(probes), num_examples, bound, confidence)
     if not rank:
         return None, f"{_too_few(len(probes), f'filter.max_false_drop={bound:g}')}: nothing dropped; {MORE}"
-    found = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
-    return float(np.sort(probes)[-rank]), f"{found} ({math.floor(1000 * chance) / 10:g}% sure)"
+    note = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
+    return float(np.sort(probes)[-rank]), f"{note} ({math.floor(1000 * chance) / 10:g}% sure)"
 
 
 def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float) -> Ruling:

@@ -1,8 +1,10 @@
 """Brings the numbers of shards into the order of the data, and proves that every id is there exactly once.
 
-Polars' streaming engine and DuckDB join the same shards with the same result in one query. They were tried (figures:
-docs/findings/2026-11-28.md, by bench/engines.py), and took 1.3 to 5.4 times as long at 10^7 rows on a busy machine, one
-of them in more than 4 GB, since they carry ids or whole rows through the join where this code sorts hashes alone.
+Polars' streaming engine and DuckDB join the same shards with the same result in one query, but do not take its place.
+At 10^7 rows (python bench/engines.py --rows 10000000 --folder FOLDER, on a busy machine) they took 5.4 and 5.1 times as
+long by id, Polars in 4.7 GB where 4 GB are to do for 10^8 rows, and by the ids' hashes 2.6 and 4.0 times (1.3 times was
+the least, once): they carry ids or whole rows through the join, and this code sorts hashes alone. At 10^8 rows, where
+it takes 2.9 GB, they were not run (docs/findings/2026-11-28.md).
 """
 
 from collections.abc import Iterable, Iterator
@@ -61,24 +63,24 @@ class Joiner:
             # a folder with the same ids in the same order needs no sort and no further proof.
             as_data = self.order is not None and _equal(files[KEY], self.columns.folder / KEY)
             if self.order is None or not (as_data or _equal(files[KEY], self.last)):
-                found = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
-                self._prove(found, folder, shards if rows is None else shards.filter(rows))
-                self.order = found.order
+                matched = match(self.columns.read(KEY), np.fromfile(files[KEY], np.uint64))
+                self._prove(matched, folder, shards if rows is None else shards.filter(rows))
+                self.order = matched.order
                 files[KEY].replace(self.last)
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
         for name, (new, kind) in kinds.items():
             self.columns.adopt(new, files[name], kind, None if as_data else self.order)
 
-    def _prove(self, found: Match, folder: Path, shards: pl.LazyFrame) -> None:
-        if len(found.ambiguous):
-            ids = pick(self.ids, found.ambiguous)
+    def _prove(self, matched: Match, folder: Path, shards: pl.LazyFrame) -> None:
+        if len(matched.ambiguous):
+            ids = pick(self.ids, matched.ambiguous)
             refuse(ids.filter(ids.is_duplicated()), f"{self.data}: {{}} more than once; run the mix stage again")
             raise SameHashError
         missing = f"{folder}: no row for {{}} of {self.columns.count} examples; {AGAIN}"
-        refuse(pick(self.ids, found.missing), missing)
-        refuse(pick(shards, found.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
-        refuse(pick(shards, found.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
+        refuse(pick(self.ids, matched.missing), missing)
+        refuse(pick(shards, matched.foreign), f"{folder}: rows for {{}} that the data does not have; {AGAIN}")
+        refuse(pick(shards, matched.repeated), f"{folder}: {{}} scored more than once; {AGAIN}")
 
 
 def pick(frame: pl.LazyFrame, rows: NDArray[Any], expression: pl.Expr = pl.col("id")) -> pl.Series:  # noqa: B008

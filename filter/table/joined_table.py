@@ -72,8 +72,8 @@ class Table:
 
     def known(self, start: int, stop: int) -> pl.DataFrame:
         """`id, source, label` of the examples from `start` up to `stop`."""
-        found = scan(self.index).slice(start, stop - start).select("id").collect()
-        return found.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
+        ids = scan(self.index).slice(start, stop - start).select("id").collect()
+        return ids.with_columns(self.named(name, self.columns.read(name, start, stop)) for name in _CODES)
 
     def named(self, name: str, codes: NDArray[np.integer[Any]]) -> pl.Series:
         """The texts that codes of the column `source` or `label` stand for."""
@@ -88,8 +88,8 @@ class Table:
         """The rows, ascending, of those of the given ids that the data has."""
         hashes = ids.hash(self.seed).implode()
         rows = self.columns.where(pl.col(KEY).is_in(hashes), [KEY])
-        found: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
-        return found
+        matching: NDArray[np.int64] = rows[self.ids(rows).is_in(ids.implode()).to_numpy()]
+        return matching
 
     def id_order(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """Some rows in the order of their ids: by the first bytes, and by whole ids only where those are equal.
@@ -101,16 +101,16 @@ class Table:
         for piece in picked(scan(self.index), rows, _PREFIX):
             prefix[start : start + len(piece)] = piece.to_numpy()
             start += len(piece)
-        found, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
+        ordered, equal, start = np.empty(len(rows), dtype=np.uint32), np.zeros(len(rows), dtype=np.bool_), 0
         for ((part, keys),) in in_order([prefix]):
-            found[start : start + len(part)] = taken(rows, part)
+            ordered[start : start + len(part)] = taken(rows, part)
             equal[start : start + len(part)] = repeated(keys)
             start += len(part)
         del prefix
         if equal.any():
-            members = np.sort(found[equal])
-            found[equal] = members[self.ids(members).arg_sort().to_numpy()]
-        return found
+            members = np.sort(ordered[equal])
+            ordered[equal] = members[self.ids(members).arg_sort().to_numpy()]
+        return ordered
 
     def add(self, data: Path, folder: Path, name: str) -> None:
         """Adds a column of numbers from the shards of a folder. UserError where its ids are not the data's."""
@@ -214,8 +214,8 @@ def _examples(data: Path, index: Path, scratch: Path, seed: int) -> Table:
         keys[rows] = piece[KEY].to_numpy()
         for name in names:
             codes[name][rows] = piece[name].to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-            found = piece[name].unique().drop_nulls()
-            seen[name] |= dict(zip(found.to_physical(), found.cast(pl.String)))
+            distinct = piece[name].unique().drop_nulls()
+            seen[name] |= dict(zip(distinct.to_physical(), distinct.cast(pl.String)))
     columns = Columns(scratch, count)
     columns.write(KEY, keys)
     for name, known in seen.items():

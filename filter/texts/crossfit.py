@@ -61,8 +61,8 @@ def foretold(features: csr_array, fold: NDArray[np.int64], weights: NDArray[np.f
 
 def percentiles(values: Array) -> Array:
     """Mid-ranks from 0 to 1."""
-    found: Array = (rankdata(values) - 0.5) / len(values)
-    return found
+    ranks: Array = (rankdata(values) - 0.5) / len(values)
+    return ranks
 
 
 def _weights(

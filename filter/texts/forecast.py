@@ -62,16 +62,16 @@ class Forecast:
         given = counts_of_all(chain(records, safe), vocabulary, AT_A_TIME)
         count, pieces = given.hashed.shape[0], subwords([*islice(vocabulary, MOST_WORDS)])
         rows = np.bincount(given.hashed.indices, minlength=BUCKETS)
-        found = cls(_idf(given.hashed), rows <= max(2, RARE * count), _idf(pieces), _no_weights())
-        words = found._weighted(given, vocabulary.buckets(pieces.shape[0]))
+        forecast = cls(_idf(given.hashed), rows <= max(2, RARE * count), _idf(pieces), _no_weights())
+        words = forecast._weighted(given, vocabulary.buckets(pieces.shape[0]))
         features = hstack([*words, np.ones((count, 1), np.float32)], format="csr")
-        of_words = found._weighted_pieces(pieces)
+        of_words = forecast._weighted_pieces(pieces)
         basis = block_diag([eye_array(BUCKETS), of_words, of_words, [[1.0]]], format="csr")
         seen = _columns(features)
         known = _columns(basis[seen])
-        fold = found.folds(given.hashed)
-        found.weights[:, known] = crossfit(features[:, seen], basis[seen][:, known], fold, ranks)
-        return found
+        fold = forecast.folds(given.hashed)
+        forecast.weights[:, known] = crossfit(features[:, seen], basis[seen][:, known], fold, ranks)
+        return forecast
 
     def folds(self, hashed: csr_array) -> NDArray[np.int64]:
         """[n] the fold of each row of counts, 0 to FOLDS - 1."""
@@ -127,10 +127,10 @@ class Forecast:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        with np.load(path) as found:
+        with np.load(path) as stored:
             weights = _no_weights()
-            weights[:, found["known"]] = found["weights"]
-            return cls(found["idf"], found["rare"], found["subword_idf"], weights)
+            weights[:, stored["known"]] = stored["weights"]
+            return cls(stored["idf"], stored["rare"], stored["subword_idf"], weights)
 
 
 def _no_weights() -> Numbers:

@@ -80,23 +80,23 @@ def _say(draft: Draft, config: Path) -> None:
 
 def _roles(given: list[str]) -> dict[str, str]:
     """{role in the files: role}; UserError for what is neither."""
-    found = dict(word.split("=", 1) for word in given if "=" in word)
+    roles = dict(word.split("=", 1) for word in given if "=" in word)
     if wrong := [word for word in given if word.partition("=")[2] not in ROLES]:
         raise UserError(f"--role must be THEIRS=ROLE with a ROLE among {', '.join(ROLES)}, got {wrong[0]!r}")
-    return found
+    return roles
 
 
 def looked(paths: Iterable[str], count: Callable[[str], int], roles: Mapping[str, str]) -> dict[str, Survey]:
     """{name of a source: what is in it}, named after the files; a name that is taken gets a number."""
-    found: dict[str, Survey] = {}
+    surveys: dict[str, Survey] = {}
     for path in paths:
         name = wanted = plain_name(path)
         number = 1
-        while name in found:
+        while name in surveys:
             number += 1
             name = f"{wanted}-{number}"
-        found[name] = survey(SourceConfig(path, roles=dict(roles)), "FILE", count)
-    return found
+        surveys[name] = survey(SourceConfig(path, roles=dict(roles)), "FILE", count)
+    return surveys
 
 
 def plain_name(path: str) -> str:

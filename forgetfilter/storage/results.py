@@ -74,10 +74,10 @@ def read_metrics(folder: Path, stale_refit: bool = False) -> Metrics:
 
 def _read_differences(folder: Path) -> dict[str, dict[str, Any]]:
     """{MODEL: {OTHER: {SUITE: {METRIC: the paired difference of MODEL from OTHER}}}} of every model."""
-    told = read_optional(folder / "eval" / "differences.json")
-    if told is None:  # an evaluation older than 2026-11-28
-        told = {"refit": {"noisy": read_optional(folder / "eval" / "gains.json") or {}}}
-    return {model: told.get(model, {}) for model in MODELS}
+    stored = read_optional(folder / "eval" / "differences.json")
+    if stored is None:  # an evaluation older than 2026-11-28
+        stored = {"refit": {"noisy": read_optional(folder / "eval" / "gains.json") or {}}}
+    return {model: stored.get(model, {}) for model in MODELS}
 
 
 def read_errors(folder: Path) -> list[str]:

@@ -26,7 +26,8 @@ def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> I
         if isinstance(roles, str):
             skipped[f"{printable(text(row, 'category', where))}: {roles}"] += 1
             continue
-        yield from _candidates(row, where, *roles)
+        _, stereotyped, other = roles
+        yield from _candidates(row, where, stereotyped, other)
 
 
 def evaluation_row(row: Row, where: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def prompt_text(row: Row, where: str) -> str:
     return "\n".join([question, *choices(row, where)])
 
 
-def _candidates(row: Row, where: str, unknown: int, stereotyped: int, other: int) -> Iterator[Candidate]:
+def _candidates(row: Row, where: str, stereotyped: int, other: int) -> Iterator[Candidate]:
     prompt, answers = prompt_text(row, where), choices(row, where)
     group = f"{row['category']}/{field(row, 'question_index', where)}"
     polarity, condition = field(row, "question_polarity", where), field(row, "context_condition", where)
