@@ -1,6 +1,7 @@
 """What the command line says to a mistake: exit 2, exactly one line on stderr, and nothing half-written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def place(tmp_path: Path, tiny_model: Path) -> Place:
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def call(*argv: object) -> str:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from forgetfilter.filter.rules import conformal, mixture, otsu, separation
@@ -15,16 +17,16 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("rule", [otsu, mixture])
-def test_two_groups_are_parted(rule: object) -> None:
+def test_two_groups_are_parted(rule: Any) -> None:
     # The threshold lies between the groups and does not depend on the order or the unit of the scores.
     rng = np.random.default_rng(0)
     score = np.concatenate([rng.normal(0, 1, 700), rng.normal(5, 1, 300)])
-    threshold, found = rule.cut(score)  # type: ignore[attr-defined]
+    threshold, found = rule.cut(score)
     assert 1.4 < threshold < 3.6 and found.startswith("two groups")
     assert rule is otsu or threshold == pytest.approx(3.3, abs=0.1)  # the worked example
-    again, _ = rule.cut(rng.permutation(score) * 100 + 7)  # type: ignore[attr-defined]
+    again, _ = rule.cut(rng.permutation(score) * 100 + 7)
     assert again == pytest.approx(threshold * 100 + 7, rel=1e-3)
-    assert rule.cut(np.append(score, np.nan))[0] == threshold  # type: ignore[attr-defined]
+    assert rule.cut(np.append(score, np.nan))[0] == threshold
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))

@@ -1,6 +1,7 @@
 """models/example_losses.py and models/loss_pass.py on a real (tiny) Llama: exact, chunked, alone or packed."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ class Plain(LlamaForCausalLM):
 def test_the_attention_is_told_where_examples_end() -> None:
     # The ends of the examples in a packed row reach the layers, also through an adapter, but not a model that would not
     # take them; the losses are the same.
-    seen: list[dict[str, object]] = []
+    seen: list[dict[str, Any]] = []
     expected = [own_loss(tiny(), *one) for one in examples()]
     adapter = LoraConfig(target_modules=["q_proj"], init_lora_weights=True)
     plain = tiny()
@@ -187,7 +188,7 @@ def test_the_attention_is_told_where_examples_end() -> None:
         attach(model)
         example_losses = model(**collate(examples(), range(4), "row", 0))["example_losses"]
         assert example_losses.loss_sum.tolist() == pytest.approx(expected, rel=1e-5)
-    ends = [kwargs["cu_seq_lens_q"].tolist() if "cu_seq_lens_q" in kwargs else None for kwargs in seen]  # type: ignore[attr-defined]
+    ends = [kwargs["cu_seq_lens_q"].tolist() if "cu_seq_lens_q" in kwargs else None for kwargs in seen]
     assert ends == [[0, 9, 23, 28, 42], [0, 9, 23, 28, 42], None]
 
 

@@ -1,6 +1,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def guarded(head: str, work: str) -> str:
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -38,14 +39,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
     return write
 
 
-def test_one_rank_runs_in_this_process(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_one_rank_runs_in_this_process(module: Any, tmp_path: Path) -> None:
     # No further process is started.
     name = module("toy_one", "def main(args):\n    open(args[0], 'w').write(str(os.getpid()))\n")
     launch(name, [str(tmp_path / "pid")], 1, 0)
     assert (tmp_path / "pid").read_text() == str(os.getpid())
 
 
-def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_every_rank_knows_its_place(module: Any, tmp_path: Path) -> None:
     # The ranks have the variables that torchrun sets, and the threads divided as asked.
     keys = "('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS')"
     name = module("toy_place", f"open(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[k] for k in {keys}))\n")
@@ -53,7 +54,7 @@ def test_every_rank_knows_its_place(module, tmp_path: Path) -> None:  # type: ig
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["0 0 2 3", "1 1 2 3"]
 
 
-def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_nobody_can_take_the_port_before_the_ranks_meet(module: Any, tmp_path: Path) -> None:
     # The port is in use before the ranks start, though no rank has joined; then they join through it.
     body = guarded(
         "import socket\nfrom forgetfilter.process.distributed import gathered, process_group\n"
@@ -66,14 +67,14 @@ def test_nobody_can_take_the_port_before_the_ranks_meet(module, tmp_path: Path) 
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["[True, True]"] * 2
 
 
-def test_the_users_mistake_on_one_rank_comes_through(module) -> None:  # type: ignore[no-untyped-def]
+def test_the_users_mistake_on_one_rank_comes_through(module: Any) -> None:
     # The user gets the line of rank 1, without its prefix.
     with pytest.raises(UserError) as caught:
         launch(module("toy_user", GUARDED), [], 2, 1)
     assert str(caught.value) == "data.x is wrong on this rank"
 
 
-def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_mistake_wins_over_the_crash_that_it_causes(module: Any, tmp_path: Path) -> None:
     # Rank 0 crashes because rank 1 has gone; the user is told the cause.
     body = (
         "if rank == 1:\n    print('forgetfilter: mine', file=sys.stderr)\n"
@@ -86,7 +87,7 @@ def test_the_mistake_wins_over_the_crash_that_it_causes(module, tmp_path: Path) 
         launch(module("toy_both", body), [str(tmp_path / "pid")], 2, 1)
 
 
-def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module: Any, tmp_path: Path) -> None:
     # What is registered for the end runs and what was printed arrives, but a thread of a library cannot abort the rank.
     body = guarded(
         "import atexit\nclass Library:\n    def __del__(self):\n        os.abort()\nheld = Library()\n",
@@ -96,13 +97,13 @@ def test_a_rank_that_is_done_is_not_undone_by_pythons_own_end(module, tmp_path: 
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["ended"] * 2
 
 
-def test_stopped_ranks_stop_the_stage(module) -> None:  # type: ignore[no-untyped-def]
+def test_stopped_ranks_stop_the_stage(module: Any) -> None:
     # An exit code of 75 on every rank means that all is saved, so the command can be run again.
     with pytest.raises(Stopped, match="run the same command again"):
         launch(module("toy_stop", "sys.exit(75)\n"), [], 2, 1)
 
 
-def test_a_killed_rank_stops_the_stage(module) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_rank_stops_the_stage(module: Any) -> None:
     # A machine out of memory kills one rank: this is no bug of ours, and the others save first. One line says which
     # rank was killed and how.
     body = "if rank == 1:\n    os.kill(os.getpid(), 9)\nimport signal\n"
@@ -111,7 +112,7 @@ def test_a_killed_rank_stops_the_stage(module) -> None:  # type: ignore[no-untyp
         launch(module("toy_killed", body), [], 2, 1)
 
 
-def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_crash_ends_the_others(module: Any, tmp_path: Path, capsys: Any) -> None:
     # Rank 1 crashes after printing more than a pipe holds; rank 0 would sleep for ten minutes, and is asked to end.
     body = (
         "import signal\n"
@@ -128,7 +129,7 @@ def test_a_crash_ends_the_others(module, tmp_path: Path, capsys) -> None:  # typ
     assert (tmp_path / "asked").read_text() == "asked" and "ValueError: boom" in capsys.readouterr().err
 
 
-def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module: Any, tmp_path: Path, capsys: Any) -> None:
     # All ranks or none leave NCCL's group. After an error a rank ends at once and says why.
     body = guarded(
         "import torch.distributed as dist\n"
@@ -147,7 +148,7 @@ def test_a_rank_that_fails_does_not_wait_to_leave_the_others(module, tmp_path: P
     assert "AssertionError: rank 1 fails" in capsys.readouterr().err
 
 
-def test_the_bug_is_told_and_not_the_crash_that_it_causes(module, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_bug_is_told_and_not_the_crash_that_it_causes(module: Any, tmp_path: Path, capsys: Any) -> None:
     # Rank 1 fails while rank 0 waits for it, and rank 0 then fails too; the user is told the reason of rank 1.
     body = guarded(
         "from forgetfilter.process.distributed import barrier, process_group\n",
@@ -165,7 +166,7 @@ from forgetfilter.process.distributed import any_rank, barrier, process_group
 
 
 @pytest.mark.parametrize("place", ["before it joins", "at work"])
-def test_a_silent_rank_stops_the_stage(module, monkeypatch, capfd, place: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_silent_rank_stops_the_stage(module: Any, monkeypatch: Any, capfd: Any, place: str) -> None:
     # Rank 1 is suspended, as by a machine that hangs. Rank 0 gives it up after launch.timeout, and it is killed, since
     # it does not end when it is asked to. No rank prints a traceback.
     monkeypatch.setattr("forgetfilter.process.launch.GRACE_SECONDS", 1)
@@ -181,7 +182,7 @@ def test_a_silent_rank_stops_the_stage(module, monkeypatch, capfd, place: str) -
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_slow_rank_changes_nothing(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_slow_rank_changes_nothing(module: Any, tmp_path: Path) -> None:
     # Rank 1 is suspended for a second, and the other one waits for it.
     body = guarded(
         SILENT + "import subprocess\n",
@@ -195,7 +196,7 @@ def test_a_slow_rank_changes_nothing(module, tmp_path: Path) -> None:  # type: i
     assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
 
 
-def test_a_full_gpu_is_told_in_one_line(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_gpu_is_told_in_one_line(module: Any, tmp_path: Path) -> None:
     # The line names the settings that need less memory. Each rank has its share of the cores.
     body = guarded(
         "import torch\n",
@@ -230,8 +231,8 @@ if __name__ == "__main__":
     ("what", "raised"),
     [("user", UserError), ("stop", Stopped), ("bug", RuntimeError), ("peer", Stopped), ("killed", Stopped)],
 )
-def test_a_launcher_that_loses_exit_codes_loses_no_outcome(  # type: ignore[no-untyped-def]
-    module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, raised: type[Exception]
+def test_a_launcher_that_loses_exit_codes_loses_no_outcome(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, raised: type[Exception]
 ) -> None:
     # The ranks' own files distinguish a mistake, a stop, a bug and a lost rank, though the launcher reports only 1 or
     # 0.

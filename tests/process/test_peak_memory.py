@@ -51,7 +51,7 @@ def test_a_peak_is_that_of_the_work_since_the_start(tmp_path: Path) -> None:
     assert 0.25 < float(done.stdout) < 0.45
 
 
-def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Rank 1 of two takes more than this process has; the next stage, in this process alone, has less again. The ranks'
     # pass has the places of both, and the tokens that each of them counts for both.
     (tmp_path / "toy_peak.py").write_text(RANK)
@@ -72,7 +72,7 @@ def test_a_stage_has_the_peak_of_its_largest_rank(tmp_path: Path, monkeypatch) -
     assert run.state()["after"]["passes"] == {}
 
 
-def test_what_cannot_be_written_costs_the_figure_alone(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_written_costs_the_figure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # On a full disk, for example, the rank's work is done and stays done.
     monkeypatch.setenv("RANK", "0")
     (tmp_path / "file").touch()

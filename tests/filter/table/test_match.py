@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from forgetfilter.filter.table import sorting as module
@@ -11,11 +14,11 @@ keys = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40, unique=True)
 
 @given(values=keys, shuffle=st.randoms())
 @settings(max_examples=30, deadline=None)
-def test_a_permutation_is_found(values: list[int], shuffle: object) -> None:
+def test_a_permutation_is_found(values: list[int], shuffle: Any) -> None:
     # The keys that are found, in the order that match gives, are the expected keys, however many parts they are sorted
     # in.
     expected = np.array(values, dtype=np.uint64)
-    found = np.array(shuffle.sample(values, len(values)), dtype=np.uint64)  # type: ignore[attr-defined]
+    found = np.array(shuffle.sample(values, len(values)), dtype=np.uint64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PART", 3)
         out = match(expected, found)
@@ -32,7 +35,7 @@ def test_what_does_not_match_by_hand() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
-def test_blocks_of_whole_lines(tmp_path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:  # type: ignore[no-untyped-def]
+def test_blocks_of_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     # Blocks of any size hold whole lines; blank lines are left out, and the last line needs no end.
     (tmp_path / "x").write_bytes("{a}\n\n  \r\n{größe\u2028}\r\n{c}".encode())
     monkeypatch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
