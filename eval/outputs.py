@@ -218,16 +218,17 @@ def _encode(
     messages = [
         [*_turns(row, asking), {"role": "assistant", "content": answer}] for row, answers in asked for answer in answers
     ]
-    encoded = iter(coded := tokens.encode(asking.tokenizer, messages, longest))
-    groups = [[(one.ids, one.turns) for one in islice(encoded, len(answers))] for _, answers in asked]
+    encoded = tokens.encode(asking.tokenizer, messages, longest)
+    each = iter(encoded)
+    groups = [[(one.ids, one.turns) for one in islice(each, len(answers))] for _, answers in asked]
     prompts = {id_: clean(text) for id_, _, text in _prompts(rows, asking)}
-    known = [
+    keys = [
         (row["id"], row["source"], prompts[row["id"]], number, clean(answer))
         for row, answers in asked
         for number, answer in enumerate(answers)
     ]
-    columns = [pa.array(values, field.type) for field, values in zip(KEYS, zip(*known))]
-    return groups, pa.table(columns, schema=KEYS), sum(bool(one.cut) for one in coded)
+    columns = [pa.array(values, field.type) for field, values in zip(KEYS, zip(*keys))]
+    return groups, pa.table(columns, schema=KEYS), sum(bool(one.cut) for one in encoded)
 
 
 def _read_likelihoods(suite: Suite, rows: list[PromptRow], folder: Path) -> pl.DataFrame:

@@ -26,6 +26,4 @@ def find_scorer(name: str) -> None:
 
 
 def _kind(name: str) -> ScorerKind:
-    kind = registry.SCORERS.get(name, KEY)
-    assert isinstance(kind, ScorerKind)
-    return kind
+    return registry.SCORERS.find(ScorerKind, name, KEY)

@@ -12,14 +12,11 @@ TASK_PREFIX = harness_task.PREFIX
 
 def every() -> list[Suite]:
     """All suites in the order of their names, with those of other packages. UserError for a package that is broken."""
-    members = registry.SUITES.members
-    return [suite for name in sorted(members) if isinstance(suite := members[name], Suite)]
+    return registry.SUITES.every(Suite)
 
 
 def get(name: str) -> Suite:
     """The suite of that name; UserError with the nearest name where there is none."""
     if name.startswith(harness_task.PREFIX):
         return harness_task.suite(name)
-    suite = registry.SUITES.get(name, "eval.suites")
-    assert isinstance(suite, Suite)
-    return suite
+    return registry.SUITES.find(Suite, name, "eval.suites")

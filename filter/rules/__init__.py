@@ -10,12 +10,9 @@ __all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Known", "Rule", "Ruling", "Scores"
 
 def every() -> list[Rule]:
     """All rules in the order of their names, those of other packages too. UserError for a package that is broken."""
-    members = registry.RULES.members
-    return [rule for name in sorted(members) if isinstance(rule := members[name], Rule)]
+    return registry.RULES.every(Rule)
 
 
 def get(name: str) -> Rule:
     """The rule of that name; UserError with the nearest one where there is none."""
-    rule = registry.RULES.get(name, "filter.rule")
-    assert isinstance(rule, Rule)
-    return rule
+    return registry.RULES.find(Rule, name, "filter.rule")

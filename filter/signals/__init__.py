@@ -23,15 +23,12 @@ __all__ = [
 
 def every() -> list[Signal]:
     """All signals in the order of their names, those of other packages too. UserError for a package that is broken."""
-    members = registry.SIGNALS.members
-    return [signal for name in sorted(members) if isinstance(signal := members[name], Signal)]
+    return registry.SIGNALS.every(Signal)
 
 
 def get(name: str, key: str = "filter.signal") -> Signal:
     """The signal of that name; UserError with the nearest one where there is none."""
-    signal = registry.SIGNALS.get(name, key)
-    assert isinstance(signal, Signal)
-    return signal
+    return registry.SIGNALS.find(Signal, name, key)
 
 
 def chosen(signal: str, combine: Sequence[str] = ()) -> Signal:

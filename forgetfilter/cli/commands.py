@@ -31,7 +31,6 @@ STAGES = {
     "report": "write report.html and card.json; takes a run folder too",
 }
 
-
 STUDIES = {
     "compare": "compare defences over seeds: run the pending cells and gather the tables",
     "scale": "run the pipeline for each model and seed that is pending, and gather the curve",

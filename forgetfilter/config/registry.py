@@ -84,6 +84,7 @@ class Judge(Named, Protocol):
 
 
 Member = TypeVar("Member", bound=Named)
+Whole = TypeVar("Whole")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,16 @@ class Registry(Generic[Member]):
         if name not in self.members:
             raise UserError(f"{key} cannot be {name!r}{nearest(name, self.names)}")
         return self.members[name]
+
+    def find(self, kind: type[Whole], name: str, key: str) -> Whole:
+        """`get`, as the class of which all members are in their own package."""
+        member = self.get(name, key)
+        assert isinstance(member, kind)
+        return member
+
+    def every(self, kind: type[Whole]) -> list[Whole]:
+        """All members in the order of their names, those of other packages too, as their own class."""
+        return [self.find(kind, name, self.constant) for name in self.names]
 
     def packages(self, names: set[str]) -> dict[str, str]:
         """{NAME: package and version} of the named members that come from other packages, whose code changes with

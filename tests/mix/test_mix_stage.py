@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mixtures import write
 
 from forgetfilter.config.schema import (
     Config,
@@ -20,11 +21,6 @@ from forgetfilter.files import read_json
 from forgetfilter.mix.stage import input_hash, mix
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> SourceConfig:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return SourceConfig(path=str(path))
 
 
 def config(folder: Path, noisy: list[dict[str, Any]], safe: list[dict[str, Any]], **more: Any) -> Config:

@@ -8,6 +8,4 @@ __all__ = ["Attack", "Drawn", "Row", "get"]
 
 def get(name: str) -> Attack:
     """The attack of that name; UserError with the nearest name where there is none."""
-    attack = registry.ATTACKS.get(name, "mixture.attack")
-    assert isinstance(attack, Attack)
-    return attack
+    return registry.ATTACKS.find(Attack, name, "mixture.attack")

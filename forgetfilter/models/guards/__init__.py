@@ -8,12 +8,9 @@ __all__ = ["ClassifyingKind", "GuardKind", "WritingKind", "every", "get"]
 
 def every() -> list[GuardKind]:
     """All guards in the order of their names."""
-    members = registry.GUARDS.members
-    return [guard for name in sorted(members) if isinstance(guard := members[name], GuardKind)]
+    return registry.GUARDS.every(GuardKind)
 
 
 def get(name: str, key: str) -> GuardKind:
     """The guard of that name. Raises UserError with the key and the nearest name where there is none."""
-    guard = registry.GUARDS.get(name, key)
-    assert isinstance(guard, GuardKind)
-    return guard
+    return registry.GUARDS.find(GuardKind, name, key)

@@ -8,6 +8,4 @@ __all__ = ["TRAININGS", "Defence", "get", "unchanged"]
 
 def get(name: str, key: str = "compare.defences") -> Defence:
     """The defence of that name; UserError with the nearest name where there is none."""
-    defence = registry.DEFENCES.get(name, key)
-    assert isinstance(defence, Defence)
-    return defence
+    return registry.DEFENCES.find(Defence, name, key)
