@@ -45,6 +45,8 @@ class PlannedTrainer(Trainer):
     loss_is_scaled_for_ga = True
     forget_step: Callable[[], None] = staticmethod(lambda: None)
     """Called when a step is begun again, for what has recorded a part of it."""
+    _begun: tuple[int, list[Batch]] = (-1, [])
+    """The step, and those of its micro-batches that are done or being done."""
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         assert isinstance(self.train_dataset, MicroBatches)
@@ -103,9 +105,6 @@ class PlannedTrainer(Trainer):
             self._begun = (self.state.global_step, [])
         self._begun[1].append(inputs)
         return redone(partial(self._in_pieces, model), self._begun[1], self._begin_again)
-
-    _begun: tuple[int, list[Batch]] = (-1, [])
-    """The step, and those of its micro-batches that are done or being done."""
 
     def _in_pieces(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         losses = []
