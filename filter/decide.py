@@ -17,7 +17,7 @@ from forgetfilter.files import sha256_file, sha256_value, write_json
 from forgetfilter.storage import review as review_file
 from forgetfilter.storage.formats import Counts, Exported, Summary
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import read_manifest, scan
+from forgetfilter.storage.shards import STATES, read_manifest, scan
 
 from . import quality, rules, signals
 from .decisions import Decisions
@@ -27,7 +27,7 @@ from .inspecting import review
 from .probes import read_probes
 from .split import write_split
 from .stage import FilterTask
-from .table.joined_table import STATES, Table, joined
+from .table.joined_table import Table, joined
 from .table.stored_columns import NOISE, stored_folders
 from .texts import text_columns
 from .threshold_line import threshold_line

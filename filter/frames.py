@@ -13,13 +13,13 @@ from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import lacking
 from forgetfilter.config.schema import AUTO, FilterConfig
 from forgetfilter.errors import UserError, nearest
-from forgetfilter.storage.shards import shard_path, write_manifest, write_shard
+from forgetfilter.storage.shards import STATES, shard_path, write_manifest, write_shard
 
 from . import rules, signals
 from .decide import make_decisions, make_scores
 from .probes import read_probes
 from .signals.base import LOSS_COLUMNS
-from .table.joined_table import STATES, joined
+from .table.joined_table import joined
 
 INDEX = ("id", "source", "label")
 

@@ -12,10 +12,9 @@ from forgetfilter.data.records import Learn, Message, learned_places
 from forgetfilter.errors import UserError, plain_label
 from forgetfilter.storage.results import read_summary
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import scan_shards, shard_paths
+from forgetfilter.storage.shards import STATES, scan_shards, shard_paths
 
 from ..decisions import records_of, stored
-from ..table.joined_table import STATES
 from . import texts
 
 NEIGHBOURS = 5

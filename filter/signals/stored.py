@@ -21,7 +21,7 @@ PROBES = Stored(("probe_rise",), "has_probes", "probes: set data.probes or mixtu
 
 
 def tokens(column: str) -> Stored:
-    """A column that forgetfilter/score/token_rises.py makes of the losses of single tokens."""
+    """A column that forgetfilter/score/rises.py makes of the losses of single tokens."""
     lacking = "the losses of tokens, which were not stored: score with score.tokens=true"
     return Stored((column,), "score.tokens", lacking, "tokens")
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.storage.shards import check_comparable, scan
+from forgetfilter.storage.shards import STATES, check_comparable, scan
 
 from .blocks import lines
 from .columns import PIECE, Columns
@@ -31,7 +31,6 @@ from .sorting import in_order, repeated, taken
 from .stored_columns import add_extras
 from .threads import ahead
 
-STATES = ("before", "after")
 SAMPLE = 1_000_000  # the most rows to which a signal is fitted and by which it is measured
 _NEGATIVE_NATS = -1e-3  # rounding may move a mean loss this far below 0, and no further
 _INDEX = {"id": pl.String, "source": pl.String, "label": pl.String}

@@ -14,9 +14,8 @@ from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.storage.run_folder import Run, folder_of
 from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
+from forgetfilter.storage.shards import STATES, begin, shard_path, write_manifest, write_shard
 
-STATES = ("before", "after")
 WAY = "make the ids of the log with forgetfilter.api.ids from the very rows of --data and --probes"
 
 

@@ -29,8 +29,8 @@ from forgetfilter.process.distributed import World, barrier, shared
 from forgetfilter.score.batch_size import BatchSize, FullError
 from forgetfilter.score.distances import write_distances
 from forgetfilter.score.rises import TOKEN_LISTS, TURN_LISTS, token_columns, turn_columns, write_rises
-from forgetfilter.score.stage import PARTS, STATES, Scoring
-from forgetfilter.storage.shards import begin, shard_paths, whole, write_manifest, write_shard
+from forgetfilter.score.stage import PARTS, Scoring
+from forgetfilter.storage.shards import STATES, begin, shard_paths, whole, write_manifest, write_shard
 
 STEP_ROWS = 256  # of the parts that read texts: the work of a rank between two checks for signals
 

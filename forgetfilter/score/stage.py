@@ -7,10 +7,9 @@ from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import whole
+from forgetfilter.storage.shards import STATES, whole
 from forgetfilter.storage.stage import Stage, Task
 
-STATES = {"before": "noisy", "after": "safe"}  # signals of which training stage's model
 PARTS = "parts.json"  # the names of the parts that the last scoring was asked for
 ADDED = ("gradients", "gradient_dimensions", "encoder", "guard")
 """Settings of parts that add to a scoring and change nothing in it. While they are off they are no inputs: the hash of

@@ -138,6 +138,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 # What must be equal for two scored states of a model to be comparable row by row.
+STATES = {"before": "noisy", "after": "safe"}  # the two scorings that are compared: by which training's model
 COMPARABLE = ("data", "tokenizer", "chat_template", "base_model", "max_length", "attention", "dtype", "plan")
 
 

@@ -171,7 +171,7 @@ def test_noise_is_what_the_scores_move_by(make_toy: Any) -> None:
 
 def test_token_rises() -> None:
     # The columns have the numbers of the worked example, and a row without label tokens has none.
-    from forgetfilter.score.token_rises import token_columns
+    from forgetfilter.score.rises import token_columns
 
     rows = {
         "before_losses": [[1.0, 1.0, 1.0], []],
