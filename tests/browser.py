@@ -30,12 +30,13 @@ class Browser:
         self.out, self.back = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self.events: list[str] = []
+        self.loaded: set[str] = set()  # the loaders of the documents that are whole
         self.session, self.number, self.rest, self.downloads = "", 0, b"", folder / "downloads"
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -56,9 +57,9 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.errors.clear(), self.requests.clear(), self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
-        while "Page.loadEventFired" not in self.events:
+        self.errors.clear(), self.requests.clear()
+        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+        while loader not in self.loaded:
             self._note(self._next())
 
     def run(self, script: str) -> Any:
@@ -91,7 +92,8 @@ class Browser:
 
     def _note(self, told: dict[str, Any]) -> None:
         method, about = told.get("method", ""), told.get("params", {})
-        self.events.append(method)
+        if method == "Page.lifecycleEvent" and about["name"] == "load":
+            self.loaded.add(about["loaderId"])
         if method == "Runtime.exceptionThrown" or (method == "Log.entryAdded" and about["entry"]["level"] == "error"):
             self.errors.append(json.dumps(about))
         elif method == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("data:", "blob:")):

@@ -54,7 +54,10 @@ function listing(name, size, noun, head, body) {
     draw();
   });
   return {
-    part, draw, unpacked: unpack(list.dataset.rows),
+    part, unpacked: unpack(list.dataset.rows).catch(error => {
+      part("found").textContent = "This browser cannot unpack the texts: open the page in a newer one";
+      throw error;
+    }),
     choose: items => { chosen = items; start = 0; draw(); },
     reveal: items => { if (list.dataset.reveal) for (const item of items) shown.add(item); },
   };

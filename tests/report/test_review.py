@@ -160,3 +160,11 @@ def ran(words: str) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(words.split())
     assert not end.value.code
+
+
+def test_a_browser_that_cannot_unpack_says_so(toy_run: Run, page: str, browser: Browser, tmp_path: Path) -> None:
+    # An older browser has no DecompressionStream; the reader is told, and sees no empty list without a word.
+    (tmp_path / "old.html").write_text(page.replace("DecompressionStream", "NoSuchStream"))
+    browser.open(tmp_path / "old.html")
+    said = browser.run("rows.unpacked.catch(() => rows.part('found').textContent)")
+    assert said.startswith("This browser cannot unpack the texts")
