@@ -118,16 +118,22 @@ def _with_interval(measured: Measured | None) -> str:
 
 
 def _time(time: dict[str, StageTime]) -> Table:
-    table = _table("Cost", ["stage", "status"], ["seconds", "tokens/s", "peak GB"])
-    for stage, entry in time.items():
-        peak = entry.get("memory_gb")
-        seconds = f"{entry['seconds'] or 0:,.1f}"
-        table.add_row(stage, str(entry["status"]), seconds, stage_rates(entry), "–" if peak is None else f"{peak:.1f}")
+    peaks = {"peak GB": [one["memory_gb"] for one in time.values()], "GPU GB": [one["gpu_gb"] for one in time.values()]}
+    known = {name: values for name, values in peaks.items() if name == "peak GB" or any(values)}
+    table = _table("Cost", ["stage", "status"], ["seconds", "tokens/s", *known])
+    for place, (stage, entry) in enumerate(time.items()):
+        own = (_peak([values[place]]) for values in known.values())
+        table.add_row(stage, str(entry["status"]), f"{entry['seconds'] or 0:,.1f}", stage_rates(entry), *own)
     table.add_section()
-    peaks = [peak for entry in time.values() if (peak := entry["memory_gb"]) is not None]
     seconds = f"{sum(entry['seconds'] or 0 for entry in time.values()):,.1f}"
-    table.add_row("all", "", seconds, "", f"{max(peaks):.1f}" if peaks else "–")
+    table.add_row("all", "", seconds, "", *map(_peak, known.values()))
     return table
+
+
+def _peak(peaks: Iterable[float | None]) -> str:
+    """The largest of those that are known."""
+    known = [peak for peak in peaks if peak is not None]
+    return f"{max(known):.1f}" if known else "–"
 
 
 def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:

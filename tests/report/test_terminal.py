@@ -6,7 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from toy_run import make_toy_run
 
+from forgetfilter.files import read_json, write_json
+from forgetfilter.report.cost import pass_rows
 from forgetfilter.report.terminal import closing_table
+from forgetfilter.storage.results import read_time
 from forgetfilter.storage.run_folder import Run
 
 
@@ -51,3 +54,21 @@ def test_closing_table_without_labels_and_evaluations(tmp_path: Path) -> None:
     console.print(closing_table(make_toy_run(tmp_path, labels=False, evaluate=False).folder))
     text = console.export_text()
     assert "all" in text and "Safety" not in text and "Verdict" not in text and "quality" not in text
+
+
+def test_the_cost_has_tokens_a_second_and_the_memory_of_gpus(tmp_path: Path) -> None:
+    # Of a stage with two passes over data they are counted together, and generated answers for themselves.
+    run = make_toy_run(tmp_path)
+    state = read_json(run.folder / "state.json")
+    losses = {"tokens": 600, "seconds": 2.0, "whole": False, "positions": 800, "padding": 200, "ranks": 2}
+    passes = {"before": losses, "after": losses | {"seconds": 4.0}, "rouge1": losses | {"answers": True}}
+    first = next(iter(state))
+    state[first] |= {"passes": passes, "memory_gb": 4.0, "gpu_gb": 31.9}
+    write_json(run.folder / "state.json", state)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(closing_table(run.folder))
+    cost = console.export_text().partition("Cost")[2]
+    assert "300 generated" in cost and " 200 " in cost and "GPU GB" in cost and cost.count("31.9") == 2
+    rows = pass_rows(read_time(run.folder))
+    assert [row["name"] for row in rows] == ["after", "before", "rouge1"]
+    assert rows[1]["values"] == ["600, last part", "300", "150", "25.0%", "0.0 s", "–", "–", "–"]

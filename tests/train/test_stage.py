@@ -72,11 +72,14 @@ def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
 def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
     # Two gloo ranks train the adapter that one process trains and log the same losses, up to rounding, because
     # gradients are added in another order. With 14 rows in steps of 4 the last step has fewer rows than micro-batches.
+    # Together they have counted its tokens.
     one, two = train(make_run("one", "train.lora.dropout=0")), make_run("two", "train.lora.dropout=0")
     two = train(Run(two.folder, load_config(two.folder / "config.yaml", ["launch.processes=2"])))
     assert close(adapter(one), adapter(two), 1e-4)
     assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(one)["loss_sum"].to_list(), rel=1e-3)
     assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
+    alone, both = (run.state()["train-noisy"]["passes"]["train noisy"] for run in (one, two))
+    assert both["ranks"] == 2 and both["tokens"] == alone["tokens"] == both["positions"] - both["padding"]
 
 
 def gradient_distances(run: Run) -> list[float]:
