@@ -6,6 +6,7 @@ from forgetfilter.process.passes import Pass
 from forgetfilter.process.progress import duration
 from forgetfilter.storage.formats import StageTime
 
+STAGE_COLUMNS = ("time", "ranks", "peak GB", "GPU GB")
 PASS_COLUMNS = ("tokens", "tokens/s", "a rank", "padding", "data", "loss log", "peak GB", "GPU GB")
 UNKNOWN = "–"
 
@@ -24,10 +25,26 @@ def _rate(passes: Iterable[Pass]) -> float | None:
     return sum(one.tokens for one in passes) / seconds if seconds else None
 
 
-def pass_rows(time: dict[str, StageTime]) -> list[dict[str, object]]:
+def tables(time: dict[str, StageTime]) -> dict[str, object]:
+    """The report's two tables: their columns of numbers, and their rows."""
+    return {
+        "stages": [_stage_row(stage, entry) for stage, entry in time.items()],
+        "stage_columns": STAGE_COLUMNS,
+        "passes": pass_rows(time),
+        "pass_columns": PASS_COLUMNS,
+    }
+
+
+def _stage_row(stage: str, entry: StageTime) -> list[str]:
+    started = (entry["start"] or UNKNOWN)[:19].replace("T", " ")
+    peaks = (_shown(entry["memory_gb"], 1), _shown(entry["gpu_gb"], 1))
+    return [stage, str(entry["status"]), started, duration(entry["seconds"]), _shown(entry["world_size"]), *peaks]
+
+
+def pass_rows(time: dict[str, StageTime]) -> list[list[str]]:
     """A row for each pass over data: its stage, its name, and what it took in the order of PASS_COLUMNS."""
     return [
-        {"stage": stage, "name": name, "values": _values(Pass.read(told))}
+        [stage, name, *_values(Pass.read(told))]
         for stage, entry in time.items()
         for name, told in entry["passes"].items()
     ]

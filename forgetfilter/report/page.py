@@ -15,10 +15,9 @@ from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
 from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
-from forgetfilter.report import charts, review
+from forgetfilter.report import charts, cost, review
 from forgetfilter.report.answers import MOST_PROMPTS, counted, side_by_side
 from forgetfilter.report.card import Card
-from forgetfilter.report.cost import PASS_COLUMNS, pass_rows
 from forgetfilter.report.figures import Figure, bundle, script_json
 from forgetfilter.report.loss_curves import figure_of, loss_curves
 from forgetfilter.report.review import packed, review_rows
@@ -66,8 +65,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
                 "said": review.told(rows, card["dropped"]),
             },
             prompts={"rows": packed(prompts), "suites": counted(prompts), "most": MOST_PROMPTS},
-            passes=pass_rows(card["time"]),
-            pass_columns=PASS_COLUMNS,
+            cost=cost.tables(card["time"]),
             captions=captions(card, decisions),
             figures=list(figures),
             figures_json=script_json({name: figure.json() for name, figure in figures.items()}),

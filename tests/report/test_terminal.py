@@ -70,5 +70,5 @@ def test_the_cost_has_tokens_a_second_and_the_memory_of_gpus(tmp_path: Path) -> 
     cost = console.export_text().partition("Cost")[2]
     assert "300 generated" in cost and " 200 " in cost and "GPU GB" in cost and cost.count("31.9") == 2
     rows = pass_rows(read_time(run.folder))
-    assert [row["name"] for row in rows] == ["after", "before", "rouge1"]
-    assert rows[1]["values"] == ["600, last part", "300", "150", "25.0%", "0.0 s", "–", "–", "–"]
+    assert [row[:2] for row in rows] == [[first, "after"], [first, "before"], [first, "rouge1"]]
+    assert rows[1][2:] == ["600, last part", "300", "150", "25.0%", "0.0 s", "–", "–", "–"]
