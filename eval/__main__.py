@@ -6,9 +6,6 @@ It runs alone or as one of several ranks under torchrun. Without a MODEL it meas
 import sys
 from pathlib import Path
 
-import polars as pl
-import polars.selectors as cs
-
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.process import interrupts
@@ -22,8 +19,7 @@ from .evaluation import evaluate
 from .inputs import measured_names
 from .stage import Evaluation, settings
 from .tables import metrics_sheet, terminal, write
-
-TRACKED_ROWS = 1000  # the most rows of a suite's scores that go to W&B
+from .tell import tell
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def show(evaluation: Evaluation, models: list[str]) -> None:
-    """Writes each metric with its interval and its counts to eval/metrics.md, .tex and W&B, which gets no texts.
+    """Writes each metric with its interval and its counts to eval/metrics.md, .tex and the tracked run.
 
     The terminal shows the judge's agreement here; the closing table shows the metrics.
     """
@@ -63,15 +59,7 @@ def show(evaluation: Evaluation, models: list[str]) -> None:
     write(sheet, folder, "metrics")
     console.print(f"eval: every metric, by category too, is in {folder / 'metrics.md'} and .tex")
     with evaluation.track() as tracker:
-        entries = [(suite, model, name, one) for (suite, model), of in measured.items() for name, one in of.items()]
-        tracker.log({f"{suite}/{name}/{model}": one["value"] for suite, model, name, one in entries})
-        keys = ("value", "low", "high", "n", "missing")
-        rows = [(suite, name, model, *map(one.get, keys)) for suite, model, name, one in entries]
-        tracker.table("metrics", ("suite", "metric", "model", *keys), rows)
-        for suite, model in measured:
-            scores = pl.read_parquet(evaluation.folder(model, suite) / "scores.parquet", glob=False).head(TRACKED_ROWS)
-            scores = scores.select("id", "source", ~cs.string())  # no text of a model or judge leaves the machine
-            tracker.table(f"scores/{suite}/{model}", scores.columns, scores.rows())
+        tell(evaluation, models, measured, tracker)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgetfilter.config.checks import prompted_suites
-from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import Config, EvalConfig, LaunchConfig
 from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
-from forgetfilter.process.tracking import Tracker, tracked
+from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Comparison, Stage, Task
@@ -116,7 +114,7 @@ def settings(run: Run) -> Evaluation:
         config.data.max_length,
         config.data.packing,
         config.launch,
-        partial(tracked, config.tracking, run.folder, "eval", to_written(config)),
+        run.tracker_of("eval"),
     )
 
 

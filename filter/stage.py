@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 
-from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import FilterConfig
-from forgetfilter.process.tracking import Tracker, tracked
-from forgetfilter.storage.formats import figures
+from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Answering, Stage, Task
@@ -38,11 +35,11 @@ class FilterTask(Task, Answering):
 
     def work(self) -> None:
         from .decide import decide
+        from .tell import tell
 
         summary = decide(self)
         with self.track() as tracker:
-            quality = {name: value for name, value in figures(summary["quality"]).items() if value is not None}
-            tracker.log({"kept": summary["kept"], "dropped": summary["dropped"], **quality})
+            tell(self.paths, summary, tracker)
 
     def foresee(self) -> list[str]:
         from .foresight import foresee
@@ -57,7 +54,7 @@ class FilterTask(Task, Answering):
 
 def settings(run: Run) -> FilterTask:
     config = run.config
-    track = partial(tracked, config.tracking, run.folder, "filter", to_written(config))
+    track = run.tracker_of("filter")
     return FilterTask(RunPaths(run.folder), run.filtering, config.filter.rule == "auto", config.launch.nodes, track)
 
 

@@ -278,7 +278,9 @@ def preflight(config: Config, models: bool = True) -> None:
 def check_settings(config: Config) -> None:
     """Refuses settings with which a stage cannot work; other models that the scoring asks are fetched."""
     from forgetfilter.models.prepare import prepare_rivals
+    from forgetfilter.process.tracking import check
 
+    check(config.tracking)
     for stage in stages_of(config):
         if stage.wanted(config):
             stage.check(config)

@@ -12,10 +12,11 @@ from typing import Any
 import polars as pl
 import pytest
 from planted import holding, plant, said
+from wandb_files import Kept
 
 from forgetfilter import cli, pipeline
 from forgetfilter.config.load import load_config
-from forgetfilter.files import write_json
+from forgetfilter.files import read_json, sha256_file, write_json
 from forgetfilter.report.card import make_card
 from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
@@ -120,7 +121,7 @@ def test_every_file_of_the_layout_is_there(finished: Path) -> None:
         assert (finished / name).exists(), name
     assert all(entry["status"] == "done" for entry in json.loads((finished / "state.json").read_text()).values())
     tracked = {path.name.rsplit("-", 1)[1] for path in (finished / "wandb").glob("offline-run-*")}
-    assert len(tracked) == 5  # three finetunings, the filter and the evaluation
+    assert len(tracked) == 7  # three finetunings, the scoring, the filter, the evaluation and the report
     assert list((finished / "wandb").rglob("metrics_*.table.json"))
 
 
@@ -155,6 +156,60 @@ def test_no_secret_is_written_or_said(own: Path, finished: Path, tmp_path: Path)
         sys.excepthook(KeyError, bug.value, bug.tb)
     assert b"KeyError" in (tmp_path / "said").read_bytes() and holding(tmp_path) == []
     assert holding(own) == sorted([own / ".netrc", own / ".git" / "config"])  # the test is not blind
+
+
+def test_what_is_tracked_can_be_read_back(finished: Path) -> None:
+    # W&B's offline files of each stage hold its curves, figures and tables, the versions, the data's hashes and what
+    # was made of what; no text of a row, and no file but by its place.
+    noisy, summary = sha256_file(finished / "data" / "noisy.jsonl"), read_json(finished / "filter" / "summary.json")
+    kept = {name: Kept(finished, name) for name in ("train-noisy", "train-refit", "score", "filter", "eval", "report")}
+    for one in kept.values():
+        assert one.config["data_hashes"]["data/noisy.jsonl"] == noisy and f"data {noisy[:12]}" in one.tags
+        assert one.config["versions"]["torch"] and one.config["seed"] == 0
+    steps = kept["train-noisy"].history
+    logged = [json.loads(line) for line in (finished / "train/noisy/metrics.jsonl").read_text().splitlines()]
+    assert [step["loss/web"] for step in steps] == [line["loss/web"] for line in logged]
+    assert [step["epoch"] for step in steps][5::6] == [1, 2, 3] and all(step["tokens_per_second"] > 0 for step in steps)
+    assert [step["loss/web"] for step in steps] == pytest.approx([step["loss"] for step in steps], rel=1e-4)
+    assert all(step["memory_gb"] > 0 for step in steps)
+
+    before = pl.read_parquet(finished / "signals" / "before" / "*" / "*.parquet")
+    mean = before["loss_sum"].sum() / before["num_tokens"].sum()
+    assert kept["score"].summary["loss/before"] == pytest.approx(mean)
+    assert kept["score"].table("loss by source")[0] | {"after": 0} == {
+        "source": "web", "examples": 23, "before": pytest.approx(mean), "after": 0
+    }  # fmt: skip
+    assert sum(kept["score"].summary["losses/after.values"]) == 23
+
+    told = kept["filter"].summary
+    assert (told["kept"], told["dropped"]) == (summary["kept"], summary["dropped"])
+    assert (sum(told["scores/kept.values"]), sum(told["scores/dropped.values"])) == (summary["kept"], 7)
+    rows = kept["filter"].table("dropped")
+    dropped = [json.loads(line) for line in (finished / "filter" / "dropped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [row["id"] for row in dropped]
+    assert {row["prompt"] for row in rows} == {"masked (5 words)"}
+
+    figures = {key for key in kept["eval"].summary if key.endswith("/refit")}
+    assert figures == {"harmfulness/attack_success_rate/refit", "task/exact_match/refit"}
+    metrics = kept["eval"].table("metrics")
+    assert {row["metric"] for row in metrics if row["suite"] == "task"} == {
+        *read_json(finished / "eval" / "refit" / "task" / "metrics.json")["metrics"]
+    }
+
+    made = {name: Kept(finished, name).artifacts for name in kept}
+    for stage, name, file in (
+        ("train-noisy", "finished-noisy-model", "train/noisy/adapter_model.safetensors"),
+        ("filter", "finished-kept-data", "filter/kept.jsonl"),
+        ("report", "finished-report", "report.html"),
+    ):
+        assert made[stage][name][file] == ((finished / file).as_uri(), (finished / file).stat().st_size)
+    assert {*kept["train-refit"].config["used"]} == {"finished-kept-data"}
+    assert {*kept["filter"].config["used"]} == {"finished-noisy-data", "finished-signals"}
+    assert (
+        kept["report"].config["used"]["finished-kept-data"] == kept["train-refit"].config["used"]["finished-kept-data"]
+    )
+    for path in (finished / "wandb").rglob("*"):
+        assert not path.is_file() or b"what is" not in path.read_bytes(), path
 
 
 def test_what_the_scoring_stores_when_asked(finished: Path) -> None:

@@ -15,12 +15,14 @@ from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.errors import UserError
 from forgetfilter.models.data_only import data_only
 from forgetfilter.models.exactness import verify_losses
-from forgetfilter.models.example_losses import attach
+from forgetfilter.models.example_losses import ExampleLosses, attach
 from forgetfilter.models.plain_answers import learn_end
 from forgetfilter.process.distributed import World, barrier, gathered
 from forgetfilter.process.distributed import world as world_of_ranks
 from forgetfilter.process.interrupts import stopped
 from forgetfilter.process.progress import console, progress
+from forgetfilter.process.tracking import Tracker
+from forgetfilter.storage import artifacts
 from forgetfilter.storage.shards import write_manifest
 
 from .checkpoints import KNOWN, PICKLED_SETTINGS, Seal, resumable
@@ -28,6 +30,7 @@ from .hook import LossLog, lacking
 from .memory import measured_tokens
 from .model import trainable
 from .optimizer import state_bytes
+from .since_log import SinceLog
 from .stage import Finetuning
 from .trainer import PlannedTrainer, Watch, arguments
 from .zero import zero_stage
@@ -50,12 +53,11 @@ def train(task: Finetuning, world: World) -> None:
     if options.micro_batch_tokens == "auto" and world.device.type == "cuda" and not options.deepspeed:
         plan = measured_plan(plan, model, layout, given, options.optimizer)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
-    log = LossLog(folder / "losses", prepared.table["id"], prepared.table["source"])
-    detach = attach(model, log.record if options.log_losses else None)
-    trainer = _run(task, given, model, batches, log, checkpoint)
-    detach()
-    trainer.save_model(str(folder))
-    _finish(task, prepared, tokenizer, plan, world)
+    with task.track() as tracker:
+        trainer = _run(task, given, model, batches, prepared, checkpoint, tracker)
+        trainer.save_model(str(folder))
+        _finish(task, prepared, tokenizer, plan, world)
+        tracker.lineage(task.read_artifacts(), [artifacts.model(task.paths, task.name)])
 
 
 def _run(
@@ -63,21 +65,38 @@ def _run(
     given: transformers.TrainingArguments,
     model: torch.nn.Module,
     batches: MicroBatches,
-    log: LossLog,
+    prepared: Prepared,
     checkpoint: str | None,
+    tracker: Tracker,
 ) -> PlannedTrainer:
     """Runs the training to its end. Raises Stopped after a signal, with a checkpoint saved."""
-    with task.track() as tracker, progress(f"train {task.name}", batches.plan.num_steps) as meter:
-        watch = Watch(meter, tracker, task.folder / "metrics.jsonl", batches.plan)
-        callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *([log] if task.options.log_losses else [])]
+    sources, plan = prepared.table["source"], batches.plan
+    since = SinceLog(sources)
+    logs = [LossLog(task.folder / "losses", prepared.table["id"], sources)] if task.options.log_losses else []
+    recorders: list[SinceLog | LossLog] = [since, *logs]
+    detach = attach(model, lambda losses: _record(recorders, losses))
+    with progress(f"train {task.name}", plan.num_steps) as meter:
+        watch = Watch(meter, tracker, task.folder / "metrics.jsonl", plan, since)
+        callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *recorders]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
-        trainer.forget_step = log.forget_step
+        trainer.forget_step = lambda: _forget_step(recorders)
         trainer.remove_callback(transformers.PrinterCallback)  # Watch shows the progress
         with data_only(KNOWN if task.options.deepspeed else (), f"{checkpoint}: a file"):
             trainer.train(resume_from_checkpoint=checkpoint)
+    detach()
     if watch.stopped:
         raise stopped(f"train {task.name}")
     return trainer
+
+
+def _record(recorders: Sequence[SinceLog | LossLog], losses: ExampleLosses) -> None:
+    for recorder in recorders:
+        recorder.record(losses)
+
+
+def _forget_step(recorders: Sequence[SinceLog | LossLog]) -> None:
+    for recorder in recorders:
+        recorder.forget_step()
 
 
 def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPlan:

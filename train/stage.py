@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from forgetfilter.config.load import to_written
 from forgetfilter.config.schema import MICRO_BATCH_TOKENS, Config, LaunchConfig, ScheduleConfig, TrainConfig, number
 from forgetfilter.files import read_json, sha256_file
 from forgetfilter.models.settings import ModelSettings
-from forgetfilter.process.tracking import Tracker, tracked
+from forgetfilter.process.tracked_run import Artifact
+from forgetfilter.process.tracking import Tracker
+from forgetfilter.storage import artifacts
 from forgetfilter.storage.formats import RefitRows
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
@@ -74,6 +75,12 @@ class Finetuning(Task):
             return 0, 0
         return told["trusted"], self.options.refit.trusted_epochs
 
+    def read_artifacts(self) -> list[Artifact]:
+        """What it learns, and the model that it starts from where another training made that."""
+        sets = [self.name, *(["safe"] if self.trained_on and self.trained_on["trusted"] else [])]
+        started = [artifacts.model(self.paths, "noisy")] if self.start else []
+        return [*(artifacts.data(self.paths, name) for name in sets), *started]
+
     def inputs(self) -> object:
         self.paths.require("mix", *AFTER[self.name])
         own = (*NAMES, "checkpoint_steps")  # the schedules of all stages, and a setting that changes no outcome
@@ -131,7 +138,7 @@ def settings(run: Run, name: str) -> Finetuning:
         config.data.packing,
         config.train,
         config.launch,
-        partial(tracked, config.tracking, run.folder, f"train-{name}", to_written(config)),
+        run.tracker_of(f"train-{name}"),
     )
 
 

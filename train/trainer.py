@@ -26,6 +26,7 @@ from forgetfilter.process.tracking import Tracker
 
 from .memory import Room, redone
 from .optimizer import has_half, with_masters
+from .since_log import SinceLog
 from .stage import Finetuning
 from .zero import settings as deepspeed_settings
 
@@ -138,10 +139,11 @@ def _only(batches: list[Batch]) -> Batch:
 
 
 class Watch(TrainerCallback):
-    """Shows progress, writes metrics.jsonl and W&B on rank 0, and stops all ranks at the same step after a signal."""
+    """Shows progress, writes metrics.jsonl and the tracked run on rank 0, and stops all ranks at one step after a
+    signal."""
 
-    def __init__(self, meter: Meter, tracker: Tracker, metrics: Path, plan: TrainingPlan):
-        self.meter, self.tracker, self.metrics, self.plan = meter, tracker, metrics, plan
+    def __init__(self, meter: Meter, tracker: Tracker, metrics: Path, plan: TrainingPlan, since: SinceLog):
+        self.meter, self.tracker, self.metrics, self.plan, self.since = meter, tracker, metrics, plan, since
         self.stopped = False
         self.logged = (0, 0.0)  # tokens and time of the last line
 
@@ -162,9 +164,12 @@ class Watch(TrainerCallback):
 
     def on_log(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, float] = kwargs["logs"]
-        if state.is_world_process_zero and "loss" in logs:
+        if "loss" not in logs:
+            return
+        told = self.since.told()  # from every rank
+        if state.is_world_process_zero:
             values = {"loss": logs["loss"], "lr": logs["learning_rate"], "grad_norm": logs.get("grad_norm")}
-            values["tokens_per_second"] = self._rate()
+            values |= {"epoch": self.plan.epochs_done(state.global_step), "tokens_per_second": self._rate()} | told
             with open(self.metrics, "a") as handle:
                 handle.write(json.dumps({"step": state.global_step} | values) + "\n")
             self.tracker.log(values, step=state.global_step)

@@ -39,10 +39,13 @@ def close(command: str, folder: Path, stale: tuple[str, ...], only_evaluates: bo
 def end(command: str, folder: Path, done: Sequence[str]) -> None:
     """Says on stderr what to look at, and what comes after the last of what was `done`; prints the run folder."""
     from forgetfilter.process.progress import console
+    from forgetfilter.process.weights_and_biases import how_to_sync
 
     there = (page for page in PAGES.get(command, REPORTS) if (folder / page).exists())
     if command not in ("train", "score") and (page := next(there, None)):
         console.print(f"open {shlex.quote(str(folder / page))}", soft_wrap=True)
     if step := next((NEXT[name] for name in reversed(done) if name in NEXT), None):
         console.print(f"next: {step.format(run=shlex.quote(str(folder)))}", soft_wrap=True)
+    if upload := how_to_sync(folder):
+        console.print(f"W&B is kept offline; to upload it: {upload}", soft_wrap=True)
     print(folder)

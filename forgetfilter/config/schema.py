@@ -442,14 +442,20 @@ class LaunchConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Weights & Biases."""
+    """Where the stages are tracked besides their files: in Weights & Biases or in TensorBoard."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto (online with an API key, offline without), online, offline or disabled."""
+    """auto (online with an API key, offline without), online, offline or disabled. disabled holds for TensorBoard
+    too."""
     project: str = "forgetfilter"
     """W&B project."""
     entity: str | None = None
     """W&B team or user; null for the default."""
+    backend: Literal["wandb", "tensorboard", "none"] = "wandb"
+    """wandb, tensorboard (files in RUN/tensorboard) or none."""
+    upload: bool = False
+    """Upload the files of W&B's artifacts, such as the data and the adapter; false only notes their hashes and
+    places."""
 
 
 @dataclass(frozen=True)

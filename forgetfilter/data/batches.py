@@ -84,6 +84,14 @@ class TrainingPlan:
         """The epoch of a step; the epochs of the second part continue the count."""
         return bisect(self._epochs, step, key=lambda epoch: epoch[2]) - 1
 
+    def epochs_done(self, steps: int) -> float:
+        """How many epochs the first steps are; the epoch in which the last of them lies counts in part."""
+        if not steps:
+            return 0.0
+        epoch = self.epoch(steps - 1)
+        first, end = self._epochs[epoch][2], self._epochs[epoch + 1][2]
+        return epoch + (steps - first) / (end - first)
+
     def rows(self, step: int) -> np.ndarray[Any, Any]:
         """The rows of a step; each row of a part once an epoch, the last step of an epoch may be smaller."""
         epoch = self.epoch(step)

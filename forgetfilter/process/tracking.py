@@ -1,169 +1,124 @@
-"""Logs to Weights & Biases from rank 0, with one W&B run for each stage over all restarts; offline without a key."""
+"""Tracks a stage from rank 0: in Weights & Biases, in TensorBoard's files, or nowhere (tracking.backend).
 
-import hashlib
+A stage is one tracked run over all its restarts. Tracking must never cost a training: the first failure prints one
+line, and the work goes on without it. metrics.jsonl has what is then missing.
+"""
+
 import importlib.util
-import os
-import secrets
-import socket
-import threading
-import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config.schema import TrackingConfig
-from forgetfilter.errors import reason
-from forgetfilter.files import read_json, write_json
-from forgetfilter.process.distributed import world
-from forgetfilter.process.environment import without_secrets
-from forgetfilter.process.progress import console
+import numpy as np
+from numpy.typing import NDArray
 
-REACH = 5.0  # seconds within which W&B's server must answer
-BEGIN = 30.0  # seconds within which it must accept a run
-W_AND_B = ("WANDB", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # the secrets that its process needs
+from forgetfilter.config.schema import TrackingConfig
+from forgetfilter.errors import UserError, reason
+from forgetfilter.process.distributed import world
+from forgetfilter.process.progress import console
+from forgetfilter.process.tensorboard import TensorBoard
+from forgetfilter.process.tracked_run import Artifact, Backend, Cell, Origin
+from forgetfilter.process.weights_and_biases import WandbRun, mode
+
+BINS = 64  # of a histogram
 
 
 class Tracker:
-    """Logs to a W&B run, or to nowhere.
+    """Logs to a tracked run, or to nowhere."""
 
-    Tracking must never cost a training. W&B's own process may die at any time, and it does when Slurm preempts the job,
-    because Slurm signals every process of the job. metrics.jsonl has what W&B then lacks.
-    """
-
-    def __init__(self, run: Any = None):
+    def __init__(self, run: Backend | None = None):
         self.run = run
 
-    def log(self, values: dict[str, Any], step: int | None = None) -> None:
-        with self._or_without():
-            if self.run is not None:
-                self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
+    def log(self, values: Mapping[str, float | None], step: int | None = None) -> None:
+        """One point of each curve; None is a value that was not measured."""
+        self._do(lambda run: run.log(_known(values), step))
 
-    def table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Logs a W&B table, in which None is an empty cell."""
-        with self._or_without():
-            if self.run is not None:
-                import wandb
+    def summary(self, values: Mapping[str, float | None]) -> None:
+        """Figures that stand for the whole run and have no curve."""
+        self._do(lambda run: run.summary(_known(values)))
 
-                self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """A table, in which None is an empty cell."""
+        self._do(lambda run: run.table(name, list(columns), [list(row) for row in rows]))
+
+    def histogram(self, name: str, values: NDArray[np.float64]) -> None:
+        """How values are spread, without those that are not finite; nothing where none is left."""
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            counts, edges = np.histogram(finite, BINS)
+            self._do(lambda run: run.histogram(name, counts, edges))
+
+    def lineage(self, used: Sequence[Artifact], made: Sequence[Artifact]) -> None:
+        """What the stage has read and made; an artifact without files is left out."""
+        self._do(lambda run: run.lineage([one for one in used if one.files], [one for one in made if one.files]))
 
     def finish(self) -> None:
-        with self._or_without():
-            if self.run is not None:
-                self.run.finish()
+        self._do(lambda run: run.finish())
 
     @contextmanager
-    def _or_without(self) -> Iterator[None]:
+    def or_without(self) -> Iterator[None]:
+        """What fails inside ends the tracking, and nothing else."""
         try:
             yield
         except Exception as error:
-            self.run = None
-            _without(error)
-            import wandb
-
+            run, self.run = self.run, None
+            if run is None:
+                raise  # nothing was tracked: it is no error of the tracking
+            _without(run.title, error)
             with suppress(Exception):
-                wandb.teardown()  # otherwise W&B tries again when Python ends, and prints a traceback
+                run.abandon()
+
+    def _do(self, call: Callable[[Backend], None]) -> None:
+        if self.run is not None:
+            with self.or_without():
+                call(self.run)
 
 
-def _without(error: Exception) -> None:
-    console.print(f"W&B is not reachable, going on without it: {reason(error)}")
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def mode(wanted: str) -> str:
-    """online, offline or disabled. `auto` follows WANDB_MODE and WANDB_DISABLED, and then whether there is a key; it is
-    disabled where wandb is not installed.
-
-    The key itself is never logged.
-    """
-    if wanted != "auto":
-        return wanted
-    own = os.environ.get("WANDB_MODE", "").lower()
-    if (
-        importlib.util.find_spec("wandb") is None
-        or own == "disabled"
-        or os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
-    ):
-        return "disabled"
-    if own in ("online", "offline", "dryrun"):
-        return "offline" if own == "dryrun" else own
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    keyed = os.environ.get("WANDB_API_KEY") or (netrc.exists() and "wandb" in netrc.read_text(errors="replace"))
-    return "online" if keyed else "offline"
+def _without(title: str, error: Exception) -> None:
+    console.print(f"{title} failed, going on without it: {reason(error)}")
 
 
 @contextmanager
-def tracked(config: TrackingConfig, folder: Path, stage: str, settings: dict[str, Any]) -> Iterator[Tracker]:
-    """A tracker for one stage of the run in `folder`, with the same W&B run each time the stage is restarted."""
-    chosen = mode(config.mode)
-    if chosen == "disabled" or not world().is_main:
-        yield Tracker()
-        return
+def tracked(
+    config: TrackingConfig,
+    folder: Path,
+    stage: str,
+    settings: dict[str, Any],
+    facts: dict[str, Any] | None = None,
+    tags: Sequence[str] = (),
+) -> Iterator[Tracker]:
+    """A tracker for one stage of the run in `folder`, with the same tracked run each time the stage is restarted.
 
-    os.environ.setdefault("WANDB_SILENT", "true")
-    if chosen == "online" and (trouble := unreachable()):
-        console.print(f"W&B is not reachable ({trouble}): kept offline in {folder / 'wandb'}, for wandb sync")
-        chosen = "offline"
-    options = {"project": config.project, "entity": config.entity, "config": settings, "dir": str(folder)}
-    options |= {"id": run_id(folder, stage), "name": f"{folder.name}/{stage}", "group": folder.name, "job_type": stage}
-    tracker = Tracker(_begun(chosen, options))
+    `settings` are the configuration as a JSON value without secrets; `facts` stand beside them.
+    """
+    origin = Origin(folder, stage, settings, facts or {}, tuple(tags))
+    tracker = Tracker(_begun(config, origin) if world().is_main else None)
     try:
         yield tracker
     finally:
         tracker.finish()
 
 
-def _begun(chosen: str, options: dict[str, Any]) -> Any:
-    """A W&B run, which is offline if the server accepts none (no right to the project, an old key), or None."""
-    import wandb
-
+def _begun(config: TrackingConfig, origin: Origin) -> Backend | None:
+    """A tracked run, or None where none is wanted or none can be begun."""
+    board = config.backend == "tensorboard"
+    chosen = config.mode if board else mode(config.mode)
+    if config.backend == "none" or chosen == "disabled":
+        return None
     try:
-        # W&B would tell the address of the repository, in which tokens stand; it tells the commit alone.
-        limits = wandb.Settings(init_timeout=BEGIN, git_remote_url="")
-        with without_secrets(but=W_AND_B):  # they would be in the environment of W&B's own process
-            return wandb.init(mode=chosen, resume="allow", settings=limits, **options)  # type: ignore[arg-type]
+        return TensorBoard(origin) if board else WandbRun(config, chosen, origin)
     except Exception as error:
-        if chosen != "online":
-            _without(error)
-            return None
-        where = Path(options["dir"]) / "wandb"
-        console.print(f"W&B takes no run ({reason(error)}): kept offline in {where}, for wandb sync")
-        with suppress(Exception):
-            wandb.teardown()  # its service still holds the id of the run that was refused
-        return _begun("offline", options)
+        _without(TensorBoard.title if board else WandbRun.title, error)
+        return None
 
 
-def unreachable() -> str | None:
-    """Why no connection to W&B's server, or to the proxy before it, can be made; None if it can.
-
-    Waits REACH seconds.
-    """
-    import wandb
-
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    address = urllib.parse.urlsplit(proxy or os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url)
-    place = (address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
-    found: list[str | None] = []
-    # in a thread, because looking up a name may take minutes
-    asking = threading.Thread(target=lambda: found.append(_connected(place)), daemon=True)
-    asking.start()
-    asking.join(REACH)
-    return found[0] if found else f"no answer from {place[0]} in {REACH:.0f} s"
-
-
-def _connected(place: tuple[str, int]) -> str | None:
-    try:
-        socket.create_connection(place, timeout=REACH).close()
-    except OSError as error:
-        return f"{place[0]}: {error.strerror or error}"
-    return None
-
-
-def run_id(folder: Path, stage: str) -> str:
-    """The id of a stage's W&B run. It is the same after every restart, and another one in a new folder."""
-    folder = folder.resolve()
-    note = folder / "tracking.json"
-    if not note.exists():
-        earlier = (folder / "wandb").exists()  # an older version tracked the run by its folder's name alone
-        write_json(note, {"id": "" if earlier else secrets.token_hex(8)})
-    own = read_json(note)["id"]
-    return hashlib.sha256(f"{folder}\n{stage}{own}".encode()).hexdigest()[:16]
+def check(config: TrackingConfig) -> None:
+    """UserError where TensorBoard is wanted and not installed, before anything is trained."""
+    wanted = config.backend == "tensorboard" and config.mode != "disabled"
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("tracking.backend: tensorboard is not installed: pip install tensorboard, or take another")

@@ -1,10 +1,13 @@
 """The report stage, which writes report.html and card.json."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from forgetfilter.config.load import to_written
+from forgetfilter.process.tracking import Tracker
+from forgetfilter.storage import artifacts
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task
@@ -19,6 +22,8 @@ class Reported(Task):
     """The configuration as a JSON value. A value from the environment stands in it as its reference."""
     stale: tuple[str, ...] = ()
     """Which of refit and evaluation belong to an earlier decision. The report leaves them out and says so."""
+    track: Callable[[], AbstractContextManager[Tracker]] = lambda: nullcontext(Tracker())
+    """Opens the tracker of the stage."""
 
     def inputs(self) -> object:
         self.paths.require("filter")
@@ -30,10 +35,13 @@ class Reported(Task):
         from forgetfilter.report.page import write_report
 
         write_report(self)
+        with self.track() as tracker:
+            made = artifacts.report(self.paths)
+            tracker.lineage([artifacts.decision(self.paths), artifacts.evaluation(self.paths)], [made])
 
 
 def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:
-    return Reported(RunPaths(run.folder), to_written(run.config), stale)
+    return Reported(RunPaths(run.folder), to_written(run.config), stale, run.tracker_of("report"))
 
 
 def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:

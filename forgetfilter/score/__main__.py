@@ -10,6 +10,7 @@ from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.passes import leave_measures
 from forgetfilter.score.parts import score
 from forgetfilter.score.stage import settings
+from forgetfilter.score.tell import tell
 from forgetfilter.storage.run_folder import Run
 
 
@@ -21,8 +22,10 @@ def main(argv: list[str]) -> None:
     if scoring.options.gradients:
         prepare_tokens(scoring.model, scoring.paths.safe_data, scoring.max_length)
     prepare_rivals(scoring.options)
-    with process_group(scoring.ranks.timeout) as world:
+    with process_group(scoring.ranks.timeout) as world, scoring.track() as tracker:
         score(scoring, world)
+        if world.is_main:
+            tell(scoring, tracker)
         leave_measures(scoring.paths.folder)
 
 

@@ -1,10 +1,13 @@
 """The score stage: the loss of every noisy example under M1 (before) and M2 (after), and what else is asked for."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, MICRO_BATCH_TOKENS, LaunchConfig, ScoreConfig, number
 from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
+from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import STATES, whole
@@ -36,6 +39,8 @@ class Scoring(Task):
     """The configuration of DeepSpeed with which the scored models were trained."""
     has_control: bool
     ranks: LaunchConfig
+    track: Callable[[], AbstractContextManager[Tracker]]
+    """Opens the tracker of the stage."""
 
     def inputs(self) -> object:
         trained = ["train-noisy", "train-safe", *(["train-control"] if self.has_control else [])]
@@ -86,6 +91,7 @@ def settings(run: Run) -> Scoring:
         train.deepspeed,
         config.has_control,
         config.launch,
+        run.tracker_of("score"),
     )
 
 

@@ -8,18 +8,21 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forgetfilter import __version__
-from forgetfilter.config.load import differing_keys, load_config, to_dict, to_yaml
+from forgetfilter.config.load import differing_keys, load_config, to_dict, to_written, to_yaml
 from forgetfilter.config.references import Place, dotted, fingerprint, put, value_at
 from forgetfilter.config.schema import AUTO_NUMBERS, Config, FilterConfig, number
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.environment import plain_environment
 from forgetfilter.process.passes import measured, start_measures
+from forgetfilter.process.tracking import Tracker, tracked
+from forgetfilter.storage import sums
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
@@ -87,6 +90,21 @@ class Run(RunPaths):
     def filtering(self) -> FilterConfig:
         """The section `filter` with what `auto` stands for in this run."""
         return self.config.filtering_with(self.probes.exists())
+
+    def tracker_of(self, stage: str) -> Callable[[], AbstractContextManager[Tracker]]:
+        """What opens the tracker of a stage, which tells the versions, the commit and the hashes of the data."""
+
+        def opened() -> AbstractContextManager[Tracker]:
+            left = sums.hashes(self.folder, "mix") | sums.hashes(self.folder, "filter")
+            data = {name: known for name, known in left.items() if name.endswith(".jsonl")}
+            made_by = versions()
+            marks = {"forgetfilter": made_by["forgetfilter"], "commit": made_by["commit"].replace("unknown", "")}
+            marks["data"] = data.get("data/noisy.jsonl", "")
+            tags = [f"{name} {mark[:12]}" for name, mark in marks.items() if mark]
+            facts = {"versions": made_by, "data_hashes": data}
+            return tracked(self.config.tracking, self.folder, stage, to_written(self.config), facts, tags)
+
+        return opened
 
     # -- stages ---------------------------------------------------------------------------------------------
 

@@ -55,9 +55,14 @@ def recorded(run: Path) -> list[str]:
     return sorted(path.stem for path in (run / FOLDER).glob("*.json"))
 
 
+def hashes(run: Path, stage: str) -> dict[str, str]:
+    """{path below the run folder: sha256} of the files that a stage left; empty without a record."""
+    return {name: entry[0] for name, entry in _read(run, stage).items()}
+
+
 def weights(run: Path, stage: str) -> str | None:
     """The identity of the weights that a stage left, by its record; None without any."""
-    found = {name: entry[0] for name, entry in _read(run, stage).items() if name.endswith(".safetensors")}
+    found = {name: one for name, one in hashes(run, stage).items() if name.endswith(".safetensors")}
     return sha256_value(found) if found else None
 
 

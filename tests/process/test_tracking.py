@@ -8,12 +8,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from wandb_files import Kept
 
 from forgetfilter.config.schema import TrackingConfig
-from forgetfilter.process.tracking import Tracker, mode, run_id, tracked, unreachable
+from forgetfilter.errors import UserError
+from forgetfilter.process import weights_and_biases
+from forgetfilter.process.tracked_run import Artifact
+from forgetfilter.process.tracking import Tracker, check, tracked
+from forgetfilter.process.weights_and_biases import mode, run_id, unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -215,3 +222,75 @@ def test_a_killed_tracker_costs_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=own)
     assert (done.returncode, done.stdout) == (0, "done None\n"), done.stderr
     assert len(done.stderr.splitlines()) == 1 and "going on without it" in done.stderr
+
+
+def test_the_address_of_an_online_run_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # An online run's URL is shown once, and what it used is linked to it.
+    import wandb
+
+    class Online:
+        url, config = "https://wandb.example/me/p/runs/1", SimpleNamespace(update=lambda values, **_: None)
+        used, made = [], []  # type: ignore[var-annotated]
+        use_artifact, log_artifact = used.append, made.append
+        finish = staticmethod(lambda: None)
+
+    monkeypatch.setattr(weights_and_biases, "unreachable", lambda: None)
+    monkeypatch.setattr(wandb, "init", lambda **_: Online())
+    (tmp_path / "data.jsonl").write_text("{}")
+    with tracked(TrackingConfig("online"), tmp_path, "score", {}) as tracker:
+        tracker.lineage([Artifact("data", "dataset", {"data.jsonl": tmp_path / "data.jsonl"})], [])
+    assert capsys.readouterr().err.splitlines() == [f"W&B: {Online.url}"]
+    assert [one.name for one in Online.used] == [f"{tmp_path.name}-data"] and not Online.made
+
+
+@pytest.mark.parametrize("upload", [False, True])
+def test_files_leave_the_machine_only_where_that_is_asked_for(tmp_path: Path, upload: bool) -> None:
+    # An artifact holds the place and size of a file, and with tracking.upload a copy that W&B will send.
+    (tmp_path / "a[1] data.jsonl").write_text("a row of theirs")
+    artifact = Artifact("data", "dataset", {"data/noisy.jsonl": tmp_path / "a[1] data.jsonl"})
+    with tracked(TrackingConfig("offline", upload=upload), tmp_path, "score", {}) as tracker:
+        tracker.lineage([], [artifact])
+    (files,) = Kept(tmp_path, "score").artifacts.values()
+    assert files["data/noisy.jsonl"] == ("" if upload else (tmp_path / "a[1] data.jsonl").as_uri(), 15)
+
+
+def test_what_cannot_be_told_ends_the_tracking_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A table that cannot be made costs one line; the stage goes on, and without a run an error stays an error.
+    with tracked(TrackingConfig("offline"), tmp_path, "score", {}) as tracker:
+        with tracker.or_without():
+            raise ValueError("no such column")
+        assert tracker.run is None
+    assert capsys.readouterr().err == "W&B failed, going on without it: no such column\n"
+    with pytest.raises(ValueError), tracker.or_without():
+        raise ValueError("ours")
+
+
+def test_tensorboard_has_the_same_curves(tmp_path: Path) -> None:
+    # Its files, read by its own reader, have the curves, the histogram and the table. None is left out.
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with tracked(TrackingConfig(backend="tensorboard"), tmp_path, "train-noisy", {"seed": 0}) as tracker:
+        tracker.log({"loss": 1.5, "lr": None}, step=3)
+        tracker.table("metrics", ("suite", "value"), [("bias", None)])
+        tracker.histogram("scores", np.array([1.0, 2.0, np.nan]))
+        tracker.lineage([], [])
+    read = EventAccumulator(str(tmp_path / "tensorboard" / "train-noisy"))
+    read.Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == [(3, 1.5)]
+    assert read.Tags()["scalars"] == ["loss"] and read.Histograms("scores")[0].histogram_value.num == 2
+    assert {"settings/text_summary", "metrics/text_summary"} <= set(read.Tags()["tensors"])
+
+
+def test_a_backend_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # TensorBoard is asked for by name, so its absence is told before anything is trained; `none` and a disabled
+    # tracking ask for nothing.
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"tracking\.backend: tensorboard is not installed"):
+        check(TrackingConfig(backend="tensorboard"))
+    check(TrackingConfig("disabled", backend="tensorboard"))
+    with tracked(TrackingConfig("offline", backend="none"), tmp_path, "score", {}) as tracker:
+        assert tracker.run is None
+    assert not [*tmp_path.iterdir()]

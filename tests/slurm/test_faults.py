@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from forgetfilter import cli
-from forgetfilter.process.tracking import run_id
+from forgetfilter.process.weights_and_biases import run_id
 
 # stage: the words after CONFIG's command, what it leaves as it goes, and the stages that then decide what is kept
 STAGES: dict[str, tuple[tuple[str, ...], str, tuple[tuple[str, ...], ...]]] = {
@@ -108,7 +108,7 @@ def test_a_disturbed_stage_goes_on_and_ends_the_same(
         assert end.value.code == 0
     assert_same_outcome(run, undisturbed)
     tracked = {path.name.rsplit("-", 1)[1] for path in run.glob("wandb/offline-run-*")}
-    assert tracked == ({run_id(run, "eval" if stage == "judge" else stage)} if stage != "score" else set())
+    assert tracked == {run_id(run, "eval" if stage == "judge" else stage)}
     if stage == "judge":
         assert_judged_once(run, judge.asked, 0 if fault == "warning" else ROUND)
 
