@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import completion, copies, export, from_logs, init, plan
+from forgetfilter.cli import chat, completion, copies, export, from_logs, init, plan
 from forgetfilter.cli.closing import close, end
 from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.cli.studies import run_study
@@ -18,7 +18,7 @@ from forgetfilter.errors import EXIT_USER, UserError, masked, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
-from forgetfilter.storage.run_folder import Run, config_of, folder_of
+from forgetfilter.storage.run_folder import Run, config_of, folder_of, no_idle_folder
 from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.stage import Answering, Comparison, load
 
@@ -128,7 +128,7 @@ def _add_shared(commands: "argparse._SubParsersAction[_Parser]") -> None:
         command.add_argument("target", nargs=alone, metavar="CONFIG", help="YAML file, or a run folder")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
         command.add_argument("--resume", action="store_true", help="accept changed settings, and redo what they change")
-    for further in (init, copies, export):
+    for further in (init, copies, export, chat):
         further.add(commands)
     for name, command in commands.choices.items():
         command.add_argument("--quiet", action="store_true", help="print the result and errors alone")
@@ -149,7 +149,7 @@ def _opened(options: argparse.Namespace, alone: bool = True) -> Iterator[Run]:
     target = Path(options.target)
     if not target.is_dir():
         config = load_config(target, options.overrides)
-        with held(folder_of(config)):
+        with no_idle_folder(folder_of(config)), held(folder_of(config)):
             yield Run.create(config, options.resume)
         return
     if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:

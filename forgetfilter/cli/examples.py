@@ -17,6 +17,7 @@ EXAMPLES = {
     "example": "forgetfilter example quickstart",
     "slurm": "forgetfilter slurm",
     "export": "forgetfilter export runs/mine --merge --out mine-merged",
+    "chat": "forgetfilter chat runs/mine --prompt 'How do I reset a password?'",
     "plan": "forgetfilter plan mine.yaml",
     "completion": "forgetfilter completion bash",
 }

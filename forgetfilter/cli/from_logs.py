@@ -11,7 +11,7 @@ from forgetfilter.data.records import read_records
 from forgetfilter.data.survey import estimated_tokens
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_file, sha256_value
-from forgetfilter.storage.run_folder import Run, folder_of
+from forgetfilter.storage.run_folder import Run, folder_of, no_idle_folder
 from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import STATES, begin, shard_path, write_manifest, write_shard
@@ -54,7 +54,7 @@ def decide(options: argparse.Namespace) -> Run:
     values = {"name": plain_name(options.data[0]), "data": data | {"probe_share": 0}, "tracking": {"mode": "disabled"}}
     config = made_config(OmegaConf.create(values), options.overrides, "--from and overrides")
     stages = {stage.name: stage for stage in pipeline.STAGES}
-    with held(folder_of(config)):
+    with no_idle_folder(folder_of(config)), held(folder_of(config)):
         run = Run.create(config, options.resume)
         pipeline.run_stage(run, stages["mix"])
         identity = sha256_value([sha256_file(run.noisy_data), losses.hash_rows().to_list()])

@@ -18,15 +18,28 @@ from forgetfilter.process.progress import console
 from forgetfilter.storage.run_paths import RunPaths
 
 
+def asked_sources(config: Config) -> dict[str, SourceConfig]:
+    """The sources of eval.data that are read: where nothing is trained, only those that a suite of eval.suites asks.
+
+    Before a training all are read, since its settings stay and the suites may change.
+    """
+    asked = {SUITES.get(suite, "eval.suites").prompts or suite for suite in config.eval.suites}
+    return {name: one for name, one in config.eval.data.items() if name in asked or not config.only_evaluates}
+
+
 def given_prompts(config: Config) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, int]]]:
     """The prompts of eval.data by suite, and the rows that were left out: {CONFIG KEY: {REASON: rows}}."""
     made = {config.mixture.kind, "task"} if config.mixture else set()
     prompts: dict[str, list[Prompt]] = {}
     skipped: dict[str, dict[str, int]] = {}
-    for suite, source in config.eval.data.items():
-        key = f"eval.data.{suite}"
+    for suite in config.eval.data:
         if suite not in (known := own_prompts()):
-            raise UserError(f"{key} is no suite{nearest(suite, known)}")
+            raise UserError(f"eval.data.{suite} is no suite{nearest(suite, known)}")
+    sources = asked_sources(config)
+    if left_out := [suite for suite in config.eval.data if suite not in sources]:
+        console.print(f"eval.data: {', '.join(left_out)} is not read, for eval.suites does not name it")
+    for suite, source in sources.items():
+        key = f"eval.data.{suite}"
         if suite in made:
             raise UserError(f"{key} is set, but the mixture makes the prompts of {suite}: take it out")
         rows: Iterable[tuple[str, Row]] = read_rows(source, key)

@@ -25,7 +25,7 @@ from forgetfilter.data.told import Told
 from forgetfilter.errors import UserError, printable
 from forgetfilter.files import sha256_value, write_json
 from forgetfilter.mix.benchmarks.mixture import Mixture, compose, pool_sources
-from forgetfilter.mix.given_prompts import given_prompts, write_prompts
+from forgetfilter.mix.given_prompts import asked_sources, given_prompts, write_prompts
 from forgetfilter.mix.probes import set_aside
 from forgetfilter.mix.sets import Example, Trusted, content_key, of_records, own_source, records, some, write_set
 from forgetfilter.process.progress import console
@@ -110,8 +110,8 @@ def _replace(paths: RunPaths, scratch: RunPaths) -> None:
 
 def input_hash(config: Config) -> str:
     """What the mix depends on: its settings, the seed of a mixture, and the contents of its sources."""
-    used: dict[str, SourceConfig] = {f"eval.data.{name}": source for name, source in config.eval.data.items()}
-    if config.eval.bbq_metadata:
+    used: dict[str, SourceConfig] = {f"eval.data.{name}": source for name, source in asked_sources(config).items()}
+    if config.eval.bbq_metadata and ("eval.data.bias" in used or not config.only_evaluates):
         used["eval.bbq_metadata"] = config.eval.bbq_metadata
     if config.mixture is None:
         used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}

@@ -203,6 +203,22 @@ def folder_of(config: Config) -> Path:
     return Path(config.output).expanduser() / config.name
 
 
+@contextlib.contextmanager
+def no_idle_folder(folder: Path) -> Iterator[None]:
+    """Removes a run folder that was not there before, where it is refused what is done within and no stage got
+    anywhere."""
+    there = folder.exists()
+    try:
+        yield
+    except UserError:
+        if not there and folder.is_dir() and not _holds_work(folder):
+            for name in ("state.json", NOTED, "tracking.json", "config.yaml"):
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something of another's lies there
+                folder.rmdir()
+        raise
+
+
 def versions() -> dict[str, str]:
     """The versions that make a result: the project, its commit in a checkout, Python, and the packages."""
     found = {"forgetfilter": __version__, "commit": _commit(), "python": platform.python_version()}

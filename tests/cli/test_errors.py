@@ -57,9 +57,8 @@ def succeeds(*argv: object) -> None:
 
 
 def nothing_half_written(place: Place) -> None:
-    """No data set, model or temporary file: at most the config, the state and the cache's locks."""
-    left = {file.name for file in (place.folder / "runs").rglob("*") if file.is_file()}
-    assert left <= {"config.yaml", "state.json"}, left
+    """No run folder, model or temporary file: at most the cache's locks."""
+    assert not [*(place.folder / "runs").glob("*")]
     assert not [file for file in place.folder.rglob("*") if file.name.endswith(".tmp")]
 
 
@@ -124,6 +123,16 @@ def test_a_model_that_is_not_there(refused: Any, place: Place) -> None:
     assert "neither a local folder nor to be had from the hub" in refused("run", place.config, "model.name=no-one/none")
     nothing_half_written(place)
     succeeds("mix", place.config)
+
+
+def test_a_folder_with_other_things_in_it_stays(refused: Any, place: Place) -> None:
+    # What a person laid there is not removed, and neither is a run that got somewhere.
+    place.run.mkdir(parents=True)
+    refused("run", place.config, "model.name=./none")
+    assert {path.name for path in place.run.iterdir()} == {"config.yaml"}
+    succeeds("mix", place.config)
+    refused("filter", place.config)
+    assert (place.run / "data" / "noisy.jsonl").exists() and (place.run / "state.json").exists()
 
 
 def test_a_folder_that_is_no_model(refused: Any, place: Place) -> None:

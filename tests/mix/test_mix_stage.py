@@ -18,6 +18,7 @@ from forgetfilter.config.schema import (
 from forgetfilter.data.records import read_records
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
+from forgetfilter.mix.given_prompts import asked_sources
 from forgetfilter.mix.stage import input_hash, mix
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
@@ -378,6 +379,30 @@ def test_a_run_that_only_evaluates_has_prompts_and_no_records(tmp_path: Path) ->
     assert run.config.only_evaluates
     assert mix(run, run.config)["eval"] == {"harmfulness": 1}
     assert run.eval_prompts("harmfulness").exists() and not run.noisy_data.exists()
+
+
+def test_only_the_suites_that_are_asked_are_read_where_nothing_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The prompts of another suite may be missing altogether; asked for later, they make another mix. Prompts that a
+    # suite takes from another one's count as asked. Before a training all are read.
+    harm, none = write(tmp_path / "p.jsonl", [{"goal": "q"}]), SourceConfig(path=str(tmp_path / "none.jsonl"))
+    data = {"harmfulness": harm, "toxicity": none}
+    one, both = (
+        Config(eval=EvalConfig(models=["base"], data=data, suites=suites))
+        for suites in (["harmfulness"], ["harmfulness", "toxicity"])
+    )
+    assert mix(RunPaths(tmp_path / "run"), one)["eval"] == {"harmfulness": 1}
+    assert "eval.data: toxicity is not read, for eval.suites does not name it" in capsys.readouterr().err
+    alone = EvalConfig(models=["base"], data={"harmfulness": harm}, suites=["harmfulness"])
+    assert input_hash(one) == input_hash(Config(eval=alone))
+    with pytest.raises(UserError, match=r"none.jsonl is missing"):
+        mix(RunPaths(tmp_path / "run"), both)
+    borrowed = EvalConfig(models=["base"], data={"bias": none}, suites=["bias_generation"])
+    assert [*asked_sources(Config(eval=borrowed))] == ["bias"]
+    trained = config(tmp_path, [pair("1")], [pair("2")])
+    trained = dataclasses.replace(trained, eval=EvalConfig(data=data, suites=["harmfulness"]))
+    assert [*asked_sources(trained)] == ["harmfulness", "toxicity"]
 
 
 def test_which_answers_are_learned_is_said_in_the_rows(tmp_path: Path) -> None:
