@@ -45,7 +45,7 @@ ADDED_LATER = ("signals/texts",)  # folders that another stage adds to a stage's
 
 
 def run_pipeline(run: Run) -> None:
-    """Runs every stage in order, or only the evaluation where nothing is trained."""
+    """Runs every stage in order, or only the evaluation and its report where nothing is trained."""
     preflight(run.config)
     stages, began = [stage for stage in stages_of(run.config) if stage.wanted(run.config)], time.time()
     for place, stage in enumerate(stages, 1):
@@ -54,8 +54,8 @@ def run_pipeline(run: Run) -> None:
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """The stages that a configuration runs: all, or only mix and eval where nothing is trained."""
-    return tuple(stage for stage in STAGES if not config.only_evaluates or stage.name in ("mix", "eval"))
+    """The stages that a configuration runs: all, or only those of an evaluation where nothing is trained."""
+    return tuple(stage for stage in STAGES if not config.only_evaluates or stage.name in ("mix", "eval", "report"))
 
 
 def run_stage(run: Run, stage: Stage, again: bool = False) -> None:

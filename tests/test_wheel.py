@@ -22,7 +22,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "copy" / name)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
     done = subprocess.run([*pip, str(folder / "copy")], capture_output=True, text=True, cwd=folder)
@@ -48,6 +48,16 @@ def test_the_wheel_holds_every_file(installed: Path) -> None:
     for path in {*sources, *data, ROOT / "forgetfilter" / "py.typed"}:
         name = path.relative_to(ROOT)
         assert (installed / ("" if name.parts[0] == "forgetfilter" else "forgetfilter") / name).is_file(), name
+
+
+def test_the_wheel_says_what_it_is(installed: Path) -> None:
+    # Licence, types, the command and the extras are in its metadata.
+    (about,) = installed.glob("*.dist-info")
+    told, licence = (about / "METADATA").read_text().splitlines(), about / "licenses" / "LICENSE"
+    assert {"License-Expression: Apache-2.0", "Classifier: Typing :: Typed", "Requires-Python: >=3.11"} <= {*told}
+    assert {"Provides-Extra: train", "Provides-Extra: all", "Provides-Extra: tensorboard"} <= {*told}
+    assert not [line for line in told if line.startswith("Requires-Dist: torch") and "extra" not in line]
+    assert "forgetfilter = forgetfilter.cli:main" in (about / "entry_points.txt").read_text() and licence.is_file()
 
 
 def test_from_an_empty_folder_to_a_report_of_ones_own_file(installed: Path, tmp_path: Path, tiny_model: Path) -> None:

@@ -197,10 +197,9 @@ def _stage(options: argparse.Namespace) -> None:
         _check_question(options)
     with _opened(options, alone=command != "filter" or options.why is None) as run:
         if command == "report" and options.reveal:
-            from forgetfilter.report.page import write_report
             from forgetfilter.report.stage import settings
 
-            print(write_report(settings(run, pipeline.stale(run)), reveal=True))
+            print(settings(run, pipeline.stale(run)).write(reveal=True))
             pipeline.note_sums(run.folder, by_name["report"])
             return
         if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
@@ -212,13 +211,14 @@ def _stage(options: argparse.Namespace) -> None:
             interrupts.install()
             pipeline.preflight(run.config, models=command != "mix")
         if run.config.only_evaluates and command == "eval":
-            names = ["mix", "eval"]
+            names = ["mix", "eval", "report"]
         for name in names:
             # A report takes seconds and may show texts, so it is made again. Outputs that are gone are made again only
             # for a stage that is named.
             again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
             pipeline.run_stage(run, by_name[name], again)
-        if {"filter", "train-refit", "eval"} & {*names} and (run.folder / "report.html").exists():
+        shown = "report" not in names and (run.folder / "report.html").exists()
+        if shown and {"filter", "train-refit", "eval"} & {*names}:
             pipeline.run_stage(Run.open(run.folder), by_name["report"])  # otherwise it would show the earlier results
         if command in ("filter", "eval"):  # after filter, an earlier evaluation does not belong to the decision
             close(command, run.folder, pipeline.stale(run), run.config.only_evaluates)

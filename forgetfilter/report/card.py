@@ -46,14 +46,24 @@ class Judge(TypedDict):
     metrics: dict[str, Measured]
 
 
-class Card(Decision):
-    """card.json: the decision, what it was made from, and what was measured of its outcome."""
+class Evaluated(TypedDict):
+    """What every card tells, and the whole card.json of an evaluation alone."""
 
     name: str
     project: dict[str, str]
     versions: dict[str, str]
     config: dict[str, Any]
     """The resolved configuration as a JSON value."""
+    metrics: Metrics
+    errors: list[str]
+    instruments: dict[str, str]
+    judge: Judge | None
+    time: dict[str, StageTime]
+
+
+class Card(Decision, Evaluated):
+    """card.json: the decision, what it was made from, and what was measured of its outcome."""
+
     hashes: dict[str, str]
     """The SHA-256 of files, by their path below the run folder."""
     manifests: dict[str, dict[str, Any] | None]
@@ -62,11 +72,6 @@ class Card(Decision):
     """data/summary.json: see mix/stage.py."""
     refit: RefitRows | None
     stale: dict[str, str] | None
-    metrics: Metrics
-    errors: list[str]
-    instruments: dict[str, str]
-    judge: Judge | None
-    time: dict[str, StageTime]
     missing: list[str]
     verdict: list[dict[str, str]]
 
@@ -78,31 +83,39 @@ def write_card(folder: Path, card: Card) -> Path:
     return path
 
 
-def make_card(reported: Reported) -> Card:
-    """The card, from the run's files. UserError before the filter stage has run."""
-    paths, folder, signals = reported.paths, reported.paths.folder, reported.paths.signals("")
-    summary, made = read_summary(folder), versions()
-    # `forgetfilter filter RUN filter.x=...` decides again with settings that the run's config does not hold
-    config = reported.config | {"filter": summary.get("filter") or reported.config["filter"]}
-    metrics = read_metrics(folder, "evaluation" in reported.stale)
-    card: Card = {
+def make_evaluated(reported: Reported, config: dict[str, Any]) -> Evaluated:
+    """What is known without a decision."""
+    folder, made = reported.paths.folder, versions()
+    return {
         "name": config["name"],
         "project": {"name": "forgetfilter", "version": made["forgetfilter"], "commit": made["commit"]},
         "versions": made,
         "config": config,
+        "metrics": read_metrics(folder, "evaluation" in reported.stale),
+        "errors": read_errors(folder),
+        "instruments": read_instruments(folder),
+        "judge": read_optional(folder / "eval" / "judge.json"),
+        "time": read_time(folder),
+    }
+
+
+def make_card(reported: Reported) -> Card:
+    """The card, from the run's files. UserError before the filter stage has run."""
+    paths, folder, signals = reported.paths, reported.paths.folder, reported.paths.signals("")
+    summary = read_summary(folder)
+    # `forgetfilter filter RUN filter.x=...` decides again with settings that the run's config does not hold
+    config = reported.config | {"filter": summary.get("filter") or reported.config["filter"]}
+    evaluated = make_evaluated(reported, config)
+    card: Card = {
+        **evaluated,
         "hashes": {name: sha256_file(folder / name) for name in HASHED if (folder / name).exists()},
         "manifests": {name: read_scalars(paths.signals(name) / "manifest.json") for name in scorings(signals)},
         "data": read_optional(folder / "data" / "summary.json"),
         **_decision(summary),
         "refit": None if "refit" in reported.stale else read_optional(paths.refit_counts),
         "stale": outdated(folder, reported.stale),
-        "metrics": metrics,
-        "errors": read_errors(folder),
-        "instruments": read_instruments(folder),
-        "judge": read_optional(folder / "eval" / "judge.json"),
-        "time": read_time(folder),
         "missing": [],
-        "verdict": verdicts(metrics, read_headlines(folder)),
+        "verdict": verdicts(evaluated["metrics"], read_headlines(folder)),
     }
     card["missing"] = [*_edited(folder), *_missing(card, "evaluation" in reported.stale)]
     return card

@@ -92,7 +92,7 @@ def make_figures(card: Card, decisions: pl.DataFrame, folder: Path) -> dict[str,
         if decisions["label"].count() and (curves := loss_curves(folder, ["label"])):
             figures["learned-by-label"] = figure_of(curves, charts.LABEL_COLOURS)
     for suite, metrics in card["metrics"].items():
-        if drawn := {metric: models for metric, models in metrics.items() if _on_unit_scale(models)}:
+        if drawn := {metric: models for metric, models in metrics.items() if on_unit_scale(models)}:
             figures[f"suite-{suite}"] = charts.metric_bars(drawn)
     return figures
 
@@ -144,7 +144,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _on_unit_scale(models: Models) -> bool:
+def on_unit_scale(models: Models) -> bool:
     """Whether the values can share an axis with rates and scores. Others appear in the table only."""
     values = [value for one in models.values() if (value := one["value"]) is not None]
     return bool(values) and all(abs(value) <= 1 for value in values)

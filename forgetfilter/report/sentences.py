@@ -5,7 +5,7 @@ import polars as pl
 from forgetfilter.errors import plain_label
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts
-from forgetfilter.report.card import Card
+from forgetfilter.report.card import Card, Evaluated
 from forgetfilter.report.verdict import direction
 from forgetfilter.storage.formats import Measured, Models, Noise, Quality, RankingName
 
@@ -78,7 +78,7 @@ def captions(card: Card, decisions: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def instruments(card: Card) -> list[str]:
+def instruments(card: Evaluated) -> list[str]:
     """What measured the suites, and how often the judge and the scoring err, where that was measured."""
     made_with = card["instruments"]
     sentences = [", ".join(text for suite, text in made_with.items() if suite in card["metrics"])]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.load import to_written
@@ -25,19 +26,30 @@ class Reported(Task):
     track: Callable[[], AbstractContextManager[Tracker]] = lambda: nullcontext(Tracker())
     """Opens the tracker of the stage."""
 
+    @property
+    def decided(self) -> bool:
+        """Whether there is a decision to report, or an evaluation alone."""
+        state = self.paths.state()
+        return "eval" not in state or state.get("filter", {}).get("status") == "done"
+
     def inputs(self) -> object:
-        self.paths.require("filter")
+        self.paths.require("filter" if self.decided else "eval")
         told = {name: entry for name, entry in self.paths.state().items() if name != "report"}
         known = {name: {key: value for key, value in entry.items() if key != "foreign"} for name, entry in told.items()}
         return known | ({"stale": list(self.stale)} if self.stale else {})
 
     def work(self) -> None:
-        from forgetfilter.report.page import write_report
-
-        write_report(self)
+        self.write()
         with self.track() as tracker:
             made = artifacts.report(self.paths)
             tracker.lineage([artifacts.decision(self.paths), artifacts.evaluation(self.paths)], [made])
+
+    def write(self, reveal: bool = False) -> Path:
+        """Writes report.html and card.json; returns the page's path. With `reveal` dropped texts are not masked."""
+        from forgetfilter.report.evaluation_page import write_evaluation
+        from forgetfilter.report.page import write_report
+
+        return write_report(self, reveal) if self.decided else write_evaluation(self)
 
 
 def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from forgetfilter.filter.rules import conformal, mixture, otsu, separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
 
 from forgetfilter.errors import UserError
 
@@ -54,6 +56,36 @@ def test_a_valley_alone_is_no_separation(few: int, parted: bool) -> None:
     assert (groups is not None) == parted and ("BIC gain" in found)
 
 
+def by_scikit_learn(x: np.ndarray, cut: float, reg_covar: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations, ascending, of scikit-learn's mixture that begins with the same cut."""
+    parts = [x[x <= cut], x[x > cut]]
+    begun = {
+        "means_init": [[part.mean()] for part in parts],
+        "weights_init": [len(part) / len(x) for part in parts],
+        "precisions_init": [[[1 / max(part.std(), separation.FLOOR * x.std()) ** 2]] for part in parts],
+    }
+    fitted = GaussianMixture(2, tol=1e-9, max_iter=2000, reg_covar=reg_covar, **begun).fit(x[:, None])
+    order = np.argsort(fitted.means_[:, 0])
+    return fitted.means_[order, 0], np.sqrt(fitted.covariances_[order, 0, 0])
+
+
+def test_the_mixture_is_that_of_scikit_learn_but_for_the_floor() -> None:
+    # Two wide groups: the same means and deviations. A group of nearly equal scores: ours stops at the floor, where
+    # scikit-learn's shrinks; with reg_covar as large as the floor it stops too, but the wide group is fitted wider.
+    rng = np.random.default_rng(0)
+    wide = np.concatenate([rng.normal(0, 1, 350), rng.normal(5, 1, 150)])
+    _, mean, deviation, _ = separation._expectation_maximisation(wide, 3.0)
+    means, deviations = by_scikit_learn(wide, 3.0, 1e-9)
+    assert mean == pytest.approx(means, abs=5e-3) and deviation == pytest.approx(deviations, abs=5e-3)
+    tight = np.concatenate([rng.normal(0, 1, 450), 6 + 1e-4 * rng.normal(size=50)])
+    floor = separation.FLOOR * tight.std()
+    _, _, deviation, _ = separation._expectation_maximisation(tight, 4.0)
+    assert deviation[1] == pytest.approx(floor) and by_scikit_learn(tight, 4.0, 1e-9)[1][1] < floor / 100
+    held = by_scikit_learn(tight, 4.0, floor**2)[1]
+    assert held[1] == pytest.approx(floor, rel=0.01)
+    assert held[0] == pytest.approx(np.hypot(deviation[0], floor), rel=1e-3)
+
+
 @pytest.mark.parametrize("score", [[], [1.0] * 50, [0.0, 1.0], [float("nan")] * 40])
 def test_nothing_to_part(score: list[float]) -> None:
     # If the scores are too few, equal or absent, there is no threshold.
@@ -73,6 +105,26 @@ def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -
     # A p-value lies between 1 / (m + 1) and 1 and never rises with the score.
     p = conformal.p_values(np.sort(score), np.array(probes))
     assert (np.diff(p) <= 0).all() and p.min() >= 1 / (len(probes) + 1) and p.max() <= 1
+
+
+@given(probes=st.lists(st.integers(-3, 3), min_size=1), score=st.lists(st.integers(-4, 4), min_size=1))
+@settings(max_examples=50, deadline=None)
+def test_p_values_count_the_probes(probes: list[int], score: list[int]) -> None:
+    # The same numbers come out where each probe is compared with each score by itself, ties among them.
+    one_by_one = [(1 + sum(probe >= one for probe in probes)) / (len(probes) + 1) for one in score]
+    assert conformal.p_values(np.array(score, float), np.array(probes, float)).tolist() == one_by_one
+
+
+@pytest.mark.parametrize(("probes", "good", "bound"), [(6, 5, 0.2), (5, 8, 0.25), (4, 9, 0.5)])
+def test_the_chance_of_the_bound_is_that_of_all_orders(probes: int, good: int, bound: float) -> None:
+    # Good examples and probes fall in every order alike. As many of all orders as chance_within says leave at most that
+    # share of the good examples above the k-th highest probe.
+    orders = [*itertools.combinations(range(probes + good), probes)]  # the places of the probes, the highest first
+    for rank in range(1, probes + 1):
+        above = [places[rank - 1] - (rank - 1) for places in orders]  # good examples in higher places than that probe
+        share = np.mean([count <= bound * good for count in above])
+        (told,) = conformal.chance_within(rank, probes, np.array([good]), bound)
+        assert told == pytest.approx(share)
 
 
 def test_the_rank_of_the_probe() -> None:

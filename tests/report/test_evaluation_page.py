@@ -1,0 +1,59 @@
+"""The report of an evaluation alone."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_study import call
+
+from forgetfilter.config.schema import Config, EvalConfig, ModelConfig, SourceConfig, TrackingConfig
+from forgetfilter.files import read_json
+from forgetfilter.storage.run_folder import Run
+
+ASKED = EvalConfig(models=["base"], suites=["bias"], data={"bias": SourceConfig(path="prompts.jsonl")})
+OFF = TrackingConfig("disabled")
+METRICS = {
+    "accuracy": {"value": 0.25, "low": 0.125, "high": 0.5, "n": 8, "missing": 1, "better": "higher"},
+    "accuracy [Age <b>]": {"value": None, "low": None, "high": None, "n": 2, "missing": 2},
+}
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Run:
+    """A run that only evaluates, whose evaluation was done by hand."""
+    config = Config(name="<i>", output=str(tmp_path), eval=ASKED, model=ModelConfig(name="a<b"), tracking=OFF)
+    run = Run(tmp_path / "<i>", config)
+    run.write_config()
+    place = run.folder / "eval" / "base" / "bias"
+    place.mkdir(parents=True)
+    told: dict[str, Any] = {"suite": "bias", "model": "base", "metrics": METRICS, "made_with": "the formula of a paper"}
+    (place / "metrics.json").write_text(json.dumps(told))
+    with run.stage("mix", "by hand"), run.stage("eval", "by hand"):
+        return run
+
+
+@pytest.mark.parametrize("words", [(), ("--reveal",)])
+def test_report_makes_a_page_of_an_evaluation_alone(measured: Run, words: tuple[str, ...]) -> None:
+    # Page and card have every metric with its interval and counts, by category too, what it was measured with, and no
+    # markup of names; the page asks no network for anything.
+    assert call("report", measured.folder, *words) == 0
+    page, card = (measured.folder / "report.html").read_text(), read_json(measured.folder / "card.json")
+    cells = re.findall(r"<tr>(.*?)</tr>", page.split("All metrics")[1])[1:]
+    assert cells[0] == "".join(
+        f"<td>{cell}</td>" for cell in ("bias", "accuracy (higher is better)", "base", "0.250 [0.125, 0.500]", "8", "1")
+    )
+    assert "accuracy [Age &lt;b&gt;]" in cells[1] and "<td>–</td>" in cells[1]
+    assert "Evaluation of &lt;i&gt;" in page and "Model a&lt;b" in page and "The formula of a paper." in page
+    assert "<i>" not in page.replace("&lt;i&gt;", "") and "default-src 'none'" in page
+    assert card["metrics"] == {"bias": {"accuracy": {"base": METRICS["accuracy"]}}} and card["name"] == "<i>"
+    assert words or measured.state()["report"]["status"] == "done"
+
+
+def test_without_an_evaluation_the_filter_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Nothing was measured or decided: one line, and no page.
+    run = Run(tmp_path / "r", Config(name="r", output=str(tmp_path), eval=ASKED))
+    run.write_config()
+    assert call("report", run.folder) == 2
+    assert "stage filter is not done" in capsys.readouterr().err and not (run.folder / "report.html").exists()
