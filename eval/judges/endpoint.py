@@ -5,6 +5,10 @@ were too many requests, the server failed or the time ran out; a verdict that st
 an unknown model ends the stage. The key is read only from the environment, is sent only to that server (redirects are
 not followed) and is never logged. Without a key, the user and password of the URL, if it has them, are sent as basic
 authentication.
+
+The package openai would not make this smaller: every try counts towards the budget and the wait between two ends with a
+signal, so its own repetition is of no use; it follows redirects, and refuses to begin without a key, which a server on
+one's own machine does not ask for. Each of these would have to be turned off again.
 """
 
 import http.client
