@@ -5,10 +5,10 @@ import polars as pl
 
 from forgetfilter.process.peak_memory import stage_peak
 from forgetfilter.process.tracking import Tracker
-from forgetfilter.score.stage import STATES, Scoring
+from forgetfilter.score.stage import Scoring
 from forgetfilter.storage import artifacts
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.shards import STATES, scan_shards
 
 SAMPLED = 1_000_000  # examples of a histogram, evenly from the shards
 
