@@ -11,6 +11,7 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.progress import PlainConsole, console, width_of
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_paths import RunPaths
 
 if TYPE_CHECKING:
     from forgetfilter.models.loading import States
@@ -33,6 +34,7 @@ def add(commands: "Commands") -> None:
 def _chat(options: argparse.Namespace) -> None:
     """Answers as the evaluation does: greedily, with its system prompt and cue and at most eval.max_new_tokens tokens.
     Each prompt stands alone. UserError before a model is loaded where there is nothing to ask."""
+    from forgetfilter import pipeline
     from forgetfilter.data.rendering import prompt_text
     from forgetfilter.models.loading import States
     from forgetfilter.process.distributed import world
@@ -41,26 +43,32 @@ def _chat(options: argparse.Namespace) -> None:
     run.require("train-noisy")
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("--prompt is empty: give a text")
-    names, asked = _models(run), run.config.eval
+    refitted, asked = run.state().get("train-refit", {}).get("status") == "done", run.config.eval
+    trained = _models(run, "refit" in pipeline.stale(run) if refitted else None)
     model = ModelSettings.of(run.config)
     tokenizer, states = model.tokenizer(), States(model.base(), model.on(world().device))
     shown = PlainConsole(highlight=False, markup=False, emoji=False, width=width_of(sys.stdout))
     shown.print(WARNING, style="yellow")
     for prompt in [options.prompt] if options.prompt is not None else _lines():
         text = prompt_text(tokenizer, _turns(clean(prompt), asked.system_prompt, asked.cue))
-        shown.print(_side_by_side({name: _answer(run, states, name, tokenizer, text) for name in names}))
+        answers = {
+            name: _answer(states, folder, tokenizer, text, asked.max_new_tokens) for name, folder in trained.items()
+        }
+        shown.print(_side_by_side(answers))
 
 
-def _models(run: Run) -> list[str]:
-    """Those that are there; a refit of an earlier decision is shown and named as such."""
-    from forgetfilter import pipeline
+def _models(paths: RunPaths, refit_is_stale: bool | None) -> dict[str, Path | None]:
+    """The folder of each model that is there, None for M0; a refit of an earlier decision is shown and named as such.
 
-    if run.state().get("train-refit", {}).get("status") != "done":
+    `refit_is_stale` is None where there is no refit.
+    """
+    there = {"base": None, "noisy": paths.model("noisy")}
+    if refit_is_stale is None:
         console.print("there is no M* yet: forgetfilter run makes it")
-        return ["base", "noisy"]
-    if "refit" in pipeline.stale(run):
-        console.print(f"M* is of an earlier decision: forgetfilter train {run.folder} refit", style="yellow")
-    return ["base", "noisy", "refit"]
+        return there
+    if refit_is_stale:
+        console.print(f"M* is of an earlier decision: forgetfilter train {paths.folder} refit", style="yellow")
+    return {**there, "refit": paths.model("refit")}
 
 
 def _lines() -> Iterator[str]:
@@ -80,11 +88,11 @@ def _turns(prompt: str, system: str, cue: str) -> list[Message]:
     return [{"role": "system", "content": system}, *asked] if system else asked
 
 
-def _answer(run: Run, states: "States", name: str, tokenizer: Any, text: str) -> str:
+def _answer(states: "States", trained: Path | None, tokenizer: Any, text: str, max_new_tokens: int) -> str:
     from forgetfilter.models.generation import generate_batch
 
-    with states.use(None if name == "base" else run.model(name)) as model:
-        ((answer, _),) = generate_batch(model, tokenizer, [text], run.config.eval.max_new_tokens)
+    with states.use(trained) as model:
+        ((answer, _),) = generate_batch(model, tokenizer, [text], max_new_tokens)
     return answer
 
 
