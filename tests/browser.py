@@ -57,7 +57,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.errors.clear(), self.requests.clear()
+        self.errors.clear()
+        self.requests.clear()
         loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
         while loader not in self.loaded:
             self._note(self._next())
@@ -79,7 +80,8 @@ class Browser:
     def close(self) -> None:
         self.call("Browser.close")
         self.process.wait(60)
-        self.out.close(), self.back.close()
+        self.out.close()
+        self.back.close()
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.rest:
