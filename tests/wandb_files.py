@@ -2,11 +2,13 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 BLOCK, HEADER = 32768, 7
+WAIT = 30.0  # seconds
 
 
 def records(file: Path) -> Iterator[Any]:
@@ -25,6 +27,16 @@ def records(file: Path) -> Iterator[Any]:
             held = b""
 
 
+def _written(file: Path) -> list[Any]:
+    """All records, once W&B's process has written the last: it may do so a little after `finish` has returned."""
+    until = time.monotonic() + WAIT
+    while not (read := [*records(file)]) or read[-1].WhichOneof("record_type") != "exit":
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return read
+
+
 class Kept:
     """The offline runs of one stage, as W&B joins them: its settings, curves, summary, artifacts and tables."""
 
@@ -35,7 +47,7 @@ class Kept:
         self.artifacts: dict[str, dict[str, Any]] = {}
         self.tags: list[str] = []
         for run in sorted(folder.glob("wandb/offline-run-*")):
-            read = [*records(next(run.glob("*.wandb")))]
+            read = _written(next(run.glob("*.wandb")))
             if next(record.run.job_type for record in read if record.WhichOneof("record_type") == "run") == stage:
                 self.folder = run
                 for record in read:

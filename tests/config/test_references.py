@@ -22,7 +22,7 @@ data:
 train: {noisy: {lr: "${oc.env:RATE}"}}
 eval: {judge: {url: "https://me:${oc.env:WORD}@host/v1", labels: ["${oc.env:MODEL}"]}}
 """
-ENVIRONMENT = {"WHO": "r", "MODEL": "m-1", "PLACE": "/secret", "RATE": "0.5", "WORD": "pass"}
+ENVIRONMENT = {"WHO": "r", "MODEL": "m-1", "PLACE": "/secret", "RATE": "0.5", "WORD": "pa55word"}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_text_is_written_as_its_reference_and_a_number_as_its_value(file: Path
     assert written["data"]["safe"]["b.c"]["path"] == "${oc.env:PLACE}/b.jsonl"
     assert written["data"]["probes"] == written["data"]["safe"]
     assert written["eval"]["judge"]["url"] == "https://me:${oc.env:WORD}@host/v1"
-    assert to_dict(config)["eval"]["judge"]["url"] == config.eval.judge.url == "https://me:pass@host/v1"
+    assert to_dict(config)["eval"]["judge"]["url"] == config.eval.judge.url == "https://me:pa55word@host/v1"
 
 
 def test_what_is_written_loads_to_the_same(file: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_another_value_is_another_run_unless_it_is_a_password(file: Path, monkey
     with run.stage("mix", "hash"):
         pass
     assert Run.create(load_config(file)).folder == run.folder
-    monkeypatch.setenv("WORD", "pass-2")
+    monkeypatch.setenv("WORD", "pa55word-2")
     assert Run.create(load_config(file)).folder == run.folder
     monkeypatch.setenv("MODEL", "m-2")
     monkeypatch.setenv("RATE", "0.25")
@@ -73,7 +73,7 @@ def test_another_value_is_another_run_unless_it_is_a_password(file: Path, monkey
     Run.create(load_config(file), resume=True)
     assert Run.create(load_config(file)).config.model.name == "m-2"
     files = [path.read_text() for path in run.folder.rglob("*") if path.is_file()]
-    assert not [text for text in files if any(word in text for word in ("m-1", "m-2", "/secret", "pass"))]
+    assert not [text for text in files if any(word in text for word in ("m-1", "m-2", "/secret", "pa55word"))]
 
 
 def test_a_value_in_the_place_of_its_reference_is_the_same_run(file: Path) -> None:
@@ -88,12 +88,12 @@ def test_a_value_in_the_place_of_its_reference_is_the_same_run(file: Path) -> No
         Run.create(load_config(file, ["model.name=m-3"]))
 
 
-@pytest.mark.parametrize("url", ["https://me:pass@host/v1", "https://token@host/v1", "http://:pass@host"])
+@pytest.mark.parametrize("url", ["https://me:pa55word@host/v1", "https://token@host/v1", "http://:pass@host"])
 def test_a_password_in_the_clear_is_refused(file: Path, url: str) -> None:
     # It would be written wherever the settings are. The line says what to write and does not repeat the password.
     with pytest.raises(UserError, match=r"eval\.judge\.url='\$\{oc\.env:VARIABLE\}'$") as caught:
         load_config(file, [f"eval.judge.url={url}"])
-    assert "pass" not in str(caught.value) and "token" not in str(caught.value)
+    assert "pa55word" not in str(caught.value) and "token" not in str(caught.value)
     assert load_config(file, ["eval.cue=mail https://me:you@host"]).eval.cue  # a text is no address
 
 

@@ -41,7 +41,7 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
     main = importlib.import_module(module)
 
     @contextmanager
-    def join() -> Iterator[None]:
+    def join(timeout: float) -> Iterator[None]:
         assert len(list((run.folder.parents[1] / "cache" / "hashes").glob("*.json"))) == 1
         if "eval" not in module:
             assert len(list((run.folder.parents[1] / "cache" / "tokenised").glob("*/summary.json"))) == 1
