@@ -88,7 +88,7 @@ def test_a_value_in_the_place_of_its_reference_is_the_same_run(file: Path) -> No
         Run.create(load_config(file, ["model.name=m-3"]))
 
 
-@pytest.mark.parametrize("url", ["https://me:pa55word@host/v1", "https://token@host/v1", "http://:pass@host"])
+@pytest.mark.parametrize("url", ["https://me:pa55word@host/v1", "https://token@host/v1", "http://:pa55word@host"])
 def test_a_password_in_the_clear_is_refused(file: Path, url: str) -> None:
     # It would be written wherever the settings are. The line says what to write and does not repeat the password.
     with pytest.raises(UserError, match=r"eval\.judge\.url='\$\{oc\.env:VARIABLE\}'$") as caught:
