@@ -114,14 +114,15 @@ def _add_dynamics(joiner: Joiner, folder: Path) -> None:
         joiner.add(folder, {"loss_sum": (name, np.float64)}, pl.col("epoch") == number)
     tokens = pl.col("num_tokens").clip(1)
     probability = [(-pl.col(name) / tokens).exp() for name in names]
-    mean = pl.sum_horizontal(probability) / epochs
     risen = [(pl.col(later) > pl.col(earlier)).cast(pl.Int32) for earlier, later in pairwise(names)]
+    mean = pl.col("noisy_confidence")  # a column, since an expression within each term grows with the square of epochs
     made: dict[str, tuple[pl.Expr, Any]] = {
+        "noisy_confidence": (pl.sum_horizontal(probability) / epochs, np.float64),
         "noisy_loss_rises": (pl.sum_horizontal(pl.lit(0, pl.Int32), *risen), np.int32),
         "noisy_variability": ((pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(), np.float64),
-        "noisy_confidence": (mean, np.float64),
     }
     for name, (expression, kind) in made.items():
-        joiner.columns.write(name, joiner.columns.compute(expression, ["num_tokens", *names], kind))
+        needs = ["num_tokens", *names, *(["noisy_confidence"] if name == "noisy_variability" else [])]
+        joiner.columns.write(name, joiner.columns.compute(expression, needs, kind))
     for name in names:
         joiner.columns.drop(name)
