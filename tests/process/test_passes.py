@@ -1,5 +1,6 @@
 """What passes over data took."""
 
+import time
 from pathlib import Path
 
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig
@@ -14,6 +15,7 @@ def test_a_pass_counts_what_is_done_in_it(tmp_path: Path) -> None:
     count_batch(1, 100)
     with progress("score", 2) as meter, making_data():
         count_batch(6, 8)
+        time.sleep(0.01)  # seconds are told to the millisecond
         meter.advance(2, tokens=6)
     with progress("judge", 1) as meter, logging_losses():
         meter.advance()
