@@ -122,7 +122,6 @@ def _add_dynamics(joiner: Joiner, folder: Path) -> None:
         "noisy_variability": ((pl.sum_horizontal((p - mean) ** 2 for p in probability) / epochs).sqrt(), np.float64),
     }
     for name, (expression, kind) in made.items():
-        needs = ["num_tokens", *names, *(["noisy_confidence"] if name == "noisy_variability" else [])]
-        joiner.columns.write(name, joiner.columns.compute(expression, needs, kind))
+        joiner.columns.write(name, joiner.columns.compute(expression, expression.meta.root_names(), kind))
     for name in names:
         joiner.columns.drop(name)
