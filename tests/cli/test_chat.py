@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_study import call
+from toy_study import call, write_config
 
 from forgetfilter.storage.run_folder import Run
 
@@ -15,21 +15,15 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A run whose noisy model has learned one answer by heart, and that has no refit yet."""
     folder = tmp_path_factory.mktemp("chat")
     noisy, safe = {"prompt": "who?", "completion": "the cat"}, {"prompt": "where?", "completion": "on the mat"}
-    (folder / "noisy.jsonl").write_text(8 * (json.dumps(noisy) + "\n"))
-    (folder / "safe.jsonl").write_text(json.dumps(safe) + "\n")
-    config = {
-        "name": "r",
-        "output": str(folder / "runs"),
-        "cache": str(folder / "cache"),
-        "model": {"name": str(tiny_model), "dtype": "float32"},
-        "data": {name: {"mine": {"path": f"{folder}/{name}.jsonl"}} for name in ("noisy", "safe")},
-        "train": {"method": "full", "noisy": {"epochs": 12, "lr": 3e-2, "batch_size": 8, "schedule": "constant"}},
-        "eval": {"max_new_tokens": 6},
-        "tracking": {"mode": "disabled"},
-    }
-    (folder / "config.yaml").write_text(json.dumps(config))
+    config = write_config(
+        folder,
+        tiny_model,
+        {"noisy": [noisy] * 8, "safe": [safe]},
+        train={"method": "full", "noisy": {"epochs": 12, "lr": 3e-2, "batch_size": 8, "schedule": "constant"}},
+        eval={"max_new_tokens": 6},
+    )
     for words in (["mix"], ["train", "noisy"]):
-        assert call(words[0], folder / "config.yaml", *words[1:]) == 0
+        assert call(words[0], config, *words[1:]) == 0
     return folder / "runs" / "r"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_study import call
+from toy_study import call, write_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from forgetfilter.storage.run_folder import Run
@@ -26,24 +26,21 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A run of made-up rows up to its refit, with an adapter whose weights are not small."""
     folder = tmp_path_factory.mktemp("exported")
-    for name, start, number in (("noisy", 0, 12), ("safe", 50, 5)):
-        rows = [{"prompt": f"what is {n}?", "completion": f"it is {n * 7}"} for n in range(start, start + number)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    schedule = {"epochs": 1, "lr": 0.5, "batch_size": 4}
-    config = {
-        "name": "r",
-        "output": str(folder / "runs"),
-        "cache": str(folder / "cache"),
-        "model": {"name": str(tiny_model), "dtype": "float32"},
-        "data": {name: {"mine": {"path": f"{folder}/{name}.jsonl"}} for name in ("noisy", "safe")},
-        "train": {"lora": {"dropout": 0.0}, "noisy": schedule, "safe": schedule, "refit": schedule},
-        "filter": {"rule": "quantile", "quantile": 0.25},
-        "tracking": {"mode": "disabled"},
+    rows = {
+        name: [{"prompt": f"what is {n}?", "completion": f"it is {n * 7}"} for n in range(start, start + number)]
+        for name, start, number in (("noisy", 0, 12), ("safe", 50, 5))
     }
-    (folder / "config.yaml").write_text(json.dumps(config))
+    schedule = {"epochs": 1, "lr": 0.5, "batch_size": 4}
+    config = write_config(
+        folder,
+        tiny_model,
+        rows,
+        train={"lora": {"dropout": 0.0}, "noisy": schedule, "safe": schedule, "refit": schedule},
+        filter={"rule": "quantile", "quantile": 0.25},
+    )
     for stage in ("mix", "train noisy safe", "score", "filter", "train refit"):
         command, *names = stage.split()
-        assert call(command, folder / "config.yaml", *names) == 0
+        assert call(command, config, *names) == 0
     return folder / "runs" / "r"
 
 

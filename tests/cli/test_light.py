@@ -5,11 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
-
-from forgetfilter.api import ids
-from forgetfilter.storage.shards import shard_path
+from two_logs import write_two_logs
 
 TRAINING = ["torch", "transformers", "peft", "accelerate", "deepspeed", "bitsandbytes", "wandb", "datasets", "gguf"]
 WITHOUT = f"""
@@ -42,14 +39,7 @@ WORK = [
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     """Rows and two loss logs of them."""
-    rows = [{"prompt": f"{n}?", "completion": str(n)} for n in range(12)]
-    for name, given in (("noisy", rows), ("safe", [{"text": "a"}])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-    for state, rise in (("before", 0.0), ("after", 1.0)):
-        path = shard_path(tmp_path / state, 0, 0)
-        path.parent.mkdir(parents=True)
-        sums = [1.0 + rise * n for n in range(12)]
-        pl.DataFrame({"id": ids(rows), "num_tokens": [2] * 12, "loss_sum": sums}).write_parquet(path)
+    write_two_logs(tmp_path)
     return tmp_path
 
 

@@ -10,16 +10,15 @@ import polars as pl
 import pytest
 from browser import Browser
 from toy_run import HOSTILE_TEXT, make_toy_run
+from two_logs import write_two_logs
 
 from forgetfilter import cli
-from forgetfilter.api import ids
 from forgetfilter.report import review
 from forgetfilter.report.page import write_report
 from forgetfilter.report.review import review_rows, told
 from forgetfilter.report.sentences import visible
 from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.storage.shards import shard_path
 
 READY = "unpacked.then(() => rows.part('found').textContent)"
 TEXTS = "[...document.querySelectorAll('#review-rows .text')].map(one => one.textContent)"
@@ -124,19 +123,12 @@ def test_answers_given_in_the_page_are_followed(
 ) -> None:
     # From the page to a saved review.csv, and from that to another decision of the real filter: one dropped row is
     # kept, one kept row dropped. An answer that was there before stays in the file.
-    rows = [{"prompt": f"{n}?", "completion": str(n)} for n in range(12)]
-    for name, given in (("noisy", rows), ("safe", [{"text": "a"}])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-    for state, rise in (("before", 0.0), ("after", 1.0)):
-        path = shard_path(tmp_path / state, 0, 0)
-        path.parent.mkdir(parents=True)
-        sums = [1.0 + rise * n for n in range(12)]
-        pl.DataFrame({"id": ids(rows), "num_tokens": [2] * 12, "loss_sum": sums}).write_parquet(path)
+    names = write_two_logs(tmp_path)
     monkeypatch.chdir(tmp_path)
     logs = "--from before after --data noisy.jsonl --safe safe.jsonl name=r tracking.mode=disabled"
     decide = "filter.signal=loss_rise filter.rule=top_k filter.top_k=3"
     ran(f"filter {logs} {decide}")
-    run, names = tmp_path / "runs" / "r", ids(rows)
+    run = tmp_path / "runs" / "r"
     (run / "review.csv").write_text(f"keep,id\nno,{names[0]}\n")
     ran(f"filter runs/r {decide}")
     ran("report runs/r")
