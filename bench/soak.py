@@ -3,11 +3,11 @@
     python bench/soak.py [--steps 10000] [--resumes 50] [--shards 1024]
 
 The noisy training of a pipeline with a model of 30,000 parameters has so many steps, with a checkpoint and a shard
-every 20 steps. It is stopped by SIGTERM and resumed in between. (The filter is left out: with thousands of epochs it
-takes more than 10 GB.) A second process looks at it every second: resident memory, open handles, and the processor's
-seconds, which another process's load does not change as it changes the clock's. Before that, shards of 64 simulated
-ranks are merged again and again in one process. Writes bench/results/soak.json with the first and the last quarter of
-the stretch after the last resume, of the resumes, and of the merges.
+every 20 steps. It is stopped by SIGTERM and resumed in between. A second process looks at it every second: resident
+memory, open handles, and the processor's seconds, which another process's load does not change as it changes the
+clock's. Before that, shards of 64 simulated ranks are merged again and again in one process. Writes
+bench/results/soak.json with the first and the last quarter of the stretch after the last resume, of the resumes, and of
+the merges.
 """
 
 import argparse

@@ -38,7 +38,8 @@ def _curves(log: Path, data: Path, split: Sequence[str]) -> Curves:
     rows = rows.with_columns(part=((pl.col("step") - 1) / width).floor())
     sums = rows.group_by("name", "part").agg(pl.col("step").mean(), pl.col("loss_sum", "num_tokens").sum())
     curves: Curves = {}
-    for name, _, step, loss, tokens in sums.filter(pl.col("num_tokens") > 0).sort("name", "part").collect().iter_rows():
+    known = sums.filter(pl.col("num_tokens") > 0).sort("name", "part").collect(engine="streaming")
+    for name, _, step, loss, tokens in known.iter_rows():
         curves.setdefault(name, []).append((step, loss / tokens))
     return curves
 
