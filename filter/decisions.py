@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import at
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 from forgetfilter.storage.run_paths import RunPaths
@@ -21,7 +22,6 @@ from forgetfilter.storage.shards import scan
 
 from . import rules
 from .signals import mean_loss
-from .table.blocks import at
 from .table.joined_table import Table
 from .table.threads import ahead
 

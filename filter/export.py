@@ -16,10 +16,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import lines
 from forgetfilter.data.original_rows import Original
 from forgetfilter.files import atomic_path, sha256_value
-
-from .table.blocks import lines
 
 FILES = ("kept.jsonl", "dropped.jsonl", "left_out.jsonl", "too_long.jsonl")
 KEPT, DROPPED, LEFT_OUT, TOO_LONG = range(4)

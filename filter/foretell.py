@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import at
 from forgetfilter.data.records import Record, read_records, to_record
 from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.storage.run_paths import RunPaths
@@ -20,7 +21,6 @@ from forgetfilter.storage.run_paths import RunPaths
 from .rules.estimate import estimate
 from .signals import Signal
 from .signals.distilled import column
-from .table.blocks import at
 from .table.join import KEY
 from .table.joined_table import Table
 from .texts import forecast, text_columns

@@ -10,11 +10,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import lines
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path
 
 from .decisions import Decisions
-from .table.blocks import lines
 
 TOO_LONG = "too_long.jsonl"
 ADDED = ("score", "rank", "p_value", "reason")  # to dropped lines

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import lines
 from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import STATES, check_comparable, scan
 
-from .blocks import lines
 from .columns import PIECE, Columns
 from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
 from .sorting import in_order, repeated, taken

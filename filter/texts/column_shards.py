@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from forgetfilter.data.line_blocks import cut, lines
 from forgetfilter.data.records import Record, RecordBlocks, read_records, to_record
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, sha256_value, write_json
@@ -32,7 +33,6 @@ from forgetfilter.score.distances import distance
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
 
-from ..table.blocks import cut, lines
 from ..table.joined_table import read_lines
 from .clusters import Space
 from .forecast import Forecast

@@ -100,7 +100,7 @@ def _reason(error: Exception) -> str:
 
 
 def _jsonl(path: Path, told: Told) -> Rows:
-    for where, line in _lines(path):  # blank lines are those of filter/table/blocks.py
+    for where, line in _lines(path):  # blank lines are those of data/line_blocks.py
         try:
             row = _DECODER.decode(line)
         except _UNREADABLE as error:

@@ -183,7 +183,7 @@ def test_each_row_exactly_once_and_as_it_came(
     assert [row for _, row in originals.keep("mine", source, read_originals(source, "data.noisy.mine"))] == given
     originals.finish(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
+        patch.setattr("forgetfilter.data.line_blocks.BLOCK", block)
         write_export(find(folder / "originals", path), drop, np.zeros_like(drop), folder / "out")
     for name, chosen in (("kept", ~drop), ("dropped", drop)):
         out = (folder / "out" / f"{name}.jsonl").read_bytes().decode().split("\n")[:-1]

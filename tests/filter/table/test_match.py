@@ -4,10 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 from forgetfilter.filter.table import sorting as module
-from forgetfilter.filter.table.blocks import lines
 from forgetfilter.filter.table.match import match
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from forgetfilter.data.line_blocks import lines
 
 keys = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40, unique=True)
 
@@ -38,7 +39,7 @@ def test_what_does_not_match_by_hand() -> None:
 def test_blocks_of_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     # Blocks of any size hold whole lines; blank lines are left out, and the last line needs no end.
     (tmp_path / "x").write_bytes("{a}\n\n  \r\n{größe\u2028}\r\n{c}".encode())
-    monkeypatch.setattr("forgetfilter.filter.table.blocks.BLOCK", block)
+    monkeypatch.setattr("forgetfilter.data.line_blocks.BLOCK", block)
     read = [(bytes(values), lengths.tolist()) for values, lengths in lines(tmp_path / "x")]
     assert b"".join(values for values, _ in read) == "{a}\n{größe\u2028}\r\n{c}".encode()
     assert [n for _, lengths in read for n in lengths] == [4, 14, 3]
