@@ -16,7 +16,7 @@ import pyarrow as pa
 from forgetfilter.data import tokens
 from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, clean
-from forgetfilter.data.rendering import prompt_text
+from forgetfilter.data.rendering import prompt_text, with_instructions
 from forgetfilter.data.turns import Turn
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value
@@ -152,13 +152,7 @@ def read_outputs(suite: Suite, rows: list[PromptRow], folder: Path, samples: int
 
 
 def _turns(row: PromptRow, asking: Asking) -> list[Message]:
-    """The turns that the model is asked, with system turn and cue; none for texts that stand alone."""
-    turns: list[Message] = [dict(turn) for turn in row["messages"]]
-    if turns and asking.cue:
-        turns[-1]["content"] += f"\n\n{asking.cue}"
-    if turns and asking.system:
-        turns = [{"role": "system", "content": asking.system}, *(turn for turn in turns if turn["role"] != "system")]
-    return turns
+    return with_instructions(row["messages"], asking.system, asking.cue)
 
 
 def _prompts(rows: list[PromptRow], asking: Asking) -> list[Prompt]:

@@ -9,6 +9,7 @@ import polars.selectors as cs
 from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage import artifacts
 from forgetfilter.storage.results import read_headlines
+from forgetfilter.storage.shards import scan
 
 from .stage import Evaluation
 
@@ -42,5 +43,5 @@ def tell(
 
 
 def _scores(evaluation: Evaluation, model: str, suite: str) -> pl.DataFrame:
-    scores = pl.read_parquet(evaluation.folder(model, suite) / "scores.parquet", glob=False).head(ROWS)
+    scores = scan(evaluation.folder(model, suite) / "scores.parquet").head(ROWS).collect()
     return scores.select(pl.lit(model).alias("model"), "id", "source", ~cs.string())

@@ -1,12 +1,13 @@
 """forgetfilter chat RUN: one prompt, and what the released, the noisy and the refitted model answer, side by side."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgetfilter.data.records import Message, clean
+from forgetfilter.data.records import clean
 from forgetfilter.errors import UserError
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.progress import PlainConsole, console, width_of
@@ -35,7 +36,7 @@ def _chat(options: argparse.Namespace) -> None:
     """Answers as the evaluation does: greedily, with its system prompt and cue and at most eval.max_new_tokens tokens.
     Each prompt stands alone. UserError before a model is loaded where there is nothing to ask."""
     from forgetfilter import pipeline
-    from forgetfilter.data.rendering import prompt_text
+    from forgetfilter.data.rendering import prompt_text, with_instructions
     from forgetfilter.models.loading import States
     from forgetfilter.process.distributed import world
 
@@ -49,12 +50,12 @@ def _chat(options: argparse.Namespace) -> None:
     tokenizer, states = model.tokenizer(), States(model.base(), model.on(world().device))
     shown = PlainConsole(highlight=False, markup=False, emoji=False, width=width_of(sys.stdout))
     shown.print(WARNING, style="yellow")
-    for prompt in [options.prompt] if options.prompt is not None else _lines():
-        text = prompt_text(tokenizer, _turns(clean(prompt), asked.system_prompt, asked.cue))
-        answers = {
-            name: _answer(states, folder, tokenizer, text, asked.max_new_tokens) for name, folder in trained.items()
-        }
-        shown.print(_side_by_side(answers))
+    for prompts in _together(options.prompt):
+        turns = [[{"role": "user", "content": clean(prompt)}] for prompt in prompts]
+        texts = [prompt_text(tokenizer, with_instructions(one, asked.system_prompt, asked.cue)) for one in turns]
+        answers = [_answers(states, folder, tokenizer, texts, asked.max_new_tokens) for folder in trained.values()]
+        for told in zip(*answers):
+            shown.print(_side_by_side(dict(zip(trained, told))))
 
 
 def _models(paths: RunPaths, refit_is_stale: bool | None) -> dict[str, Path | None]:
@@ -67,15 +68,27 @@ def _models(paths: RunPaths, refit_is_stale: bool | None) -> dict[str, Path | No
         console.print("there is no M* yet: forgetfilter run makes it")
         return there
     if refit_is_stale:
-        console.print(f"M* is of an earlier decision: forgetfilter train {paths.folder} refit", style="yellow")
+        way = f"forgetfilter train {shlex.quote(str(paths.folder))} refit"
+        console.print(f"M* is of an earlier decision: {way}", style="yellow")
     return {**there, "refit": paths.model("refit")}
 
 
-def _lines() -> Iterator[str]:
+def _together(given: str | None) -> Iterator[list[str]]:
+    """The prompts that are asked at once: each by itself as it is typed, and all of a file, for which every model is
+    loaded once."""
+    if given is not None:
+        yield [given]
+    elif sys.stdin.isatty():
+        yield from ([line] for line in _lines("> "))
+    else:
+        yield [*_lines("")]
+
+
+def _lines(sign: str) -> Iterator[str]:
     """What is typed, up to an empty line or the end."""
     while True:
         try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
+            line = input(sign).strip()
         except (EOFError, KeyboardInterrupt):
             return
         if not line:
@@ -83,17 +96,14 @@ def _lines() -> Iterator[str]:
         yield line
 
 
-def _turns(prompt: str, system: str, cue: str) -> list[Message]:
-    asked: list[Message] = [{"role": "user", "content": f"{prompt}\n\n{cue}" if cue else prompt}]
-    return [{"role": "system", "content": system}, *asked] if system else asked
-
-
-def _answer(states: "States", trained: Path | None, tokenizer: Any, text: str, max_new_tokens: int) -> str:
+def _answers(
+    states: "States", trained: Path | None, tokenizer: Any, texts: Sequence[str], max_new_tokens: int
+) -> list[str]:
     from forgetfilter.models.generation import generate_batch
 
     with states.use(trained) as model:
-        ((answer, _),) = generate_batch(model, tokenizer, [text], max_new_tokens)
-    return answer
+        each = [generate_batch(model, tokenizer, [text], max_new_tokens) for text in texts]
+    return [answer for ((answer, _),) in each]
 
 
 def _side_by_side(answers: dict[str, str]) -> Any:

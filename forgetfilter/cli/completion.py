@@ -4,8 +4,6 @@ import argparse
 from functools import partial
 from typing import TypeVar
 
-from forgetfilter.errors import UserError
-
 Parser = TypeVar("Parser", bound=argparse.ArgumentParser)
 SHELLS = ("bash", "zsh", "fish")
 LOAD = """How a shell takes it:
@@ -25,10 +23,8 @@ def add(commands: "argparse._SubParsersAction[Parser]", parser: argparse.Argumen
 
 
 def _work(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    try:
-        import shtab
-    except ImportError:
-        raise UserError("completion needs the package shtab: pip install shtab") from None
+    import shtab
+
     for command in _commands(parser):
         for action in command._actions:
             named = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)

@@ -161,9 +161,11 @@ def _program(name: str, needed_for: str, todo: str, package: str | None = None) 
 
 def _wandb() -> Fact:
     """Whether there is a key for W&B. The key itself is not shown."""
-    has_key = mode("auto") == "online"
-    detail = "present" if has_key else "runs are kept offline"
-    return Fact("W&B key", has_key, detail, "tracking.mode=online", "wandb login, or set WANDB_API_KEY")
+    chosen = mode("auto")
+    ways = {"online": "present", "offline": "runs are kept offline", "disabled": "nothing is tracked"}
+    return Fact(
+        "W&B key", chosen == "online", ways[chosen], "tracking.mode=online", "wandb login, or set WANDB_API_KEY"
+    )
 
 
 def _hub_token() -> Fact:
@@ -181,7 +183,7 @@ def _hub() -> Fact:
         "models and data sets by hub id",
         "give folders and files, or reach the hub (HF_ENDPOINT, HTTPS_PROXY)",
     )
-    if os.environ.get("HF_HUB_OFFLINE") in ("1", "ON", "YES", "TRUE"):
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Fact(
             "hub", False, "HF_HUB_OFFLINE is set", needed_for, "unset HF_HUB_OFFLINE, or give folders and files"
         )

@@ -41,15 +41,15 @@ def export(options: argparse.Namespace) -> None:
     """Writes the folder whole or not at all. UserError without a refit of today's decision, or for a push that cannot
     work, before anything is written."""
     from forgetfilter import pipeline
-    from forgetfilter.report.card import make_card
+    from forgetfilter.report.card import make_card, outdated
     from forgetfilter.report.model_card import model_card
     from forgetfilter.report.stage import settings
 
     run = Run.open(Path(options.target))
     run.require("train-refit")
     stale = pipeline.stale(run)
-    if "refit" in stale:
-        raise UserError(f"the refit of {run.folder} is of an earlier decision: forgetfilter train {run.folder} refit")
+    if "refit" in stale and (old := outdated(run.folder, ("refit",))):
+        raise UserError(f"the refit of {run.folder} is of an earlier decision: {old['mend']}")
     if options.public and not options.push:
         raise UserError("--public says who may see what --push uploads: give --push NAME/REPO as well")
     api = _hub(options.push) if options.push else None

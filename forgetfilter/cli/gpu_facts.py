@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+from typing import Any
 
 from forgetfilter.cli.fact import Fact
+from forgetfilter.process.environment import plain_environment
 
 BUILDS = "builds of CUDA code, such as flash-attn"
 
@@ -66,7 +68,8 @@ def compiler_fact(wanted: tuple[int, int]) -> Fact:
         return Fact("nvcc", False, "neither on the PATH nor in CUDA_HOME", BUILDS, todo)
     said = ""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
+        given: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10, "env": plain_environment()}
+        said = subprocess.run([path, "--version"], **given).stdout
     found = re.search(r"release (\d+\.\d+)", said)
     if found is None:
         return Fact("nvcc", False, f"{path} does not tell its version", BUILDS, todo)

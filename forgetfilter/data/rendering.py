@@ -30,6 +30,17 @@ class Rendered:
     """Whether no chat template made it, so that the tokenizer puts its own first token (BOS) before it."""
 
 
+def with_instructions(turns: Sequence[Message], system: str, cue: str) -> list[Message]:
+    """The turns that an evaluation asks: `cue` is put behind the last of them, and `system` takes the place of a system
+    turn, each where it is not empty. None for texts that stand alone."""
+    asked: list[Message] = [dict(turn) for turn in turns]
+    if asked and cue:
+        asked[-1]["content"] += f"\n\n{cue}"
+    if asked and system:
+        asked = [{"role": "system", "content": system}, *(turn for turn in asked if turn["role"] != "system")]
+    return asked
+
+
 def render(tokenizer: Any, messages: list[Message], learn: Learn = "last") -> Rendered:
     """The whole example up to where the model has to stop. What is learned of a turn begins where generation would.
 

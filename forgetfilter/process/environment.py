@@ -21,7 +21,7 @@ def plain_environment() -> dict[str, str]:
 @contextmanager
 def without_secrets(but: tuple[str, ...] = ()) -> Iterator[None]:
     """Within it, processes that a library starts inherit no secret, but those whose names begin like one of `but`."""
-    hidden = {name: os.environ.pop(name) for name in secret_names() if not name.upper().startswith(but or ("=",))}
+    hidden = {name: os.environ.pop(name) for name in secret_names() if not name.upper().startswith(but)}
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ class Origin:
     """The configuration as a JSON value, with references in the place of secrets."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Versions, commit and hashes of the data, which stand beside the settings."""
-    tags: tuple[str, ...] = ()
+    tags: Sequence[str] = ()
 
 
 class Backend(Protocol):

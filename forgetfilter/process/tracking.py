@@ -59,12 +59,15 @@ class Tracker:
     @contextmanager
     def or_without(self) -> Iterator[None]:
         """What fails inside ends the tracking, and nothing else."""
+        run = self.run
         try:
             yield
         except Exception as error:
-            run, self.run = self.run, None
             if run is None:
                 raise  # nothing was tracked: it is no error of the tracking
+            if self.run is None:
+                return  # it had ended already, which was told
+            self.run = None
             _without(run.title, error)
             with suppress(Exception):
                 run.abandon()
@@ -89,29 +92,28 @@ def tracked(
     folder: Path,
     stage: str,
     settings: dict[str, Any],
-    facts: dict[str, Any] | None = None,
-    tags: Sequence[str] = (),
+    about: Callable[[], tuple[dict[str, Any], Sequence[str]]] = lambda: ({}, ()),
 ) -> Iterator[Tracker]:
     """A tracker for one stage of the run in `folder`, with the same tracked run each time the stage is restarted.
 
-    `settings` are the configuration as a JSON value without secrets; `facts` stand beside them.
+    `settings` are the configuration as a JSON value without secrets. `about` gives facts that stand beside them, and
+    tags; it is called only where something is tracked.
     """
-    origin = Origin(folder, stage, settings, facts or {}, tuple(tags))
-    tracker = Tracker(_begun(config, origin) if world().is_main else None)
+    tracker = Tracker(_begun(config, lambda: Origin(folder, stage, settings, *about())) if world().is_main else None)
     try:
         yield tracker
     finally:
         tracker.finish()
 
 
-def _begun(config: TrackingConfig, origin: Origin) -> Backend | None:
+def _begun(config: TrackingConfig, origin: Callable[[], Origin]) -> Backend | None:
     """A tracked run, or None where none is wanted or none can be begun."""
     board = config.backend == "tensorboard"
     chosen = config.mode if board else mode(config.mode)
     if config.backend == "none" or chosen == "disabled":
         return None
     try:
-        return TensorBoard(origin) if board else WandbRun(config, chosen, origin)
+        return TensorBoard(origin()) if board else WandbRun(config, chosen, origin())
     except Exception as error:
         _without(TensorBoard.title if board else WandbRun.title, error)
         return None

@@ -1,9 +1,10 @@
 """Weights & Biases: one W&B run for each stage over all its restarts, offline without a key or a server.
 
 Of the user's repository nothing is read (no code, no differences), and files stay on the machine unless
-tracking.upload asks for them: an artifact then holds their places, sizes and hashes.
+tracking.upload asks for them: an artifact then holds copies in the place of their places and sizes.
 """
 
+import base64
 import hashlib
 import importlib.util
 import os
@@ -94,12 +95,13 @@ class WandbRun:
         import wandb
 
         name = re.sub(r"[^\w.-]", "_", f"{self.folder.name}-{artifact.name}", flags=re.ASCII)[-LONGEST_NAME:]
-        made = wandb.Artifact(name, artifact.kind)
+        made: Any = wandb.Artifact(name, artifact.kind)
         for place, file in artifact.files.items():
             if self.upload:
                 made.add_file(str(file), name=place)
             else:
-                made.add_reference(file.resolve().as_uri(), name=place)
+                (entry,) = made.add_reference(file.resolve().as_uri(), name=place, checksum=False)
+                entry.digest = digest_of(file)
         return made
 
     def finish(self) -> None:
@@ -110,6 +112,14 @@ class WandbRun:
 
         with suppress(Exception):
             wandb.teardown()  # otherwise W&B tries again when Python ends, and prints a traceback
+
+
+def digest_of(file: Path) -> str:
+    """A sum of a file's place, size and time, which change with every writing. The content of a model of many gigabytes
+    is not read for it, since the other ranks would wait meanwhile."""
+    seen = file.stat()
+    parts = f"{file.resolve()}\n{seen.st_size}\n{seen.st_mtime_ns}"
+    return base64.b64encode(hashlib.md5(parts.encode(), usedforsecurity=False).digest()).decode()
 
 
 def _options(config: TrackingConfig, origin: Origin) -> dict[str, Any]:

@@ -4,13 +4,14 @@ A score flips where it lies in [0, 1] and crosses one half between M1 and M*, as
 first sample of each prompt.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from forgetfilter.errors import UserError
-from forgetfilter.report.sentences import visible, words
+from forgetfilter.report.sentences import shortened, words
 from forgetfilter.storage import scores
 from forgetfilter.storage.results import MODELS, measured_suites
 
@@ -31,8 +32,7 @@ def side_by_side(folder: Path, stale_refit: bool) -> list[dict[str, Any]]:
 
 def counted(prompts: list[dict[str, Any]]) -> dict[str, int]:
     """{SUITE: how many of its prompts are there}."""
-    suites = [one["suite"] for one in prompts]
-    return {suite: suites.count(suite) for suite in dict.fromkeys(suites)}
+    return dict(Counter(one["suite"] for one in prompts))
 
 
 def _of_suite(folder: Path, suite: str, models: list[str]) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def _of_suite(folder: Path, suite: str, models: list[str]) -> list[dict[str, Any
         {
             "suite": suite,
             "id": name,
-            "prompt": _cut(next(told[name]["prompt"] for told in texts.values() if name in told)),
+            "prompt": _shown(next(told[name]["prompt"] for told in texts.values() if name in told)),
             "flips": flips.get(name, []),
             "answers": [_answer(model, told, measured[model], name) for model, told in texts.items()],
         }
@@ -58,7 +58,7 @@ def _of_suite(folder: Path, suite: str, models: list[str]) -> list[dict[str, Any
 
 def _answer(model: str, texts: Table, measured: Table, name: str) -> dict[str, Any]:
     known = {words(key): value for key, value in measured.get(name, {}).items() if value is not None}
-    return {"model": model, "text": _cut(texts[name]["text"]) if name in texts else None, "scores": known}
+    return {"model": model, "text": _shown(texts[name]["text"]) if name in texts else None, "scores": known}
 
 
 def _flips(before: Table, after: Table) -> dict[str, list[str]]:
@@ -87,17 +87,14 @@ def _read(place: Path, name: str, columns: list[str] | None = None) -> Table:
     if not path.exists():
         return {}
     try:
-        frame = pl.read_parquet(path, glob=False)
+        frame = pl.read_parquet(path, columns=["id", *columns] if columns else None, glob=False)
+    except pl.exceptions.ColumnNotFoundError:
+        return {}
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} is not whole: run forgetfilter eval again") from error
-    wanted = columns or scores.names(frame)
-    if not {"id", *wanted} <= {*frame.columns}:
-        return {}
-    first = frame.unique("id", keep="first", maintain_order=True).select("id", *wanted)
+    first = frame.unique("id", keep="first", maintain_order=True).select("id", *(columns or scores.names(frame)))
     return {row.pop("id"): row for row in first.iter_rows(named=True)}
 
 
-def _cut(text: str | None) -> str:
-    text = visible(text or "")
-    rest = len(text) - SHOWN_CHARACTERS
-    return text if rest <= 0 else f"{text[:SHOWN_CHARACTERS]} … ({rest:,} more characters)"
+def _shown(text: str | None) -> str:
+    return shortened(text or "", SHOWN_CHARACTERS)

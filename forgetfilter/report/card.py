@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from forgetfilter.errors import plain_label
-from forgetfilter.files import sha256_file, write_json
+from forgetfilter.files import write_json
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import verdicts
 from forgetfilter.storage import sums
@@ -108,7 +108,7 @@ def make_card(reported: Reported) -> Card:
     evaluated = make_evaluated(reported, config)
     card: Card = {
         **evaluated,
-        "hashes": {name: sha256_file(folder / name) for name in HASHED if (folder / name).exists()},
+        "hashes": {name: sums.sha256(folder, name) for name in HASHED if (folder / name).exists()},
         "manifests": {name: read_scalars(paths.signals(name) / "manifest.json") for name in scorings(signals)},
         "data": read_optional(folder / "data" / "summary.json"),
         **_decision(summary),

@@ -149,8 +149,8 @@ def curves(rows: pl.DataFrame, x: str, ys: dict[str, str], title: str) -> Figure
     return figure
 
 
-def metric_label(metric: str, space: str = " ") -> str:
-    """A metric's name with spaces, such as `accuracy ambiguous`."""
+def metric_label(metric: str, space: str) -> str:
+    """A metric's name in HTML with `space` between its words, such as `accuracy ambiguous`."""
     return space.join(html.escape(part, quote=False) for part in plain_label(metric, 60).split("_"))
 
 

@@ -1,6 +1,6 @@
 """What the stages cost: how many tokens a second, how much padding, how much memory, for people."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from forgetfilter.process.passes import Pass
 from forgetfilter.process.progress import duration
@@ -19,8 +19,7 @@ def stage_rates(entry: StageTime) -> str:
     return "\n".join(f"{rate:,.0f}{kind}" for kind, rate in rates.items() if rate is not None) or UNKNOWN
 
 
-def _rate(passes: Iterable[Pass]) -> float | None:
-    passes = list(passes)
+def _rate(passes: Sequence[Pass]) -> float | None:
     seconds = sum(one.seconds for one in passes)
     return sum(one.tokens for one in passes) / seconds if seconds else None
 

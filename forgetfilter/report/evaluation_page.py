@@ -2,7 +2,6 @@
 
 import html
 from pathlib import Path
-from typing import Any
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_json, write_text
@@ -13,8 +12,8 @@ from forgetfilter.report.page import on_unit_scale
 from forgetfilter.report.sentences import DIRECTION_WORDS, instruments, words, written_value
 from forgetfilter.report.stage import Reported
 from forgetfilter.report.verdict import direction
-from forgetfilter.storage.formats import Measured
-from forgetfilter.storage.results import MODELS, measured_suites, read_optional
+from forgetfilter.storage.formats import Measured, Metrics
+from forgetfilter.storage.results import MODELS, read_metrics
 
 COLUMNS = ("suite", "metric", "model", "value", "n", "missing")
 NOTE = "Square brackets and the thin bars show 95% intervals, where the suite gives them."
@@ -28,8 +27,8 @@ def write_evaluation(reported: Reported) -> Path:
     sentences = "".join(f"<p>{html.escape(text)}</p>" for text in (*instruments(told), NOTE))
     parts: list[str | Figure] = [f"<h1>{html.escape(title)}</h1>{_about(told)}{sentences}", *_bars(told)]
     write_json(folder / "card.json", told)
-    path = folder / "report.html"
-    write_text(path, document(title, [*parts, _table(folder)], INK))
+    path, measured = folder / "report.html", read_metrics(folder, "evaluation" in reported.stale, by_part=True)
+    write_text(path, document(title, [*parts, _table(measured)], INK))
     return path
 
 
@@ -48,25 +47,20 @@ def _bars(told: Evaluated) -> list[str | Figure]:
     return parts
 
 
-def _table(folder: Path) -> str:
+def _table(measured: Metrics) -> str:
     """Every metric of each model, by category too."""
     rows = [
-        _cells(suite, metric, model, entry)
-        for suite in measured_suites(folder)
+        _cells(suite, metric, model, metrics[metric][model])
+        for suite, metrics in measured.items()
         for model in MODELS
-        for metric, entry in _metrics(folder, model, suite).items()
+        for metric in metrics
+        if model in metrics[metric]
     ]
     lines = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     head = "".join(f'<th scope="col" align="left">{name}</th>' for name in COLUMNS)
     return (
         f'<h2>All metrics</h2><div style="overflow-x: auto"><table cellpadding="6"><tr>{head}</tr>{lines}</table></div>'
     )
-
-
-def _metrics(folder: Path, model: str, suite: str) -> dict[str, Measured]:
-    found: dict[str, Any] = read_optional(folder / "eval" / model / suite / "metrics.json") or {}
-    metrics: dict[str, Measured] = found.get("metrics", {})
-    return metrics
 
 
 def _cells(suite: str, metric: str, model: str, entry: Measured) -> tuple[str, ...]:

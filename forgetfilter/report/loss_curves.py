@@ -3,6 +3,7 @@
 Where the run's data has labels, a source is split by label, so that its unsafe rows are seen apart from its good ones.
 """
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -25,10 +26,14 @@ def loss_curves(folder: Path, split: Sequence[str] = ("source", "label")) -> dic
     """
     paths = RunPaths(folder)
     data = {"noisy": paths.noisy_data, "safe": paths.safe_data}
-    logged = {name: paths.model(name) / "losses" for name in data}
-    there = {name: log for name, log in logged.items() if (log / "manifest.json").exists() and shard_paths(log)}
-    found = {name: _curves(log, data[name], split) for name, log in there.items()}
+    found = {name: _curves(log, data[name], split) for name, log in logged(folder).items()}
     return {name: curves for name, curves in found.items() if curves}
+
+
+def logged(folder: Path) -> dict[str, Path]:
+    """The loss logs of noisy and safe that are there."""
+    logs = {name: RunPaths(folder).model(name) / "losses" for name in ("noisy", "safe")}
+    return {name: log for name, log in logs.items() if (log / "manifest.json").exists() and shard_paths(log)}
 
 
 def _curves(log: Path, data: Path, split: Sequence[str]) -> Curves:
@@ -49,12 +54,17 @@ def _named(rows: pl.LazyFrame, data: Path, split: Sequence[str]) -> pl.LazyFrame
     if tuple(split) == ("source",):
         colours = colours_of(rows.group_by("source").agg(count=pl.len()).collect(engine="streaming"))
         return grouped_sources(rows, colours).with_columns(name="source")
-    known = pl.scan_ndjson(data, schema={"id": pl.String, "label": pl.String})
-    rows = rows.join(known, on="id", how="left")
+    rows = rows.join(_labels(data), on="id", how="left")
     if tuple(split) == ("label",):
         return rows.filter(pl.col("label").is_not_null()).with_columns(name="label")
     label = pl.when(pl.col("label").is_null()).then(pl.lit("")).otherwise(pl.format(" ({})", "label"))
     return rows.with_columns(name=pl.concat_str("source", label))
+
+
+def _labels(data: Path) -> pl.LazyFrame:
+    """`id` and `label` of the records, none where the data was cleared away."""
+    schema = {"id": pl.String, "label": pl.String}
+    return pl.scan_ndjson(glob.escape(str(data)), schema=schema) if data.exists() else pl.LazyFrame(schema=schema)
 
 
 def figure_of(curves: dict[str, Curves], colours: Mapping[str, str] = MappingProxyType({})) -> Figure:

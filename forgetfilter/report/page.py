@@ -13,7 +13,6 @@ import polars as pl
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
-from forgetfilter.process.progress import duration
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts, cost, review
 from forgetfilter.report.answers import MOST_PROMPTS, counted, side_by_side
@@ -139,7 +138,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"label": plain_label, "duration": duration, "number": number, "words": words}
+    environment.filters |= {"label": plain_label, "number": number, "words": words}
     environment.filters["json"] = lambda value: visible(json.dumps(value, indent=2, ensure_ascii=False))
     return environment
 

@@ -113,6 +113,13 @@ def visible(text: str) -> str:
     return text.translate(_PICTURES)
 
 
+def shortened(text: str, most: int) -> str:
+    """`visible`, and no longer than `most` characters but for a remark."""
+    text = visible(text)
+    rest = len(text) - most
+    return text if rest <= 0 else f"{text[:most]} … ({rest:,} more characters)"
+
+
 def _noise_sentence(noise: Noise) -> str:
     moved = f"by at most {number(noise['floor'])} when M1 was scored a second time in other batches"
     sentence, share = f"Noise: 99% of the scores moved {moved}", noise["share_of_drops_above"]

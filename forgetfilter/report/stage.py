@@ -1,7 +1,7 @@
 """The report stage, which writes report.html and card.json."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ class Reported(Task):
     paths: RunPaths
     config: dict[str, Any]
     """The configuration as a JSON value. A value from the environment stands in it as its reference."""
-    stale: tuple[str, ...] = ()
+    stale: tuple[str, ...]
     """Which of refit and evaluation belong to an earlier decision. The report leaves them out and says so."""
-    track: Callable[[], AbstractContextManager[Tracker]] = lambda: nullcontext(Tracker())
+    track: Callable[[], AbstractContextManager[Tracker]]
     """Opens the tracker of the stage."""
 
     @property

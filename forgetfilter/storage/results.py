@@ -50,11 +50,12 @@ def read_dropped(folder: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path} is missing or not whole: run the filter stage again") from error
 
 
-def read_metrics(folder: Path, stale_refit: bool = False) -> Metrics:
+def read_metrics(folder: Path, stale_refit: bool = False, by_part: bool = False) -> Metrics:
     """{SUITE: {METRIC: {MODEL: {"value", "low", "high", "n", "missing"}}}} of the evaluations that are there.
 
     An entry has "against" too where it was compared with other models on the same prompts: {MODEL: its paired
-    difference from that one}. A `stale_refit`, one that is not of today's decision, is left out.
+    difference from that one}. A `stale_refit`, one that is not of today's decision, is left out; metrics over a part
+    of the prompts are there with `by_part` alone.
     """
     models = [model for model in MODELS if model != "refit" or not stale_refit]
     differences = _read_differences(folder)
@@ -63,7 +64,7 @@ def read_metrics(folder: Path, stale_refit: bool = False) -> Metrics:
         for model in models:
             path = folder / "eval" / model / suite / "metrics.json"
             for metric, measured in (read_optional(path) or {}).get("metrics", {}).items():
-                if metric.endswith("]"):  # over a part of the prompts: for the tables of the evaluation itself
+                if metric.endswith("]") and not by_part:
                     continue
                 paired = {other: suites.get(suite, {}).get(metric) for other, suites in differences[model].items()}
                 against = {other: one for other, one in paired.items() if one}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from forgetfilter.files import read_json, write_json, write_text
 from forgetfilter.process.environment import plain_environment
 from forgetfilter.process.passes import measured, start_measures
 from forgetfilter.process.tracking import Tracker, tracked
-from forgetfilter.storage import sums
+from forgetfilter.storage import run_lock, sums
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
@@ -94,17 +95,16 @@ class Run(RunPaths):
     def tracker_of(self, stage: str) -> Callable[[], AbstractContextManager[Tracker]]:
         """What opens the tracker of a stage, which tells the versions, the commit and the hashes of the data."""
 
-        def opened() -> AbstractContextManager[Tracker]:
+        def about() -> tuple[dict[str, Any], list[str]]:
             left = sums.hashes(self.folder, "mix") | sums.hashes(self.folder, "filter")
             data = {name: known for name, known in left.items() if name.endswith(".jsonl")}
             made_by = versions()
             marks = {"forgetfilter": made_by["forgetfilter"], "commit": made_by["commit"].replace("unknown", "")}
             marks["data"] = data.get("data/noisy.jsonl", "")
             tags = [f"{name} {mark[:12]}" for name, mark in marks.items() if mark]
-            facts = {"versions": made_by, "data_hashes": data}
-            return tracked(self.config.tracking, self.folder, stage, to_written(self.config), facts, tags)
+            return {"versions": made_by, "data_hashes": data}, tags
 
-        return opened
+        return partial(tracked, self.config.tracking, self.folder, stage, to_written(self.config), about)
 
     # -- stages ---------------------------------------------------------------------------------------------
 
@@ -211,7 +211,8 @@ def no_idle_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if not there and folder.is_dir() and not _holds_work(folder):
+        others = (folder / run_lock.NAME).exists()  # who was refused because another process is at work on it
+        if not there and folder.is_dir() and not others and not _holds_work(folder):
             for name in ("state.json", NOTED, "tracking.json", "config.yaml"):
                 (folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something of another's lies there

@@ -41,7 +41,8 @@ def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
     lost = [name for name in known if not (run / name).is_file()]
     if len(lost) == len(known):
         return []
-    seen = {name: _stats(run / name) for name in known if name not in {*lost}}
+    gone = {*lost}
+    seen = {name: _stats(run / name) for name in known if name not in gone}
     doubtful = [name for name, stats in seen.items() if thoroughly or known[name][1:] != stats]
     changed = [name for name in doubtful if sha256_file(run / name) != known[name][0]]
     if doubtful and not changed and not lost and not thoroughly:  # copied or touched: not read again the next time
@@ -58,6 +59,15 @@ def recorded(run: Path) -> list[str]:
 def hashes(run: Path, stage: str) -> dict[str, str]:
     """{path below the run folder: sha256} of the files that a stage left; empty without a record."""
     return {name: entry[0] for name, entry in _read(run, stage).items()}
+
+
+def sha256(run: Path, name: str) -> str:
+    """The sum of a file below the run folder: the noted one where the file is as it was then, or else of what is
+    there."""
+    path = run / name
+    entries = (_read(run, stage).get(name) for stage in recorded(run))
+    known = next((entry for entry in entries if entry), None)
+    return str(known[0]) if known and known[1:] == _stats(path) else sha256_file(path)
 
 
 def weights(run: Path, stage: str) -> str | None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from forgetfilter.config.schema import Config
 from forgetfilter.files import write_json, write_text
-from forgetfilter.report.loss_curves import loss_curves
+from forgetfilter.report.loss_curves import logged, loss_curves
 from forgetfilter.storage.formats import figures
 from forgetfilter.storage.results import read_state, read_summary
 from forgetfilter.storage.run_paths import RunPaths
@@ -50,9 +50,9 @@ def gather(config: Config) -> dict[str, Any]:
 
 def _curves(done: Sequence[Cell]) -> dict[str, Any] | None:
     """The loss curves of the first cell that logged both finetunings, or else the noisy one; None without any."""
-    curves = ((cell.config.name, loss_curves(cell.folder)) for cell in done)
-    most = max(curves, key=lambda one: len(one[1]), default=None)
-    return {"run": most[0], "stages": most[1]} if most and most[1] else None
+    cell = max(done, key=lambda one: len(logged(one.folder)), default=None)
+    curves = loss_curves(cell.folder) if cell else {}
+    return {"run": cell.config.name, "stages": curves} if cell and curves else None
 
 
 def _by_point(cells: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:

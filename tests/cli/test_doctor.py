@@ -23,6 +23,17 @@ def test_every_part_is_named_with_what_it_is_for() -> None:
     assert all(fact.detail and fact.needed_for for fact in found)
 
 
+@pytest.mark.parametrize(
+    ("own", "said"), [("offline", "runs are kept offline"), ("disabled", "nothing is tracked"), ("online", "present")]
+)
+def test_what_tracking_does_is_told(monkeypatch: pytest.MonkeyPatch, own: str, said: str) -> None:
+    # The line says what `tracking.mode=auto` comes to here.
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_DISABLED", raising=False)
+    monkeypatch.setenv("WANDB_MODE", own)
+    assert next(fact for fact in facts() if fact.name == "W&B key").detail == said
+
+
 def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     # A W&B key counts as present, and no part of it is printed.
     monkeypatch.setenv("WANDB_API_KEY", "hush-hush")

@@ -267,6 +267,32 @@ def test_what_cannot_be_told_ends_the_tracking_alone(tmp_path: Path, capsys: pyt
         raise ValueError("ours")
 
 
+def test_tracking_that_has_ended_within_costs_nothing_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first failure is told in one line; what fails after it in the same telling is of no more interest.
+    with tracked(TrackingConfig("offline"), tmp_path, "score", {}) as tracker, tracker.or_without():
+        monkeypatch.setattr(tracker.run, "log", lambda *given: {}["first"])
+        tracker.log({"loss": 1.0})
+        assert tracker.run is None
+        raise ValueError("second")
+    assert capsys.readouterr().err == "W&B failed, going on without it: 'first'\n"
+
+
+def test_a_file_that_is_written_again_is_another_version(tmp_path: Path) -> None:
+    # The digest of an artifact by reference is of place, size and time, so no content of a large model is read for it.
+    pytest.importorskip("wandb")
+    from forgetfilter.process.weights_and_biases import digest_of
+
+    file = tmp_path / "model.safetensors"
+    file.write_text("one")
+    first = digest_of(file)
+    assert digest_of(file) == first
+    file.write_text("two")
+    os.utime(file, ns=(1, 1))
+    assert digest_of(file) != first
+
+
 def test_tensorboard_has_the_same_curves(tmp_path: Path) -> None:
     # Its files, read by its own reader, have the curves, the histogram and the table. None is left out.
     pytest.importorskip("tensorboard")

@@ -10,6 +10,8 @@ from toy_study import call
 
 from forgetfilter.config.schema import Config, EvalConfig, ModelConfig, SourceConfig, TrackingConfig
 from forgetfilter.files import read_json
+from forgetfilter.report.evaluation_page import write_evaluation
+from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 ASKED = EvalConfig(models=["base"], suites=["bias"], data={"bias": SourceConfig(path="prompts.jsonl")})
@@ -32,6 +34,16 @@ def measured(tmp_path: Path) -> Run:
     (place / "metrics.json").write_text(json.dumps(told))
     with run.stage("mix", "by hand"), run.stage("eval", "by hand"):
         return run
+
+
+def test_a_refit_of_an_earlier_decision_is_in_neither_picture_nor_table(measured: Run) -> None:
+    # Both are made of the same metrics.
+    place = measured.folder / "eval" / "refit" / "bias"
+    place.mkdir(parents=True)
+    (place / "metrics.json").write_text(json.dumps({"suite": "bias", "model": "refit", "metrics": METRICS}))
+    for stale, there in (((), True), (("evaluation",), False)):
+        page = write_evaluation(settings(measured, stale)).read_text()
+        assert ("<td>refit</td>" in page) == there
 
 
 @pytest.mark.parametrize("words", [(), ("--reveal",)])

@@ -36,6 +36,21 @@ def test_curves_are_means_over_tokens_by_source_and_label(tmp_path: Path) -> Non
     assert [trace["name"] for trace in figure_of(found).data] == ["web", "web (unsafe)"]
 
 
+def test_labels_are_found_in_a_folder_whose_name_looks_like_a_pattern_and_may_be_gone(tmp_path: Path) -> None:
+    # A run called a[1] has its labels; where the data was cleared away there are the sources alone.
+    run = tmp_path / "a[1]"
+    (run / "data").mkdir(parents=True)
+    (run / "data" / "noisy.jsonl").write_text('{"id": "a", "label": "unsafe"}\n')
+    row = {"id": "a", "source": "web", "num_tokens": 4, "loss_sum": 8.0, "rank": 0, "step": 1, "epoch": 0}
+    log = run / "train" / "noisy" / "losses"
+    write_shard(shard_path(log, 0, 2), pa.Table.from_pylist([row], LOSS_SCHEMA))
+    write_manifest(log, {})
+    assert loss_curves(run) == {"noisy": {"web (unsafe)": [(1.0, 2.0)]}}
+    assert loss_curves(run, ["label"]) == {"noisy": {"unsafe": [(1.0, 2.0)]}}
+    (run / "data" / "noisy.jsonl").unlink()
+    assert loss_curves(run) == {"noisy": {"web": [(1.0, 2.0)]}} and loss_curves(run, ["label"]) == {}
+
+
 def test_the_page_draws_the_curves_in_the_colours_of_its_sources(tmp_path: Path) -> None:
     # Each source of the log is a line in the colour that it has in the other charts, and each label one in its own.
     run = make_toy_run(tmp_path, rows=12, evaluate=False)

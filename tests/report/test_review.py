@@ -49,6 +49,8 @@ def test_what_the_page_cannot_hold_is_said(toy_run: Run, monkeypatch: pytest.Mon
     assert told(rows, 27).startswith("Of the 27 dropped rows, the 9 with the highest scores are here; ")
     monkeypatch.setattr(review, "MOST_CHARACTERS", 3 * (len(HOSTILE_TEXT) + len("QUESTION-1")))
     assert sum(row["drop"] for row in review_rows(toy_run.folder, decisions)) == 3
+    monkeypatch.setattr(review, "MOST_CHARACTERS", 1)  # the first row is there however long it is, kept or dropped
+    assert [row["drop"] for row in review_rows(toy_run.folder, decisions)] == [True, False]
 
 
 def test_probes_and_changed_data_give_no_kept_row(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from forgetfilter.config.schema import Config, DataConfig, LaunchConfig, SourceConfig, TrackingConfig
 from forgetfilter.errors import Stopped, UserError
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage import run_lock
+from forgetfilter.storage.run_folder import Run, folder_of, no_idle_folder
 
 
 @pytest.fixture
@@ -120,3 +121,15 @@ def test_a_folder_of_a_later_format_is_refused(config: Config) -> None:
     file.write_text(written.replace("# format: 1", "# format: 2"))
     with pytest.raises(UserError, match="made by a newer forgetfilter: its format is 2, and this one reads up to 1"):
         Run.open(run.folder)
+
+
+def test_a_refused_command_leaves_no_folder_but_that_of_another(config: Config) -> None:
+    # What it made itself goes again. Where the lock of another process is there, the files are that process's.
+    folder = folder_of(config)
+    for other in (False, True):
+        with pytest.raises(UserError), no_idle_folder(folder):
+            Run.create(config)
+            if other:
+                (folder / run_lock.NAME).write_text("{}")
+            raise UserError("refused")
+        assert (folder / "config.yaml").exists() == other

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from forgetfilter.errors import UserError
+from forgetfilter.files import sha256_file
 from forgetfilter.storage import sums
 
 
@@ -73,3 +74,18 @@ def test_a_record_that_is_cut_is_damage_itself(run: Path) -> None:
             sums.verify(run)
     path.write_text("{}")
     assert sums.damaged(run, "train") == [] and sums.damaged(run, "never") == []
+
+
+def test_the_sum_of_a_file_is_the_noted_one_as_long_as_it_is_untouched(tmp_path: Path) -> None:
+    # It is read only where its size, times or place changed, or where no stage noted it.
+    file = tmp_path / "data" / "noisy.jsonl"
+    file.parent.mkdir()
+    file.write_text("a row")
+    assert sums.sha256(tmp_path, "data/noisy.jsonl") == sha256_file(file)
+    sums.record(tmp_path, "mix", ["data"])
+    noted = json.loads((tmp_path / "sums" / "mix.json").read_text())
+    noted["data/noisy.jsonl"][0] = "the noted one"
+    (tmp_path / "sums" / "mix.json").write_text(json.dumps(noted))
+    assert sums.sha256(tmp_path, "data/noisy.jsonl") == "the noted one"
+    file.write_text("another row")
+    assert sums.sha256(tmp_path, "data/noisy.jsonl") == sha256_file(file)
