@@ -2,34 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Container, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from forgetfilter import __version__
-from forgetfilter.cli import chat, completion, copies, export, from_logs, init, plan
-from forgetfilter.cli.closing import close, end
+from forgetfilter.cli import chat, completion, copies, export, init, plan, stages
 from forgetfilter.cli.examples import EXAMPLES
 from forgetfilter.cli.studies import run_study
 from forgetfilter.config.bounds import PATH, can_be_path
-from forgetfilter.config.load import load_config, to_yaml
-from forgetfilter.errors import EXIT_USER, UserError, masked, plain_label
+from forgetfilter.config.load import to_yaml
+from forgetfilter.errors import EXIT_USER, masked, plain_label
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
-from forgetfilter.storage.run_folder import Run, config_of, folder_of, no_idle_folder
-from forgetfilter.storage.run_lock import held
-from forgetfilter.storage.stage import Answering, Comparison, load
-
-STAGES = {
-    "mix": "read or mix the noisy and safe sets into the run folder",
-    "train": "finetune in all training stages, or in those that are named (noisy, safe, control, refit)",
-    "score": "compute each noisy example's loss before and after the safe finetuning",
-    "filter": "drop the rows that were forgotten most; takes a run folder too, and needs no model or GPU",
-    "eval": "measure toxicity, bias, harmfulness and the task for each model",
-    "report": "write report.html and card.json; takes a run folder too",
-}
+from forgetfilter.storage.run_folder import Run, config_of
 
 STUDIES = {
     "compare": "compare defences over seeds: run the pending cells and gather the tables",
@@ -52,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     for given in [getattr(options, "target", None), *(getattr(options, "compare", None) or ())]:
         if given and not can_be_path(given):
             parser.error(f"{plain_label(given)} must {PATH.name}")
-    stages = options.command == "train"  # it takes the names of stages too
-    unknown = any(word.startswith("-") or ("=" not in word and not stages) for word in rest)
+    named = options.command == "train"  # it takes the names of stages too
+    unknown = any(word.startswith("-") or ("=" not in word and not named) for word in rest)
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unknown argument {rest[0]!r}")
     if rest:  # key=value after an option; argparse takes positional words only where they stand together
@@ -74,27 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="forgetfilter", description="Finetune on noisy data without what is unsafe in it.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run the whole pipeline; the last line of stdout is the run folder")
-    run.set_defaults(work=_run)
-    words = "only train a few steps twice, and tell whether the same seed gives the same model; keeps nothing of it"
-    run.add_argument("--check-determinism", action="store_true", help=words)
-    for name, text in STAGES.items():
-        stage = commands.add_parser(name, help=text)
-        stage.set_defaults(work=_stage)
-        if name == "filter":
-            stage.add_argument("--sweep", action="store_true", help="show what each setting of the rule would drop")
-            stage.add_argument("--why", metavar="ID", help="tell why this example was dropped or kept")
-            words = "write review.csv with the N examples that were forgotten most (default: 1000)"
-            stage.add_argument("--review", nargs="?", type=plan.count, const=1000, metavar="N", help=words)
-            stage.add_argument("--reveal", action="store_true", help="with --why or --review, show the texts unmasked")
-            stage.add_argument("--json", action="store_true", help="with --sweep or --why, answer in JSON")
-            from_logs.add(stage)
-        if name == "report":
-            stage.add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
-        if name == "eval":
-            text = "show paired differences between two evaluated RUNs or RUN:MODELs, or MODELs of the given run folder"
-            stage.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
-
+    stages.add(commands)
     for name, text in STUDIES.items():
         study = commands.add_parser(name, help=text)
         study.set_defaults(work=run_study)
@@ -133,129 +99,6 @@ def _add_shared(commands: "argparse._SubParsersAction[_Parser]") -> None:
     for name, command in commands.choices.items():
         command.add_argument("--quiet", action="store_true", help="print the result and errors alone")
         command.formatter_class, command.epilog = argparse.RawDescriptionHelpFormatter, f"example:\n  {EXAMPLES[name]}"
-
-
-# The settings that a command takes on a run folder, which has all others. Slurm's script adds launch to every command.
-TAKEN = {"filter": ("filter.", "tracking.", "launch."), "report": ("launch.",)}
-
-
-@contextmanager
-def _opened(options: argparse.Namespace, alone: bool = True) -> Iterator[Run]:
-    """The run of a config file, which is made or reopened, or of a run folder, of which only filter settings may
-    change.
-
-    With `alone` no other process may work on the run meanwhile; it is false for commands that only read.
-    """
-    target = Path(options.target)
-    if not target.is_dir():
-        config = load_config(target, options.overrides)
-        with no_idle_folder(folder_of(config)), held(folder_of(config)):
-            yield Run.create(config, options.resume)
-        return
-    if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:
-        but = "only filter.KEY=VALUE can be given here; " if options.command == "filter" else ""
-        way = "to change its settings give the config file, and --resume"
-        raise UserError(f"{foreign[0]!r}: {target} is a run folder: {but}{way}")
-    run = Run.open(target, options.overrides if options.command == "filter" else [])
-    with held(target) if alone else nullcontext():
-        yield run
-
-
-def _run(options: argparse.Namespace) -> None:
-    from forgetfilter import pipeline
-    from forgetfilter.process import interrupts
-
-    interrupts.install()  # a signal between two stages with ranks must not end the process
-    if options.check_determinism:
-        from forgetfilter.cli.determinism import check_determinism
-
-        config = config_of(Path(options.target), options.overrides)
-        pipeline.preflight(config)
-        print(check_determinism(config))
-        return
-    with _opened(options) as run:
-        pipeline.run_pipeline(run)
-        close("run", run.folder, pipeline.stale(run), run.config.only_evaluates)
-
-
-def _stage(options: argparse.Namespace) -> None:
-    from forgetfilter import pipeline
-    from forgetfilter.process import interrupts
-
-    if options.command == "eval" and options.compare:
-        _compare(options)
-        return
-    if options.command == "filter":
-        from_logs.check(options)
-    if options.command == "filter" and options.logs:
-        run = from_logs.decide(options)
-        close("filter", run.folder, pipeline.stale(run))
-        return
-    command, by_name = options.command, {stage.name: stage for stage in pipeline.STAGES}
-    names = _named_stages(options, by_name)
-    if command == "filter":
-        _check_question(options)
-    with _opened(options, alone=command != "filter" or options.why is None) as run:
-        if command == "report" and options.reveal:
-            from forgetfilter.report.stage import settings
-
-            print(settings(run, pipeline.stale(run)).write(reveal=True))
-            pipeline.note_sums(run.folder, by_name["report"])
-            return
-        if command == "filter" and (options.sweep or options.why is not None or options.review is not None):
-            task = by_name["filter"].task(run)
-            assert isinstance(task, Answering)
-            task.answer(options.sweep, options.why, options.review, options.reveal, options.json)
-            return
-        if command not in ("filter", "report"):
-            interrupts.install()
-            pipeline.preflight(run.config, models=command != "mix")
-        if run.config.only_evaluates and command == "eval":
-            names = ["mix", "eval", "report"]
-        for name in names:
-            # A report takes seconds and may show texts, so it is made again. Outputs that are gone are made again only
-            # for a stage that is named.
-            again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
-            pipeline.run_stage(run, by_name[name], again)
-        shown = "report" not in names and (run.folder / "report.html").exists()
-        if shown and {"filter", "train-refit", "eval"} & {*names}:
-            pipeline.run_stage(Run.open(run.folder), by_name["report"])  # otherwise it would show the earlier results
-        if command in ("filter", "eval"):  # after filter, an earlier evaluation does not belong to the decision
-            close(command, run.folder, pipeline.stale(run), run.config.only_evaluates)
-        else:
-            end(command, run.folder, [command, *(name.removeprefix("train-") for name in names)])
-
-
-def _named_stages(options: argparse.Namespace, known: Container[str]) -> list[str]:
-    """The stages that the command names; the words that name them are taken out of the overrides."""
-    words = [word for word in options.overrides if "=" not in word]
-    options.overrides = [word for word in options.overrides if "=" in word]
-    trains = options.command == "train"
-    names = (
-        [f"train-{word}" for word in words or ["noisy", "safe", "control", "refit"]] if trains else [options.command]
-    )
-    if unknown := [name for name in names if name not in known] or (words if not trains else []):
-        raise UserError(f"{unknown[0].removeprefix('train-')!r} is neither a stage nor key=value")
-    return names
-
-
-def _check_question(options: argparse.Namespace) -> None:
-    """UserError where --why or --review would ignore settings, or --reveal has nothing to show."""
-    asked = next((name for name in ("why", "review") if getattr(options, name) is not None), None)
-    if asked and (given := [word for word in options.overrides if word.startswith("filter.")]):
-        raise UserError(f"--{asked} reads the decision that is there: give {given[0]} without it first")
-    if options.reveal and not asked:
-        raise UserError("--reveal shows the texts of --why and --review: give one of them")
-    if options.json and (options.review is not None or options.sweep == (options.why is not None)):
-        raise UserError("--json answers --sweep or --why: give one of them")
-
-
-def _compare(options: argparse.Namespace) -> None:
-    if options.overrides:
-        raise UserError(f"--compare takes no settings, got {options.overrides[0]!r}: it reads what eval has stored")
-    if options.target and not Path(options.target).is_dir():
-        raise UserError(f"--compare: {options.target} is no run folder")
-    print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
 
 
 def _config(options: argparse.Namespace) -> None:
