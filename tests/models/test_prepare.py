@@ -54,6 +54,26 @@ def test_a_node_is_prepared_before_its_ranks_meet(run: Run, monkeypatch: pytest.
         main.main([str(run.folder), *(["noisy"] if "train" in module else [])])
 
 
+@pytest.mark.parametrize("stage", ["train", "score"])
+def test_rows_are_cut_to_the_models_context(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    # The model has 512 positions and data.max_length is 1024: training and scoring cut to the 512, and say whose bound
+    # it is; with data.max_length below it the bound is the user's own.
+    chat = [{"role": "user", "content": "word"}, {"role": "assistant", "content": "word " * 600}]
+    write_records(run.noisy_data, make_records([(chat, "toy", None)]))
+    model, launched = ModelSettings.of(run.config), list[str]()
+    monkeypatch.setattr("forgetfilter.process.launch.launch", lambda module, *_, **__: launched.append(module))
+    for most, bound in ((1024, "512 tokens, the model's context"), (512, "512 tokens"), (60, "60 tokens")):
+        task: Any = importlib.import_module(f"forgetfilter.{stage}.stage")
+        own = Run.open(run.folder, [f"data.max_length={most}"])
+        (task.settings(own, "noisy") if stage == "train" else task.settings(own)).work()
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"1 of them cut to {bound} noisy.jsonl: 1 rows have answers" in said
+        assert prepare_tokens(model, run.noisy_data, most).lengths().tolist() == [min(512, most)]
+    assert launched == [f"forgetfilter.{stage}.__main__"] * 3
+
+
 def test_what_is_not_learned_is_told_before_the_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     # It is said how many rows have text of an answer behind the cut, and how many have turns of the assistant that are
     # only context.
