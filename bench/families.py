@@ -9,6 +9,7 @@ failed with its reason. The families are the lines of bench/family_models.py; al
 import argparse
 import json
 import tempfile
+from datetime import date
 from pathlib import Path
 
 from family_checks import check_run
@@ -66,7 +67,8 @@ def table(found: Cells) -> str:
     }
     head = ["| family | full | LoRA | QLoRA |", "| --- | --- | --- | --- |"]
     lines = "\n".join([*head, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
-    return PAGE.format(table=lines, **{key: versions()[key] for key in ("torch", "transformers", "peft")})
+    made_with = {key: versions()[key] for key in ("torch", "transformers", "peft")}
+    return PAGE.format(table=lines, day=date.today().isoformat(), **made_with)
 
 
 PAGE = """# Families of models
@@ -88,7 +90,8 @@ family is one line in bench/family_models.py.
   for this, and the answers end by themselves. (For QLoRA the comparison is made without bitsandbytes' packing of 4-bit
   weights for inference on the CPU, which rounds and which the pipeline turns off.)
 
-This page was made with torch {torch}, transformers {transformers}, peft {peft}.
+This page was made on {day} with torch {torch}, transformers {transformers}, peft {peft}. Four of its cells are tried
+again by `make test` (tests/test_families.py).
 
 {table}
 """

@@ -454,8 +454,8 @@ class TrackingConfig:
     backend: Literal["wandb", "tensorboard", "none"] = "wandb"
     """wandb, tensorboard (files in RUN/tensorboard) or none."""
     upload: bool = False
-    """Upload the files of W&B's artifacts, such as the data and the adapter; false only notes their hashes and
-    places."""
+    """Upload the files of W&B's artifacts, such as the data and the adapter, texts included; false only notes their
+    places, and digests of place, size and time."""
 
 
 @dataclass(frozen=True)

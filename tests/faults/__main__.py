@@ -39,8 +39,8 @@ everything as it was, or says in one line what to delete and then does.
 - **A file** of the run folder, drawn after the stage, is cut, emptied, deleted or exchanged with another, or has one
   bit flipped. An edited `filter/kept.jsonl` is the user's own, and has only to be said.
 - **A rank killed** or suspended (SIGSTOP): one of two gloo ranks, at a drawn moment. One that is suspended for good is
-  given up by the other after `launch.timeout` (30 s here), which ends in exit 75. One that goes on after 5 s changes
-  nothing.
+  given up by the other after `launch.timeout` (30 s here), which ends in exit 75. One that goes on after 5 s must
+  change nothing.
 """
 RANKED_KINDS = {RANK: 6, SILENT: 2, SLOW: 2}
 ALL_KINDS = (*KINDS, *RANKED_KINDS)
@@ -119,7 +119,8 @@ def _sum(cells: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _row(name: str, cells: list[tuple[int, int]]) -> str:
-    return f"| {name} | {' | '.join(f'{one} of {other}' if other else '' for one, other in cells)} |"
+    told = [f"{one} of {other}" if other else "" for one, other in cells]
+    return f"| {name} | {' | '.join([*told[:-1], told[-1] or 'not tried yet'])} |"
 
 
 def _malformed() -> str:
