@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from forgetfilter.config.registry import GUARDS, SUITES
+from forgetfilter.config.registry import GUARDS, JUDGES, SCORERS, SUITES
 from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, EvalConfig, JudgeConfig, number
 from forgetfilter.data import tokens
 from forgetfilter.data.sources import as_input, fingerprint
@@ -13,17 +13,20 @@ from forgetfilter.files import sha256_file, sha256_value
 from forgetfilter.models.chat_template import template_hash
 from forgetfilter.models.fitting import answers_at_once, noted_tokens
 from forgetfilter.models.guard_models import find_guard
-from forgetfilter.models.identity import weights_hash
+from forgetfilter.models.identity import folder_hash, weights_hash
 from forgetfilter.models.loading import hub_or_folder
 from forgetfilter.models.sampling import Sampling
 from forgetfilter.models.vllm_engine import CHUNK
 from forgetfilter.process.distributed import World
 
 from . import harness, suites
+from .judges import JudgeKind
 from .outputs import Asking
 from .prompts import PromptRow, read_prompts
+from .scorers import find_scorer
 from .stage import MODELS, Evaluation
 
+TOXICITY = "toxicity"  # the suite whose answers a scorer scores
 CODE_VERSION = 5  # raise it when the metrics of unchanged generations change
 
 
@@ -35,7 +38,7 @@ def measured_names(evaluation: Evaluation) -> list[str]:
 def input_hash(evaluation: Evaluation, model: str, suite: str) -> str:
     """The hash of everything that a suite's metrics of a model depend on; the suite may lack prompts."""
     measured, options = suites.get(suite), evaluation.options
-    file, packages = prompts(evaluation, measured), SUITES.packages({suite})
+    file, packages = prompts(evaluation, measured), _packages(options, measured)
     sampled = sampling(evaluation) if measured.sampled else None
     return sha256_value(
         {
@@ -55,8 +58,19 @@ def input_hash(evaluation: Evaluation, model: str, suite: str) -> str:
             "judge": _judge_identity(options.judge) if measured.judged else None,
             "likelihoods": [number(evaluation.batch_tokens, BATCH_TOKENS), evaluation.max_length, evaluation.packing],
         }
-        | ({"packages": packages} if packages else {})
+        | packages
     )
+
+
+def _packages(options: EvalConfig, suite: suites.Suite) -> dict[str, dict[str, str]]:
+    """The versions of the other packages whose code measures a suite; nothing where there are none."""
+    judge, scorer = {options.judge.name}, {options.toxicity_scorer}
+    found = {
+        "packages": SUITES.packages({suite.name}),
+        "judge_packages": JUDGES.packages(judge) | GUARDS.packages(judge) if suite.judged else {},
+        "scorer_packages": SCORERS.packages(scorer) if suite.name == TOXICITY else {},
+    }
+    return {key: packages for key, packages in found.items() if packages}
 
 
 def suites_with_prompts(evaluation: Evaluation) -> list[str]:
@@ -119,11 +133,27 @@ def trained_hash(evaluation: Evaluation, model: str) -> str | None:
 def rivals(options: EvalConfig) -> dict[str, Path]:
     """The folders of the models that judge and score, fetched if need be, where a configured suite uses them."""
     folders = {}
-    if options.judge.name in GUARDS.names and any(suites.get(name).judged for name in options.suites):
+    if options.judge.name in GUARDS.names and _judges(options):
         folders["judge"] = find_guard(options.judge, "eval.judge")
-    if "/" in options.toxicity_scorer and "toxicity" in options.suites:
+    if "/" in options.toxicity_scorer and TOXICITY in options.suites:
         folders["scorer"] = hub_or_folder(options.toxicity_scorer, None, "eval.toxicity_scorer")
     return folders
+
+
+def loaded(evaluation: Evaluation) -> dict[str, str | None]:
+    """The contents of what is loaded from outside: M0, and the judge and the scorer that a configured suite uses."""
+    options, cache = evaluation.options, evaluation.model.cache
+    folders = {"model": evaluation.base.path} | rivals(options)
+    found: dict[str, str | None] = {key: folder_hash(folder, cache) for key, folder in folders.items()}
+    if TOXICITY in options.suites and (weights := find_scorer(options.toxicity_scorer)):
+        found["scorer"] = weights
+    if JUDGES.packages({options.judge.name}) and _judges(options):
+        found["judge"] = JUDGES.find(JudgeKind, options.judge.name, "eval.judge.name").open(options.judge, 1).identity
+    return found
+
+
+def _judges(options: EvalConfig) -> bool:
+    return any(suites.get(name).judged for name in options.suites)
 
 
 def asking(evaluation: Evaluation, model: str, tokenizer: Any, world: World) -> Asking:

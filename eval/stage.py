@@ -72,12 +72,9 @@ class Evaluation(Task):
         return [hashes, asdict(tasks), harness.own_tasks(tasks)] if tasks.tasks else hashes
 
     def foreign(self) -> dict[str, str | None]:
-        from forgetfilter.models.identity import folder_hash
+        from .inputs import loaded
 
-        from .inputs import rivals
-
-        folders = {"model": self.base.path} | rivals(self.options)
-        return {key: folder_hash(folder, self.model.cache) for key, folder in folders.items()}
+        return loaded(self)
 
     def work(self) -> None:
         from forgetfilter.process.launch import launch

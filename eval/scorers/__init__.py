@@ -19,10 +19,12 @@ def open_scorer(name: str, labels: tuple[str, ...] = ()) -> Scorer:
     return _kind(name).open()
 
 
-def find_scorer(name: str) -> None:
-    """UserError where a scorer is not available. Models by folder or hub id are checked elsewhere."""
-    if "/" not in name:
-        _kind(name).find()
+def find_scorer(name: str) -> str | None:
+    """The hash of a scorer's weights, as `ScorerKind.find` gives it; UserError where the scorer is not available.
+
+    Models by folder or hub id are checked elsewhere.
+    """
+    return None if "/" in name else _kind(name).find()
 
 
 def _kind(name: str) -> ScorerKind:

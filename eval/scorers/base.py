@@ -20,5 +20,6 @@ class ScorerKind:
     """The name by which `eval.toxicity_scorer` chooses it."""
     open: Callable[[], Scorer]
     """Loads the scorer. UserError where it is not available."""
-    find: Callable[[], object] = lambda: None
-    """Checks before anything is trained that the scorer is available, and keeps nothing loaded. UserError as `open`."""
+    find: Callable[[], str | None] = lambda: None
+    """Checks before anything is trained that the scorer is available, and keeps nothing loaded. The result is the hash
+    of the weights, which may be exchanged; None where they cannot change. UserError as `open`."""

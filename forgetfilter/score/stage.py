@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
+from forgetfilter.config.registry import GUARDS
 from forgetfilter.config.schema import ANSWERS, BATCH_TOKENS, MICRO_BATCH_TOKENS, LaunchConfig, ScoreConfig, number
 from forgetfilter.files import read_json, read_object, sha256_file
 from forgetfilter.models.settings import ModelSettings
@@ -52,7 +53,9 @@ class Scoring(Task):
         score |= {"packing": self.packing, "batch_tokens": number(self.batch_tokens, BATCH_TOKENS)}
         score |= {"generation_batch": number(self.options.generation_batch, ANSWERS)}
         hashes = [state[name]["input_hash"] for name in trained]
-        return [self.model.inputs(), self.max_length, score, sha256_file(self.paths.noisy_data), hashes]
+        packages = GUARDS.packages({self.options.guard.name})
+        data = sha256_file(self.paths.noisy_data)
+        return [self.model.inputs(), self.max_length, score, data, hashes, *([packages] if packages else [])]
 
     def foreign(self) -> dict[str, str | None]:
         from forgetfilter.models.prepare import scoring_files

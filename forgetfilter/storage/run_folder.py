@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,8 @@ from forgetfilter.storage import run_lock, sums
 from forgetfilter.storage.results import read_state
 from forgetfilter.storage.run_paths import RunPaths
 
+Files = Mapping[str, str | None] | None
+"""The contents of the files from outside that a stage reads, as `Task.foreign` gives them."""
 FREE = ("output", "cache", "launch", "tracking")  # where a run lies, how many ranks it uses, and who watches
 AUTO_PLACES: dict[Place, int] = {tuple(key.split(".")): auto for key, auto in AUTO_NUMBERS.items()}
 FORMAT = 1  # of run folders; raise it where an older program would misread what this one writes
@@ -108,24 +110,25 @@ class Run(RunPaths):
 
     # -- stages ---------------------------------------------------------------------------------------------
 
-    def is_done(self, stage: str, input_hash: str, foreign: object = None) -> bool:
+    def is_done(self, stage: str, input_hash: str, foreign: Files = None) -> bool:
         return self.started_with(stage, input_hash, foreign) and self.state()[stage].get("status") == "done"
 
-    def started_with(self, stage: str, input_hash: str, foreign: object = None) -> bool:
+    def started_with(self, stage: str, input_hash: str, foreign: Files = None) -> bool:
         """Whether unfinished work of this stage was begun with the same inputs, so that it can go on.
 
         `foreign` names the files from outside that the stage reads, such as the model's. None does not compare them,
-        and a record from before they were noted fits any.
+        and a file that a record from before does not note fits any.
         """
         entry = self.state().get(stage, {})
-        same = foreign is None or entry.get("foreign", foreign) == foreign
-        return bool(same and entry.get("input_hash") == input_hash)
+        noted = entry.get("foreign") or {}
+        same = all(noted.get(name, known) == known for name, known in (foreign or {}).items())
+        return same and bool(entry.get("input_hash") == input_hash)
 
-    def note_foreign(self, stage: str, foreign: object) -> None:
+    def note_foreign(self, stage: str, foreign: Mapping[str, str | None]) -> None:
         """Adds the files from outside to a record that lacks them, so that their next change is noticed."""
         entry = self.state()[stage]
-        if "foreign" not in entry:
-            self._set(stage, entry | {"foreign": foreign})
+        if foreign.keys() - (noted := entry.get("foreign") or {}):
+            self._set(stage, entry | {"foreign": {**foreign, **noted}})
 
     def take_over(self, stage: str, entry: dict[str, Any]) -> None:
         """Records a stage as another run has it, whose files of the stage were taken over."""
@@ -138,7 +141,7 @@ class Run(RunPaths):
         input_hash: str,
         world_size: int = 1,
         stands: Callable[[], bool] = lambda: False,
-        foreign: object = None,
+        foreign: Files = None,
         read: object = None,
     ) -> Iterator[None]:
         """Records a stage's status, start, seconds, passes, peak memory and world size; `done` is written last of all.

@@ -96,17 +96,21 @@ def test_the_written_config_opens_with_versions(config: Config) -> None:
 
 
 def test_files_from_outside_that_changed_undo_a_stage(config: Config) -> None:
-    # Another model means other work. A record from before such files were noted holds, and is completed.
-    run = Run.create(config)
+    # Another model means other work. A record from before such files were noted holds, and is completed, whether it
+    # notes none of them or lacks one.
+    run, one, other = Run.create(config), {"model": "one"}, {"model": "other"}
     with run.stage("train-noisy", "h"):
         pass
-    assert run.is_done("train-noisy", "h", "model") and run.is_done("train-noisy", "h", "other")
-    run.note_foreign("train-noisy", "model")
-    assert run.is_done("train-noisy", "h", "model") and not run.is_done("train-noisy", "h", "other")
-    assert run.started_with("train-noisy", "h", "model") and not run.started_with("train-noisy", "h", "other")
-    with run.stage("train-noisy", "h", foreign="other"):
+    assert run.is_done("train-noisy", "h", one) and run.is_done("train-noisy", "h", other)
+    run.note_foreign("train-noisy", one)
+    assert run.is_done("train-noisy", "h", one) and not run.is_done("train-noisy", "h", other)
+    assert run.started_with("train-noisy", "h", one) and not run.started_with("train-noisy", "h", other)
+    with run.stage("train-noisy", "h", foreign=other):
         pass
-    assert run.is_done("train-noisy", "h", "other") and not run.is_done("train-noisy", "h", "model")
+    assert run.is_done("train-noisy", "h", other) and not run.is_done("train-noisy", "h", one)
+    assert run.is_done("train-noisy", "h", other | {"scorer": "first"})
+    run.note_foreign("train-noisy", other | {"scorer": "first"})
+    assert not run.is_done("train-noisy", "h", other | {"scorer": "second"}) and run.is_done("train-noisy", "h", other)
 
 
 def test_a_folder_of_a_later_format_is_refused(config: Config) -> None:
