@@ -44,12 +44,12 @@ class WandbRun:
 
     title = "W&B"
 
-    def __init__(self, config: TrackingConfig, chosen: str, origin: Origin):
-        """`chosen` is online or offline. Raises what W&B raises."""
+    def __init__(self, config: TrackingConfig, chosen: str, origin: Origin, reach: float = REACH):
+        """`chosen` is online or offline; the server must answer within `reach` seconds. Raises what W&B raises."""
         os.environ.setdefault("WANDB_SILENT", "true")
         self.folder, self.upload = origin.folder, config.upload
         kept = origin.folder / "wandb"
-        if chosen == "online" and (trouble := unreachable()):
+        if chosen == "online" and (trouble := unreachable(reach)):
             console.print(f"W&B is not reachable ({trouble}): kept offline in {kept}, for wandb sync")
             chosen = "offline"
         options = _options(config, origin)
@@ -166,11 +166,8 @@ def how_to_sync(folder: Path) -> str | None:
     return f"wandb sync --yes {shlex.quote(str(folder / 'wandb'))}/offline-run-*" if kept else None
 
 
-def unreachable() -> str | None:
-    """Why no connection to W&B's server, or to the proxy before it, can be made; None if it can.
-
-    Waits REACH seconds.
-    """
+def unreachable(seconds: float) -> str | None:
+    """Why no connection to W&B's server, or to the proxy before it, can be made in that time; None if it can."""
     import wandb
 
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
@@ -178,15 +175,17 @@ def unreachable() -> str | None:
     place = (address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
     found: list[str | None] = []
     # in a thread, because looking up a name may take minutes
-    asking = threading.Thread(target=lambda: found.append(_connected(place)), daemon=True)
+    asking = threading.Thread(target=lambda: found.append(_connected(place, seconds)), daemon=True)
     asking.start()
-    asking.join(REACH)
-    return found[0] if found else f"no answer from {place[0]} in {REACH:.0f} s"
+    asking.join(seconds)
+    return found[0] if found else f"no answer from {place[0]} in {seconds:g} s"
 
 
-def _connected(place: tuple[str, int]) -> str | None:
+def _connected(place: tuple[str, int], seconds: float) -> str | None:
     try:
-        socket.create_connection(place, timeout=REACH).close()
+        socket.create_connection(place, timeout=seconds).close()
+    except TimeoutError:
+        return f"no answer from {place[0]} in {seconds:g} s"
     except OSError as error:
         return f"{place[0]}: {error.strerror or error}"
     return None

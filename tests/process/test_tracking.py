@@ -18,9 +18,9 @@ from wandb_files import Kept
 from forgetfilter.config.schema import TrackingConfig
 from forgetfilter.errors import UserError
 from forgetfilter.process import weights_and_biases
-from forgetfilter.process.tracked_run import Artifact
+from forgetfilter.process.tracked_run import Artifact, Origin
 from forgetfilter.process.tracking import Tracker, check, tracked
-from forgetfilter.process.weights_and_biases import mode, run_id, unreachable
+from forgetfilter.process.weights_and_biases import WandbRun, mode, run_id, unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +69,28 @@ def test_a_server_that_is_not_there_is_found_out(monkeypatch: pytest.MonkeyPatch
     with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as server:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        assert "refused" in str(unreachable())
+        assert "refused" in str(unreachable(5))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert unreachable() is None
+        assert unreachable(5) is None
+
+
+def test_a_server_that_does_not_answer_has_the_run_kept_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A server that takes no connection and refuses none, as behind a firewall, is given up after the limit; one line
+    # says so, and what is logged is kept for wandb sync.
+    with socket.socket() as silent, socket.socket() as first:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)  # one connection waits to be accepted, and further ones get no answer
+        first.connect(silent.getsockname())
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        run = WandbRun(TrackingConfig("online"), "online", Origin(tmp_path, "score", {}, {}, ()), reach=0.2)
+    run.log({"loss": 1.0}, step=1)
+    run.finish()
+    kept = f"kept offline in {tmp_path / 'wandb'}, for wandb sync"
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == f"W&B is not reachable (no answer from 127.0.0.1 in 0.2 s): {kept}"
+    assert not run.online and [row["loss"] for row in Kept(tmp_path, "score").history] == [1.0]
 
 
 def test_a_folder_made_anew_is_a_new_run(tmp_path: Path) -> None:
@@ -232,11 +251,11 @@ def test_the_address_of_an_online_run_is_printed(
 
     class Online:
         url, config = "https://wandb.example/me/p/runs/1", SimpleNamespace(update=lambda values, **_: None)
-        used, made = [], []  # type: ignore[var-annotated]
+        used, made = list[Any](), list[Any]()
         use_artifact, log_artifact = used.append, made.append
         finish = staticmethod(lambda: None)
 
-    monkeypatch.setattr(weights_and_biases, "unreachable", lambda: None)
+    monkeypatch.setattr(weights_and_biases, "unreachable", lambda seconds: None)
     monkeypatch.setattr(wandb, "init", lambda **_: Online())
     (tmp_path / "data.jsonl").write_text("{}")
     with tracked(TrackingConfig("online"), tmp_path, "score", {}) as tracker:
