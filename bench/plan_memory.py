@@ -28,11 +28,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer
 from forgetfilter import pipeline
 from forgetfilter.cli.plan import estimate
 from forgetfilter.config.load import load_config
+from forgetfilter.models.embedded import EMBEDDED
 from forgetfilter.models.loading import resolve
 from forgetfilter.models.memory import resident
 from forgetfilter.models.plan.estimate import Given
 from forgetfilter.models.pretrained import load_plain_tokenizer
-from forgetfilter.models.settings import EMBEDDED
 from forgetfilter.storage.run_folder import Run, versions
 
 RESULT = Path(__file__).parent / "results" / "plan_memory.json"

@@ -26,8 +26,8 @@ from forgetfilter.filter.stage import settings
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
 from forgetfilter.data.records import read_records
 from forgetfilter.mix.stage import mix
+from forgetfilter.models.embedded import EMBEDDED
 from forgetfilter.models.loading import resolve
-from forgetfilter.models.settings import EMBEDDED
 from forgetfilter.storage.run_folder import Run, versions
 from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
 

@@ -17,8 +17,9 @@ from forgetfilter.storage.run_folder import Run
 
 from .evaluation import evaluate
 from .inputs import measured_names
-from .stage import Evaluation, settings
+from .stage import settings
 from .tables import metrics_sheet, terminal, write
+from .task import Evaluation
 from .tell import tell
 
 

@@ -24,7 +24,7 @@ from .outputs import Asking, ask, is_pending, lacks_answers, read_outputs
 from .paired import write_differences
 from .prompts import PromptRow
 from .scorers import open_scorer
-from .stage import Evaluation
+from .task import Evaluation
 
 
 def evaluate(evaluation: Evaluation, models: list[str], world: World) -> None:

@@ -24,7 +24,7 @@ from .judges import JudgeKind
 from .outputs import Asking
 from .prompts import PromptRow, read_prompts
 from .scorers import find_scorer
-from .stage import MODELS, Evaluation
+from .task import MODELS, Evaluation
 
 TOXICITY = "toxicity"  # the suite whose answers a scorer scores
 CODE_VERSION = 5  # raise it when the metrics of unchanged generations change

@@ -7,7 +7,7 @@ from forgetfilter.config.schema import EvalConfig
 from . import harness, inputs, suites
 from .judges.agreement import read_calibration
 from .scorers import find_scorer
-from .stage import Evaluation
+from .task import Evaluation
 
 
 def check_instruments(options: EvalConfig, asked: Sequence[str]) -> None:

@@ -1,66 +1,23 @@
 """The eval stage, which measures toxicity, bias, harmfulness and the task for each model."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from forgetfilter.config.checks import prompted_suites
-from forgetfilter.config.schema import Config, EvalConfig, LaunchConfig
+from forgetfilter.config.schema import Config
 from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
-from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Comparison, Stage, Task
+from forgetfilter.storage.stage import Comparison, Stage
 
-if TYPE_CHECKING:
-    from forgetfilter.models.loading import ModelRef
-
-MODELS = {"base": (), "noisy": ("train-noisy",), "safe": ("train-safe",), "refit": ("train-refit",)}
-"""The models of a run, each with the stages that make it."""
+from .task import MODELS, Evaluation
 
 
-@dataclass(frozen=True)
-class Evaluation(Task):
-    """An evaluation, with everything that it needs to know about its run."""
-
-    name: str
-    """The name of the run."""
-    paths: RunPaths
-    seed: int
-    model: ModelSettings
-    options: EvalConfig
-    batch_tokens: int | str
-    """The most tokens of one forward pass of the likelihoods."""
-    max_length: int
-    """The most tokens of a prompt with its answer."""
-    packing: bool
-    """Whether several examples may share a row of such a pass."""
-    ranks: LaunchConfig
-    track: Callable[[], AbstractContextManager[Tracker]]
-    """Opens the tracker of the stage."""
-
-    @property
-    def base(self) -> "ModelRef":
-        """M0 on disk, fetched if need be. UserError where it is not available."""
-        return self.model.base()
-
-    def folder(self, model: str, suite: str) -> Path:
-        """The folder for the outputs, scores and metrics of a suite."""
-        return self.paths.folder / "eval" / model / suite
-
-    @property
-    def agreement_file(self) -> Path:
-        """The file for the judge's agreement with labelled answers."""
-        return self.paths.folder / "eval" / "judge.json"
-
-    @property
-    def judge_name(self) -> str:
-        """The judge's name, with its model where the config names one, because another model is another judge."""
-        judge = self.options.judge
-        return ": ".join(part for part in (judge.name, judge.model, *judge.labels) if part)
+class Evaluating(Evaluation):
+    """The evaluation as the pipeline does it."""
 
     def inputs(self) -> object:
         from . import harness
@@ -101,7 +58,7 @@ class Evaluation(Task):
 
 def settings(run: Run) -> Evaluation:
     config = run.config
-    return Evaluation(
+    return Evaluating(
         config.name,
         RunPaths(run.folder),
         config.seed,

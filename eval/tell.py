@@ -11,7 +11,7 @@ from forgetfilter.storage import artifacts
 from forgetfilter.storage.results import read_headlines
 from forgetfilter.storage.shards import scan
 
-from .stage import Evaluation
+from .task import Evaluation
 
 ROWS = 1000  # the most rows of a suite's scores and model that are told
 KEYS = ("value", "low", "high", "n", "missing")

@@ -8,7 +8,7 @@ from forgetfilter.process.distributed import world
 
 from . import inputs, suites
 from .outputs import answer, lacks_answers
-from .stage import Evaluation
+from .task import Evaluation
 
 
 def answer_ahead(evaluation: Evaluation, models: list[str]) -> None:

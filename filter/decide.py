@@ -26,9 +26,9 @@ from .foretell import add_foretold
 from .inspecting import review
 from .probes import read_probes
 from .split import write_split
-from .stage import FilterTask
 from .table.joined_table import Table, joined
 from .table.stored_columns import NOISE, stored_folders
+from .task import FilterTask
 from .texts import text_columns
 from .threshold_line import threshold_line
 

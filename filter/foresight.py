@@ -3,7 +3,7 @@
 from forgetfilter.files import read_json
 
 from . import rules
-from .stage import FilterTask
+from .task import FilterTask
 
 
 def foresee(task: FilterTask) -> list[str]:

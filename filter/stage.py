@@ -1,31 +1,16 @@
 """The filter stage: the decision on stored scores. It needs no model and no GPU."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-
-from forgetfilter.config.schema import FilterConfig
-from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Answering, Stage, Task
+from forgetfilter.storage.stage import Answering, Stage
+
+from .task import FilterTask
 
 FILES = tuple(f"filter/{name}" for name in ("summary.json", "decisions.parquet", "kept.jsonl", "dropped.jsonl"))
 
 
-@dataclass(frozen=True)
-class FilterTask(Task, Answering):
-    """A decision, with all that it needs to know of its run."""
-
-    paths: RunPaths
-    options: FilterConfig
-    """The section `filter`, with what its `auto` stands for in this run."""
-    rule_is_auto: bool
-    """Whether nobody named the rule."""
-    nodes: int
-    """Machines that read the texts, where a signal needs that."""
-    track: Callable[[], AbstractContextManager[Tracker]]
-    """Opens the tracker of the stage."""
+class Filtering(FilterTask, Answering):
+    """The decision as the pipeline takes it, with the questions that people ask about it."""
 
     def inputs(self) -> object:
         from .decide import input_hash
@@ -55,7 +40,7 @@ class FilterTask(Task, Answering):
 def settings(run: Run) -> FilterTask:
     config = run.config
     track = run.tracker_of("filter")
-    return FilterTask(RunPaths(run.folder), run.filtering, config.filter.rule == "auto", config.launch.nodes, track)
+    return Filtering(RunPaths(run.folder), run.filtering, config.filter.rule == "auto", config.launch.nodes, track)
 
 
 # A decision replaces an earlier one only after every check, so nothing is removed before the stage starts.

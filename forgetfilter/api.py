@@ -9,9 +9,9 @@ tokens of an example. `before` is the model that has learned the noisy data, `af
 data. The decisions are those of `forgetfilter filter` on the same losses. docs/api.md has the whole way.
 """
 
-import importlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 import polars as pl
@@ -21,6 +21,7 @@ from forgetfilter.data.records import make_records
 from forgetfilter.data.shapes import to_messages
 from forgetfilter.errors import UserError
 from forgetfilter.storage.shards import scan_shards
+from forgetfilter.storage.stage import load
 
 T = TypeVar("T")
 SOURCE = "data"  # of rows that name none
@@ -75,8 +76,8 @@ def keep(
         pl.col("source").fill_null(SOURCE) if "source" in frame.columns else pl.lit(SOURCE).alias("source"),
         pl.col("label") if "label" in frame.columns else pl.lit(None, pl.String).alias("label"),
     )
-    decider = importlib.import_module("forgetfilter.filter.frames")
-    decided: pl.DataFrame = decider.decided(given, signal, rule, probes, settings)
+    decide: Callable[..., pl.DataFrame] = load("forgetfilter.filter.frames:decided", FunctionType)
+    decided = decide(given, signal, rule, probes, settings)
     added = [pl.col("score"), pl.col("rank"), ~pl.col("drop").alias("keep"), pl.col("reason")]
     added += [pl.col("p_value")] if "p_value" in decided.columns else []
     answer: Any = _like(frame.with_columns(decided.select(added)), table)

@@ -1,7 +1,8 @@
 import ast
+import graphlib
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,65 @@ def test_a_room_imports_from_below_only(path: Path) -> None:
     own = path.relative_to(ROOT / "forgetfilter").parts[0].removesuffix(".py")
     wrong = [other for other in rooms_imported(path.read_text()) if breaks_the_floors(own, other)]
     assert not wrong, f"{name(path)} imports {wrong}"
+
+
+LOADERS = ("load", "import_module")  # the functions that import what a string names
+
+
+def dotted(path: Path) -> str:
+    """The name by which a source file is imported; a package's own file has the package's."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "forgetfilter" else ("forgetfilter", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def named_modules(module: str, is_package: bool, source: str, known: Collection[str]) -> Iterator[str]:
+    """What the imports of a file name, wherever they stand: of functions and those for types alone too, and the
+    strings by which the core reaches a stage."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            within = ".".join([*above, *filter(None, [node.module])])
+            names = [f"{within}.{alias.name}" for alias in node.names]
+            yield from (name if name in known else within for name in names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in LOADERS:
+            yield from (str(one.value).partition(":")[0] for one in node.args if isinstance(one, ast.Constant))
+
+
+def circle(sources: dict[str, tuple[bool, str]]) -> list[str]:
+    """Modules of which each imports the next, and the last the first; empty where there are none. `sources`: of each
+    module whether it is a package, and its text."""
+    graph = {
+        module: {other for other in named_modules(module, package, text, sources) if other in sources} - {module}
+        for module, (package, text) in sources.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    # What two modules share lies below both. Two ways upward are no imports and are not counted: a stage starts its
+    # own __main__ in new processes, which begin with nothing imported, and a registry reads the folder of its members,
+    # to which anybody may add, so that it cannot know their names.
+    assert not circle({dotted(path): (path.name == "__init__.py", path.read_text()) for path in SOURCES})
+
+
+def test_circles_of_every_kind_are_seen() -> None:
+    # Each way to import counts: in a function, for types alone, relatively, and by the loader's string.
+    back = "from forgetfilter.a import f"
+    for way in ("import forgetfilter.b", "def f():\n    from . import b", 'x = load("forgetfilter.b:STAGE", Stage)'):
+        assert circle({"forgetfilter.a": (False, way), "forgetfilter.b": (False, back)})
+    typed = "if TYPE_CHECKING:\n    from ..b import c"
+    assert circle({"forgetfilter.a.d": (False, typed), "forgetfilter.b.c": (False, "import forgetfilter.a.d")})
+    assert circle({"forgetfilter.a": (True, "from .b import c"), "forgetfilter.a.b": (False, "from . import c")})
+    assert not circle({"forgetfilter.a": (True, "from .b import c"), "forgetfilter.a.b": (False, "import numpy")})
 
 
 def too_long(source: str) -> list[str]:

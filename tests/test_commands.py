@@ -113,7 +113,7 @@ def test_every_command_of_a_page_ends_well(
         return
     shutil.copytree(workshop, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("forgetfilter.models.loading._embedded", lambda cache: Path("FOLDER"))
+    monkeypatch.setattr("forgetfilter.models.loading.embedded_folder", lambda cache: Path("FOLDER"))
     (known,) = ids(pairs(1, "is"))
     for line in found:
         for command in line.replace("2e6668caa3ef", known[:12]).split(" && "):

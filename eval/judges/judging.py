@@ -7,7 +7,7 @@ from forgetfilter.process.progress import console
 
 from .. import inputs, suites
 from ..outputs import read_outputs
-from ..stage import Evaluation
+from ..task import Evaluation
 from . import Judge, Pair
 from .agreement import agreement
 from .verdicts import judge_all

@@ -11,7 +11,7 @@ from rich.console import Console
 from forgetfilter.storage.results import read_summary
 
 from .. import rules
-from ..stage import FilterTask
+from ..task import FilterTask
 from . import review, sweep, texts, why
 
 

@@ -15,7 +15,7 @@ from forgetfilter.report.figures import document
 from .. import rules, signals
 from ..decide import judge, scored
 from ..quality import classification, unsafe
-from ..stage import FilterTask
+from ..task import FilterTask
 
 MEASURES: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
 SHOWN_ROWS = 20

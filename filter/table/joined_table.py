@@ -7,9 +7,8 @@ another hash is taken), and the numbers lie in files, so that 100 million rows n
 """
 
 import contextlib
-import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from forgetfilter.storage.shards import STATES, check_comparable, scan
 
 from .columns import PIECE, Columns
 from .join import AGAIN, KEY, Joiner, SameHashError, key, pick, picked, refuse
+from .record_fields import read_lines
 from .sorting import in_order, repeated, taken
 from .stored_columns import add_extras
 from .threads import ahead
@@ -165,14 +165,6 @@ def make_index(data: Path, path: Path) -> Path:
     return path
 
 
-def read_lines(data: Path, block: NDArray[np.uint8], schema: Mapping[str, Any]) -> pl.DataFrame:
-    """Fields of the canonical records in a block of whole lines of `data`; UserError with the line that is none."""
-    try:
-        return pl.read_ndjson(block.tobytes(), schema=schema)
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{data} {_broken_line(data)}; run the mix stage again") from error
-
-
 def _join(data: Path, index: Path, signals: Path, scratch: Path, needs: Collection[str] | None, seed: int = 0) -> Table:
     table = _examples(data, index, scratch, seed)
     joiner = Joiner(table.columns, index, data, seed)
@@ -234,15 +226,3 @@ def _check_losses(table: Table, state: str, folder: Path) -> None:
         f"{folder}: the loss is NaN, infinite or negative for {{}}: "
         f"the training diverged (lower train.noisy.lr or train.safe.lr), or the scoring broke ({AGAIN})",
     )
-
-
-def _broken_line(data: Path) -> str:
-    """Where and why a JSONL file cannot be read."""
-    with open(data, "rb") as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return f"line {number}: not a JSON object"
-            except ValueError as error:
-                return f"line {number}: not valid JSON ({error})"
-    return "cannot be read: id, source and label must be text"

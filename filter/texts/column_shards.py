@@ -33,7 +33,7 @@ from forgetfilter.score.distances import distance
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
 
-from ..table.joined_table import read_lines
+from ..table.record_fields import read_lines
 from .clusters import Space
 from .forecast import Forecast
 

@@ -2,7 +2,6 @@
 alike, the distance to the safe set, and profanity.
 """
 
-import importlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,9 @@ def prepare(paths: RunPaths, columns: Collection[str], nodes: int = 1) -> None:
 def make(paths: RunPaths, lacking: dict[str, dict[str, Any]], nodes: int, **forecasts: "Forecast") -> None:
     """The same for columns and what they depend on, each by its forecast where one is given."""
     if lacking:  # who only moves a threshold does not wait for torch
-        importlib.import_module("forgetfilter.filter.texts.column_shards").make(paths, lacking, nodes, forecasts)
+        from . import column_shards
+
+        column_shards.make(paths, lacking, nodes, forecasts)
 
 
 def stored(signals: Path, column: str) -> bool:

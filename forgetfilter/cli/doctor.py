@@ -13,7 +13,7 @@ from pathlib import Path
 from forgetfilter.cli.fact import Fact
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import masked
-from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
+from forgetfilter.models.embedded import EMBEDDED, EMBEDDED_PACKAGE
 from forgetfilter.process.weights_and_biases import mode
 
 HUB = ("huggingface.co", 443)

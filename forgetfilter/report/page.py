@@ -31,7 +31,7 @@ from forgetfilter.report.sentences import (
     words,
     written_value,
 )
-from forgetfilter.report.stage import Reported
+from forgetfilter.report.task import Reported
 from forgetfilter.report.verdict import change, direction
 from forgetfilter.storage.formats import RANKINGS, Metrics, Models
 from forgetfilter.storage.results import MODELS, read_decisions

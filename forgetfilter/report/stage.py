@@ -1,36 +1,18 @@
 """The report stage, which writes report.html and card.json."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from forgetfilter.config.load import to_written
-from forgetfilter.process.tracking import Tracker
+from forgetfilter.report.task import Reported
 from forgetfilter.storage import artifacts
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Stage, Task
+from forgetfilter.storage.stage import Stage
 
 
-@dataclass(frozen=True)
-class Reported(Task):
-    """What a report is made from: the run's files, its settings, and what of the run is out of date."""
-
-    paths: RunPaths
-    config: dict[str, Any]
-    """The configuration as a JSON value. A value from the environment stands in it as its reference."""
-    stale: tuple[str, ...]
-    """Which of refit and evaluation belong to an earlier decision. The report leaves them out and says so."""
-    track: Callable[[], AbstractContextManager[Tracker]]
-    """Opens the tracker of the stage."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether there is a decision to report, or an evaluation alone."""
-        state = self.paths.state()
-        return "eval" not in state or state.get("filter", {}).get("status") == "done"
+class Reporting(Reported):
+    """The report as the pipeline makes it."""
 
     def inputs(self) -> object:
         self.paths.require("filter" if self.decided else "eval")
@@ -52,8 +34,8 @@ class Reported(Task):
         return write_report(self, reveal) if self.decided else write_evaluation(self)
 
 
-def settings(run: Run, stale: tuple[str, ...] = ()) -> Reported:
-    return Reported(RunPaths(run.folder), to_written(run.config), stale, run.tracker_of("report"))
+def settings(run: Run, stale: tuple[str, ...] = ()) -> Reporting:
+    return Reporting(RunPaths(run.folder), to_written(run.config), stale, run.tracker_of("report"))
 
 
 def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:

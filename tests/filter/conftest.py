@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from forgetfilter.filter.stage import FilterTask, settings
+from forgetfilter.filter.stage import settings
+from forgetfilter.filter.task import FilterTask
 
 from forgetfilter.config.schema import Config, DataConfig, FilterConfig, SourceConfig
 from forgetfilter.data.records import Record, make_records, write_records

@@ -11,6 +11,7 @@ import torch
 from forgetfilter.config.load import with_settings
 from forgetfilter.config.schema import BATCH_TOKENS, MICRO_BATCH_TOKENS, Config, number
 from forgetfilter.errors import UserError
+from forgetfilter.models.embedded import EMBEDDED
 from forgetfilter.models.limits import limits_of
 from forgetfilter.models.loading import from_hub, load_tokenizer, resolve
 from forgetfilter.models.memory import Method, divided, least_stage
@@ -21,7 +22,6 @@ from forgetfilter.models.plan.probe import measured_seconds
 from forgetfilter.models.plan.rows import Rows, counted_rows
 from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.rehearsal import Training, rehearse
-from forgetfilter.models.settings import EMBEDDED
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import load
 
