@@ -12,12 +12,12 @@ from forgetfilter.storage import artifacts
 from forgetfilter.storage.formats import Summary, figures
 from forgetfilter.storage.results import read_dropped
 from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.shards import evenly
 
 from .decisions import stored
 from .inspecting.texts import prompt_of, shown
 
 ROWS = 1000  # dropped rows that are told, the most forgotten first
-SAMPLED = 1_000_000  # scores of a histogram, evenly from the data
 KNOWN = ("id", "source", "label", "score", "rank", "p_value", "reason")
 
 
@@ -40,8 +40,7 @@ def tell(paths: RunPaths, summary: Summary, tracker: Tracker) -> None:
 
 def _scores(paths: RunPaths, dropped: bool) -> "np.ndarray[Any, np.dtype[np.float64]]":
     rows = stored(paths).filter(pl.col("drop") == dropped).select(pl.col("score").cast(pl.Float64))
-    every = max(1, int(rows.select(pl.len()).collect().item()) // SAMPLED)
-    return rows.gather_every(every).collect().to_series().drop_nulls().to_numpy()
+    return evenly(rows).collect().to_series().drop_nulls().to_numpy()
 
 
 def _masked(record: dict[str, Any]) -> list[Cell]:

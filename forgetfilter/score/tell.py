@@ -8,9 +8,7 @@ from forgetfilter.process.tracking import Tracker
 from forgetfilter.score.stage import Scoring
 from forgetfilter.storage import artifacts
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import STATES, scan_shards
-
-SAMPLED = 1_000_000  # examples of a histogram, evenly from the shards
+from forgetfilter.storage.shards import STATES, evenly, scan_shards
 
 
 def tell(scoring: Scoring, tracker: Tracker) -> None:
@@ -27,7 +25,7 @@ def tell(scoring: Scoring, tracker: Tracker) -> None:
         table = joined.select("source", "examples", "before", "after").sort("examples", "source", descending=True)
         tracker.table("loss by source", table.columns, table.rows())
         for state in STATES:
-            rows = scan_shards(paths.signals(state)).gather_every(max(1, examples // SAMPLED))
+            rows = evenly(scan_shards(paths.signals(state)))
             losses = rows.select(pl.col("loss_sum") / pl.col("num_tokens")).collect(engine="streaming")
             tracker.histogram(f"losses/{state}", losses.to_series().to_numpy().astype(np.float64))
         used = [artifacts.data(paths, "noisy"), *(artifacts.model(paths, name) for name in STATES.values())]

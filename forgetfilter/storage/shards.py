@@ -78,6 +78,11 @@ def scan(paths: Path | list[Path]) -> pl.LazyFrame:
     return pl.scan_parquet(paths, glob=False, hive_partitioning=False)
 
 
+def evenly(rows: pl.LazyFrame, most: int = 1_000_000) -> pl.LazyFrame:
+    """Every n-th row, so that fewer than twice `most` are left of more; what a histogram is made of."""
+    return rows.gather_every(max(1, int(rows.select(pl.len()).collect().item()) // most))
+
+
 def merged(folder: Path, expected_ids: Iterable[str] | None = None) -> pl.DataFrame:
     """The rows of all ranks, ordered by id and epoch, without the columns that depend on the world size.
 

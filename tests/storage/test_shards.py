@@ -2,6 +2,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from forgetfilter.storage.shards import (
     COMPARABLE,
     LOSS_SCHEMA,
     check_comparable,
+    evenly,
     merged,
     read_manifest,
     scan_shards,
@@ -87,6 +89,13 @@ def test_each_epoch_is_covered_by_itself(tmp_path: Path) -> None:
     assert merged(tmp_path)["id"].to_list() == ["a", "b", "b"]
     with pytest.raises(UserError, match=r"no row for 1 ids \(a\)"):
         merged(tmp_path, ["a", "b"])
+
+
+def test_an_even_sample_reaches_over_all_rows() -> None:
+    # Few rows are all taken; of many, every n-th is, so that neither the first nor the last part of the data is alone.
+    rows = pl.LazyFrame({"row": range(10)})
+    taken = [evenly(rows, most).collect()["row"].to_list() for most in (10, 5, 4, 3)]
+    assert taken == [[*range(10)], [0, 2, 4, 6, 8], [0, 2, 4, 6, 8], [0, 3, 6, 9]]
 
 
 def test_no_shards_and_no_manifest(tmp_path: Path) -> None:
