@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forgetfilter.cli.parser import Commands
 from forgetfilter.data.records import clean
 from forgetfilter.errors import UserError
 from forgetfilter.models.settings import ModelSettings
@@ -17,13 +18,11 @@ from forgetfilter.storage.run_paths import RunPaths
 if TYPE_CHECKING:
     from forgetfilter.models.loading import States
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
 NAMES = {"base": "M0, as released", "noisy": "M1, after the noisy data", "refit": "M*, after the kept rows"}
 WARNING = "M1 was finetuned on everything, unsafe rows too: what it says may be harmful or wrong."
 
 
-def add(commands: "Commands") -> None:
+def add(commands: Commands) -> None:
     """The command's place in the command line."""
     words = "ask the released, the noisy and the refitted model of a run, and see their answers side by side"
     command = commands.add_parser("chat", help=words, description=words)

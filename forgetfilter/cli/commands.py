@@ -3,15 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from forgetfilter import __version__
 from forgetfilter.cli import chat, completion, copies, export, init, plan, stages
 from forgetfilter.cli.examples import EXAMPLES
+from forgetfilter.cli.parser import Commands, Parser
 from forgetfilter.cli.studies import run_study
 from forgetfilter.config.bounds import PATH, can_be_path
 from forgetfilter.config.load import to_yaml
-from forgetfilter.errors import EXIT_USER, masked, plain_label
+from forgetfilter.errors import plain_label
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import silence
 from forgetfilter.storage import sums
@@ -49,15 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     raise SystemExit(exit_code_of(lambda: options.work(options)))
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, as all other mistakes are reported."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER, f"forgetfilter: {masked(message)}; see forgetfilter --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="forgetfilter", description="Finetune on noisy data without what is unsafe in it.")
+def _parser() -> Parser:
+    parser = Parser(prog="forgetfilter", description="Finetune on noisy data without what is unsafe in it.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     stages.add(commands)
@@ -84,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_shared(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_shared(commands: Commands) -> None:
     """What several commands take, the commands that have files of their own, and what all of them have."""
     for name, command in commands.choices.items():
         if name in ("doctor", "completion"):

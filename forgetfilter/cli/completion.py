@@ -2,9 +2,9 @@
 
 import argparse
 from functools import partial
-from typing import TypeVar
 
-Parser = TypeVar("Parser", bound=argparse.ArgumentParser)
+from forgetfilter.cli.parser import Commands, Parser
+
 SHELLS = ("bash", "zsh", "fish")
 LOAD = """How a shell takes it:
   bash  source <(forgetfilter completion bash)                    (in ~/.bashrc)
@@ -14,7 +14,7 @@ LOAD = """How a shell takes it:
 FILES = ("CONFIG", "FILE", "FOLDER", "RUN", "BEFORE", "A")  # what stands for a file or a folder in the usage
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", parser: argparse.ArgumentParser) -> None:
+def add(commands: Commands, parser: Parser) -> None:
     """Adds the command, which completes what `parser` takes."""
     command = commands.add_parser("completion", help="print what completes commands in bash, zsh or fish")
     command.description = LOAD
@@ -22,7 +22,7 @@ def add(commands: "argparse._SubParsersAction[Parser]", parser: argparse.Argumen
     command.set_defaults(work=partial(_work, parser))
 
 
-def _work(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def _work(parser: Parser, options: argparse.Namespace) -> None:
     import shtab
 
     for command in _commands(parser):
@@ -33,6 +33,6 @@ def _work(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     print(shtab.complete(parser, options.shell))
 
 
-def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+def _commands(parser: Parser) -> list[argparse.ArgumentParser]:
     (choices,) = (one.choices for one in parser._actions if isinstance(one, argparse._SubParsersAction))
     return list(choices.values())

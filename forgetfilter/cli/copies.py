@@ -4,17 +4,14 @@ import argparse
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from forgetfilter.cli.parser import Commands
 from forgetfilter.cli.shipped import shipped
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.process.progress import console
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def add(commands: "Commands") -> None:
+def add(commands: Commands) -> None:
     """The commands' places in the command line."""
     words = "copy a config that comes along to configs/, with its data; without NAME: list them"
     command = commands.add_parser("example", help=words, description=words)

@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from forgetfilter.cli.parser import Commands
 from forgetfilter.errors import UserError, reason
 from forgetfilter.files import atomic_folder, read_json, write_json, write_text
 from forgetfilter.models.embedded import EMBEDDED
@@ -14,15 +15,12 @@ from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.progress import console
 from forgetfilter.storage.run_folder import Run
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
 DEMO = ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")  # what the embedded model is on the hub
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WEIGHTS = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def add(commands: "Commands") -> None:
+def add(commands: Commands) -> None:
     """The command's place in the command line."""
     words = "the refit as an adapter, or merged, with a model card; the last line of stdout is its folder"
     command = commands.add_parser("export", help=words, description=words)

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from forgetfilter.cli.draft import FEW_SAFE, Draft, to_yaml, told
+from forgetfilter.cli.parser import Commands
 from forgetfilter.cli.shipped import shipped
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import ROLES, EvalConfig, ModelConfig, SourceConfig
@@ -17,14 +17,11 @@ from forgetfilter.data.survey import Survey, estimated_tokens, survey
 from forgetfilter.errors import UserError, printable
 from forgetfilter.files import atomic_path, write_text
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
 PROBES, FEWEST = 100, 40  # rows that are proposed; fewer than these are not worth the hand's work
 SEED = 0
 
 
-def add(commands: "Commands") -> None:
+def add(commands: Commands) -> None:
     """The command's place in the command line."""
     words = "look at the data, and write a commented config with all that a first run needs"
     command = commands.add_parser("init", help=words, description=f"{words}; nothing that exists is overwritten")

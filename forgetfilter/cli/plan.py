@@ -6,8 +6,9 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from forgetfilter.cli.parser import Commands
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
 from forgetfilter.storage.run_folder import config_of
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from forgetfilter.models.plan.rows import Rows
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Adds the command to the parser."""
     plan = commands.add_parser("plan", help="memory, time and disk of each stage on 1 to 1,024 GPUs; needs none")
     plan.set_defaults(work=_work)

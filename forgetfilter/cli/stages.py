@@ -7,7 +7,7 @@ from pathlib import Path
 
 from forgetfilter.cli import from_logs, plan
 from forgetfilter.cli.closing import close, end
-from forgetfilter.cli.completion import Parser
+from forgetfilter.cli.parser import Commands
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
@@ -28,7 +28,7 @@ STAGES = {
 TAKEN = {"filter": ("filter.", "tracking.", "launch."), "report": ("launch.",)}
 
 
-def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+def add(commands: Commands) -> None:
     """The commands' places in the command line."""
     run = commands.add_parser("run", help="run the whole pipeline; the last line of stdout is the run folder")
     run.set_defaults(work=_run)
