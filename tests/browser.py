@@ -14,6 +14,10 @@ OPTIONS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-backgr
 OPTIONS += " --disable-component-update --disable-quic --hide-scrollbars --remote-debugging-pipe"
 
 
+AXE_RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}"
+AXE_FOUND = f"axe.run({AXE_RULES}).then(all => all.violations.map(one => one.id + ': ' + one.nodes[0].html))"
+
+
 class Browser:
     """One tab. `errors` holds what the page threw or logged as an error, `requests` what it loaded but itself."""
 
@@ -68,6 +72,12 @@ class Browser:
         told = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
+
+    def violations(self) -> list[str]:
+        """The rules of WCAG 2.2 of level A or AA that the page breaks, by axe-core, each with the first element."""
+        axe = pytest.importorskip("axe_core_python")
+        self.run((Path(axe.__file__).parent / "axe.min.js").read_text() + "; 1")
+        return list(self.run(AXE_FOUND))
 
     def downloaded(self, name: str) -> Path:
         """The file that the page saved, once it is whole."""

@@ -7,9 +7,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library looks: no tes
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as every command sets it before the libraries are there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny: a second thread only waits, on a busy core for long
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 # Below tests/. A long file that starts last keeps one core alone busy.
 SLOW_FIRST = ("train", "score", "test_full_disk.py")
@@ -19,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that the cores are done at about the same time."""
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in SLOW_FIRST)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    from browser import Browser
+
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
 
 
 TEMPLATE = (

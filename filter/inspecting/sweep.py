@@ -1,6 +1,5 @@
 """The curve over a rule's setting: what each value would keep and drop and, with labels, how well."""
 
-import html
 from typing import Any, Literal
 
 import polars as pl
@@ -9,8 +8,8 @@ from rich.table import Table as Shown
 
 from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, write_text
-from forgetfilter.report.charts import INK, curves
-from forgetfilter.report.figures import document
+from forgetfilter.report.charts import curves
+from forgetfilter.report.layout import Section, document
 
 from .. import rules, signals
 from ..decide import judge, scored
@@ -59,7 +58,7 @@ def sweep(task: FilterTask) -> pl.DataFrame:
         frame.write_parquet(temporary)
     named = {"share": "share of the examples that is dropped"} | {k: k for k in MEASURES if k in frame.columns}
     figure, title = curves(frame, "setting", named, f"filter.{varies}"), f"{signal.name}, {rule.name}"
-    write_text(folder / "sweep.html", document(title, [f"<h1>{html.escape(title)}</h1>", figure], INK))
+    write_text(folder / "sweep.html", document(title, (), [Section(figure=figure)]))
     return frame
 
 

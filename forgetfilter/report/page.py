@@ -4,20 +4,18 @@ The page holds the texts of examples compressed, and shows them on request, or a
 security policy forbids every network access.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
-from forgetfilter.errors import plain_label
 from forgetfilter.files import write_text
 from forgetfilter.report import card as cards
 from forgetfilter.report import charts, cost, review
 from forgetfilter.report.answers import MOST_PROMPTS, counted, side_by_side
 from forgetfilter.report.card import Card
-from forgetfilter.report.figures import Figure, bundle, script_json
+from forgetfilter.report.figures import Figure
+from forgetfilter.report.layout import rendered
 from forgetfilter.report.loss_curves import figure_of, loss_curves
 from forgetfilter.report.review import packed, review_rows
 from forgetfilter.report.sentences import (
@@ -27,7 +25,6 @@ from forgetfilter.report.sentences import (
     headline,
     instruments,
     number,
-    visible,
     words,
     written_value,
 )
@@ -35,8 +32,6 @@ from forgetfilter.report.task import Reported
 from forgetfilter.report.verdict import change, direction
 from forgetfilter.storage.formats import RANKINGS, Metrics, Models
 from forgetfilter.storage.results import MODELS, read_decisions
-
-TEMPLATE = "page.html.j2"
 
 
 def write_report(reported: Reported, reveal: bool = False) -> Path:
@@ -48,30 +43,24 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
     card, decisions = cards.make_card(reported), read_decisions(folder)
     figures, rows = make_figures(card, decisions, folder), review_rows(folder, decisions)
     prompts = side_by_side(folder, "evaluation" in reported.stale)
-    page = (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            card=card,
-            headline=headline(card),
-            verdicts=verdict_rows(card),
-            safety=safety_rows(card["metrics"]),
-            models=MODELS,
-            instruments=instruments(card),
-            signals=signal_rows(card),
-            review={
-                "rows": packed({"rows": rows, "answers": review.answers(folder)}),
-                "said": review.told(rows, card["dropped"]),
-            },
-            prompts={"rows": packed(prompts), "suites": counted(prompts), "most": MOST_PROMPTS},
-            cost=cost.tables(card["time"]),
-            captions=captions(card, decisions),
-            figures=list(figures),
-            figures_json=script_json({name: figure.json() for name, figure in figures.items()}),
-            plotly_js=bundle(),
-            **{name.lower(): getattr(charts, name) for name in ("INK", "GRID", "PAPER", "BLUE")},
-            reveal=reveal,
-        )
+    page = rendered(
+        "page.html.j2",
+        figures,
+        card=card,
+        headline=headline(card),
+        verdicts=verdict_rows(card),
+        safety=safety_rows(card["metrics"]),
+        models=MODELS,
+        instruments=instruments(card),
+        signals=signal_rows(card),
+        review={
+            "rows": packed({"rows": rows, "answers": review.answers(folder)}),
+            "said": review.told(rows, card["dropped"]),
+        },
+        prompts={"rows": packed(prompts), "suites": counted(prompts), "most": MOST_PROMPTS},
+        cost=cost.tables(card["time"]),
+        captions=captions(card, decisions),
+        reveal=reveal,
     )
     cards.write_card(folder, card)
     path = folder / "report.html"
@@ -131,16 +120,6 @@ def signal_rows(card: Card) -> tuple[list[str], list[dict[str, Any]]]:
     ]
     columns = [key.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC") for key in RANKINGS]
     return columns if rows else [], rows
-
-
-def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("forgetfilter.report", "")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"label": plain_label, "number": number, "words": words}
-    environment.filters["json"] = lambda value: visible(json.dumps(value, indent=2, ensure_ascii=False))
-    return environment
 
 
 def on_unit_scale(models: Models) -> bool:

@@ -1,4 +1,4 @@
-"""The comparison for people: tables of 80 columns for the terminal, a Markdown file, and a page with a picture."""
+"""The comparison for people: tables of 80 columns for the terminal, a Markdown file, and a page with pictures."""
 
 import html
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from forgetfilter.errors import plain_label
-from forgetfilter.report.charts import GRID, INK, PALETTE
-from forgetfilter.report.figures import Figure, Trace, document, panels
+from forgetfilter.report.charts import PALETTE, axis_style, base_layout, safe_name
+from forgetfilter.report.figures import Figure, Trace
+from forgetfilter.report.layout import Section, document
 from forgetfilter.report.loss_curves import figure_of
 from forgetfilter.report.terminal import ARROWS
 
@@ -70,33 +71,31 @@ def markdown(value: dict[str, Any]) -> str:
 
 
 def page(value: dict[str, Any]) -> str:
-    """The picture as one HTML page that loads nothing."""
-    title = f"Comparison {value['name']}"
-    said = f"{value['done']} of {value['members']} cells. {html.escape(NOTE)}"
-    parts: list[str | Figure] = [f"<h1>{html.escape(title)}</h1><p>{said}</p>", picture(value)]
+    """The pictures as one HTML page that loads nothing."""
+    said = f"{value['done']} of {value['members']} cells. {NOTE}"
+    sections = [Section(title, figure) for title, figure in pictures(value).items()]
     if curves := value.get("curves"):
-        parts += [f"<h2>Losses of {html.escape(curves['run'])}</h2>", figure_of(curves["stages"])]
-    return document(title, parts, INK)
+        sections.append(Section(f"Losses of {curves['run']}", figure_of(curves["stages"])))
+    return document(f"Comparison {value['name']}", [said], sections)
 
 
-def picture(value: dict[str, Any]) -> Figure:
-    """One panel for each suite with the headline values and their intervals.
+def pictures(value: dict[str, Any]) -> dict[str, Figure]:
+    """A figure for each suite, by its title, of the headline values and their intervals.
 
     The values are shown by defence; where settings are varied, each defence is a line over the points of the grid.
     """
-    drawn = list(dict.fromkeys(key for point in value["points"] for key in _metrics(point["rows"], True)))
-    titles = [f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}" for suite, metric, better in drawn]
-    layout = {"height": max(320, 360 * len(drawn)), "plot_bgcolor": "white", "font": {"color": INK}}
-    figure = panels(titles, layout, 0.3 / max(1, len(drawn)))
-    several = len(value["points"]) > 1
-    for number, (suite, metric, _) in enumerate(drawn, 1):
+    figures, several = dict[str, Figure](), len(value["points"]) > 1
+    for suite, metric, better in dict.fromkeys(
+        key for point in value["points"] for key in _metrics(point["rows"], True)
+    ):
+        figure = Figure(base_layout(360))
         for name, points in _series(value, suite, metric).items():
             colour = PALETTE[list(value["defences"]).index(name) % len(PALETTE)]
-            line = _drawn(name, points, colour, several)
-            figure.add(number, **line, showlegend=several and number == 1)
-    figure.axes("x", gridcolor=GRID, automargin=True, type="category")
-    figure.axes("y", gridcolor=GRID, automargin=True)
-    return figure
+            figure.add(**_drawn(name, points, colour, several), showlegend=several)
+        figure.axes("x", type="category", **axis_style())
+        figure.axes("y", **axis_style())
+        figures[f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}".rstrip()] = figure
+    return figures
 
 
 def _series(value: dict[str, Any], suite: str, metric: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
@@ -115,15 +114,15 @@ def _drawn(name: str, points: list[tuple[str, dict[str, Any]]], colour: str, sev
         "array": [one["high"] - one["value"] for _, one in points],
         "arrayminus": [one["value"] - one["low"] for _, one in points],
     }
+    shown = safe_name(name)
     return {
-        "x": [html.escape(point) if several else name for point, _ in points],
+        "x": [html.escape(point) if several else shown for point, _ in points],
         "y": [one["value"] for _, one in points],
         "error_y": {"type": "data", "symmetric": False} | reach,
         "mode": "lines+markers" if several else "markers",
         "marker": {"color": colour, "size": 9},
         "line": {"color": colour, "dash": "dot"},
-        "name": name,
-        "legendgroup": name,
+        "name": shown,
     }
 
 

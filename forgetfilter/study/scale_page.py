@@ -9,11 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from forgetfilter.errors import plain_label
-from forgetfilter.report.charts import GRID, INK, PALETTE
-from forgetfilter.report.figures import Figure, document, panels
+from forgetfilter.report.charts import PALETTE, axis_style, base_layout
+from forgetfilter.report.figures import Figure
+from forgetfilter.report.layout import Section, document
 from forgetfilter.report.terminal import ARROWS
 
 Point = tuple[Any, float, int]  # place on the x axis, value, seed
+Lines = dict[str, list[tuple[Any, str, float, int]]]  # {LINE: [(parameters, model, value, seed)]}
 
 
 def table_of(study: dict[str, Any]) -> Table:
@@ -40,50 +42,46 @@ def page(study: dict[str, Any]) -> str:
     """One HTML page that loads nothing, with the chart of quality, safety before and after, and time by parameters."""
     missing = [f"{one['run']} ({one['status']})" for one in study["missing"]]
     said = f"{study['done']} of {study['members']} members" + (f"; not done: {', '.join(missing)}" if missing else "")
-    title = f"Scaling study {study['name']}"
-    head = f"<h1>{html.escape(title)}</h1><p>{html.escape(said)}. Each point is one seed; the line is their mean.</p>"
-    return document(title, [head, curve(study["rows"])], INK)
+    about = f"{said}. Each point is one seed; the line is their mean."
+    by_size = all(row["parameters"] for row in study["rows"] if row["seconds"] is not None)
+    sections = [Section(title, _curve(lines, by_size)) for title, lines in _measured(study["rows"])]
+    return document(f"Scaling study {study['name']}", [about], sections)
 
 
-def curve(rows: list[dict[str, Any]]) -> Figure:
-    """The panels below one another. x is the number of parameters (log), or the model where that is not known."""
-    drawn = list(_panels(rows))
-    layout = {"height": 300 * len(drawn), "plot_bgcolor": "white", "font": {"color": INK}}
-    figure = panels([title for title, _ in drawn], layout, 0.25 / len(drawn))
-    by_size = all(row["parameters"] for row in rows if row["seconds"] is not None)
-    for number, (_, lines) in enumerate(drawn, 1):
-        for colour, (name, points) in zip(PALETTE, lines.items()):
-            _draw(figure, number, name, colour, [(x if by_size else model, y, seed) for x, model, y, seed in points])
-    axis: dict[str, Any] = {"gridcolor": GRID, "automargin": True}
-    figure.axes("x", "parameters" if by_size else "model", type="log" if by_size else "category", **axis)
-    figure.axes("y", rangemode="tozero", **axis)
+def _curve(lines: Lines, by_size: bool) -> Figure:
+    """x is the number of parameters (log), or the model where that is not known."""
+    figure = Figure(base_layout(320))
+    for colour, (name, points) in zip(PALETTE, lines.items()):
+        _draw(figure, name, colour, [(x if by_size else model, y, seed) for x, model, y, seed in points])
+    figure.axes("x", "parameters" if by_size else "model", type="log" if by_size else "category", **axis_style())
+    figure.axes("y", rangemode="tozero", **axis_style())
     return figure
 
 
-def _panels(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, list[tuple[Any, str, float, int]]]]]:
-    """(title, {LINE: [(parameters, model, value, seed)]}) for each panel, without values that are not known."""
+def _measured(rows: list[dict[str, Any]]) -> Iterator[tuple[str, Lines]]:
+    """What is drawn, each with its title, without values that are not known."""
 
     def points(pairs: Iterable[tuple[dict[str, Any], Any]]) -> list[tuple[Any, str, float, int]]:
         known = ((row, value) for row, value in pairs if value is not None)
         return [(row["parameters"], html.escape(plain_label(row["model"])), value, row["seed"]) for row, value in known]
 
-    yield "filter quality", {name.upper(): points((row, row[name]) for row in rows) for name in ("auroc", "f1")}
+    yield "Filter quality", {name.upper(): points((row, row[name]) for row in rows) for name in ("auroc", "f1")}
     for suite, metric, way in _first_metrics(rows):
         names = {"trained on everything": "before", "trained on the kept rows": "after"}
         lines = {name: points((row, _safety(row, suite, metric)[key]) for row in rows) for name, key in names.items()}
         yield f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(way or '', '')}", lines
-    yield "seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}
+    yield "Seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}
 
 
-def _draw(figure: Figure, panel: int, name: str, colour: str, points: list[Point]) -> None:
+def _draw(figure: Figure, name: str, colour: str, points: list[Point]) -> None:
     places = sorted({x for x, _, _ in points})
     means = [mean(y for x, y, _ in points if x == place) for place in places]
     line = {"color": colour, "width": 2}
-    figure.add(panel, x=places, y=means, mode="lines", line=line, name=name, hoverinfo="skip")
+    figure.add(x=places, y=means, mode="lines", line=line, name=name, hoverinfo="skip")
     hover = [f"seed {seed}" for _, _, seed in points]
     marker = {"color": colour, "size": 9}
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    figure.add(panel, x=xs, y=ys, text=hover, mode="markers", marker=marker, showlegend=False)
+    figure.add(x=xs, y=ys, text=hover, mode="markers", marker=marker, showlegend=False)
 
 
 def _first_metrics(rows: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

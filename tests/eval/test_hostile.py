@@ -13,7 +13,7 @@ from rich.console import Console
 from forgetfilter.errors import UserError
 from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.progress import PlainConsole
-from forgetfilter.report.page import _environment, script_json
+from forgetfilter.report.layout import environment, script_json
 
 PIECES = (
     *("\x00", "\x07", "\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\n", "\t", "\u2028", "\x0b"),
@@ -119,7 +119,7 @@ class Tags(html.parser.HTMLParser):
 @given(HOSTILE)
 def test_a_page_holds_no_element_of_the_data(name):
     # In a text, an attribute and a script of the report's own environment, the tags are those of the template.
-    template = _environment().from_string(
+    template = environment().from_string(
         "<p title='{{ x|label }}'>{{ x|words }}</p><pre>{{ x|json }}</pre><script>{{ s|safe }}</script><i></i>"
     )
     page = Tags()

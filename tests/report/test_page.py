@@ -16,8 +16,8 @@ from toy_run import HOSTILE_TEXT, make_toy_run, toy_decisions, toy_summary
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json, write_json
 from forgetfilter.report.card import make_card
-from forgetfilter.report.charts import INK, forgetting_map
-from forgetfilter.report.figures import document
+from forgetfilter.report.charts import forgetting_map
+from forgetfilter.report.layout import Section, document
 from forgetfilter.report.page import write_report
 from forgetfilter.report.sentences import visible
 from forgetfilter.report.stage import settings
@@ -220,6 +220,6 @@ def test_a_log_axis_has_a_few_ticks_at_any_range(decades: float, tmp_path: Path,
     # Whatever the range, some ticks are drawn, each with its full number, such as 0.2 rather than a small 2.
     rows = toy_decisions(30, False).with_columns(before_loss=0.11 * 10 ** (decades * pl.int_range(30) / 29))
     figure = forgetting_map(rows.with_columns(after_loss="before_loss"), None, 0)
-    (tmp_path / "map.html").write_text(document("map", [figure], INK))
+    (tmp_path / "map.html").write_text(document("map", (), [Section(figure=figure)]))
     ticks = re.findall(r'class="xtick".*?>([^<>]+)</text>', rendered(tmp_path / "map.html"))
     assert 3 <= len(ticks) <= 16 and all(0.05 < float(tick) < 1e5 for tick in ticks)

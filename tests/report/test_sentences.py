@@ -14,7 +14,7 @@ from forgetfilter.errors import plain_label
 from forgetfilter.files import write_json
 from forgetfilter.report import charts
 from forgetfilter.report.card import make_card
-from forgetfilter.report.page import script_json
+from forgetfilter.report.layout import script_json
 from forgetfilter.report.sentences import captions, evidence, headline, number, visible
 from forgetfilter.report.stage import settings
 from forgetfilter.report.terminal import filter_table

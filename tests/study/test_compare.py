@@ -189,6 +189,11 @@ def test_a_guard_that_is_not_at_hand_is_told_before_anything_is_trained(comparis
     assert trainings(comparison.parent / "runs") == []
 
 
+def _toxicity(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines of the one picture."""
+    return compare_page.pictures(told)["toxicity: toxicity mean ↓"].data
+
+
 def test_the_picture_has_a_line_a_defence_where_settings_are_varied() -> None:
     # With one point of the grid the values stand by defence; with several each defence is a line over the points in
     # their order. What was not measured has no mark.
@@ -201,7 +206,7 @@ def test_the_picture_has_a_line_a_defence_where_settings_are_varied() -> None:
         return {"point": name, "rows": rows}
 
     told = {"defences": {"none": "", "oracle": ""}, "points": [point("", 0.5, 0.2)]}
-    assert [line["x"] for line in compare_page.picture(told).data] == [["none"], ["oracle"]]
+    assert [line["x"] for line in _toxicity(told)] == [["none"], ["oracle"]]
     told["points"] = [*told["points"], point("a=1", 0.6, None)]
-    lines = {line["name"]: (line["x"], line["y"]) for line in compare_page.picture(told).data}
+    lines = {line["name"]: (line["x"], line["y"]) for line in _toxicity(told)}
     assert lines == {"none": (["as configured", "a=1"], [0.5, 0.6]), "oracle": (["as configured"], [0.2])}
