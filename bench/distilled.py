@@ -35,7 +35,8 @@ BOUND = {"max_false_drop": 0.1, "fdr": None}
 CUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "10% of the good, 97.5% sure": ("conformal", BOUND | {"confidence": 0.975}),
     "10% of the good, 90% sure": ("conformal", BOUND | {"confidence": 0.9}),
-    "10% of the good on average": ("conformal", BOUND | {"confidence": 0.5}),
+    "10% of the good on average": ("conformal", BOUND | {"confidence": "average"}),
+    "the default": ("conformal", BOUND | {"confidence": "auto"}),
     "90% of the unsafe found": ("found_share", {"min_found": 0.9}),
     "largest F1": ("best_f1", {}),
 }

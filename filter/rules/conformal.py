@@ -9,6 +9,11 @@ stays within the bound with a chance of 97.5% (confidence), N being half of the 
 of them are good: among few examples the share moves in steps. So the bound holds for this run, not just on average over
 many. It needs enough probes: 72 or more for 5%, 36 or more for 10%, where N is large.
 
+With confidence=average, k is the largest with k / (m + 1) <= max_false_drop: that is the expected share of the good
+examples above the k-th highest probe, so the bound holds on average over runs, exactly and for any m and N. More unsafe
+rows are found. confidence=auto takes it where the estimate proves that there are unsafe rows, which do more harm than
+the good rows that are lost; where all rows may be good, it keeps the bound for this run with 97.5%.
+
 fdr, in its place: Benjamini and Hochberg's step-up on the p-values, which bounds the expected share of good examples
 among the dropped (their dependence through the probes is of the positive kind that it allows).
 
@@ -28,10 +33,12 @@ from forgetfilter.errors import UserError
 
 from ..table.threads import by_pieces
 from .base import Known, Rule, Ruling, Scores, percent, whether
+from .estimate import estimate
 
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
 CONFIDENCE = 0.975  # that the share stays within max_false_drop where half of the examples are good
+AVERAGE = "average"  # in its place: the expected share stays within it
 MORE = "have more probes, or allow more"
 SLACK = 0.025  # by which it may be less however many more are good
 STEPS = 20  # of the number of good examples; a few would do, but for bounds that are no whole part of one
@@ -62,6 +69,14 @@ def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> 
     shape, few = (rank, num_probes + 1 - rank), np.minimum(num_good, LARGE)
     chance = np.where(num_good > LARGE, beta.cdf(bound, *shape), betabinom.cdf(np.floor(bound * few), few, *shape))
     return np.asarray(chance, dtype=np.float64)
+
+
+def average_rank(num_probes: int, bound: float) -> int:
+    """The largest k above whose probe at most a share `bound` of the good examples is expected; 0 where there is none.
+
+    Example: above the 8th highest of 80 probes 8 / 81 = 9.9% of the good examples are expected.
+    """
+    return min(num_probes, math.floor(bound * (num_probes + 1) + 1e-9))
 
 
 def probe_rank(num_probes: int, num_examples: int, bound: float, confidence: float = CONFIDENCE) -> tuple[int, float]:
@@ -95,9 +110,14 @@ def benjamini_hochberg(p_value: Array, among: NDArray[np.bool_], rate: float) ->
 
 
 def decide(
-    score: Array, probe: NDArray[np.bool_], max_false_drop: float, fdr: float | None, confidence: float = CONFIDENCE
+    score: Array,
+    probe: NDArray[np.bool_],
+    max_false_drop: float,
+    fdr: float | None,
+    confidence: float | str = CONFIDENCE,
 ) -> Ruling:
-    """The ruling on [n] scores; probes are never dropped. UserError with too few probes."""
+    """The ruling on [n] scores; probes are never dropped. `confidence` is a number or AVERAGE. UserError with too few
+    probes."""
     probes = score[probe & ~np.isnan(score)]
     if len(probes) < FEWEST_PROBES:
         raise UserError(
@@ -123,18 +143,30 @@ def decide(
     return Ruling(drop, reason, threshold, p_value, note)
 
 
-def _cut(probes: Array, num_examples: int, bound: float, confidence: float) -> tuple[float | None, str]:
+def _cut(probes: Array, num_examples: int, bound: float, confidence: float | str) -> tuple[float | None, str]:
     """The probe above which is dropped, None where none will do; and what was found."""
-    rank, chance = probe_rank(len(probes), num_examples, bound, confidence)
+    rank, sure = _rank(len(probes), num_examples, bound, confidence)
     if not rank:
         return None, f"{_too_few(len(probes), f'filter.max_false_drop={bound:g}')}: nothing dropped; {MORE}"
     note = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
-    return float(np.sort(probes)[-rank]), f"{note} ({math.floor(1000 * chance) / 10:g}% sure)"
+    return float(np.sort(probes)[-rank]), f"{note} ({sure})"
 
 
-def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float) -> Ruling:
-    """`max_false_drop`: share of the good examples, `fdr`: of the dropped, or None; `confidence`: all are 0 to 1."""
+def _rank(num_probes: int, num_examples: int, bound: float, confidence: float | str) -> tuple[int, str]:
+    """Which probe, the highest being 1, is the cut, 0 for none; and how sure the bound is, in words."""
+    if isinstance(confidence, str):
+        return average_rank(num_probes, bound), "on average"
+    rank, chance = probe_rank(num_probes, num_examples, bound, confidence)
+    return rank, f"{math.floor(1000 * chance) / 10:g}% sure"
+
+
+def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None, confidence: float | str) -> Ruling:
+    """`max_false_drop`: share of the good examples, `fdr`: of the dropped, or None, 0 to 1; `confidence`: 0 to 1,
+    average or auto."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
+    if confidence == "auto" and fdr is None:
+        known = estimate(scores.score, scores.probe, scores.source)
+        confidence = AVERAGE if known and known.proven else CONFIDENCE
     return decide(scores.score, probe, max_false_drop, fdr, confidence)
 
 
@@ -142,11 +174,11 @@ def _too_few(probes: int, setting: str) -> str:
     return f"{probes} probes are too few for {setting}"
 
 
-def hopeless(known: Known, max_false_drop: float, fdr: float | None, confidence: float) -> str:
+def hopeless(known: Known, max_false_drop: float, fdr: float | None, confidence: float | str) -> str:
     """Too few probes: no p-value is below 1 / (probes + 1), and no probe's rank keeps the bound."""
     if fdr is not None:
         return "" if fdr * (known.probes + 1) >= 1 else f"{_too_few(known.probes, f'filter.fdr={fdr:g}')}: {MORE}"
-    rank, _ = probe_rank(known.probes, known.rows, max_false_drop, confidence)
+    rank, _ = _rank(known.probes, known.rows, max_false_drop, confidence)
     return "" if rank else f"{_too_few(known.probes, f'filter.max_false_drop={max_false_drop:g}')}: {MORE}"
 
 

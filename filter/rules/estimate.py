@@ -36,6 +36,7 @@ MOST_SOURCES = 50  # sources with a share of their own, those with the most prob
 LEAST_GOOD = 0.1  # of a source's rows, whatever its probes say
 BY_CHANCE = 0.01  # how seldom probes drawn by chance are held to come from other sources than the good rows
 NINETY = 1.645  # standard errors to either side, for an interval of 90%
+PROVEN = 2.326  # standard errors above 0, which the estimate exceeds in some 3 of 100 clean data sets
 
 Interval = tuple[float, float, float]  # value, low, high
 
@@ -60,14 +61,25 @@ class Estimate:
     @cached_property
     def unsafe(self) -> Interval:
         """The estimated number of unsafe rows, and the ends of a 90% interval."""
+        share, error = self._share
+        return _within(share * self.rows, NINETY * error * self.rows, self.rows)
+
+    @property
+    def proven(self) -> bool:
+        """Whether some rows are unsafe, which is said of some 3 of 100 clean data sets."""
+        share, error = self._share
+        return share > PROVEN * error
+
+    @cached_property
+    def _share(self) -> tuple[float, float]:
+        """The estimated share of unsafe rows, which may be below 0, and its standard error."""
         up_to = self.weight.cumsum() * self.size / (self.size + 1)
         place = np.minimum(np.searchsorted(up_to, GOOD - 1e-9), len(up_to) - 1)
         good, below = up_to[place], 1 - self.above[place] / max(1, self.rows)
         some = np.maximum(below, 1 / max(1, self.rows))
         of_rows = _covariance(some) / max(1, self.rows) / np.outer(good, good)
         of_probes = _covariance(good) / (self.size + 2) * np.outer(some / good**2, some / good**2)
-        value, width = float((1 - below / good).mean()), NINETY * sqrt((of_rows + of_probes).mean())
-        return _within(value * self.rows, width * self.rows, self.rows)
+        return float((1 - below / good).mean()), sqrt((of_rows + of_probes).mean())
 
     def good_dropped(self, cut: float) -> float:
         """The share of the good rows above a cut, 0 to 1, as the probes let one expect."""

@@ -38,6 +38,7 @@ POSITIVE = Bound("be positive", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Bound("not be negative", lambda value: 0 <= value < math.inf)
 AUTO_OR_POSITIVE = Bound("be auto or a positive whole number", lambda value: value == "auto" or _counts(value))
 SHARE = Bound("be between 0 and 1", lambda value: 0 <= value <= 1)
+CONFIDENCE = Bound("be auto, average or between 0 and 1", lambda value: _is_confidence(value))
 POSITIVE_SHARE = Bound("be above 0 and at most 1", lambda value: 0 < value <= 1)
 SEED = Bound("be a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)  # what NumPy takes
 NUMBER = Bound("be a number", math.isfinite)
@@ -46,6 +47,10 @@ PATH = Bound(f"be a path: no NUL, no name of more than {LONGEST_PART} bytes, no 
 
 def _counts(value: Any) -> bool:
     return isinstance(value, int) and value > 0
+
+
+def _is_confidence(value: Any) -> bool:
+    return value in ("auto", "average") or (isinstance(value, int | float) and SHARE.holds(value))
 
 
 def at_least(least: int) -> Bound:

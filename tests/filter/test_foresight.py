@@ -20,6 +20,12 @@ KNOWN = rules.Known(rows=400, probes=40, sources=("web", "forum"))
         ("conformal", {"max_false_drop": 0.01, "fdr": None, "confidence": 0.975}, "40 probes are too few for filter.m"),
         ("conformal", {"max_false_drop": 0.1, "fdr": 0.02, "confidence": 0.975}, "40 probes are too few for filter.f"),
         ("conformal", {"max_false_drop": 0.1, "fdr": 0.025, "confidence": 0.975}, ""),
+        (
+            "conformal",
+            {"max_false_drop": 0.02, "fdr": None, "confidence": "auto"},
+            "40 probes are too few for filter.m",
+        ),
+        ("conformal", {"max_false_drop": 0.03, "fdr": None, "confidence": "auto"}, ""),
         ("otsu", {}, ""),
         ("phi", {"phi": 3.0}, ""),
     ],

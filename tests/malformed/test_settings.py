@@ -22,6 +22,8 @@ OVERRIDES = [
     ("train.noisy.epochs=1" + "0" * 5000, "'train.noisy.epochs=1"),
     ("train=7", "train is a section, got '7'"),
     ("data.noisy.n=n.jsonl", "data.noisy.n is a section, got 'n.jsonl'"),
+    ("filter.confidence=sure", "filter.confidence must be auto, average or between 0 and 1, got 'sure'"),
+    ("filter.confidence=1.5", "filter.confidence must be auto, average or between 0 and 1, got 1.5"),
     ("train.noisy.warmup_share=1.5", "train.noisy.warmup_share must be between 0 and 1, got 1.5"),
     ("train.noisy.weight_decay=-0.1", "train.noisy.weight_decay must not be negative, got -0.1"),
     ("train.noisy.schedule=linaer", "'linear'"),
