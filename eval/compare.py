@@ -16,6 +16,7 @@ from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, write_json
 from forgetfilter.process.progress import console
 from forgetfilter.storage import scores
+from forgetfilter.storage.shards import scan
 
 from . import suites
 from .paired import Difference, aligned, paired, read_scores
@@ -180,7 +181,7 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.Data
 def _prompts(folder: Path) -> pl.DataFrame:
     """`id, prompt` of the stored generations. No table that is shown holds the prompt's text."""
     path = folder / "generations.parquet"  # one row for each sample
-    if not path.exists() or "prompt" not in pl.read_parquet_schema(path):
+    if not path.exists() or "prompt" not in scan(path).collect_schema():
         return pl.DataFrame(schema={"id": pl.String, "prompt": pl.String})
     return pl.read_parquet(path, columns=["id", "prompt"], glob=False).unique("id", keep="first")
 

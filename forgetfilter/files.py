@@ -91,7 +91,11 @@ def remove_left_over(folder: Path) -> None:
                     os.unlink(os.path.join(parent, name))  # noqa: PTH108, PTH118 - a run may have 10^5 files
 
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PLACE = (  # of a path that is no readable or writable file, or lies on a disk or a server that fails
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+)
 _DISK_WORDS = (
     "No space left",
     "os error 28",
@@ -100,19 +104,27 @@ _DISK_WORDS = (
     "PytorchStreamWriter failed",
     "iostream error",  # torch.save's own stream, which was cut short
 )
+_ROOM = "make room or set output, and run the same command again"
 
 
 def disk_trouble(error: BaseException | None) -> str | None:
-    """What the disk refused, where an error or one behind it says so; None for errors of other kinds.
+    """What the disk refused and what to do, where an error or one behind it says so; None for errors of other kinds.
 
     torch, safetensors, Arrow and Polars each have a type of their own for it, with the reason in the words alone.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK:
-            return f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+            return f"{error.filename or 'a file'} cannot be written: {error.strerror}; {_ROOM}"
         if word := next((word for word in _DISK_WORDS if word in str(error)), None):
-            return f"a file cannot be written ({word})"
+            return f"a file cannot be written ({word}); {_ROOM}"
         error = error.__cause__ or error.__context__
+    return None
+
+
+def path_trouble(error: Exception) -> str | None:
+    """What is wrong with the path that an error is about, and what to do; None for errors of other kinds."""
+    if isinstance(error, OSError) and error.errno in _PLACE:
+        return f"{error.filename or 'a file'}: {error.strerror}; look at that path, and run the same command again"
     return None
 
 

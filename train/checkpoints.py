@@ -84,7 +84,8 @@ def _newest_whole(folder: Path, here: World, listed: bool) -> Path | None:
     of an older version without lists, a checkpoint counts as whole if it has the trainer's state, which is written
     last; it gets its list now.
     """
-    folders = folder.glob("checkpoint-*") if folder.is_dir() else ()
+    found = folder.glob("checkpoint-*") if folder.is_dir() else ()
+    folders = [path for path in found if path.name.rpartition("-")[2].isdecimal() and path.is_dir()]
     numbered = sorted(folders, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for checkpoint in shared([str(path) for path in numbered]):
         path = Path(checkpoint)

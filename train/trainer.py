@@ -182,10 +182,10 @@ class Watch(TrainerCallback):
 
 
 def _step(line: str) -> int:
-    """The step of a line of metrics.jsonl; 0 for a line that a kill has cut short."""
+    """The step of a line of metrics.jsonl; 0 for a line that a kill has cut short, or that is another's."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return 0
 
 

@@ -102,8 +102,7 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Prompt], folder: Path
     asked = [(id_, *prompts[place // how.samples][1:]) for place, id_ in enumerate(ids)]
     plan = plan_batches([length for length in lengths for _ in range(how.samples)], how.batch_size)
     work = _Work(model, tokenizer, asked, how)
-    done = finished_steps(folder)
-    barrier()  # nobody writes before everybody has read
+    done = finished_steps(folder, here)
     todo = [step for step in range(len(plan)) if step not in done]
     with progress(what, len(plan), len(done)) as meter:
         meter.work.answers = True

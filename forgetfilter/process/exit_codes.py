@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, EXIT_WAITED, Stopped, UserError, masked, printable
-from forgetfilter.files import disk_trouble
+from forgetfilter.files import disk_trouble, path_trouble
 
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # names a folder for the outcome of each rank, where the launcher loses exit codes
 
@@ -38,24 +38,23 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         work()
     except UserError as error:
         if str(error):  # an empty error was already printed by a rank
-            print(f"forgetfilter: {printable(masked(' '.join(str(error).split())))}", file=sys.stderr)
+            _say(" ".join(str(error).split()))
         return _leave(EXIT_USER)
     except Stopped as stopped:
-        print(f"forgetfilter: {masked(str(stopped))}", file=sys.stderr)
+        _say(str(stopped))
         return _leave(EXIT_STOPPED)
     except KeyboardInterrupt:
-        print("forgetfilter: interrupted; run the same command again to go on", file=sys.stderr)
+        _say("interrupted; run the same command again to go on")
         return _leave(EXIT_STOPPED)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (lacking := str(error.name).partition(".")[0]) in FURTHER:
-            print(f"forgetfilter: {lacking} is not installed: pip install 'forgetfilter[all]'", file=sys.stderr)
+            _say(f"{lacking} is not installed: pip install 'forgetfilter[all]'")
             return _leave(EXIT_USER)
         if type(error).__name__ == "OutOfMemoryError":  # by its name, so that torch is not imported for this alone
-            print(f"forgetfilter: {OUT_OF_MEMORY}", file=sys.stderr)
+            _say(OUT_OF_MEMORY)
             return _leave(EXIT_USER)
-        if trouble := disk_trouble(error):
-            way = "make room or set output, and run the same command again"
-            print(f"forgetfilter: {masked(trouble)}; {way}", file=sys.stderr)
+        if trouble := disk_trouble(error) or path_trouble(error):
+            _say(trouble)
             return _leave(EXIT_USER)
         if "RANK" not in os.environ:
             sys.excepthook = _show
@@ -65,6 +64,11 @@ def exit_code_of(work: Callable[[], Any]) -> int:
         _show(type(error), error, error.__traceback__)
         return _leave(EXIT_LOST if _lost_a_peer(error) else 1)
     return _leave(0)
+
+
+def _say(line: str) -> None:
+    """The one line of a refusal or a stop, in which no secret stands and nothing steers the terminal."""
+    print(f"forgetfilter: {printable(masked(line))}", file=sys.stderr)
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

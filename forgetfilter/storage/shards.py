@@ -13,9 +13,11 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.exceptions import PanicException, PolarsError
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.files import atomic_path, read_json, read_object, write_json
+from forgetfilter.process.progress import console
 
 LOSS_SCHEMA = pa.schema(
     [
@@ -49,9 +51,24 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def write_shard(path: Path, table: pa.Table) -> None:
-    """Writes one shard, whole or not at all."""
+    """Writes one shard, whole or not at all. Its pages have checksums, by which `drop_damaged` knows them."""
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def drop_damaged(folder: Path) -> None:
+    """Removes the shards of unfinished work that are not as they were written, says so, and leaves the whole ones.
+
+    Finished work has its sums (storage/sums.py). Before that, a changed bit would be a wrong number or a panic in
+    Polars, which compares no checksums.
+    """
+    for path in shard_paths(folder):
+        try:
+            pq.ParquetFile(path, page_checksum_verification=True).read()
+            scan(path).collect()  # some headers that Arrow reads stop Polars
+        except (pa.ArrowException, OSError, ValueError, PolarsError, PanicException) as error:
+            console.print(f"{path} is damaged, and what it held is made again if it can be: {reason(error)}")
+            path.unlink(missing_ok=True)
 
 
 def count_rows(folder: Path) -> dict[Path, int]:

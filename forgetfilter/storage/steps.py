@@ -11,7 +11,7 @@ import pyarrow as pa
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
-from forgetfilter.storage.shards import scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.storage.shards import drop_damaged, scan_shards, shard_path, shard_paths, write_shard
 
 Begun: TypeAlias = "pa.Table | Callable[[], pa.Table]"
 """The table of a step, or what makes it of tensors that a GPU may still compute."""
@@ -33,8 +33,7 @@ def write_steps(
     step has begun, so that a GPU computes while the table is made and the next batch prepared. Raises Stopped after a
     signal, with all steps saved.
     """
-    done = finished_steps(folder)
-    barrier()  # nobody writes before everybody has read
+    done = finished_steps(folder, world)
     tokens = [0] * steps if isinstance(steps, int) else steps
     count = len(tokens)
     todo = [step for step in range(count) if step not in done]
@@ -86,8 +85,14 @@ class ShardWriter:
             self.tables = []
 
 
-def finished_steps(folder: Path) -> set[int]:
-    """The numbers of the batches whose rows are in whole shards."""
-    if not shard_paths(folder):
-        return set()
-    return set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
+def finished_steps(folder: Path, world: World) -> set[int]:
+    """The numbers of the batches whose rows are in whole shards; to be called by every rank. Damaged shards are
+    removed."""
+    if world.is_main:
+        drop_damaged(folder)
+    barrier()
+    done: set[int] = set()
+    if shard_paths(folder):
+        done = set(scan_shards(folder).select(pl.col("step").unique()).collect()["step"].to_list())
+    barrier()  # nobody writes before everybody has read
+    return done

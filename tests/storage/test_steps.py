@@ -7,7 +7,7 @@ import pytest
 from forgetfilter.errors import Stopped
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
-from forgetfilter.storage.shards import LOSS_SCHEMA, merged
+from forgetfilter.storage.shards import LOSS_SCHEMA, drop_damaged, merged, shard_path, shard_paths
 from forgetfilter.storage.steps import Begun, write_steps
 
 ALONE = World(0, 1, 0)
@@ -46,3 +46,48 @@ def test_a_signal_loses_no_step_that_has_begun(tmp_path: Path, monkeypatch: pyte
     assert len(merged(tmp_path)) == 2
     write_steps(4, compute, tmp_path, LOSS_SCHEMA, 10, ALONE, "toy")
     assert steps == [0, 1, 2, 3] and len(merged(tmp_path)) == 4
+
+
+def stopped_after_two(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The first shard of work of four steps that was stopped after two."""
+    calls = iter(range(9))
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(interrupts, "requested", lambda: next(calls) >= 1)
+        write_steps(4, table, folder, LOSS_SCHEMA, 1, ALONE, "toy")
+    return shard_path(folder, 0, 0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "deleted"])
+def test_what_was_damaged_while_the_work_stood_still_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    # No number of a damaged shard is taken: its steps are done again, and the line names it.
+    shard = stopped_after_two(tmp_path, monkeypatch)
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 4] ^= 1
+    kept = {"cut": content[:-9], "emptied": b"", "flipped": content, "deleted": b""}[damage]
+    shard.write_bytes(kept)
+    if damage == "deleted":
+        shard.unlink()
+    capsys.readouterr()
+    write_steps(4, table, tmp_path, LOSS_SCHEMA, 1, ALONE, "toy")
+    assert merged(tmp_path)["loss_sum"].to_list() == [0, 1, 2, 3]
+    told = capsys.readouterr().err.replace("\n", "")
+    assert damage == "deleted" or f"{shard} is damaged, and what it held is made again" in told
+
+
+def test_no_changed_bit_of_a_shards_pages_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Before the work is done no sum of the shard is noted, but its pages have checksums. Without them a third of the
+    # bits are other numbers to Polars.
+    shard = stopped_after_two(tmp_path, monkeypatch)
+    whole, expected = shard.read_bytes(), merged(tmp_path)
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    seen = set()
+    for place in range(4 * 8, footer * 8, 29):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        shard.write_bytes(damaged)
+        drop_damaged(tmp_path)
+        seen.add(shard in shard_paths(tmp_path))
+        assert not shard.exists() or merged(tmp_path).equals(expected), place
+    assert seen == {True, False}  # a bit that no reader looks at is no damage
