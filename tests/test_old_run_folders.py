@@ -1,8 +1,10 @@
 """A run folder that was made when two settings had other names, with the hashes that its stages were recorded with."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from safetensors.numpy import save_file
@@ -10,9 +12,10 @@ from safetensors.numpy import save_file
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import AUTO_NUMBERS
 from forgetfilter.errors import UserError
-from forgetfilter.files import write_json
-from forgetfilter.pipeline import STAGES
+from forgetfilter.files import read_json, write_json
+from forgetfilter.pipeline import STAGES, run_stage, stages_of
 from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.shards import COMPARABLE, LOSS_SCHEMA, shard_path, write_manifest, write_shard
 
 CONFIG = """\
 # forgetfilter: 0.1.0
@@ -98,3 +101,66 @@ def test_a_folder_by_the_numbers_of_before_is_the_run_by_auto(old_run: Path, tmp
     for name in HASHES:
         first, second = (stages[name].task(Run(old_run, config)).input_hash() for config in (before, now))
         assert first == second
+
+
+# As the code recorded them before its files were moved to their present folders (the parent of eef67e1). Only mix and
+# eval, of which more was hashed later, are those of the evening of 2026-11-28.
+DONE = {
+    "mix": "542cbfa1ad10d391c9783772e65966582ee1c6b46bf6955510d1507b81bcc4af",
+    "train-noisy": "cc0836628d9bc4787e4f464ce8ff413ca84b2d1e96180c1949c49f830a2c5803",
+    "train-safe": "fa21c49ab326bed7f29c95dd2d23492ae5f43ddaca17b4c02eacbabfc319985e",
+    "score": "14b9c70a78235b4fe788bb3f1f97feb52cbde43cfe5d820b892a5264d2f78c40",
+    "filter": "b125a5f0e48b5ac7191ba518a331b06a84fa20a68b49c88e80b85f8fda617edd",
+    "train-refit": "d2d96b75fcdbff59d7bfb95e7e935e981d25fd25ac96443623eb0b92dd3d1975",
+    "eval": "18e6b7452f82e60452833af19471a68fdee880ee21fb3cb570d108298976f59e",
+}
+SUMS = {"before": (2.0, 2.0, 2.0, 2.0), "after": (2.0, 3.0, 2.5, 1.0)}  # nats over 4 tokens of each row
+# What the code of then wrote of the most forgotten row.
+DROPPED = (
+    '{"id": "%s", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b1"}], "source": '
+    '"web", "label": null,"score":0.45454545454545453,"rank":1,"reason":"among the 75%% most forgotten"}' % ("1" * 64)
+)
+
+
+@pytest.fixture
+def without_decision(old_run: Path) -> Path:
+    """The folder with four scored rows, of which the files of the decision were deleted and a report was never made."""
+    (old_run / "config.yaml").write_text(
+        CONFIG + "filter: {rule: quantile, quantile: 0.75}\ntracking: {mode: disabled}\n"
+    )
+    for name in ("noisy", "safe"):
+        Path(f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    says = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": f"b{n}"}] for n in range(4)]
+    rows = [{"id": f"{n}" * 64, "messages": said, "source": "web", "label": None} for n, said in enumerate(says)]
+    (old_run / "data" / "noisy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (old_run / "data" / "safe.jsonl").write_text('{"id": "s"}\n')
+    (old_run / "data" / "eval" / "task.jsonl").write_text('{"id": "t"}\n')
+    write_json(old_run / "data" / "summary.json", {})
+    about = {"source": "web", "num_tokens": 4, "rank": 0, "step": 0, "epoch": 0}
+    for state, sums in SUMS.items():
+        scored = [{"id": row["id"], "loss_sum": loss} | about for row, loss in zip(rows, sums)]
+        write_shard(shard_path(old_run / "signals" / state, 0, 0), pa.Table.from_pylist(scored, LOSS_SCHEMA))
+        write_manifest(old_run / "signals" / state, dict.fromkeys(COMPARABLE, "same") | {"rows": 4})
+    write_json(old_run / "signals" / "parts.json", list(SUMS))
+    (old_run / "filter" / "kept.jsonl").unlink()
+    entry = {"status": "done", "seconds": 1, "start": "2026-11-28T05:00:00+00:00"}
+    write_json(old_run / "state.json", {name: entry | {"input_hash": known} for name, known in DONE.items()})
+    return old_run
+
+
+def test_it_is_resumed_where_its_files_end(without_decision: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Only the decision and the report are made. The decision is that of then to the byte, so that the refit on the kept
+    # rows and its evaluation stay done; the models are not loaded, since there are none.
+    before = read_json(without_decision / "state.json")
+    run = Run.open(without_decision)
+    for stage in stages_of(run.config):
+        run_stage(run, stage)
+    said = [line.partition(":") for line in capsys.readouterr().err.splitlines() if line]
+    asked = [stage.name for stage in stages_of(run.config) if stage.wanted(run.config)]
+    done = {name for name, _, words in said if words == " done already"}
+    assert [name for name in asked if name not in done] == ["filter", "report"] and done == DONE.keys() - {"filter"}
+    assert (without_decision / "filter" / "dropped.jsonl").read_text().splitlines()[0] == DROPPED
+    assert '"b3"' in (without_decision / "filter" / "kept.jsonl").read_text()
+    after = read_json(without_decision / "state.json")
+    assert {name: after[name]["input_hash"] for name in done} == {name: before[name]["input_hash"] for name in done}
+    assert (without_decision / "report.html").exists()
