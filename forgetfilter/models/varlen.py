@@ -9,7 +9,8 @@ SDPA's, with SDPA's mask.
 import importlib
 import inspect
 from collections.abc import Callable
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def register(kernel: Kernel) -> None:
     """Makes the attention `varlen` known to transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, partial(_attention, kernel, "enable_gqa" in _parameters(kernel)))
+    AttentionInterface.register(NAME, Varlen(kernel, "enable_gqa" in _parameters(kernel)))
     AttentionMaskInterface.register(NAME, LateMask)
 
 
@@ -68,37 +69,43 @@ class LateMask:
         return mask
 
 
-def _attention(
-    kernel: Kernel,
-    grouped: bool,
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: LateMask | torch.Tensor | None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Query [B, heads, T, width], keys and values [B, key heads, T, width]; gives [B, T, heads, width].
+@dataclass(frozen=True)
+class Varlen:
+    """The attention, as transformers calls it."""
 
-    `grouped`: whether the kernel takes fewer heads of keys than of queries.
-    """
-    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+    kernel: Kernel
+    grouped: bool
+    """Whether the kernel takes fewer heads of keys than of queries."""
 
-    spans = options.get("cu_seq_lens_q")
-    if spans is None or options.get("dropout") or options.get("position_bias") is not None or not _causal(module):
-        mask = attention_mask.made if isinstance(attention_mask, LateMask) else attention_mask
-        given: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **options)
-        return given
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and not grouped:
-        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
-    flat = [part.transpose(1, 2).flatten(0, 1).to(dtype) for part in (query, key, value)]  # [T, heads, width]
-    longest, window = options["max_length_q"], options.get("sliding_window")
-    # (tokens before, tokens after) that are seen; a window counts the token itself
-    seen = (window - 1, 0) if window and window < longest else (-1, 0)
-    settings = {"scale": options.get("scaling"), "window_size": seen} | ({"enable_gqa": groups > 1} if grouped else {})
-    return kernel(*flat, spans, spans, longest, longest, **settings)[None], None
+    def __call__(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: LateMask | torch.Tensor | None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """Query [B, heads, T, width], keys and values [B, key heads, T, width]; gives [B, T, heads, width]."""
+        from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+
+        spans = options.get("cu_seq_lens_q")
+        if spans is None or options.get("dropout") or options.get("position_bias") is not None or not _causal(module):
+            mask = attention_mask.made if isinstance(attention_mask, LateMask) else attention_mask
+            given: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **options)
+            return given
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1 and not self.grouped:
+            key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+        device = query.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
+        flat = [part.transpose(1, 2).flatten(0, 1).to(dtype) for part in (query, key, value)]  # [T, heads, width]
+        longest, window = options["max_length_q"], options.get("sliding_window")
+        # (tokens before, tokens after) that are seen; a window counts the token itself
+        seen = (window - 1, 0) if window and window < longest else (-1, 0)
+        own = {"enable_gqa": groups > 1} if self.grouped else {}
+        settings = {"scale": options.get("scaling"), "window_size": seen} | own
+        return self.kernel(*flat, spans, spans, longest, longest, **settings)[None], None
 
 
 def _causal(module: torch.nn.Module) -> bool:
