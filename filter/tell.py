@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from forgetfilter.process.tracked_run import Cell
 from forgetfilter.process.tracking import Tracker
@@ -38,7 +39,7 @@ def tell(paths: RunPaths, summary: Summary, tracker: Tracker) -> None:
         tracker.lineage(used, [artifacts.decision(paths)])
 
 
-def _scores(paths: RunPaths, dropped: bool) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _scores(paths: RunPaths, dropped: bool) -> NDArray[np.float64]:
     rows = stored(paths).filter(pl.col("drop") == dropped).select(pl.col("score").cast(pl.Float64))
     return evenly(rows).collect().to_series().drop_nulls().to_numpy()
 

@@ -158,14 +158,15 @@ def test_no_secret_is_written_or_said(own: Path, finished: Path, tmp_path: Path)
     assert holding(own) == sorted([own / ".netrc", own / ".git" / "config"])  # the test is not blind
 
 
-def test_what_is_tracked_can_be_read_back(finished: Path) -> None:
-    # W&B's offline files of each stage hold its curves, figures and tables, the versions, the data's hashes and what
-    # was made of what; no text of a row, and no file but by its place.
-    noisy, summary = sha256_file(finished / "data" / "noisy.jsonl"), read_json(finished / "filter" / "summary.json")
-    kept = {name: Kept(finished, name) for name in ("train-noisy", "train-refit", "score", "filter", "eval", "report")}
-    for one in kept.values():
-        assert one.config["data_hashes"]["data/noisy.jsonl"] == noisy and f"data {noisy[:12]}" in one.tags
-        assert one.config["versions"]["torch"] and one.config["seed"] == 0
+@pytest.fixture(scope="module")
+def tracked(finished: Path) -> dict[str, Kept]:
+    """W&B's offline files of the stages."""
+    return {name: Kept(finished, name) for name in ("train-noisy", "train-refit", "score", "filter", "eval", "report")}
+
+
+def test_what_is_tracked_can_be_read_back(finished: Path, tracked: dict[str, Kept]) -> None:
+    # W&B's offline files of each stage hold its curves, figures and tables.
+    kept, summary = tracked, read_json(finished / "filter" / "summary.json")
     steps = kept["train-noisy"].history
     logged = [json.loads(line) for line in (finished / "train/noisy/metrics.jsonl").read_text().splitlines()]
     assert [step["loss/web"] for step in steps] == [line["loss/web"] for line in logged]
@@ -196,13 +197,20 @@ def test_what_is_tracked_can_be_read_back(finished: Path) -> None:
         *read_json(finished / "eval" / "refit" / "task" / "metrics.json")["metrics"]
     }
 
-    made = {name: Kept(finished, name).artifacts for name in kept}
+
+def test_what_is_tracked_says_what_it_was_made_of(finished: Path, tracked: dict[str, Kept]) -> None:
+    # The files of each stage hold the versions, the data's hashes and what was made of what; no text of a row, and no
+    # file but by its place.
+    noisy, kept = sha256_file(finished / "data" / "noisy.jsonl"), tracked
+    for one in kept.values():
+        assert one.config["data_hashes"]["data/noisy.jsonl"] == noisy and f"data {noisy[:12]}" in one.tags
+        assert one.config["versions"]["torch"] and one.config["seed"] == 0
     for stage, name, file in (
         ("train-noisy", "finished-noisy-model", "train/noisy/adapter_model.safetensors"),
         ("filter", "finished-kept-data", "filter/kept.jsonl"),
         ("report", "finished-report", "report.html"),
     ):
-        assert made[stage][name][file] == ((finished / file).as_uri(), (finished / file).stat().st_size)
+        assert kept[stage].artifacts[name][file] == ((finished / file).as_uri(), (finished / file).stat().st_size)
     assert {*kept["train-refit"].config["used"]} == {"finished-kept-data"}
     assert {*kept["filter"].config["used"]} == {"finished-noisy-data", "finished-signals"}
     assert (

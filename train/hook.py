@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainingArguments as Args
 
 from forgetfilter.data.batches import collate
 from forgetfilter.data.token_files import taken
@@ -63,7 +64,7 @@ class LossLog(TrainerCallback):
             self.pending.append((self.step, self.epoch, losses))
             self.num_pending += len(losses.rows)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         if state.is_world_process_zero:
             for path in shard_paths(self.folder):
                 if int(path.stem.split("-")[1]) > state.global_step:
@@ -76,19 +77,19 @@ class LossLog(TrainerCallback):
         self.pending = [entry for entry in self.pending if entry[0] != self.step]
         self.num_pending = sum(len(losses.rows) for _, _, losses in self.pending)
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         self.step = state.global_step + 1
         self.epoch = int(state.epoch or 0)  # used where a batch does not carry its epoch
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         # The losses are written before the checkpoint, so that a kill between the two loses no rows.
         if control.should_save or control.should_training_stop or self.num_pending >= SHARD_ROWS:
             self.flush()
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         self.flush()
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_evaluate(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """The end of a scoring, in which nothing is learned: one row for each example."""
         self.flush()
 

@@ -1,12 +1,11 @@
 """What was learned since the last log, over all ranks: the loss of each source, and the memory that it took."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainingArguments as Args
 
 from forgetfilter.errors import printable
 from forgetfilter.models.example_losses import ExampleLosses
@@ -34,7 +33,7 @@ class SinceLog(TrainerCallback):
         """Drops what this step has recorded so far: it is begun again."""
         del self.pending[self.whole :]
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         self.whole = len(self.pending)
 
     def told(self) -> dict[str, float]:

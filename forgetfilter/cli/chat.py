@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from forgetfilter.cli.parser import Commands
 from forgetfilter.data.records import clean
 from forgetfilter.errors import UserError
@@ -105,9 +107,7 @@ def _answers(
     return [answer for ((answer, _),) in each]
 
 
-def _side_by_side(answers: dict[str, str]) -> Any:
-    from rich.table import Table
-
+def _side_by_side(answers: dict[str, str]) -> Table:
     table = Table(*(NAMES[name] for name in answers), expand=True)
     for column in table.columns:
         column.ratio, column.overflow = 1, "fold"
