@@ -94,10 +94,8 @@ def _check_choices(config: Config) -> None:
         choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS.names)
     if config.score.guard.name:
         choices["score.guard.name"] = (config.score.guard.name, GUARDS.names)
-    if config.mixture:
-        if config.mixture.attack:
-            ATTACKS.get(config.mixture.attack, "mixture.attack")
-        choices["mixture.kind"] = (config.mixture.kind, ("bias", "toxicity", "harmfulness"))
+    if config.mixture and config.mixture.attack:
+        ATTACKS.get(config.mixture.attack, "mixture.attack")
     for number, suite in enumerate(config.eval.suites):
         choices[f"eval.suites[{number}]"] = (suite, SUITES.names)
     for key, (value, known) in choices.items():

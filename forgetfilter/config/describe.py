@@ -55,6 +55,8 @@ def _section(hint: Any) -> tuple[type | None, str]:
 
 
 def _value(one: Field[Any], hint: Any) -> str:
+    if one.default is MISSING and one.default_factory is MISSING:
+        return f"{_kind(hint)}; must be set"
     default = one.default_factory() if one.default_factory is not MISSING else one.default
     shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else repr(default)
     bound = one.metadata.get("bound")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from forgetfilter.config.checks import check
 from forgetfilter.config.filter_checks import check_given
@@ -124,6 +124,8 @@ def _told(error: OmegaConfBaseException, where: str) -> UserError:
     if ":" in (key := _full_key(error)):
         way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
         return UserError(f"{key} is no key: {way} ({where})")
+    if isinstance(error, MissingMandatoryValue):
+        return UserError(f"{key} is not set, and it has no default: set it ({where})")
     if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
         return UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}")
     if found := re.search(r"Environment variable '(\w+)' not found", str(error)):

@@ -127,8 +127,8 @@ class PoolConfig:
 class MixtureConfig:
     """The paper's noisy mixture, for experiments on benchmarks: N examples, a share r of them unsafe."""
 
-    kind: str = ""
-    """bias, toxicity or harmfulness. The suite that measures it has the same name."""
+    kind: Literal["bias", "toxicity", "harmfulness"]
+    """What the unsafe examples are. The suite that measures it has the same name."""
     size: int = positive(400)
     """N, the number of examples in the noisy set."""
     unsafe_share: float = share(0.3)

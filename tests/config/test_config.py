@@ -97,6 +97,15 @@ def test_data_or_a_mixture_must_be_named(tmp_path: Path) -> None:
     assert "mixture.pools is empty" in refused(file, "mixture.kind=bias")
 
 
+def test_a_mixture_says_its_kind(tmp_path: Path) -> None:
+    # It has no default, and another name than the three is refused with the nearest, as the file is read.
+    file = tmp_path / "c.yaml"
+    file.write_text("mixture: {pools: {a: {builder: bbq, source: {path: a.jsonl}}}}")
+    assert refused(file) == f"mixture.kind is not set, and it has no default: set it ({file} and overrides)"
+    assert refused(file, "mixture.kind=biass") == "mixture.kind cannot be 'biass'; did you mean 'bias'?"
+    assert load_config(file, ["mixture.kind=bias"]).mixture
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     # tests/malformed has the other malformed inputs.
     assert "is missing" in refused(tmp_path / "none.yaml")

@@ -22,6 +22,7 @@ def test_a_setting_is_told_with_type_default_bound_and_meaning() -> None:
     text = describe()
     assert "train.noisy.lr: number = 0.0002; must be positive\n    Peak learning rate.\n" in text
     assert "train.method: full | lora | qlora = 'lora'\n" in text
+    assert "mixture.kind: bias | toxicity | harmfulness; must be set\n" in text
     assert max(map(len, text.splitlines())) <= 80
 
 

@@ -61,8 +61,9 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     needs = {"unsafe": num_unsafe, "safe": num_safe, "probes": probes[0], "control": control[0]}
     needs["spare"] = attack.further(num_unsafe) if attack else 0
     drawn = _draw_kind(mixture, needs, seed, skipped)
-    sets = {name: _rows(mixture.kind, name, members) for name, members in drawn.items()}
-    prompts = {mixture.kind: [(mixture.kind, c.prompt) for c in drawn["eval"] if c.prompt]}
+    kind: str = mixture.kind
+    sets = {name: _rows(kind, name, members) for name, members in drawn.items()}
+    prompts = {kind: [(kind, c.prompt) for c in drawn["eval"] if c.prompt]}
     trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
     evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
     for number, (key, pool) in enumerate(tasks.items()):
