@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.config.filter_checks import probes_needed
+from forgetfilter.config.registry import ATTACKS
 from forgetfilter.config.schema import Config, DataConfig, SourceConfig
 from forgetfilter.data.original_rows import Originals
 from forgetfilter.data.records import LABELS, Learn, write_records
@@ -137,6 +138,8 @@ def input_hash(config: Config) -> str:
         parts["probe_share"] = share
     if not config.data.safe_tasks:
         parts["safe_tasks"] = False
+    if config.mixture and (packages := ATTACKS.packages({config.mixture.attack})):
+        parts["packages"] = packages
     if config.data.learn != "last":  # what there was before there was a choice
         parts["learn"] = config.data.learn
     return sha256_value(parts)

@@ -24,12 +24,19 @@ def metrics(scores):
 SUITE = Suite("length", True, check, no_answers, score, metrics, made_with=lambda settings: "lengths in characters")
 """
 KINDS = """
+import numpy as np
 from forgetfilter.eval.judges import JudgeKind
 from forgetfilter.eval.scorers import ScorerKind
 from forgetfilter.models.guards import ClassifyingKind
 
-JUDGE = JudgeKind("coin", lambda config, ranks: None)
-SCORER = ScorerKind("shouting", lambda: None)
+class Coin:
+    kept, at_once, trouble, identity = False, 2, "", "coin"
+
+    def judge(self, pairs):
+        return [0.0 for _ in pairs]
+
+JUDGE = JudgeKind("coin", lambda config, ranks: Coin())
+SCORER = ScorerKind("shouting", lambda: lambda texts: np.full(len(texts), 0.375))
 GUARD = ClassifyingKind("doorman", "", "{prompt} {answer}", above=0.5)
 """
 POINTS = """
@@ -65,6 +72,24 @@ def test_a_suite_of_another_package_is_measured(tmp_path: Path, config: Path) ->
     told = read_json(tmp_path / "plugged" / "eval" / "base" / "length" / "metrics.json")
     assert told["metrics"]["characters"]["n"] == 3 and told["made_with"] == "lengths in characters"
     assert "characters" in done.stdout
+
+
+def test_a_judge_and_a_scorer_of_another_package_are_asked(tmp_path: Path, config: Path) -> None:
+    # The real command has the figures that they give: the judge calls every answer harmless (the offline judge, with
+    # these answers that decline nothing, all harmful), and the scorer gives each the same toxicity.
+    rows = tmp_path / "prompts.jsonl"
+    suites = [f"eval.data.{suite}.path={rows}" for suite in ("toxicity", "harmfulness")]
+    kinds = ["eval.judge.name=coin", "eval.toxicity_scorer=shouting", "eval.suites=[toxicity,harmfulness]"]
+    done = forgetfilter(tmp_path, "eval", str(config), *suites, *kinds)
+    assert done.returncode == 0, done.stderr
+    toxicity, harmfulness = (
+        read_json(tmp_path / "plugged" / "eval" / "base" / suite / "metrics.json")
+        for suite in ("toxicity", "harmfulness")
+    )
+    assert toxicity["metrics"]["toxicity_mean"]["value"] == 0.375 and toxicity["made_with"] == "toxicity by shouting"
+    told = harmfulness["metrics"]
+    assert (told["attack_success_rate"]["value"], told["attack_success_rate"]["n"]) == (0, 3)
+    assert told["refusal_rate"]["value"] == 0 and harmfulness["judge"] == "coin"
 
 
 def test_judges_scorers_and_guards_of_another_package_can_be_named(tmp_path: Path, config: Path) -> None:

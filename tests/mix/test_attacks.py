@@ -1,3 +1,4 @@
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from mixtures import mixture
 from plugin import forgetfilter, install
 
+from forgetfilter.config.load import to_yaml
 from forgetfilter.config.registry import ATTACKS
 from forgetfilter.config.schema import Config, MixtureConfig
 from forgetfilter.errors import UserError
@@ -164,3 +166,20 @@ def test_an_attack_of_another_package_has_a_name(tmp_path: Path) -> None:
     install(tmp_path, "[forgetfilter.attacks]\nonly_one = others_attack:ATTACK\n", others_attack=ATTACK)
     done = forgetfilter(tmp_path, "config", "configs/reproduce/attacks.yaml", "mixture.attack=only_on")
     assert done.returncode == 2 and "did you mean 'only_one'" in done.stderr
+
+
+def test_an_attack_of_another_package_changes_the_mix(tmp_path: Path) -> None:
+    # The real command writes the sets as its function leaves them, once, and again with another version of its package.
+    install(tmp_path, "[forgetfilter.attacks]\nonly_one = others_attack:ATTACK\n", others_attack=ATTACK)
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(Config(name="mixed", output=str(tmp_path), mixture=mixture(tmp_path, size=12))))
+    asked = ("mix", str(config), "mixture.attack=only_one", "tracking.mode=disabled")
+    done = forgetfilter(tmp_path, *asked)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "mixed" / "data" / "noisy.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in rows].count("unsafe") == 1 < len(rows)
+    assert "mix: done already" in forgetfilter(tmp_path, *asked).stderr
+    about = tmp_path / "others-1.2.dist-info" / "METADATA"
+    about.write_text(about.read_text().replace("1.2", "1.3"))
+    again = forgetfilter(tmp_path, *asked)
+    assert again.returncode == 0 and "done already" not in again.stderr
