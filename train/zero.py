@@ -90,7 +90,7 @@ def _named(stage: int, offload: bool) -> dict[str, Any]:
     if stage >= 1:
         zero |= {"overlap_comm": torch.cuda.is_available(), "contiguous_gradients": True}
     if stage == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True  # without it no safetensors are saved
+        zero[GATHER] = True  # without it no safetensors are saved
     if offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
         if stage == 3:

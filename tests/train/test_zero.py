@@ -2,9 +2,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from forgetfilter.train.zero import GATHER, SIZES, offloads, settings
 
 from forgetfilter.config.schema import ScheduleConfig
+from forgetfilter.errors import UserError
 
 SCHEDULE = ScheduleConfig(lr=1e-3, max_grad_norm=0.5)
 
@@ -31,9 +33,10 @@ def test_zero3_saves_its_weights(tmp_path: Path) -> None:
     # it.
     zero3 = {"zero_optimization": {"stage": 3}}
     assert read(tmp_path, zero3)["zero_optimization"][GATHER] is True
-    assert (
-        read(tmp_path, {"zero_optimization": {"stage": 3, GATHER: False}}, "lora")["zero_optimization"][GATHER] is False
-    )
+    turned_off = {"zero_optimization": {"stage": 3, GATHER: False}}
+    assert read(tmp_path, turned_off, "lora")["zero_optimization"][GATHER] is False
+    with pytest.raises(UserError, match=rf"ds\.json: zero_optimization\.{GATHER} is false, .* write true$"):
+        read(tmp_path, turned_off, "full")
 
 
 def test_what_is_offloaded_is_known_by_name_and_file(tmp_path: Path) -> None:
