@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from forgetfilter.config.registry import RULES, SIGNALS
@@ -26,6 +26,7 @@ from .foretell import add_foretold
 from .inspecting import review
 from .probes import read_probes
 from .split import write_split
+from .swept import for_the_page
 from .table.joined_table import Table, joined
 from .table.stored_columns import NOISE, stored_folders
 from .task import FilterTask
@@ -33,7 +34,6 @@ from .texts import text_columns
 from .threshold_line import threshold_line
 
 VERSION = 3  # of the files that are written; decisions of another version are made again
-CONSTANT = "the signal is constant: nothing separates the examples"
 PROBES_HELP = "; trusted probes (data.probes, docs/signals.md) let conformal decide, and quantile drops a given share"
 KINDS_NOT_HARM = (
     "; mind that pooled scores fall into heaps by kind of row, harmful or not: of clean data 60% were dropped so "
@@ -66,9 +66,10 @@ def input_hash(task: FilterTask) -> str:
 
 
 def decide(task: FilterTask) -> Summary:
-    """Writes filter/{decisions.parquet, kept.jsonl, dropped.jsonl, export, summary.json} of a run; returns the summary.
+    """Writes filter/{decisions.parquet, kept.jsonl, dropped.jsonl, sweep.json, export, summary.json} of a run.
 
-    Nothing is written where a check fails. summary.json comes last and is gone while the others change.
+    Returns the summary. Nothing is written where a check fails. summary.json comes last and is gone while the others
+    change.
     """
     with deciding(task) as decisions:
         summary = summarise(decisions, task)
@@ -76,9 +77,18 @@ def decide(task: FilterTask) -> Summary:
         (folder / "summary.json").unlink(missing_ok=True)
         decisions.write(folder / "decisions.parquet")
         write_split(task.paths.noisy_data, folder, decisions)
+        _write_sweep(folder, decisions, task)
         summary = {**summary, **export(task.paths, decisions)}
         write_json(folder / "summary.json", summary)
     return summary
+
+
+def _write_sweep(folder: Path, decisions: Decisions, task: FilterTask) -> None:
+    """filter/sweep.json for the report, of this decision or absent."""
+    signal = signals.chosen(task.options.signal, task.options.combine)
+    (folder / "sweep.json").unlink(missing_ok=True)
+    if told := for_the_page(decisions, signal.name, task.options):
+        write_json(folder / "sweep.json", told)
 
 
 def export(paths: RunPaths, decisions: Decisions) -> Exported:
@@ -148,7 +158,7 @@ def make_decisions(
     reviewed: NDArray[np.int8],
 ) -> Decisions:
     """The rulings of the rule and the review. Raises UserError where nothing would be left to learn from."""
-    decisions = Decisions(table, scores, judge(scores, signal, rule, settings), reviewed)
+    decisions = Decisions(table, scores, rules.judge(scores, signal.name, rule, settings), reviewed)
     if not _some_left(decisions):
         raise UserError(
             f"filter.rule={rule.name} ({_written(settings)}) drops every example that has a score: "
@@ -177,14 +187,6 @@ def _some_left(decisions: Decisions) -> bool:
     scores = decisions.scores
     left = ~decisions.drop & ~decisions.apart & ~np.isnan(scores.score)
     return bool((left if scores.probe is None else left & ~scores.probe).any())
-
-
-def judge(scores: rules.Scores, signal: signals.Signal, rule: rules.Rule, settings: dict[str, Any]) -> rules.Ruling:
-    """The rule's ruling. Where all scores are equal none is dropped, since only chance could choose among them."""
-    if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
-        return rules.Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
-    ruling = rule.apply(scores, signal.name, **settings)
-    return ruling if scores.probe is None else replace(ruling, drop=ruling.drop & ~scores.probe)
 
 
 def summarise(decisions: Decisions, task: FilterTask) -> Summary:
@@ -217,7 +219,7 @@ def summarise(decisions: Decisions, task: FilterTask) -> Summary:
         summary["valueless"] = valueless  # those without a score that have label tokens
     if scores.probe is not None:
         summary["probes"] = int(scores.probe.sum())
-    if estimate := rules.estimate(scores.score, scores.probe, scores.source):
+    if estimate := scores.estimate:
         summary["estimate"] = estimate.told(cut, int(ruling.drop.sum()))
     if table.note:
         summary["signal_note"] = table.note

@@ -79,6 +79,10 @@ class Browser:
         self.run((Path(axe.__file__).parent / "axe.min.js").read_text() + "; 1")
         return list(self.run(AXE_FOUND))
 
+    def until(self, script: str) -> None:
+        """Waits until a JavaScript expression is true."""
+        self.run(f"new Promise(done => (function look() {{ ({script}) ? done() : setTimeout(look, 10); }})())")
+
     def downloaded(self, name: str) -> Path:
         """The file that the page saved, once it is whole."""
         end = time.monotonic() + 60

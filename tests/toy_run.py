@@ -145,6 +145,21 @@ def write_metrics(run: Run) -> None:
             write_json(path, told | ({"made_with": MADE_WITH[suite]} if suite in MADE_WITH else {}))
 
 
+def with_sweep(run: Run) -> Run:
+    """filter/sweep.json of ten shares, with the estimate and the labels made up."""
+    decisions = pl.read_parquet(run.folder / "filter" / "decisions.parquet").sort("rank")
+    dropped = [round(tenths * len(decisions) / 10) for tenths in range(10)]
+    sources = {name: [int((decisions["source"][:count] == name).sum()) for count in dropped] for name in SOURCES}
+    estimate = {name: [float(number) for number in range(10)] for name in ("unsafe_left", "good_lost")}
+    ends = {f"unsafe_left_{end}": [number + reach for number in range(10)] for end, reach in (("low", 0), ("high", 2))}
+    told = {"rule": "quantile", "varies": "quantile", "now": 3, "values": [tenths / 10 for tenths in range(10)]}
+    told |= {"dropped": dropped, "kept": [len(decisions) - count for count in dropped], "by_source": sources}
+    labels = {"unsafe": 30, "good": 60, "unsafe_left": [*range(10)], "good_lost": [*range(10)]}
+    told |= {"other_sources": [0] * 10, "by_probes": estimate | ends, "by_label": labels}
+    write_json(run.folder / "filter" / "sweep.json", told)
+    return run
+
+
 def with_answers(run: Run) -> Run:
     """Three prompts of harmfulness, two samples each, of which the last one flips between noisy and refit."""
     for model in MODELS:

@@ -4,10 +4,10 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from forgetfilter.config.load import written
 from forgetfilter.storage.results import read_summary
 
 from .. import rules
@@ -46,12 +46,7 @@ def _settings(task: FilterTask) -> list[str]:
     foreign = {key for other in rules.every() for key in other.settings} - {*rule.settings}
     replaced = {old for key, old in rule.replaces.items() if used.get(key) is not None}
     read = {key: value for key, value in used.items() if key not in foreign | replaced}
-    return [shlex.quote(f"filter.{key}={_written(value)}") for key, value in read.items() if value != own.get(key)]
-
-
-def _written(value: Any) -> str:
-    """A value as the command line takes it."""
-    return json.dumps(value).replace('"', "") if isinstance(value, (list, dict)) or value is None else str(value)
+    return [written(f"filter.{key}", value) for key, value in read.items() if value != own.get(key)]
 
 
 def _say(console: Console, what: Path | str) -> None:

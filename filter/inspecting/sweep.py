@@ -1,7 +1,5 @@
 """The curve over a rule's setting: what each value would keep and drop and, with labels, how well."""
 
-from typing import Any, Literal
-
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as Shown
@@ -12,11 +10,10 @@ from forgetfilter.report.charts import curves
 from forgetfilter.report.layout import Section, document
 
 from .. import rules, signals
-from ..decide import judge, scored
-from ..quality import classification, unsafe
+from ..decide import scored
+from ..swept import ESTIMATED, MEASURES, Sweep, replaced
 from ..task import FilterTask
 
-MEASURES: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
 SHOWN_ROWS = 20
 STEPS = (1, 2, 5)  # the distance between two rows that are shown
 
@@ -24,8 +21,9 @@ STEPS = (1, 2, 5)  # the distance between two rows that are shown
 def sweep(task: FilterTask) -> pl.DataFrame:
     """Writes filter/sweep.parquet and filter/sweep.html; the rows, one a value of the rule's first setting.
 
-    Columns: setting (Float64), threshold (see Ruling.cut), kept, dropped, share (of all but probes), and with labels
-    precision, recall, f1. The review is left out. Raises UserError for a rule without a number to vary.
+    Columns: setting (Float64), threshold (see Ruling.cut), kept, dropped, share (of all but probes), where the probes
+    tell them unsafe_left with its interval and good_lost (rows, by estimate), and with labels precision, recall, f1.
+    The review is left out. Raises UserError for a rule without a number to vary.
     """
     config, folder = task.options, task.paths.folder / "filter"
     rule = varied(task)
@@ -33,25 +31,19 @@ def sweep(task: FilterTask) -> pl.DataFrame:
         able = ", ".join(known.name for known in rules.every() if known.sweep)
         raise UserError(f"filter.rule={rule.name} has no number to vary: --sweep works with {able}")
     varies = rule.settings[0]
-    for key, old in rule.replaces.items():
-        if old == varies and getattr(config, key) is not None:
-            raise UserError(f"--sweep varies filter.{varies}, replaced here by filter.{key}: set filter.{key}=null")
+    if key := replaced(rule, config):
+        raise UserError(f"--sweep varies filter.{varies}, replaced here by filter.{key}: set filter.{key}=null")
     settings = {key: getattr(config, key) for key in rule.settings}
-    rows: list[dict[str, Any]] = []
     with scored(task) as (table, signal, scores, _):
-        label = table.columns.read("label")
-        positive, count = unsafe(table.labels, label), table.count
-        count -= 0 if scores.probe is None else int(scores.probe.sum())
-        for value in rule.sweep(scores):
-            ruling = judge(scores, signal, rule, settings | {varies: value})
-            dropped = int(ruling.drop.sum())
-            row = {"setting": float(value), "threshold": ruling.cut(scores), "kept": count - dropped}
-            row |= {"dropped": dropped, "share": dropped / max(1, count)}
-            if table.labels:
-                measured = classification(ruling.drop[label >= 0], positive[label >= 0])
-                row |= {name: measured[name] for name in MEASURES}
-            rows.append(row)
-    kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys(MEASURES, pl.Float64)
+        swept = Sweep(table, scores, signal.name, rule, settings)
+        rows = [
+            {"setting": one.setting, "threshold": one.threshold, "kept": one.kept, "dropped": one.dropped}
+            | {"share": one.dropped / max(1, one.kept + one.dropped)}
+            | (one.estimate or dict.fromkeys(ESTIMATED if scores.probe is not None else ()))
+            | one.measured
+            for one in swept.tried(swept.values())
+        ]
+    kinds = {"setting": pl.Float64, "threshold": pl.Float64} | dict.fromkeys((*ESTIMATED, *MEASURES), pl.Float64)
     frame = pl.DataFrame(rows, schema_overrides={k: v for k, v in kinds.items() if k in rows[0]})
     frame = frame.sort("share", maintain_order=True)
     with atomic_path(folder / "sweep.parquet") as temporary:
@@ -75,6 +67,7 @@ def shown(frame: pl.DataFrame, task: FilterTask) -> Shown:
     table = Shown(
         title=f"{name}, filter.rule={rule.name}", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True
     )
+    frame = frame.drop(*ESTIMATED[1:3] if "f1" not in frame.columns else ESTIMATED, strict=False)  # 80 columns are few
     for column in frame.columns:
         table.add_column(rule.settings[0] if column == "setting" else column, justify="right", no_wrap=True)
     step = next((step for step in STEPS if len(frame) <= step * SHOWN_ROWS), len(frame) // SHOWN_ROWS)

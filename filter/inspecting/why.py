@@ -26,8 +26,8 @@ def why(paths: RunPaths, given: str) -> dict[str, Any]:
 
     The decision's columns, `signal`, `rule`, `percentile` (share of the scored examples that were forgotten less, in
     percent), `losses` [{"state", "loss"}] in nats a label token in the order of time, `prompt`, `text` (the last
-    answer), `turns` (see there), and `neighbours` among the dropped [{"id", "similarity", "score", "text"}] by the
-    Jaccard index of the words of all their messages.
+    answer), `turns` (see there), and `neighbours` among all examples [{"id", "similarity", "drop", "score", "text"}] by
+    the Jaccard index of the words of all their messages.
     """
     summary, decisions = read_summary(paths.folder), stored(paths)
     found = decisions.filter(pl.col("id").str.starts_with(given)).head(3).collect()
@@ -84,28 +84,21 @@ def turns(paths: RunPaths, name: str, messages: list[Message], learn: Learn) -> 
 
 
 def neighbours(paths: RunPaths, name: str, text: str) -> list[dict[str, Any]]:
-    """The dropped examples whose words are most like those of a text, at most NEIGHBOURS."""
-    path = paths.folder / "filter" / "dropped.jsonl"
+    """The examples whose words are most like those of a text, at most NEIGHBOURS."""
     own = sorted(set(pl.Series([text.lower()]).str.extract_all(r"\w+")[0].to_list()))
-    if not path.exists() or not path.stat().st_size or not own:
+    if not own:
         return []
     content = pl.col("messages").list.eval(pl.element().struct.field("content"))
     words = content.list.join(" ").str.to_lowercase().str.extract_all(r"\w+").list.unique()
     common = words.list.set_intersection(pl.lit(pl.Series([own])).first()).list.len()
-    schema: dict[str, Any] = {
-        "id": pl.String,
-        "messages": pl.List(pl.Struct({"content": pl.String})),
-        "score": pl.Float64,
-    }
+    schema: dict[str, Any] = {"id": pl.String, "messages": pl.List(pl.Struct({"content": pl.String}))}
     similarity = common / (words.list.len() + len(own) - common)
-    rows = pl.scan_ndjson(glob.escape(str(path)), schema=schema).filter(pl.col("id") != name)
-    near = rows.select("id", "score", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
-    return (
-        near.top_k(NEIGHBOURS, by="similarity")
-        .collect(engine="streaming")
-        .sort("similarity", "id", descending=[True, False])
-        .to_dicts()
-    )
+    rows = pl.scan_ndjson(glob.escape(str(paths.noisy_data)), schema=schema).filter(pl.col("id") != name)
+    near = rows.select("id", similarity=similarity, text=content.list.last()).filter(pl.col("similarity") > 0)
+    order: dict[str, Any] = {"by": ["similarity", "id"], "reverse": [False, True]}
+    found = near.top_k(NEIGHBOURS, **order).collect(engine="streaming")
+    decided = stored(paths).filter(pl.col("id").is_in(found["id"].implode())).select("id", "drop", "score").collect()
+    return found.join(decided, on="id", how="left").sort("similarity", "id", descending=[True, False]).to_dicts()
 
 
 def masked(found: dict[str, Any], reveal: bool) -> dict[str, Any]:
@@ -138,12 +131,13 @@ def shown(found: dict[str, Any], reveal: bool) -> Group:
     for column in found["losses"]:
         times.add_column(column["state"], justify="right")
     times.add_row(*(_number(column["loss"]) for column in found["losses"]))
-    near = Shown(title="Nearest among the dropped, by common words", title_justify="left")
-    for name in ("similarity", "id", "answer", "score"):
+    near = Shown(title="Nearest examples, by common words", title_justify="left")
+    for name in ("similarity", "id", "decision", "answer", "score"):
         near.add_column(name)
     for row in found["neighbours"]:
         text = texts.shown(row["text"], SHOWN_CHARACTERS, reveal)
-        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], _plain(text), _number(row["score"]))
+        decision = "dropped" if row["drop"] else "kept"
+        near.add_row(f"{row['similarity']:.2f}", row["id"][:12], decision, _plain(text), _number(row["score"]))
     more = [near] * bool(found["neighbours"]) + [Text(texts.HINT)] * (not reveal)
     return Group(Text(found["id"], no_wrap=True), table, times, *_turns_shown(found["turns"], reveal), *more)
 

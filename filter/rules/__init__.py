@@ -2,10 +2,23 @@
 
 from forgetfilter.config import registry
 
-from .base import NO_TOKENS, NO_VALUE, PROBE, Known, Rule, Ruling, Scores
-from .estimate import estimate
+from .base import NO_TOKENS, NO_VALUE, PROBE, Known, Rule, Ruling, Scores, judge
+from .estimate import Estimate, estimate
 
-__all__ = ["NO_TOKENS", "NO_VALUE", "PROBE", "Known", "Rule", "Ruling", "Scores", "estimate", "every", "get"]
+__all__ = [
+    "NO_TOKENS",
+    "NO_VALUE",
+    "PROBE",
+    "Estimate",
+    "Known",
+    "Rule",
+    "Ruling",
+    "Scores",
+    "estimate",
+    "every",
+    "get",
+    "judge",
+]
 
 
 def every() -> list[Rule]:

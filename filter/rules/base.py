@@ -1,7 +1,7 @@
 """What a rule is: a function from the scores of all examples to a ruling on each."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..table.sorting import descending, in_order, repeated, taken
+from ..table.threads import by_pieces
+from .estimate import Estimate, estimate
 
 # The reasons of an example without a score, which is kept: nothing was learned of it, or the signal has no value
 NO_TOKENS, NO_VALUE = "no label tokens", "the signal has no value for it"
 PROBE = "a probe: trusted, never dropped"
+CONSTANT = "the signal is constant: nothing separates the examples"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,17 @@ class Scores:
         place[self.order] = np.arange(1, len(self.order) + 1, dtype=np.uint32)
         return place
 
+    @cached_property
+    def p_value(self) -> NDArray[np.float64]:
+        """[n] `p_values` by the probes; 1 without any."""
+        known = np.zeros(len(self.score), dtype=np.bool_) if self.probe is None else self.probe & ~np.isnan(self.score)
+        return p_values(self.score, self.score[known])
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """How many rows are unsafe, by the probes; None where they are too few."""
+        return estimate(self.score, self.probe, self.source)
+
 
 @dataclass(frozen=True, eq=False)
 class Ruling:
@@ -96,6 +110,18 @@ class Ruling:
         last, kept = len(ordered) - 1 - int(ordered[::-1].argmax()), int(ordered.argmin())
         low, highest = (float(scores.score[scores.candidates[place]]) for place in (last, kept))
         return None if not ordered[kept] and highest > low else low
+
+
+def p_values(score: NDArray[np.float64], probes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1 + #{probes >= score}) / (m + 1), [n]; NaN without a score. `probes` [m] holds no NaN."""
+    ordered, p_value = np.sort(probes), np.empty(len(score))
+
+    def one(piece: slice) -> None:
+        as_high = len(ordered) - np.searchsorted(ordered, score[piece], side="left")
+        p_value[piece] = np.where(np.isnan(score[piece]), np.nan, (1 + as_high) / (len(ordered) + 1))
+
+    by_pieces(one, len(score))
+    return p_value
 
 
 @dataclass(frozen=True)
@@ -158,3 +184,11 @@ def among(which: str) -> pl.Expr:
 
 def percent(share: float) -> str:
     return f"{100 * share:g}%"
+
+
+def judge(scores: Scores, signal: str, rule: Rule, settings: dict[str, Any]) -> Ruling:
+    """The rule's ruling. Where all scores are equal none is dropped, since only chance could choose among them."""
+    if scores.count > 1 and scores.score[scores.order[0]] == scores.score[scores.order[-1]]:
+        return Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CONSTANT), note=CONSTANT)
+    ruling = rule.apply(scores, signal, **settings)
+    return ruling if scores.probe is None else replace(ruling, drop=ruling.drop & ~scores.probe)

@@ -6,15 +6,14 @@ import polars as pl
 from forgetfilter.errors import UserError
 
 from .base import Ruling, Scores, percent, whether
-from .conformal import p_values
-from .estimate import FEWEST, Estimate, estimate
+from .estimate import FEWEST, Estimate
 
 CLEAN = "no unsafe rows can be told from good ones: nothing dropped; have more probes, or the rule conformal"
 
 
 def needed(scores: Scores, rule: str) -> Estimate:
     """Raises UserError where there are too few probes."""
-    if (known := estimate(scores.score, scores.probe, scores.source)) is None:
+    if (known := scores.estimate) is None:
         raise UserError(
             f"filter.rule={rule} needs at least {FEWEST} probes with a score: "
             "set data.probes or mixture.probes, and run again"
@@ -24,7 +23,7 @@ def needed(scores: Scores, rule: str) -> Estimate:
 
 def above(scores: Scores, known: Estimate, cut: float | None, aim: str) -> Ruling:
     """Drops scores above the cut; nothing where there is none, or where all rows may be good."""
-    p_value = p_values(scores.score, known.probes)
+    p_value = scores.p_value
     unsafe, low, _ = known.unsafe
     if cut is None or low <= 0:
         return Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CLEAN), None, p_value, CLEAN)

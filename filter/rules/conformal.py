@@ -31,9 +31,7 @@ from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
 
-from ..table.threads import by_pieces
-from .base import Known, Rule, Ruling, Scores, percent, whether
-from .estimate import estimate
+from .base import Known, Rule, Ruling, Scores, p_values, percent, whether
 
 FEWEST_PROBES = 20  # that say anything of a share as small as 5%
 LARGE = 10_000  # examples, from which on their number hardly matters
@@ -46,29 +44,27 @@ STEPS = 20  # of the number of good examples; a few would do, but for bounds tha
 Array = NDArray[np.float64]
 
 
-def p_values(score: Array, probes: Array) -> Array:
-    """(1 + #{probes >= score}) / (m + 1), [n]; NaN without a score. `probes` [m] holds no NaN."""
-    ordered, p_value = np.sort(probes), np.empty(len(score))
-
-    def one(piece: slice) -> None:
-        as_high = len(ordered) - np.searchsorted(ordered, score[piece], side="left")
-        p_value[piece] = np.where(np.isnan(score[piece]), np.nan, (1 + as_high) / (len(ordered) + 1))
-
-    by_pieces(one, len(score))
-    return p_value
-
-
 def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> Array:
     """That at most bound * num_good of so many good examples, [n], exceed the rank-th highest probe.
 
     Of N the number above the k-th highest of m probes is beta-binomial(N, k, m + 1 - k); for large N its share is
-    Beta(k, m + 1 - k).
+    Beta(k, m + 1 - k). At most x are above it where k probes or more are among the x + k highest of both, whose number
+    is hypergeometric: a sum over k terms, where the beta-binomial needs x of them.
     """
-    from scipy.stats import beta, betabinom  # takes a second to import, which no check of a config needs
+    from scipy.special import betainc
 
-    shape, few = (rank, num_probes + 1 - rank), np.minimum(num_good, LARGE)
-    chance = np.where(num_good > LARGE, beta.cdf(bound, *shape), betabinom.cdf(np.floor(bound * few), few, *shape))
-    return np.asarray(chance, dtype=np.float64)
+    few = np.minimum(num_good, LARGE)
+    top, fewer = np.floor(bound * few) + rank, np.arange(rank)[:, None]  # [k, 1] probes among the highest
+    good = np.minimum(top - fewer, few)
+    chance = np.exp(_log_choose(num_probes, fewer) + _log_choose(few, good) - _log_choose(few + num_probes, top))
+    small = 1 - np.where(top - fewer <= few, chance, 0).sum(axis=0)
+    return np.asarray(np.where(num_good > LARGE, betainc(rank, num_probes + 1 - rank, bound), small), dtype=np.float64)
+
+
+def _log_choose(count: Array | int, chosen: Array | NDArray[np.int64]) -> Array:
+    from scipy.special import gammaln
+
+    return np.asarray(gammaln(count + 1) - gammaln(chosen + 1) - gammaln(count - chosen + 1), dtype=np.float64)
 
 
 def average_rank(num_probes: int, bound: float) -> int:
@@ -115,16 +111,17 @@ def decide(
     max_false_drop: float,
     fdr: float | None,
     confidence: float | str = CONFIDENCE,
+    p_value: Array | None = None,
 ) -> Ruling:
-    """The ruling on [n] scores; probes are never dropped. `confidence` is a number or AVERAGE. UserError with too few
-    probes."""
+    """The ruling on [n] scores; probes are never dropped. `confidence` is a number or AVERAGE, and `p_value` may be
+    given. UserError with too few probes."""
     probes = score[probe & ~np.isnan(score)]
     if len(probes) < FEWEST_PROBES:
         raise UserError(
             f"filter.rule=conformal needs at least {FEWEST_PROBES} probes with a score, there are {len(probes)}: "
             "set data.probes or mixture.probes, and run again"
         )
-    p_value = p_values(score, probes)
+    p_value = p_values(score, probes) if p_value is None else p_value
     if fdr is None:
         num_examples = int(np.count_nonzero(~np.isnan(score) & ~probe))
         threshold, note = _cut(probes, num_examples, max_false_drop, confidence)
@@ -165,9 +162,8 @@ def apply(scores: Scores, signal: str, max_false_drop: float, fdr: float | None,
     average or auto."""
     probe = np.zeros(len(scores.score), dtype=np.bool_) if scores.probe is None else scores.probe
     if confidence == "auto" and fdr is None:
-        known = estimate(scores.score, scores.probe, scores.source)
-        confidence = AVERAGE if known and known.proven else CONFIDENCE
-    return decide(scores.score, probe, max_false_drop, fdr, confidence)
+        confidence = AVERAGE if scores.estimate and scores.estimate.proven else CONFIDENCE
+    return decide(scores.score, probe, max_false_drop, fdr, confidence, scores.p_value)
 
 
 def _too_few(probes: int, setting: str) -> str:

@@ -3,7 +3,9 @@
 Unknown keys are refused with the nearest name, and every check runs before a model is touched.
 """
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
@@ -21,6 +23,12 @@ from forgetfilter.errors import UserError, nearest, plain_label
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
 """{old name: new name} of settings. Users are told the new name; older run folders are read by it."""
+
+
+def written(key: str, value: Any) -> str:
+    """`key=value` as the command line takes it, quoted for a shell."""
+    plain = isinstance(value, (list, dict)) or value is None
+    return shlex.quote(f"{key}={json.dumps(value).replace(chr(34), '') if plain else value}")
 
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), own: bool = False) -> Config:

@@ -14,22 +14,24 @@ async function unpack(encoded) {
   const bytes = Uint8Array.from(atob(encoded), c => c.charCodeAt(0));
   return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text());
 }
-// `name` begins the ids of its elements; `head` makes the parts of an item's header and what stands below it, `body` its texts
+// `name` begins the ids of its elements; `head` makes the parts of an item's header and what stands below it and after its texts, `body` the texts
 function listing(name, size, noun, head, body) {
   const part = one => document.getElementById(`${name}-${one}`);
   const list = part("rows"), shown = new Set();
   let chosen = [], start = 0;
   const current = () => chosen.slice(start, start + size);
-  const box_of = item => make("div", {class: "text", tabindex: "0", role: "region", "aria-label": `Text of ${noun} ${item.id.slice(0, 12)}`},
-    ...(shown.has(item) ? body(item) : [make("span", {class: "mask"}, "masked")]));
+  const box_of = (item, open) => make("div", {class: "text", tabindex: "0", role: "region", "aria-label": `Text of ${noun} ${item.id.slice(0, 12)}`},
+    ...(open ? body(item) : [make("span", {class: "mask"}, "masked")]));
   function row_of(item) {
-    const turn = make("button", {type: "button", class: "show"}), {header, buttons, below} = head(item);
-    const made = make("div", {class: "row"}, make("header", {}, ...header, make("span", {class: "buttons"}, ...buttons, turn)), below, box_of(item));
-    const label = () => { turn.textContent = shown.has(item) ? "Hide" : "Show"; turn.setAttribute("aria-expanded", String(shown.has(item))); };
+    let open = shown.has(item), box = box_of(item, open);
+    const turn = make("button", {type: "button", class: "show"}), {header, buttons, below, after = []} = head(item);
+    const made = make("div", {class: "row"}, make("header", {}, ...header, make("span", {class: "buttons"}, ...buttons, turn)), below, box, ...after);
+    const label = () => { turn.textContent = open ? "Hide" : "Show"; turn.setAttribute("aria-expanded", String(open)); };
     turn.addEventListener("click", () => {
-      shown.has(item) ? shown.delete(item) : shown.add(item);
+      open = !open;
+      open ? shown.add(item) : shown.delete(item);
       label();
-      made.lastChild.replaceWith(box_of(item));
+      box.replaceWith(box = box_of(item, open));
     });
     label();
     return made;
@@ -54,7 +56,7 @@ function listing(name, size, noun, head, body) {
     draw();
   });
   return {
-    part, unpacked: unpack(list.dataset.rows).catch(error => {
+    part, row_of, unpacked: unpack(list.dataset.rows).catch(error => {
       part("found").textContent = "This browser cannot unpack the texts: open the page in a newer one";
       throw error;
     }),

@@ -17,6 +17,7 @@ from forgetfilter.report.card import Card
 from forgetfilter.report.figures import Figure
 from forgetfilter.report.layout import rendered
 from forgetfilter.report.loss_curves import figure_of, loss_curves
+from forgetfilter.report.rankings import ranking_figures
 from forgetfilter.report.review import packed, review_rows
 from forgetfilter.report.sentences import (
     DIRECTION_WORDS,
@@ -28,6 +29,7 @@ from forgetfilter.report.sentences import (
     words,
     written_value,
 )
+from forgetfilter.report.sweep import sweep_view
 from forgetfilter.report.task import Reported
 from forgetfilter.report.verdict import change, direction
 from forgetfilter.storage.formats import RANKINGS, Metrics, Models
@@ -57,6 +59,7 @@ def write_report(reported: Reported, reveal: bool = False) -> Path:
             "rows": packed({"rows": rows, "answers": review.answers(folder)}),
             "said": review.told(rows, card["dropped"]),
         },
+        sweep=sweep_view(folder, card, reported.config["filter"]),
         prompts={"rows": packed(prompts), "suites": counted(prompts), "most": MOST_PROMPTS},
         cost=cost.tables(card["time"]),
         captions=captions(card, decisions),
@@ -75,6 +78,7 @@ def make_figures(card: Card, decisions: pl.DataFrame, folder: Path) -> dict[str,
     figures["by-source"] = charts.distribution(decisions, "source", axis, threshold)
     if decisions["label"].count():
         figures["by-label"] = charts.distribution(decisions, "label", axis, threshold)
+    figures |= ranking_figures(decisions)
     if curves := loss_curves(folder, ["source"]):
         figures["learned-by-source"] = figure_of(curves, charts.source_colours(decisions))
         if decisions["label"].count() and (curves := loss_curves(folder, ["label"])):

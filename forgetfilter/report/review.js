@@ -12,17 +12,47 @@ function head_of_row(row) {
   if (row.p_value !== null) known.push(make("span", {}, "p " + number(row.p_value)));
   known.push(make("span", {class: "soft"}, `loss ${number(row.before_loss)} → ${number(row.after_loss)}`));
   const below = make("div", {class: "soft"}, make("bdi", {}, row.reason), row.reason ? " · id " : "id ", make("code", {}, row.id.slice(0, 12)));
-  return {header: known, buttons: [say(row, "yes", "Keep"), say(row, "no", "Drop")], below};
+  return {header: known, buttons: [say(row, "yes", "Keep"), say(row, "no", "Drop")], below, after: [resembling(row)]};
 }
 function say(row, word, label) {
-  const button = make("button", {type: "button", class: "say", "aria-pressed": String(answers.get(row.id) === word)}, label);
+  const button = make("button", {type: "button", class: "say", "data-row": row.id, "data-word": word, "aria-pressed": String(answers.get(row.id) === word)}, label);
   button.addEventListener("click", () => {
     answers.get(row.id) === word ? answers.delete(row.id) : answers.set(row.id, word);
     unsaved = true;
-    ["yes", "no"].forEach((other, place) => button.parentNode.children[place].setAttribute("aria-pressed", String(answers.get(row.id) === other)));
+    for (const one of document.querySelectorAll(".say")) if (one.dataset.row === row.id) one.setAttribute("aria-pressed", String(answers.get(row.id) === one.dataset.word));
     count_answers();
   });
   return button;
+}
+const NEAREST = 5, WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_C}]+/gu, numbers = new Map();  // as --why counts words
+function words_of(row) {
+  const numbered = word => numbers.get(word) ?? (numbers.set(word, numbers.size), numbers.size - 1);
+  return row.words ??= Uint32Array.from(new Set(row.texts.flatMap(([, text]) => text.toLowerCase().match(WORD) || [])), numbered);
+}
+function nearest(row) {  // by the Jaccard index of their words
+  reviewed.forEach(words_of);
+  const own = new Uint8Array(numbers.size);
+  for (const word of row.words) own[word] = 1;
+  const found = [];
+  for (const other of reviewed) {
+    let common = 0;
+    for (const word of other.words) common += own[word];
+    if (common && other !== row) found.push({other, share: common / (row.words.length + other.words.length - common)});
+  }
+  return found.sort((a, b) => b.share - a.share || (a.other.id < b.other.id ? -1 : 1)).slice(0, NEAREST);
+}
+function resembling(row) {  // is looked for when it is opened
+  const list = make("div", {class: "near"}), box = make("details", {}, make("summary", {}, "What resembles it"), list);
+  box.addEventListener("toggle", () => {
+    if (!box.open || list.hasChildNodes()) return;
+    list.append("Looking …");  // the first time it takes a moment, where the texts are long
+    setTimeout(() => {
+      const found = nearest(row);
+      list.replaceChildren(...found.map(({other, share}) => make("div", {}, make("p", {class: "soft"}, `Of the words of both, ${Math.round(100 * share)}% are common`), rows.row_of(other))));
+      if (!found.length) list.append(make("p", {class: "soft"}, "No other row of this page has a word in common with it."));
+    }, 20);
+  });
+  return box;
 }
 function count_answers() {
   rows.part("save").textContent = `Save review.csv (${answers.size.toLocaleString("en")} answer${answers.size === 1 ? "" : "s"})`;

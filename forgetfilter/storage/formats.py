@@ -59,6 +59,44 @@ class Estimate(TypedDict):
     good_dropped: NotRequired[float]
 
 
+class ByProbes(TypedDict):
+    """What a sweep does to the rows by the estimate of the probes; None where it tells nothing."""
+
+    unsafe_left: list[float | None]
+    unsafe_left_low: list[float | None]
+    unsafe_left_high: list[float | None]
+    good_lost: list[float | None]
+
+
+class ByLabel(TypedDict):
+    """What a sweep does to the labelled rows, without the probes."""
+
+    unsafe: int
+    good: int
+    unsafe_left: list[int]
+    good_lost: list[int]
+
+
+class SweepTable(TypedDict):
+    """filter/sweep.json: what each value of a rule's setting would drop, from the fewest rows to the most, before any
+    review. All lists are of the same length."""
+
+    rule: str
+    varies: str
+    """The setting, without its section."""
+    now: int | None
+    """The place of the value that was used; None where another rule decided."""
+    values: list[float]
+    kept: list[int]
+    dropped: list[int]
+    by_source: dict[str, list[int]]
+    """Rows dropped of the largest sources."""
+    other_sources: list[int]
+    """And of all others together."""
+    by_probes: ByProbes | None
+    by_label: ByLabel | None
+
+
 class Review(TypedDict):
     """Rows on which a person decided, and of them those for which the rule had said otherwise."""
 

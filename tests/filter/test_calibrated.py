@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from forgetfilter.filter import rules
 from forgetfilter.filter.rules import conformal, mixture, otsu, separation
+from forgetfilter.filter.rules.base import p_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta, betabinom
 from sklearn.mixture import GaussianMixture
 
 from forgetfilter.errors import UserError
@@ -96,7 +98,7 @@ def test_nothing_to_part(score: list[float]) -> None:
 def test_p_values() -> None:
     # The p-value is (1 + probes as high) / (m + 1) for a score above, among and below all probes, and a row without a
     # score has none.
-    p = conformal.p_values(np.array([9.0, 2.0, 0.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0]))
+    p = p_values(np.array([9.0, 2.0, 0.0, np.nan]), np.array([1.0, 2.0, 3.0, 4.0]))
     assert p[:3].tolist() == [1 / 5, 4 / 5, 1.0] and np.isnan(p[3])
 
 
@@ -104,7 +106,7 @@ def test_p_values() -> None:
 @settings(max_examples=25, deadline=None)
 def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -> None:
     # A p-value lies between 1 / (m + 1) and 1 and never rises with the score.
-    p = conformal.p_values(np.sort(score), np.array(probes))
+    p = p_values(np.sort(score), np.array(probes))
     assert (np.diff(p) <= 0).all() and p.min() >= 1 / (len(probes) + 1) and p.max() <= 1
 
 
@@ -113,7 +115,7 @@ def test_p_values_fall_with_the_score(probes: list[float], score: list[float]) -
 def test_p_values_count_the_probes(probes: list[int], score: list[int]) -> None:
     # The same numbers come out where each probe is compared with each score by itself, ties among them.
     one_by_one = [(1 + sum(probe >= one for probe in probes)) / (len(probes) + 1) for one in score]
-    assert conformal.p_values(np.array(score, float), np.array(probes, float)).tolist() == one_by_one
+    assert p_values(np.array(score, float), np.array(probes, float)).tolist() == one_by_one
 
 
 @pytest.mark.parametrize(("probes", "good", "bound"), [(6, 5, 0.2), (5, 8, 0.25), (4, 9, 0.5)])
@@ -126,6 +128,16 @@ def test_the_chance_of_the_bound_is_that_of_all_orders(probes: int, good: int, b
         share = np.mean([count <= bound * good for count in above])
         (told,) = conformal.chance_within(rank, probes, np.array([good]), bound)
         assert told == pytest.approx(share)
+
+
+def test_the_chance_is_that_of_scipy() -> None:
+    # The sum over the probes is the beta-binomial distribution, and for many rows the beta distribution.
+    good = np.array([1.0, 7.0, 150.0, 9_999.0, 10_000.0])
+    for rank, probes, bound in ((1, 20, 0.1), (20, 20, 0.9), (7, 200, 0.05), (400, 900, 0.5)):
+        told = betabinom.cdf(np.floor(bound * good), good, rank, probes + 1 - rank)
+        assert conformal.chance_within(rank, probes, good, bound) == pytest.approx(told, abs=1e-9)
+        large = conformal.chance_within(rank, probes, np.array([10.0**6]), bound).item()
+        assert large == pytest.approx(beta.cdf(bound, rank, probes + 1 - rank), abs=1e-12)
 
 
 def test_the_rank_of_the_probe() -> None:

@@ -73,7 +73,7 @@ def test_the_files_by_hand(make_toy: Any, four_rows: Any) -> None:
     assert frame["before_loss"].to_list() == [0.5, 1.0, 0.25, 2.0]
     assert frame["after_loss"].to_list() == [1.5, 1.0, 0.5, 1.0]
     assert frame["rank"].to_list() == [1, 3, 2, 4]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "sweep.json"])
 
 
 def test_labels_measure_and_never_steer(make_toy: Any, four_rows: Any) -> None:
@@ -168,10 +168,10 @@ def test_dropping_everything_is_refused_and_earlier_files_stay(make_toy: Any, fo
     # A decision that would leave nothing to refit is refused and changes no file.
     toy = make_toy(four_rows)
     decide(toy.task())
-    earlier = {name: (toy.folder / "filter" / name).read_bytes() for name in FILES}
+    earlier = {name: (toy.folder / "filter" / name).read_bytes() for name in (*FILES, "sweep.json")}
     with pytest.raises(UserError, match=r"filter.rule=top_k \(filter.top_k=9\) drops every example"):
         decide(toy.task(rule="top_k", top_k=9))
-    assert {name: (toy.folder / "filter" / name).read_bytes() for name in FILES} == earlier
+    assert {name: (toy.folder / "filter" / name).read_bytes() for name in earlier} == earlier
 
 
 def test_probes_and_what_a_rule_drops(make_toy: Any) -> None:

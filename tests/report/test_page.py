@@ -106,7 +106,7 @@ def test_every_chart_has_its_place(page: str) -> None:
     figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])
     places = [a["id"] for _, a in Page(page).tags if a.get("class") == "chart"]
     suites = {f"suite-{name}" for name in ("toxicity", "bias", "harmfulness", "task")}
-    assert set(figures) == set(places) == {"map", "by-source", "by-label"} | suites
+    assert set(figures) == set(places) == {"map", "by-source", "by-label", "roc", "precision-recall"} | suites
 
 
 def test_what_scrolls_is_reached_by_keyboard_and_charts_have_names(page: str) -> None:
@@ -117,7 +117,7 @@ def test_what_scrolls_is_reached_by_keyboard_and_charts_have_names(page: str) ->
     assert len(scrolls) > 5 and all(a.get("tabindex") == "0" for a in scrolls)
     assert all(a.get("aria-label") for a in scrolls if a.get("class") == "wide")
     labels = [a.get("aria-label") for _, a in tags if a.get("class") == "chart" and a.get("role") in ("img", "group")]
-    assert len(labels) == 7 == len({*labels}) and all(labels)
+    assert len(labels) == 9 == len({*labels}) and all(labels)
 
 
 def test_the_dark_page_draws_its_charts_in_its_own_colours(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import two_logs
 from browser import Browser
 from toy_run import HOSTILE_TEXT, make_toy_run
 from two_logs import write_two_logs
@@ -21,6 +22,7 @@ from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 
 READY = "unpacked.then(() => rows.part('found').textContent)"
+BOX = "document.querySelector('#review-rows details')"
 TEXTS = "[...document.querySelectorAll('#review-rows .text')].map(one => one.textContent)"
 
 
@@ -148,6 +150,42 @@ def test_answers_given_in_the_page_are_followed(
     dropped = {json.loads(line)["id"] for line in (run / "filter" / "dropped.jsonl").open()}
     assert dropped == {names[number] for number in (0, 2, 9, 10)}
     assert re.search("By hand a person kept 1 rows? and dropped 2", (run / "report.html").read_text())
+
+
+def test_what_resembles_a_row_is_what_why_names(
+    tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Each row of the page names the same rows, shares and decisions as --why where the page has all rows. Their texts
+    # are masked, and an answer that is given there is the answer of the row itself.
+    said = ["", "Größe äußern", "größe", "naïve café", "CAFÉ naïve größe", "x_y 12", "12 x_y 3", "日本 語", "日本"]
+    said += ["a b c d", "a c", "d"]
+    rows = [{"prompt": f"{text} a", "completion": f"b{number % 3}"} for number, text in enumerate(said)]
+    monkeypatch.setattr(two_logs, "ROWS", rows)
+    names = write_two_logs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    logs = "--from before after --data noisy.jsonl --safe safe.jsonl name=r tracking.mode=disabled"
+    ran(f"filter {logs} filter.signal=loss_rise filter.rule=top_k filter.top_k=3")
+    ran("report runs/r")
+    browser.open(tmp_path / "runs" / "r" / "report.html")
+    browser.run(READY)
+    near_of = "nearest(row).map(one => [one.other.id, one.share, one.other.drop])"
+    told = browser.run(f"Object.fromEntries(reviewed.map(row => [row.id, {near_of}]))")
+    for name in names:
+        capsys.readouterr()
+        ran(f"filter runs/r --why {name} --json")
+        near = json.loads(capsys.readouterr().out)["neighbours"]
+        assert told[name] == [[row["id"], pytest.approx(row["similarity"]), row["drop"]] for row in near] and near
+    browser.run(f"rows.part('search').value = '{names[4]}'; choose(); {BOX}.querySelector('summary').click()")
+    browser.until(f"{BOX}.querySelector('.near .row')")
+    browser.run(f"{BOX}.querySelector('.near .say').click()")
+    near = browser.run(f"[...{BOX}.querySelectorAll('.near code')].map(one => one.textContent)")
+    assert near == [other[:12] for other, *_ in told[names[4]]]
+    assert browser.run(f"[...{BOX}.querySelectorAll('.near .text')].map(one => one.textContent)") == ["masked"] * 5
+    assert browser.run("[...answers]") == [[told[names[4]][0][0], "yes"]]
+    browser.run("rows.part('search').value = ''; choose()")
+    pressed = "[...document.querySelectorAll('.say')].filter(one => one.getAttribute('aria-pressed') === 'true').length"
+    assert browser.run(pressed) == 1 and not browser.errors
+    browser.run("unsaved = false")
 
 
 def ran(words: str) -> None:

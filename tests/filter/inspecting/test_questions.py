@@ -72,6 +72,16 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
         why(run, "nobody")
 
 
+def test_why_names_the_nearest_of_all_examples_with_their_decisions(make_toy: Any, four_rows: Any) -> None:
+    # Words count once, in any order and case, of all messages: 3 of 3 with the kept row, 2 of 4 with the dropped one.
+    words = ("One two three", "three, TWO one one", "two three four", "nothing alike")
+    toy = make_toy([(word, *row[1:]) for word, row in zip(words, four_rows)])
+    decide(toy.task(signal="loss_rise", quantile=0.5))
+    found = why(toy.task().paths, toy.ids[0])["neighbours"]
+    near = [(row["id"], row["similarity"], row["drop"]) for row in found]
+    assert near == [(toy.ids[1], 1.0, False), (toy.ids[2], 0.5, True)] and found[1]["score"] == 0.25
+
+
 def test_texts_are_masked_until_asked_for(make_toy: Any, four_rows: Any, capsys: pytest.CaptureFixture[str]) -> None:
     # --why and --review tell only how long prompt and answer are. With --reveal both are shown, and if asked again
     # without it they are masked again.
