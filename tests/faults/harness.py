@@ -53,10 +53,10 @@ def draw(number: int, seed: int, stages: Sequence[str] = STAGES) -> list[Case]:
 
 
 def draw_ranked(number: int, seed: int, kind: str = RANK) -> list[Case]:
-    """So many cases in which something is done to one of two ranks; each takes half a minute, since ranks import
-    torch."""
-    chance = random.Random(seed)
-    return [Case(chance.choice(RANKED), kind, chance.random(), ranks=2) for _ in range(number)]
+    """So many cases in which something is done to one of two ranks, stages in turn; each takes a minute, since ranks
+    import torch."""
+    chance = random.Random(f"{seed} {kind}")
+    return [Case(stage, kind, chance.random(), ranks=2) for stage in islice(cycle(RANKED), number)]
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Harness:
     expected: dict[str, Any] = field(default_factory=dict)
     by_ranks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """{stage: what it comes to by two ranks, whose sums are rounded otherwise}."""
+    seconds_by_ranks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.config = write_inputs(self.folder, self.model)
@@ -102,8 +103,10 @@ class Harness:
             return self._damaged(case)
         if case.ranks > 1 and case.stage not in self.by_ranks:
             self._begin(STAGES.index(case.stage))
+            start = time.monotonic()
             undisturbed = self.start(case.stage, None, *_ranks(case))
             assert undisturbed.end() == 0, undisturbed.said.read_text()
+            self.seconds_by_ranks[case.stage] = time.monotonic() - start
             self.by_ranks[case.stage] = outcome(self.run, (case.stage,))
         self._begin(STAGES.index(case.stage))
         return self._disturbed(case)
@@ -152,12 +155,13 @@ class Harness:
         return ""
 
     def _signal_rank(self, case: Case, command: Command) -> str:
-        end = time.monotonic() + 120
+        start = time.monotonic()
         while len(ranks := children(command.process)) < case.ranks and alive(command.process):
-            if time.monotonic() > end:
+            if time.monotonic() > start + 120:
                 return "its ranks never started"
             time.sleep(0.05)
-        time.sleep(case.place * 20)  # seconds, of which most go by until the libraries are there
+        moment = start + case.place * self.seconds_by_ranks[case.stage]
+        time.sleep(max(0, moment - time.monotonic()))
         if ranks := children(command.process):
             rank = ranks[int(case.place * 1000) % len(ranks)]
             with contextlib.suppress(ProcessLookupError):

@@ -16,7 +16,7 @@ from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
-PATIENCE = 240  # seconds, after which a command counts as one that never ends
+PATIENCE = 600  # seconds, after which a command counts as one that never ends
 
 
 def main() -> None:
