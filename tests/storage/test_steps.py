@@ -77,8 +77,7 @@ def test_what_was_damaged_while_the_work_stood_still_is_done_again(
 
 
 def test_no_changed_bit_of_a_shards_pages_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Before the work is done no sum of the shard is noted, but its pages have checksums. Without them a third of the
-    # bits are other numbers to Polars.
+    # Before the work is done no sum of the shard is noted, but its pages have checksums.
     shard = stopped_after_two(tmp_path, monkeypatch)
     whole, expected = shard.read_bytes(), merged(tmp_path)
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
