@@ -10,13 +10,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, EXIT_WAITED, Stopped, UserError, masked, printable
 from forgetfilter.files import disk_trouble, path_trouble
 
+ASIDE = "FORGETFILTER_ASIDE"  # the descriptor of a file for what a rank says of a lost peer
 OUTCOMES = "FORGETFILTER_OUTCOMES"  # names a folder for the outcome of each rank, where the launcher loses exit codes
 
 OUT_OF_MEMORY = (
@@ -61,8 +63,12 @@ def exit_code_of(work: Callable[[], Any]) -> int:
             raise
         if _lost_a_peer(error) and re.search("timed out|timeout", str(error), re.IGNORECASE):
             return _leave(EXIT_WAITED)  # the process that started the ranks says so
-        _show(type(error), error, error.__traceback__)
-        return _leave(EXIT_LOST if _lost_a_peer(error) else 1)
+        if not _lost_a_peer(error):
+            _show(type(error), error, error.__traceback__)
+            return _leave(1)
+        with _aside() as file:  # told only where no rank has a fault of its own
+            _show(type(error), error, error.__traceback__, file)
+        return _leave(EXIT_LOST)
     return _leave(0)
 
 
@@ -71,9 +77,17 @@ def _say(line: str) -> None:
     print(f"forgetfilter: {printable(masked(line))}", file=sys.stderr)
 
 
-def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Prints a traceback without the secrets that may stand in it."""
-    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+def _show(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None, file: TextIO | None = None
+) -> None:
+    """Prints a traceback without the secrets that may stand in it, on stderr or into the file."""
+    print(masked("".join(traceback.format_exception(kind, error, trace))), end="", file=file or sys.stderr)
+
+
+def _aside() -> AbstractContextManager[TextIO]:
+    """Where a rank writes what it says of a lost peer, whose own end the process that started the ranks will tell."""
+    given = os.environ.get(ASIDE)
+    return open(int(given), "w") if given else contextlib.nullcontext(sys.stderr)
 
 
 def _leave(code: int) -> int:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from forgetfilter.errors import EXIT_LOST, EXIT_STOPPED, EXIT_USER, EXIT_WAITED, Stopped, UserError, masked
 from forgetfilter.process import interrupts
-from forgetfilter.process.exit_codes import OUTCOMES
+from forgetfilter.process.exit_codes import ASIDE, OUTCOMES
 
 LAUNCHER = "FORGETFILTER_LAUNCHER"
 KILLED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)  # the exit codes of a rank that was killed from outside
@@ -52,12 +52,13 @@ def launch(
     # The ranks meet at a store of this process, because a free port given to rank 0 could be taken before it starts.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     # Files take the place of pipes, at which a rank that prints much would wait for a reader.
-    said: list[IO[str] | None] = [None, *(tempfile.TemporaryFile("w+") for _ in range(processes - 1))]
+    said: list[IO[str]] = [tempfile.TemporaryFile("w+") for _ in range(processes)]  # of rank 0 only what it puts aside
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, *args],
-            env=_environment(rank, processes, store.port, threads),
-            stderr=said[rank],
+            env=_environment(rank, processes, store.port, threads) | {ASIDE: str(said[rank].fileno())},
+            stderr=None if rank == 0 else said[rank],
+            pass_fds=[said[rank].fileno()],
             process_group=0,  # Ctrl-C reaches a rank only once, forwarded from here: a second one ends it unsaved
         )
         for rank in range(processes)
@@ -67,7 +68,7 @@ def launch(
     _judge(module, [int(rank.returncode) for rank in ranks], first, said)
 
 
-def _judge(module: str, codes: list[int], first: list[int], said: list[IO[str] | None]) -> None:
+def _judge(module: str, codes: list[int], first: list[int], said: list[IO[str]]) -> None:
     """Raises what the exit codes of the ranks mean; `first` are those that failed by themselves."""
     # ranks that were asked to stop because another one failed exit 75 as well, so a failure must win
     failed = [number for number, code in enumerate(codes) if code not in (0, EXIT_STOPPED)]
@@ -132,11 +133,9 @@ def _wait_warning(process: "subprocess.Popen[bytes]", warned: list[int]) -> None
         time.sleep(0.1)
 
 
-def _raise(module: str, number: int, code: int, said: IO[str] | None) -> None:
-    text = ""
-    if said is not None:
-        said.seek(0)
-        text = said.read().strip()
+def _raise(module: str, number: int, code: int, said: IO[str]) -> None:
+    said.seek(0)
+    text = said.read().strip()
     if code == EXIT_USER:
         lines = [line for line in text.splitlines() if line.startswith("forgetfilter: ")]  # libraries print lines too
         raise UserError(lines[-1].removeprefix("forgetfilter: ") if lines else "")  # rank 0 has printed its own line

@@ -112,6 +112,18 @@ def test_a_killed_rank_stops_the_stage(module: Any) -> None:
         launch(module("toy_killed", body), [], 2, 1)
 
 
+def test_what_a_killed_rank_does_to_the_others_is_no_traceback(module: Any, capfd: Any) -> None:
+    # Rank 0, which prints to the user's terminal, fails in its next collective when another is killed; the one line on
+    # that other says all.
+    body = guarded(
+        "from forgetfilter.process.distributed import barrier, process_group\n",
+        "with process_group():\n    barrier()\n    if rank == 1: os.kill(os.getpid(), 9)\n    barrier()\n",
+    )
+    with pytest.raises(Stopped, match=r"rank 1 of toy_alone was killed"):
+        launch(module("toy_alone", body), [], 2, 1)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_crash_ends_the_others(module: Any, tmp_path: Path, capsys: Any) -> None:
     # Rank 1 crashes after printing more than a pipe holds; rank 0 would sleep for ten minutes, and is asked to end.
     body = (
