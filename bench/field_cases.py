@@ -9,72 +9,15 @@ ends as expected; a traceback never passes. The exit code is the number of cases
 """
 
 import argparse
+import ast
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Done:
-    """How one command ended."""
-
-    code: int
-    said: str
-
-    def refused(self, *words: str) -> bool:
-        """One line and exit 2 that holds every word, and nothing was trained before it."""
-        last = self.said.strip().splitlines()[-1] if self.said.strip() else ""
-        trained = "train-noisy:" in self.said or "train noisy:" in self.said
-        return self.code == 2 and not trained and all(word in last for word in words) and "Traceback" not in self.said
-
-    @property
-    def well(self) -> bool:
-        return self.code == 0 and "Traceback" not in self.said
-
-
-class Field:
-    """The cases' folder, copied into an empty one in which the commands run."""
-
-    def __init__(self, cases: Path, work: Path):
-        self.work, self.cases = work, work / "CASES"
-        shutil.copytree(cases, self.cases, copy_function=shutil.copyfile)
-        for path in [self.cases, *self.cases.rglob("*")]:
-            path.chmod(0o755)
-            if path.suffix in (".yaml", ".py"):
-                text = path.read_text(encoding="utf-8")
-                path.write_text(text.replace("CASES", str(self.cases)).replace("WORK", str(work)), encoding="utf-8")
-        self.base = self.cases / "base" / "config.yaml"
-        self.model("llama")
-
-    def model(self, name: str, *options: str) -> str:
-        """A tiny random model; returns the setting that names it."""
-        if not (self.work / "models" / name).exists():
-            assert self.python(self.cases / "tiny.py", f"models/{name}", *options).code == 0
-        return f"model.name=./models/{name}"
-
-    def python(self, *words: Any) -> Done:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-        environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, *map(str, words)]
-        ended = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, timeout=900)
-        return Done(ended.returncode, ended.stdout + ended.stderr)
-
-    def ff(self, command: str, *words: Any, config: Path | None = None) -> Done:
-        return self.python("-m", "forgetfilter", command, config or self.base, *words)
-
-    def records(self, name: str, file: str = "data/noisy.jsonl") -> list[dict[str, Any]]:
-        path = self.work / "runs" / name / file
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-    def text(self, name: str) -> str:
-        return json.dumps(self.records(name), ensure_ascii=False)
+from field import ADDED, ASKED, BINARY, SHAPES, TEXTS, Done, Field, tokens_of
 
 
 def bbq_metadata(field: Field) -> bool:
@@ -85,10 +28,7 @@ def bbq_metadata(field: Field) -> bool:
     )
     prompts = [field.records(name, "data/eval/bias.jsonl") for name in ("bbq-groups", "bbq-meta")]
     roles = [[row.get("stereotyped") for row in rows] for rows in prompts]
-    metrics = [
-        json.loads((field.work / "runs" / name / "eval/base/bias/metrics.json").read_text())["metrics"]
-        for name in ("bbq-groups", "bbq-meta")
-    ]
+    metrics = [field.metrics(name, "bias") for name in ("bbq-groups", "bbq-meta")]
     return plain.well and table.well and roles[0] == roles[1] and metrics[0] == metrics[1]
 
 
@@ -104,11 +44,38 @@ def tsv_quotes(field: Field) -> bool:
 
 
 def nan_zero_dict(field: Field) -> bool:
-    done = field.ff("mix", "name=c03", f"data.noisy.theirs.path={field.cases}/03-nan-zero-dict/theirs.jsonl")
-    if done.code == 2:
-        return done.refused("theirs.jsonl line")
-    text = field.text("c03")
-    return done.well and not any(word in text for word in ("nan", "None", "True", "b'"))
+    file = field.cases / "03-nan-zero-dict" / "theirs.jsonl"
+    told = [said(field, f"c03-{n}", line) for n, line in enumerate(file.read_text().splitlines())]
+    nan, zero, false, boat, hills, nothing = told
+    whole = field.ff("mix", "name=c03", f"data.noisy.theirs.path={file}").refused("theirs.jsonl line")
+    binary = field.work / "binary.parquet"
+    field.made(BINARY, binary)
+    bytes_ = field.ff("mix", "name=c09", f"data.noisy.theirs.path={binary}")
+    return (
+        whole
+        and nothing == REFUSED
+        and nan == ("Name a fruit.", "An apple.")
+        and (zero[0].split()[-1], zero[1]) == ("0", "Yes, zero is even.")
+        and (false == REFUSED or (false[0].split()[-1], false[1]) == ("false", "true"))
+        and (boat == REFUSED or json.loads(boat[1]) == {"colour": "red", "wheels": None, "floats": True})
+        and (hills == REFUSED or json.loads(hills[1]) == ["Round Hill", "Long Hill"])
+        and (bytes_.refused("binary.parquet row 1") or (bytes_.well and "b'" not in field.text("c09")))
+    )
+
+
+REFUSED = ("", "refused with its line")
+
+
+def said(field: Field, name: str, line: str) -> tuple[str, str]:
+    """Request and answer that a row becomes by itself."""
+    row = field.work / f"{name}.jsonl"
+    row.write_text(line + "\n")
+    done = field.ff("mix", f"name={name}", f"data.noisy.theirs.path={row}")
+    if done.refused(f"{name}.jsonl line 1"):
+        return REFUSED
+    assert done.well, done.said
+    request, answer = (message["content"] for message in field.records(name)[0]["messages"])
+    return request, answer
 
 
 def tool_calls(field: Field) -> bool:
@@ -130,7 +97,13 @@ def alpaca_history(field: Field) -> bool:
 
 
 def pad_beyond(field: Field) -> bool:
-    return field.ff("run", "name=c10", field.model("extrapad", "extra_pad=1")).well
+    pad = field.model("extrapad", "extra_pad=1")
+    padded = [
+        field.ff("run", f"name=c10{packing}", pad, f"data.packing={packing}").well for packing in ("true", "false")
+    ]
+    field.made(ADDED, "models/llama", "models/added")
+    added = field.ff("run", "name=c10t", "model.name=./models/added")
+    return all(padded) and added.refused("line 1", "<|new|>", "embeddings")
 
 
 def context(field: Field) -> bool:
@@ -142,14 +115,17 @@ def context(field: Field) -> bool:
 
 def bos(field: Field) -> bool:
     name = field.model("bosnone", "bos=1", "template=none")
-    ids = tokens_of(field, name, "c12", field.base)
-    return all(row[0] == ids["bos"] and row.count(ids["bos"]) == 1 for row in ids["rows"])
+    settings = ("model.dtype=float32", "eval.models=[base]", "eval.suites=[task]")
+    learned = tokens_of(field, name, "c12", *settings)
+    once = all(row[0] == learned["bos"] and row.count(learned["bos"]) == 1 for row in learned["rows"])
+    asked = field.ff("eval", "name=c12", name, *settings)
+    return once and asked.well and bool(field.made(ASKED, "runs/c12/eval/base/task", "models/bosnone"))
 
 
 def eos_text(field: Field) -> bool:
     name = field.model("noeos", "template=noeos", "bos=1")
     data = f"data.noisy.theirs.path={field.cases}/13-eos-text-in-answer/theirs.jsonl"
-    found = tokens_of(field, name, "c13", field.base, data)
+    found = tokens_of(field, name, "c13", data)
     return any(text.rstrip().endswith("Use <del> for edits.</s>") for text in found["texts"])
 
 
@@ -186,8 +162,28 @@ def folder_of_data(field: Field) -> bool:
 
 def bin_weights(field: Field) -> bool:
     here = field.cases / "16-bin-weights" / "config.yaml"
-    field.model("bina", "bin=1", "seed=1")
-    return field.ff("eval", config=here).refused("safetensors")
+    refused = [field.ff("eval", f"name=c16{name}", field.model(name, "bin=1", f"seed={seed}"), config=here)
+               for seed, name in ((1, "bina"), (2, "binb"))]  # fmt: skip
+
+    def answers(name: str, model: str, cache: str) -> tuple[Done, Any]:
+        words = (f"name={name}", f"model.name=./models/{model}", f"cache={field.work / cache}")
+        done = field.ff("eval", *words, config=here)
+        table = field.work / "runs" / name / "eval/base/task/generations.parquet"
+        return done, field.made(TEXTS, table)
+
+    field.model("sta", "seed=1")
+    field.model("stb", "seed=2")
+    shutil.copytree(field.work / "models/sta", field.work / "models/stc")
+    _, first = answers("st-a", "sta", "cache-st")
+    _, second = answers("st-b", "stb", "cache-st")
+    _, alone = answers("st-alone", "stb", "cache-empty")
+    _, before = answers("st-c", "stc", "cache-st")
+    shutil.copyfile(field.work / "models/stb/model.safetensors", field.work / "models/stc/model.safetensors")
+    again, after = answers("st-c", "stc", "cache-st")
+    noticed = again.well and "eval: done already" not in again.said
+    return (
+        all(done.refused("safetensors") for done in refused) and noticed and first == before != second == alone == after
+    )
 
 
 def impossible(field: Field) -> bool:
@@ -220,16 +216,24 @@ def no_system_role(field: Field) -> bool:
 
 
 def deepspeed_json(field: Field) -> bool:
-    here = field.cases / "20-deepspeed-json"
-    plain = field.ff("run", "name=c20g", "train.method=full", f"train.deepspeed={here}/zero3_plain.json")
-    own = field.ff("run", "name=c20", f"train.deepspeed={here}/own_sizes.json")
-    whole = plain.well or plain.refused("stage3_gather_16bit_weights_on_model_save")
-    return whole and own.refused("own_sizes.json")
+    here, gather = field.cases / "20-deepspeed-json", "stage3_gather_16bit_weights_on_model_save"
+    full = ("name=c20g", "train.method=full", f"train.deepspeed={here}/zero3_plain.json")
+    plain, again = field.ff("run", *full), field.ff("run", *full)
+    lora = field.ff("run", "name=c21", f"train.deepspeed={here}/zero3_nogather.json")
+    refused = {
+        "own_sizes": ("scheduler", "train.noisy"), "clipping_only": ("gradient_clipping", "train.noisy.max_grad_norm"),
+        "comments": ("comments.json line 2",),
+    }  # fmt: skip
+    own = [field.ff("run", f"name=c20{file}", f"train.deepspeed={here}/{file}.json").refused(f"{file}.json", *words)
+           for file, words in refused.items()]  # fmt: skip
+    nogather = field.ff("run", "name=c22", "train.method=full", f"train.deepspeed={here}/zero3_nogather.json")
+    whole = plain.well and again.well and field.made(SHAPES, "models/llama", "runs/c20g/train/noisy")
+    return all(own) and bool(whole or plain.refused(gather)) and lora.well and nogather.refused(gather)
 
 
 def boundary(field: Field) -> bool:
     name = field.model("llama2sp", "sp=1", "template=llama2")
-    found = tokens_of(field, name, "c21", field.base)
+    found = tokens_of(field, name, "c21")
     return bool(found["rows"]) and all(row == whole for row, whole in zip(found["rows"], found["wholes"]))
 
 
@@ -243,38 +247,11 @@ def end_token(field: Field) -> bool:
     rates = [f"train.{stage}.{key}" for stage in ("noisy", "refit") for key in ("epochs=60", "lr=1e-2")]
     words = ["name=c44b", "model.name=./models/eotid", "train.method=full", *rates, "filter.quantile=0.1"]
     done = field.ff("run", *words, "eval.models=[refit]")
-    looked = next(line for line in field.python(here / "look.py").said.splitlines() if line[:1].isdigit())
-    return done.well and int(looked.split()[1]) < 60
-
-
-def tokens_of(field: Field, model: str, name: str, base: Path, *words: str) -> dict[str, Any]:
-    """The prepared tokens of a run's noisy rows: ids of each, their text, and the ids of the whole text at once."""
-    code = """
-import json, sys
-from pathlib import Path
-from forgetfilter.storage.run_folder import Run
-from forgetfilter.data.token_files import prepare
-from forgetfilter.models.loading import load_tokenizer
-run = Run.open(Path("runs") / sys.argv[1])
-tokenizer = load_tokenizer(Path(run.config.model.name), run.config.model.chat_template)
-prepared = prepare(run.noisy_data, tokenizer, run.config.data.max_length, Path(run.config.cache))
-rows = [[int(token) for token in row] for row in prepared.table["input_ids"].to_pylist()]
-texts = [tokenizer.decode(row) for row in rows]
-from forgetfilter.data.records import read_records
-wholes = []
-for record in read_records(run.noisy_data):
-    messages = [dict(role=m["role"], content=m["content"]) for m in record.messages]
-    whole = tokenizer.apply_chat_template(messages, tokenize=False) if tokenizer.chat_template else ""
-    wholes.append(tokenizer(whole, add_special_tokens=False)["input_ids"])
-print(json.dumps({"bos": tokenizer.bos_token_id, "rows": rows, "texts": texts, "wholes": wholes}))
-"""
-    mixed = field.ff("mix", f"name={name}", model, *words)
-    assert mixed.well, mixed.said
-    done = field.python("-c", code, name)
-    line = next((line for line in done.said.splitlines() if line.startswith("{")), None)
-    assert line, done.said
-    found: dict[str, Any] = json.loads(line)
-    return found
+    looked = field.python(here / "look.py").said.splitlines()
+    named = next(ast.literal_eval(line) for line in looked if line.startswith("{"))
+    learned, length, text = next(line for line in looked if line[:1].isdigit()).split(maxsplit=2)
+    ends = all(int(learned) in (ids if isinstance(ids, list) else [ids]) for ids in named.values())
+    return done.well and ends and int(length) < 60 and text.strip("'\"").endswith("<|im_end|>")
 
 
 RIGHT: dict[str, Callable[[Field], bool]] = {
