@@ -8,10 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from forgetfilter.train import zero
 from safetensors.torch import load_file
 
 from forgetfilter import pipeline
 from forgetfilter.config.load import load_config
+from forgetfilter.config.schema import ScheduleConfig
 from forgetfilter.errors import Stopped, UserError
 from forgetfilter.models.loading import States, resolve
 from forgetfilter.models.loss_pass import score_encoded
@@ -115,13 +117,22 @@ def test_gradient_checkpointing_changes_no_loss(make_run: Any, zero: list[str]) 
     assert close(adapter(plain), adapter(again), 1e-3)
 
 
-def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any) -> None:
-    # After bfloat16 training under ZeRO-3 over two ranks, the result loads as an ordinary model and has learned.
+def test_full_finetuning_under_zero3_gives_a_whole_model(make_run: Any, tmp_path: Path) -> None:
+    # After bfloat16 training under ZeRO-3 over two ranks, the result loads as an ordinary model and has learned. A file
+    # of one's own that does not say whether the weights are gathered is the same as the name zero3.
     from transformers import AutoModelForCausalLM
 
-    run = train(
-        make_run("full", "train.method=full", "model.dtype=bfloat16", "train.deepspeed=zero3", "launch.processes=2")
+    own, schedule = tmp_path / "own.json", ScheduleConfig()
+    named = zero.settings("zero3", "full", "noisy", schedule)
+    quiet = {key: value for key, value in named["zero_optimization"].items() if key != zero.GATHER}
+    own.write_text(json.dumps(named | {"zero_optimization": quiet}))
+    assert zero.settings(str(own), "full", "noisy", schedule) == named
+    full = ("train.method=full", "model.dtype=bfloat16", f"train.deepspeed={own}", "launch.processes=2")
+    run = train(make_run("full", *full))
+    weights, base = (
+        load_file(folder / "model.safetensors") for folder in (run.model("noisy"), Path(run.config.model.name))
     )
+    assert {name: part.shape for name, part in weights.items()} == {name: part.shape for name, part in base.items()}
     model = AutoModelForCausalLM.from_pretrained(run.model("noisy"))
     assert model.get_output_embeddings().weight.shape[0] == model.config.vocab_size
     sums = logged(run).group_by("epoch").agg(pl.col("loss_sum").sum()).sort("epoch")["loss_sum"].to_list()
