@@ -18,22 +18,22 @@ NEXT = {
 }
 
 
-def close(command: str, folder: Path, stale: tuple[str, ...], only_evaluates: bool = False) -> None:
+def close(command: str, folder: Path, stale: tuple[str, ...]) -> None:
     """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
     from rich.console import Console
 
     from forgetfilter.process.progress import is_quiet, width_of
     from forgetfilter.report.card import outdated
     from forgetfilter.report.terminal import closing_table, filter_table
-    from forgetfilter.storage.results import read_summary
+    from forgetfilter.storage.results import is_decided, read_summary
 
     console = Console(highlight=False, width=width_of(sys.stdout), quiet=is_quiet())
     summary = read_summary(folder) if command == "filter" else None
-    console.print(filter_table(summary) if summary else closing_table(folder, only_evaluates, stale))
+    console.print(filter_table(summary) if summary else closing_table(folder, stale))
     if told := outdated(folder, stale):
         console.print(told["what"], style="bold", markup=False)
         console.print(told["mend"], soft_wrap=True, markup=False)
-    end(command, folder, () if only_evaluates else (command,))
+    end(command, folder, (command,) if is_decided(folder) else ())
 
 
 def end(command: str, folder: Path, done: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ def _filter(options: argparse.Namespace) -> None:
             task.answer(options.sweep, options.why, options.review, options.reveal, options.json)
             return
         _make(run, names)
-        close("filter", run.folder, pipeline.stale(run), run.config.only_evaluates)  # an earlier evaluation is stale
+        close("filter", run.folder, pipeline.stale(run))  # an earlier evaluation is stale
 
 
 def _eval(options: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def _eval(options: argparse.Namespace) -> None:
     with _opened(options) as run:
         _begin(run.config)
         _make(run, ["mix", "eval", "report"] if run.config.only_evaluates else names)
-        close("eval", run.folder, pipeline.stale(run), run.config.only_evaluates)
+        close("eval", run.folder, pipeline.stale(run))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -154,7 +154,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     with _opened(options) as run:
         pipeline.run_pipeline(run)
-        close("run", run.folder, pipeline.stale(run), run.config.only_evaluates)
+        close("run", run.folder, pipeline.stale(run))
 
 
 @contextmanager

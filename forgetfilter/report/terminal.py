@@ -17,6 +17,7 @@ from forgetfilter.report.verdict import direction, verdicts
 from forgetfilter.storage.formats import FIGURES, Measured, Metrics, Quality, StageTime, Summary
 from forgetfilter.storage.results import (
     MODELS,
+    is_decided,
     read_errors,
     read_headlines,
     read_metrics,
@@ -30,16 +31,15 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "unclear": "bold"}
 
 
-def closing_table(folder: Path, only_evaluates: bool = False, stale: tuple[str, ...] = ()) -> Group:
+def closing_table(folder: Path, stale: tuple[str, ...] = ()) -> Group:
     """The tables of kept and dropped rows, of the filter's quality, of safety before and after, and of time.
 
-    A table that the run has no figures for is left out, and so is what is `stale`. UserError before the filter stage
-    has run.
+    A table that the run has no figures for is left out, and so is what is `stale`.
     """
     tables: list[RenderableType] = []
     if found := verdicts(metrics := read_metrics(folder, "evaluation" in stale), read_headlines(folder)):
         tables.append(_verdicts(found, metrics))
-    if not only_evaluates:
+    if is_decided(folder):
         tables.append(filter_table(read_summary(folder)))
         refit = None if "refit" in stale else read_optional(RunPaths(folder).refit_counts)
         tables += [Padding(Text(f"{remark}."), (0, 2, 1, 2)) for remark in cards.trained_on(refit)]

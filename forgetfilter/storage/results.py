@@ -23,6 +23,11 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def is_decided(folder: Path) -> bool:
+    """Whether the filter has decided in this run; an evaluation may come without a decision, or before it."""
+    return (folder / "filter" / "summary.json").exists()
+
+
 def read_summary(folder: Path) -> Summary:
     """filter/summary.json of a run."""
     path = folder / "filter" / "summary.json"

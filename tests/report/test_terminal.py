@@ -1,11 +1,14 @@
 """The closing table of a made-up run folder."""
 
 import io
+import shutil
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from toy_run import make_toy_run
 
+from forgetfilter.cli.closing import close
 from forgetfilter.files import read_json, write_json
 from forgetfilter.report.cost import pass_rows
 from forgetfilter.report.terminal import closing_table
@@ -54,6 +57,17 @@ def test_closing_table_without_labels_and_evaluations(tmp_path: Path) -> None:
     console.print(closing_table(make_toy_run(tmp_path, labels=False, evaluate=False).folder))
     text = console.export_text()
     assert "all" in text and "Safety" not in text and "Verdict" not in text and "quality" not in text
+
+
+def test_an_evaluation_before_the_decision_ends_with_its_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The released model may be measured before anything is filtered: the command shows what it measured, and ends well.
+    run = make_toy_run(tmp_path)
+    shutil.rmtree(run.folder / "filter")
+    close("eval", run.folder, ())
+    said = capsys.readouterr().out
+    assert "Safety" in said and "dropped" not in said and said.splitlines()[-1] == str(run.folder)
 
 
 def test_the_cost_has_tokens_a_second_and_the_memory_of_gpus(tmp_path: Path) -> None:
