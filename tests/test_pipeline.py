@@ -36,6 +36,7 @@ def scored(tmp_path: Path) -> Run:
     texts = [[{"role": "assistant", "content": f"SECRET-{n}"}] for n in range(ROWS)]
     records = list(make_records([(text, "web", None) for text in texts]))
     write_records(run.noisy_data, records)
+    write_records(run.safe_data, records[:1])
     for state, rise in (("before", 0.0), ("after", 0.1)):
         fixed = {"source": "web", "num_tokens": 1, "rank": 0, "step": 0, "epoch": 0}
         rows = [fixed | {"id": one.id, "loss_sum": 1 + rise * n} for n, one in enumerate(records)]

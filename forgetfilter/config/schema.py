@@ -212,9 +212,9 @@ class ScheduleConfig:
 class RefitConfig(ScheduleConfig):
     """The last finetuning, and what it learns. The probes are no part of it: they stay apart from M*."""
 
-    data: Literal["kept", "kept_and_trusted", "kept_then_trusted"] = "kept"
-    """What M* is trained on: the kept rows alone (the paper's form), the kept rows and the safe set's rows in one
-    mixture, or the kept rows and then, with the rate's schedule begun anew, the safe set's rows."""
+    data: Literal["kept", "kept_and_trusted", "kept_then_trusted"] = "kept_and_trusted"
+    """What M* is trained on: the kept rows and the safe set's rows in one mixture, the kept rows alone (kept, the
+    paper's form), or the kept rows and then, with the rate's schedule begun anew, the safe set's rows."""
     trusted_epochs: int = positive(1)
     """data=kept_then_trusted: passes over the safe set's rows at the end."""
 
