@@ -76,6 +76,18 @@ def test_it_is_reopened_by_the_new_names(old_run: Path) -> None:
     assert "packing" not in written["train"] and "batch_tokens" not in written["score"]
 
 
+def test_what_it_was_made_with_holds_where_the_default_is_another_now(old_run: Path) -> None:
+    # The folder is older than two settings, and is read as it was made; a config file that does not name them is told
+    # what it would change.
+    run = Run.open(old_run)
+    assert (run.config.train.refit.data, run.config.filter.confidence) == ("kept", 0.975)
+    assert Run.open(old_run, ["filter.confidence=auto"]).config.filter.confidence == "auto"
+    mine = Path("mine.yaml")
+    mine.write_text(CONFIG.replace("train: {packing: false,", "train: {").replace("score: {batch_tokens: 123}\n", ""))
+    told = run.changed_settings(load_config(mine, ["data.packing=false", "data.batch_tokens=123"]))
+    assert told == ["filter.confidence: 0.975 -> 'auto'", "train.refit.data: 'kept' -> 'kept_and_trusted'"]
+
+
 @pytest.mark.parametrize("override", ["train.packing=true", "score.batch_tokens=7"])
 def test_an_old_name_is_refused_where_a_user_writes_it(old_run: Path, override: str) -> None:
     # One line gives the new name for an old one in a file, as an override, and as an override for a run folder.

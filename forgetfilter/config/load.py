@@ -23,6 +23,8 @@ from forgetfilter.errors import UserError, nearest, plain_label
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
 """{old name: new name} of settings. Users are told the new name; older run folders are read by it."""
+BEFORE = {"train.refit.data": "kept", "filter.confidence": 0.975}
+"""{setting: what a run folder was made with that is older than the setting}. The default is another one now."""
 
 
 def written(key: str, value: Any) -> str:
@@ -34,7 +36,8 @@ def written(key: str, value: Any) -> str:
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), own: bool = False) -> Config:
     """The checked configuration of a YAML file and `key=value` overrides; the later wins.
 
-    `own` says that the file is a run folder's own config.yaml, which may have settings by their old names.
+    `own` says that the file is a run folder's own config.yaml, which may have settings by their old names, and may lack
+    those that came later.
     """
     file = Path(path)
     if not file.is_file():
@@ -59,6 +62,7 @@ def made_config(loaded: DictConfig, overrides: Sequence[str], where: str, own: b
         given = _given(overrides)
         if own:
             _rename(loaded)
+            _add_later(loaded)
         for part in (loaded, given):
             _check_renamed(part)
             _listed(part)
@@ -160,6 +164,12 @@ def _rename(config: DictConfig) -> None:
             section, _, name = old.partition(".")
             del config[section][name]
             OmegaConf.update(config, new, value)
+
+
+def _add_later(config: DictConfig) -> None:
+    for key, value in BEFORE.items():
+        if OmegaConf.select(config, key) is None:
+            OmegaConf.update(config, key, value)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
