@@ -20,5 +20,5 @@ def foresee(task: FilterTask) -> list[str]:
             probes = sum(1 for _ in lines)
     data = rules.Known(counted["rows"] - probes, probes, tuple(counted["by_source"]))
     if why := rule.hopeless(data, **given):
-        return [f"filter.rule={rule.name} will drop nothing: {why}; the refit would learn what the noisy stage does"]
+        return [f"filter.rule={rule.name} will drop nothing: {why}; the refit would learn every noisy row"]
     return []

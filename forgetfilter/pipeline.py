@@ -188,16 +188,18 @@ def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "W
 
     train, full = config.train, config.train.method == "full"
     names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
-    rows = {"refit": rows["noisy"]} | rows
-    schedules = {name: train.schedule(name) for name in names}
+    passes = {name: train.passes(name, rows) for name in names}
     return Work(
         trained_parameters(base, None if full else train.lora),
         full,
         train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
         train.optimizer,
-        [own.epochs * -(-rows[name] // own.batch_size) for name, own in schedules.items()],
+        [
+            sum(epochs * -(-count // train.schedule(name).batch_size) for count, epochs in passes[name])
+            for name in names
+        ],
         train.checkpoint_steps,
-        sum(own.epochs * rows[name] for name, own in schedules.items()) + config.scorings * rows["noisy"],
+        sum(count * epochs for parts in passes.values() for count, epochs in parts) + config.scorings * rows["noisy"],
         size,
     )
 

@@ -112,7 +112,7 @@ def _counts(sets: "dict[str, Rows]") -> dict[str, int]:
 def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
     """The rows of each training."""
     from forgetfilter.models.limits import limits_of
-    from forgetfilter.models.plan.rows import given_rows
+    from forgetfilter.models.plan.rows import given_rows, refit_rows
 
     names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
     longest = min(config.data.max_length, limits_of(folder).context)
@@ -122,6 +122,7 @@ def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
         raise UserError("--rows needs --tokens-per-row, since no row is read then")
     else:
         found = given_rows(given.rows, given.safe_rows, min(given.tokens_per_row, longest))
+    found |= {"refit": refit_rows(found["noisy"], found["safe"], config.train.refit.data)}
     return {name: found[name] for name in names}
 
 

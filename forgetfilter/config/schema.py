@@ -1,5 +1,6 @@
 """The configuration's schema: frozen dataclasses. The docstring of each field gives its meaning and its unit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -255,6 +256,15 @@ class TrainConfig:
         """Of noisy, safe, control or refit."""
         schedule: ScheduleConfig = getattr(self, stage) or self.safe
         return schedule
+
+    def passes(self, stage: str, rows: Mapping[str, int]) -> list[tuple[int, int]]:
+        """(rows, epochs) of each part of a training, of so many rows in each set. The refit is taken to drop none."""
+        epochs, refit = self.schedule(stage).epochs, self.refit
+        if stage != "refit":
+            return [(rows[stage], epochs)]
+        if refit.data == "kept_then_trusted":
+            return [(rows["noisy"], epochs), (rows["safe"], refit.trusted_epochs)]
+        return [(rows["noisy"] + (rows["safe"] if refit.data == "kept_and_trusted" else 0), epochs)]
 
 
 @dataclass(frozen=True)

@@ -69,16 +69,37 @@ def test_the_command_plans_from_the_data(tiny_model: Path, tmp_path: Path, capsy
     assert [(stage["name"], stage["rows"]) for stage in found["stages"]] == [
         ("train noisy", 12),
         ("train safe", 4),
-        ("train refit", 12),
+        ("train refit", 16),
         ("score", 12),
     ]
-    noisy, _, refit, score = found["stages"]
-    assert noisy["tokens"] == refit["tokens"] == 3 * score["tokens"] / 2 and noisy["steps"] == 3
+    noisy, safe, refit, score = found["stages"]
+    assert noisy["tokens"] == 3 * score["tokens"] / 2 and (noisy["steps"], refit["steps"]) == (3, 3)
+    assert refit["tokens"] == noisy["tokens"] + safe["tokens"]  # the safe set is learned too, by default
     assert noisy["hours"] == pytest.approx(noisy["operations"] / 0.4e12 / 3600)
     assert noisy["memory_bytes"] == sum(noisy["memory"].values()) < found["cpu_process_bytes"]
     assert [row["gpus"] for row in found["gpus"]] == [2**n for n in range(11)]
     assert [row["idle"] for row in found["gpus"]] == [n > 4 for n in range(11)]
     assert found["fewest_gpus"]["0"] == 1 and not found["unchecked"]
+
+
+@pytest.mark.parametrize(
+    ("data", "tokens", "steps", "rows"),
+    [
+        ("kept", 3 * 1000, 3, 100),
+        ("kept_and_trusted", 3 * 1400, 6, 140),
+        ("kept_then_trusted", 3 * 1000 + 5 * 400, 8, 140),
+    ],
+)
+def test_the_refit_is_planned_with_the_rows_that_it_may_learn(
+    data: str, tokens: int, steps: int, rows: int, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of 100 noisy rows and 40 safe ones of 10 tokens each, in steps of 100 rows: three epochs of the noisy rows alone
+    # or with the safe ones, or five more of the safe ones after them.
+    words = ("--rows", "100", "--safe-rows", "40", "--tokens-per-row", "10", "--json", f"train.refit.data={data}")
+    sizes = ("train.refit.epochs=3", "train.refit.batch_size=100", "train.refit.trusted_epochs=5")
+    code, out, _ = planned(capsys, config(tmp_path, tiny_model), *words, *sizes)
+    refit = json.loads(out)["stages"][2]
+    assert code == 0 and (refit["tokens"], refit["steps"], refit["rows"]) == (tokens, steps, rows)
 
 
 def test_a_model_without_weights_is_planned_from_given_rows(

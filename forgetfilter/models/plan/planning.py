@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from forgetfilter.config.schema import ScheduleConfig, TrainConfig
+from forgetfilter.config.schema import RefitConfig, ScheduleConfig, TrainConfig
 from forgetfilter.data.batches import TrainingPlan, layout_for, plan_scoring, row_places
 from forgetfilter.models.memory import Held, Method, base_bytes, divided, fewest_ranks, held, least_stage
 from forgetfilter.models.plan.costs import Shape, forward_operations, sent_bytes, training_operations
@@ -112,11 +112,14 @@ class Planner:
     def trainings(self) -> Iterator[StagePlan]:
         full, checkpointing = self.train.method == "full", self.train.gradient_checkpointing
         for name, rows in self.sets.items():
-            epochs = self.train.schedule(name).epochs
-            steps = self.training_plan(name, 1).num_steps
-            each = training_operations(self.shape, rows.lengths, rows.labels, full, checkpointing)
-            tokens, hours = epochs * int(rows.lengths.sum()), _hours(epochs * each, self.machine.operations)
-            yield StagePlan(f"train {name}", len(rows), tokens, steps, self.alone, epochs * each, hours)
+            plan, tokens, operations = self.training_plan(name, 1), 0, 0.0
+            first = len(rows) - rows.last
+            for part, epochs in ((slice(first), plan.epochs), (slice(first, None), plan.last_epochs)):
+                lengths, labels = rows.lengths[part], rows.labels[part]
+                tokens += epochs * int(lengths.sum())
+                operations += epochs * training_operations(self.shape, lengths, labels, full, checkpointing)
+            hours = _hours(operations, self.machine.operations)
+            yield StagePlan(f"train {name}", len(rows), tokens, plan.num_steps, self.alone, operations, hours)
 
     def scoring(self) -> StagePlan:
         rows, own = self.sets["noisy"], self.batch
@@ -169,6 +172,8 @@ def training_plan(rows: Rows, schedule: ScheduleConfig, seed: int, micro_batch_t
         batch_size=schedule.batch_size,
         micro_batch_tokens=micro_batch_tokens,
         world_size=ranks,
+        last_rows=rows.last,
+        last_epochs=schedule.trusted_epochs if rows.last and isinstance(schedule, RefitConfig) else 0,
     )
 
 
