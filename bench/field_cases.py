@@ -219,14 +219,14 @@ def deepspeed_json(field: Field) -> bool:
     here, gather = field.cases / "20-deepspeed-json", "stage3_gather_16bit_weights_on_model_save"
     full = ("name=c20g", "train.method=full", f"train.deepspeed={here}/zero3_plain.json")
     plain, again = field.ff("run", *full), field.ff("run", *full)
-    lora = field.ff("run", "name=c21", f"train.deepspeed={here}/zero3_nogather.json")
+    lora = field.ff("run", "name=c20lora", f"train.deepspeed={here}/zero3_nogather.json")
     refused = {
         "own_sizes": ("scheduler", "train.noisy"), "clipping_only": ("gradient_clipping", "train.noisy.max_grad_norm"),
         "comments": ("comments.json line 2",),
     }  # fmt: skip
     own = [field.ff("run", f"name=c20{file}", f"train.deepspeed={here}/{file}.json").refused(f"{file}.json", *words)
            for file, words in refused.items()]  # fmt: skip
-    nogather = field.ff("run", "name=c22", "train.method=full", f"train.deepspeed={here}/zero3_nogather.json")
+    nogather = field.ff("run", "name=c20full", "train.method=full", f"train.deepspeed={here}/zero3_nogather.json")
     whole = plain.well and again.well and field.made(SHAPES, "models/llama", "runs/c20g/train/noisy")
     return all(own) and bool(whole or plain.refused(gather)) and lora.well and nogather.refused(gather)
 
