@@ -96,8 +96,8 @@ def replaced(rule: rules.Rule, options: FilterConfig) -> str | None:
 def for_the_page(decisions: Decisions, signal: str, options: FilterConfig) -> SweepTable | None:
     """What filter/sweep.json tells; None where there is nothing to choose, or where there are more than MOST_ROWS rows.
 
-    A rule without a number to vary gives its place to quantile. A value that would drop every row is left out, since it
-    is refused.
+    A rule without a number to vary, such as conformal by filter.fdr, gives its place to quantile. A value that would
+    drop every row is left out, since it is refused.
     """
     table, scores = decisions.table, decisions.scores
     own = rules.get(options.rule)

@@ -128,7 +128,7 @@ def _train() -> list[str]:
         "  # deepspeed: zero2  # for several GPUs; zero3 where the model does not fit into one",
         f"  noisy: {schedule}  # the released model learns the noisy data: M1",
         f"  safe: {schedule}  # M1 learns the safe data, and forgets most what is unlike it",
-        f"  refit: {schedule}  # the released model learns what was kept: the result",
+        f"  refit: {schedule}  # the released model learns the kept rows and the safe data: the result",
     ]
 
 

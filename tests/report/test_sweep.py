@@ -89,6 +89,8 @@ def test_a_rule_without_a_number_begins_where_nearly_as_many_are_dropped(tmp_pat
     browser.open(write_report(settings(run)))
     assert browser.run(TEXT.format("said")).startswith("It would drop 27 of 90 rows (30.0%), as many as the decision.")
     assert browser.run(TEXT.format("command")).endswith(" filter.rule=quantile filter.quantile=0.3")
+    said = browser.run("document.querySelector('#sweep p').textContent")
+    assert said.startswith("The rule of the decision, otsu, is not varied here; the rule quantile stands in its place.")
 
 
 def test_the_command_of_the_page_does_what_it_told(
