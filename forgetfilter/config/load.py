@@ -23,14 +23,17 @@ from forgetfilter.errors import UserError, nearest, plain_label
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
 """{old name: new name} of settings. Users are told the new name; older run folders are read by it."""
+PLAIN = re.compile(r'(?<!\\)"(?!(?:true|false|null|yes|no|on|off|y|n)")([a-z_]\w*)"', re.IGNORECASE | re.ASCII)
+"""A word of JSON that YAML reads as the same text without its quotation marks."""
 BEFORE = {"train.refit.data": "kept", "filter.confidence": 0.975}
 """{setting: what a run folder was made with that is older than the setting}. The default is another one now."""
 
 
 def written(key: str, value: Any) -> str:
     """`key=value` as the command line takes it, quoted for a shell."""
-    plain = isinstance(value, (list, dict)) or value is None
-    return shlex.quote(f"{key}={json.dumps(value).replace(chr(34), '') if plain else value}")
+    if isinstance(value, (list, dict)) or value is None:
+        value = PLAIN.sub(r"\1", json.dumps(value))
+    return shlex.quote(f"{key}={value}")
 
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = (), own: bool = False) -> Config:

@@ -1,10 +1,11 @@
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from forgetfilter.config.load import differing_keys, load_config, to_yaml
+from forgetfilter.config.load import _given, differing_keys, load_config, to_yaml, written
 from forgetfilter.errors import UserError
 
 PLAIN = "data:\n  probe_share: 0\n  noisy: {a: {path: a.jsonl}}\n  safe: {b: {path: b.jsonl}}\n"
@@ -124,3 +125,19 @@ def test_a_config_is_checked_without_torch(file: Path) -> None:
     code = "import sys; from forgetfilter.config.load import load_config; load_config(sys.argv[1]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
     assert not {"torch", "scipy", "sklearn", "transformers", "pyarrow"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["mail", "a: b", "a, b", "x{y", "true", "No", "123", "über mail", 'it\'s "b"', "a\\", ""]
+)
+def test_a_setting_that_is_written_for_the_shell_is_read_as_it_was(name: str) -> None:
+    # Whatever a source is called, the command that a page or a terminal names gives the same setting.
+    (word,) = shlex.split(written("filter.source_budget", {name: 0.5, "other": 0.25}))
+    assert _given([word]) == {"filter": {"source_budget": {name: 0.5, "other": 0.25}}}
+
+
+def test_plain_names_are_written_without_quotation_marks() -> None:
+    # So most commands stay easy to read.
+    assert written("filter.source_budget", {"mail": 0.5}) == "'filter.source_budget={mail: 0.5}'"
+    assert written("filter.combine", ["loss_rise", "b"]) == "'filter.combine=[loss_rise, b]'"
+    assert written("filter.fdr", None) == "filter.fdr=null"
