@@ -144,7 +144,8 @@ def _cut(probes: Array, num_examples: int, bound: float, confidence: float | str
     """The probe above which is dropped, None where none will do; and what was found."""
     rank, sure = _rank(len(probes), num_examples, bound, confidence)
     if not rank:
-        return None, f"{_too_few(len(probes), f'filter.max_false_drop={bound:g}')}: nothing dropped; {MORE}"
+        way = f"{MORE}, or set filter.confidence=average" if average_rank(len(probes), bound) else MORE
+        return None, f"{_too_few(len(probes), f'filter.max_false_drop={bound:g}')}: nothing dropped; {way}"
     note = f"{len(probes)} probes; at most {percent(bound)} of good examples dropped"
     return float(np.sort(probes)[-rank]), f"{note} ({sure})"
 

@@ -20,7 +20,7 @@ from forgetfilter.storage.run_paths import RunPaths
 if TYPE_CHECKING:
     from forgetfilter.models.loading import States
 
-NAMES = {"base": "M0, as released", "noisy": "M1, after the noisy data", "refit": "M*, after the kept rows"}
+NAMES = {"base": "M0, as released", "noisy": "M1, after the noisy data", "refit": "M*, after the filter"}
 WARNING = "M1 was finetuned on everything, unsafe rows too: what it says may be harmful or wrong."
 
 

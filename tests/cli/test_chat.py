@@ -50,7 +50,7 @@ def test_each_line_is_a_prompt_and_all_three_answer(
     monkeypatch.setattr("forgetfilter.pipeline.stale", lambda run: ("refit",))
     assert call("chat", run) == 0
     told = capsys.readouterr()
-    assert told.out.count("M*, after the kept rows") == 2 and told.out.count("the cat") == 4
+    assert told.out.count("M*, after the filter") == 2 and told.out.count("the cat") == 4
     assert "M* is of an earlier decision" in told.err
     state.write_text(before)
     (run / "train" / "refit").unlink()

@@ -264,3 +264,4 @@ def test_too_few_probes() -> None:
         conformal.decide(score, probe, 0.05, None)
     ruling = conformal.decide(score, np.arange(100) < 20, 0.05, None)
     assert not ruling.drop.any() and ruling.note.startswith("20 probes are too few for filter.max_false_drop=0.05")
+    assert ruling.note.endswith("have more probes, or allow more, or set filter.confidence=average")
