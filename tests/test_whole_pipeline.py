@@ -211,7 +211,7 @@ def test_what_is_tracked_says_what_it_was_made_of(finished: Path, tracked: dict[
         ("report", "finished-report", "report.html"),
     ):
         assert kept[stage].artifacts[name][file] == ((finished / file).as_uri(), (finished / file).stat().st_size)
-    assert {*kept["train-refit"].config["used"]} == {"finished-kept-data"}
+    assert {*kept["train-refit"].config["used"]} == {"finished-kept-data", "finished-safe-data"}
     assert {*kept["filter"].config["used"]} == {"finished-noisy-data", "finished-signals"}
     assert (
         kept["report"].config["used"]["finished-kept-data"] == kept["train-refit"].config["used"]["finished-kept-data"]

@@ -96,7 +96,8 @@ def _newest_whole(folder: Path, here: World, listed: bool) -> Path | None:
             return path
         barrier()
         if here.is_main:
-            console.print(f"{path} is not whole ({trouble}): resuming from the one before it, if there is one")
+            told = f"{path} is not whole ({trouble}): resuming from the one before it, if there is one"
+            console.print(told, soft_wrap=True)
             shutil.rmtree(path)
     return None
 

@@ -165,6 +165,6 @@ def _close_log(folder: Path, manifest: dict[str, Any], expected: Sequence[int]) 
     """Writes the marker of the loss log if it is proven whole. A log without its marker is not used."""
     if trouble := lacking(folder, expected):
         way = f"delete {folder.parent} and run again if a signal needs it"
-        console.print(f"{folder} is not whole and is not used ({trouble}): {way}")
+        console.print(f"{folder} is not whole and is not used ({trouble}): {way}", soft_wrap=True)
         return
     write_manifest(folder, manifest)

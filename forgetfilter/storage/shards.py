@@ -67,7 +67,8 @@ def drop_damaged(folder: Path) -> None:
             pq.ParquetFile(path, page_checksum_verification=True).read()
             scan(path).collect()  # some headers that Arrow reads stop Polars
         except (pa.ArrowException, OSError, ValueError, PolarsError, PanicException) as error:
-            console.print(f"{path} is damaged, and what it held is made again if it can be: {reason(error)}")
+            told = f"{path} is damaged, and what it held is made again if it can be: {reason(error)}"
+            console.print(told, soft_wrap=True)
             path.unlink(missing_ok=True)
 
 
