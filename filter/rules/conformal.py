@@ -53,12 +53,15 @@ def chance_within(rank: int, num_probes: int, num_good: Array, bound: float) -> 
     """
     from scipy.special import betainc
 
+    large = np.asarray(betainc(rank, num_probes + 1 - rank, bound), dtype=np.float64)
+    if (num_good > LARGE).all():  # the sum would take memory by the number of probes
+        return np.broadcast_to(large, num_good.shape)
     few = np.minimum(num_good, LARGE)
     top, fewer = np.floor(bound * few) + rank, np.arange(rank)[:, None]  # [k, 1] probes among the highest
     good = np.minimum(top - fewer, few)
     chance = np.exp(_log_choose(num_probes, fewer) + _log_choose(few, good) - _log_choose(few + num_probes, top))
     small = 1 - np.where(top - fewer <= few, chance, 0).sum(axis=0)
-    return np.asarray(np.where(num_good > LARGE, betainc(rank, num_probes + 1 - rank, bound), small), dtype=np.float64)
+    return np.where(num_good > LARGE, large, small)
 
 
 def _log_choose(count: Array | int, chosen: Array | NDArray[np.int64]) -> Array:

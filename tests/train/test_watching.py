@@ -1,6 +1,5 @@
 """The loss log beside the batches and the loss of a trainer's own."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from forgetfilter.train.hook import LossCollator, LossLog
 from forgetfilter.train.stage import settings
 from forgetfilter.train.watching import RowCollator, watch
-from toy_study import call
+from toy_study import call, write_config
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -39,27 +38,23 @@ SCHEDULE = {"epochs": 1, "lr": 1e-2, "batch_size": 4, "warmup_share": 0.0}
 def own_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
     """The project's own run on made-up rows, up to the decision."""
     folder = tmp_path_factory.mktemp("own")
-    for name, start, number in (("noisy", 0, 26), ("safe", 100, 9)):
-        rows = [
+    rows = {
+        name: [
             {"prompt": f"what is {n}?", "completion": f"it is {n * 7}" + " so" * (n % 3)}
             for n in range(start, start + number)
         ]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = {
-        "name": "own",
-        "output": str(folder / "runs"),
-        "cache": str(folder / "cache"),
-        "model": {"name": str(tiny_model), "dtype": "float32"},
-        "data": {name: {"mine": {"path": str(folder / f"{name}.jsonl")}} for name in ("noisy", "safe")}
-        | {"probe_share": 0},
-        "train": {"method": "full", "noisy": SCHEDULE, "safe": SCHEDULE},
-        "filter": {"rule": "quantile", "signal": "relative_loss_rise"},
-        "tracking": {"mode": "disabled"},
+        for name, start, number in (("noisy", 0, 26), ("safe", 100, 9))
     }
-    (folder / "config.yaml").write_text(json.dumps(config))
+    config = write_config(
+        folder,
+        tiny_model,
+        rows,
+        train={"method": "full", "noisy": SCHEDULE, "safe": SCHEDULE},
+        filter={"rule": "quantile", "signal": "relative_loss_rise"},
+    )
     for stage in ("mix", "train", "score", "filter"):
-        assert call(stage, folder / "config.yaml", *(["noisy", "safe"] if stage == "train" else [])) == 0
-    return Run.open(folder / "runs" / "own")
+        assert call(stage, config, *(["noisy", "safe"] if stage == "train" else [])) == 0
+    return Run.open(folder / "runs" / "r")
 
 
 def tokens(run: Run, stage: str) -> tuple[Rows, Rows]:
