@@ -30,7 +30,7 @@ from forgetfilter.errors import UserError, reason
 from forgetfilter.models.example_losses import ExampleLosses
 from forgetfilter.process.distributed import barrier, world
 from forgetfilter.process.passes import logging_losses
-from forgetfilter.storage.shards import LOSS_SCHEMA, drop_damaged, scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.storage.shards import LOSS_SCHEMA, scan_shards, shard_path, shard_paths, undamaged, write_shard
 
 SHARD_ROWS = 65536
 
@@ -69,7 +69,7 @@ class LossLog(TrainerCallback):
             for path in shard_paths(self.folder):
                 if int(path.stem.split("-")[1]) > state.global_step:
                     path.unlink()
-            drop_damaged(self.folder)
+            undamaged(shard_paths(self.folder))
         barrier()
 
     def forget_step(self) -> None:

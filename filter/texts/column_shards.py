@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -31,7 +32,7 @@ from forgetfilter.process.passes import leave_measures
 from forgetfilter.process.progress import progress
 from forgetfilter.score.distances import distance
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import begin, shard_path, write_manifest, write_shard
+from forgetfilter.storage.shards import begin, shard_path, shard_paths, undamaged, write_manifest, write_shard
 
 from ..table.record_fields import read_lines
 from .clusters import Space
@@ -60,12 +61,13 @@ def make(
     begin(made, sha256_value([common["data"], common["version"]]))
     for name, forecast in forecasts.items():
         forecast.save(made / f"{name}.npz")
-    if set(columns) - {"profanity", *forecasts} and not (made / SPACE).exists():
+    if set(columns) - {"profanity", *forecasts} and not _fitted(made / SPACE):
         for name in columns:  # shards of an earlier fit, perhaps on another machine, would not go with these
             shutil.rmtree(texts / name, ignore_errors=True)
         Space.fit(_texts(_sample(paths.noisy_data)), blocks.count).save(made / SPACE)
     for name, about in columns.items():
         begin(texts / name, sha256_value(about))
+        undamaged(shard_paths(texts / name))
     if len(blocks) == 1:  # one block is not worth the start of further processes
         _make(paths, columns, blocks, World(0, 1, 0))
     else:
@@ -82,6 +84,15 @@ def make(
     for name, about in columns.items():
         write_manifest(texts / name, about | {"rows": blocks.count})
     shutil.rmtree(made)
+
+
+def _fitted(space: Path) -> bool:
+    """Whether the space is there as it was written: its archive has a sum of each array."""
+    try:
+        Space.load(space)
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, BadZipFile):
+        return False
+    return True
 
 
 def main(argv: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgetfilter.files import sha256_file
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.shards import read_manifest, whole
+from forgetfilter.storage.shards import intact, read_manifest
 
 if TYPE_CHECKING:
     from .forecast import Forecast
@@ -44,7 +44,7 @@ def made(folder: Path, about: dict[str, Any]) -> bool:
     if not (folder / "manifest.json").exists():
         return False
     manifest = read_manifest(folder)
-    return manifest == about | {"rows": manifest["rows"]} and whole(folder, manifest["rows"])
+    return manifest == about | {"rows": manifest["rows"]} and intact(folder, manifest["rows"])
 
 
 def about(signals: Path, column: str) -> dict[str, Any]:

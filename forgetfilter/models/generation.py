@@ -29,7 +29,7 @@ from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import barrier, gathered, shared, world
 from forgetfilter.process.progress import console, progress
 from forgetfilter.storage.cache import keep, read_kept
-from forgetfilter.storage.shards import begin, merged, read_manifest, shard_path, write_manifest, write_shard
+from forgetfilter.storage.shards import begin, intact, merged, read_manifest, shard_path, write_manifest, write_shard
 from forgetfilter.storage.steps import finished_steps
 
 Prompt = tuple[str, str, str]  # id, source, text of the prompt as the model is given it
@@ -207,8 +207,11 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 
 
 def is_complete(folder: Path, wanted: str) -> bool:
-    """Whether the folder holds all answers of that identity."""
-    return (folder / "manifest.json").exists() and read_manifest(folder).get("identity") == wanted
+    """Whether the folder holds all answers of that identity, each as it was written."""
+    if not (folder / "manifest.json").exists():
+        return False
+    about = read_manifest(folder)
+    return about.get("identity") == wanted and intact(folder, about["rows"])
 
 
 def read_generations(folder: Path, expected_ids: Sequence[str] | None = None) -> pl.DataFrame:

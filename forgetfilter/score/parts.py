@@ -30,7 +30,7 @@ from forgetfilter.score.batch_size import BatchSize, FullError
 from forgetfilter.score.distances import write_distances
 from forgetfilter.score.rises import TOKEN_LISTS, TURN_LISTS, token_columns, turn_columns, write_rises
 from forgetfilter.score.stage import PARTS, Scoring
-from forgetfilter.storage.shards import STATES, begin, shard_paths, whole, write_manifest, write_shard
+from forgetfilter.storage.shards import STATES, begin, intact, shard_paths, write_manifest, write_shard
 
 STEP_ROWS = 256  # of the parts that read texts: the work of a rank between two checks for signals
 
@@ -51,7 +51,7 @@ class Part:
 
     def stored(self, rows: int) -> bool:
         """Whether the part is there and whole, with this identity."""
-        if not whole(self.folder, rows):
+        if not intact(self.folder, rows):
             return False
         there = read_json(self.folder / "manifest.json")
         same = all(there.get(key) == value for key, value in self.about.items())

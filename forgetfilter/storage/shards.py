@@ -13,11 +13,11 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from polars.exceptions import PanicException, PolarsError
 
-from forgetfilter.errors import UserError, reason
+from forgetfilter.errors import UserError
 from forgetfilter.files import atomic_path, read_json, read_object, write_json
 from forgetfilter.process.progress import console
+from forgetfilter.storage.sealed import damage, sealed
 
 LOSS_SCHEMA = pa.schema(
     [
@@ -51,25 +51,26 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def write_shard(path: Path, table: pa.Table) -> None:
-    """Writes one shard, whole or not at all. Its pages have checksums, by which `drop_damaged` knows them."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    """Writes one Parquet file, whole or not at all, sealed so that `damage` knows each bit of it."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        handle.writelines(sealed(memoryview(sink.getvalue())))
 
 
-def drop_damaged(folder: Path) -> None:
-    """Removes the shards of unfinished work that are not as they were written, says so, and leaves the whole ones.
+def undamaged(paths: Iterable[Path]) -> list[Path]:
+    """Those of the files of `write_shard` that are as they were written. Removes the others, and says so.
 
-    Finished work has its sums (storage/sums.py). Before that, a changed bit would be a wrong number or a panic in
-    Polars, which compares no checksums.
+    It is for unfinished work and for the cache: finished work has its sums in another file (storage/sums.py). A changed
+    bit would be a wrong number, or a panic in Polars, which compares no checksums.
     """
-    for path in shard_paths(folder):
-        try:
-            pq.ParquetFile(path, page_checksum_verification=True).read()
-            scan(path).collect()  # some headers that Arrow reads stop Polars
-        except (pa.ArrowException, OSError, ValueError, PolarsError, PanicException) as error:
-            told = f"{path} is damaged, and what it held is made again if it can be: {reason(error)}"
+    found = {path: damage(path) for path in paths}
+    for path, wrong in found.items():
+        if wrong is not None:
+            told = f"{path} is damaged, and what it held is made again if it can be: {wrong}"
             console.print(told, soft_wrap=True)
             path.unlink(missing_ok=True)
+    return [path for path, wrong in found.items() if wrong is None]
 
 
 def count_rows(folder: Path) -> dict[Path, int]:
@@ -152,6 +153,12 @@ def whole(folder: Path, rows: int) -> bool:
         return rows == sum(int(pq.read_metadata(path).num_rows) for path in shard_paths(folder))
     except (pa.ArrowInvalid, OSError):
         return False
+
+
+def intact(folder: Path, rows: int) -> bool:
+    """Whether the folder is `whole` and every bit of its shards is as it was written, which reads all of them. For
+    folders of a stage that is not done yet, and so has no sums in another file."""
+    return whole(folder, rows) and all(damage(path) is None for path in shard_paths(folder))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World, barrier
 from forgetfilter.process.progress import progress
-from forgetfilter.storage.shards import drop_damaged, scan_shards, shard_path, shard_paths, write_shard
+from forgetfilter.storage.shards import scan_shards, shard_path, shard_paths, undamaged, write_shard
 
 Begun: TypeAlias = "pa.Table | Callable[[], pa.Table]"
 """The table of a step, or what makes it of tensors that a GPU may still compute."""
@@ -89,7 +89,7 @@ def finished_steps(folder: Path, world: World) -> set[int]:
     """The numbers of the batches whose rows are in whole shards; to be called by every rank. Damaged shards are
     removed."""
     if world.is_main:
-        drop_damaged(folder)
+        undamaged(shard_paths(folder))
     barrier()
     done: set[int] = set()
     if shard_paths(folder):

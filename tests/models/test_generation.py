@@ -161,7 +161,8 @@ def test_empty_and_too_long_prompts(toy):
 
 
 def test_every_prompt_once_with_a_manifest_last(toy, tmp_path):
-    # 7 prompts in batches of 3 make three shards with each id once, the answers of generate_batch, and a manifest.
+    # 7 prompts in batches of 3 make three shards with each id once, the answers of generate_batch, and a manifest,
+    # which counts only as long as each shard is as it was written.
     model, tokenizer = toy
     generate(model, tokenizer, PROMPTS, tmp_path / "g", Decoding(6, 3, manifest={"model": "toy"}), "test")
     frame = read_generations(tmp_path / "g", [id_ for id_, _, _ in PROMPTS])
@@ -171,6 +172,9 @@ def test_every_prompt_once_with_a_manifest_last(toy, tmp_path):
     manifest = read_manifest(tmp_path / "g")
     assert (manifest["rows"], manifest["world_size"], manifest["model"]) == (7, 1, "toy")
     assert is_complete(tmp_path / "g", manifest["identity"]) and not is_complete(tmp_path / "g", "other")
+    shard = shard_paths(tmp_path / "g")[1]
+    shard.write_bytes(shard.read_bytes().replace(b"p", b"q", 1))
+    assert not is_complete(tmp_path / "g", manifest["identity"])
 
 
 def test_a_stop_keeps_whole_batches_and_a_rerun_does_the_rest(toy, tmp_path, monkeypatch):

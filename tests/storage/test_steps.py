@@ -7,7 +7,7 @@ import pytest
 from forgetfilter.errors import Stopped
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
-from forgetfilter.storage.shards import LOSS_SCHEMA, drop_damaged, merged, shard_path, shard_paths
+from forgetfilter.storage.shards import LOSS_SCHEMA, merged, shard_path
 from forgetfilter.storage.steps import Begun, write_steps
 
 ALONE = World(0, 1, 0)
@@ -74,19 +74,3 @@ def test_what_was_damaged_while_the_work_stood_still_is_done_again(
     assert merged(tmp_path)["loss_sum"].to_list() == [0, 1, 2, 3]
     told = capsys.readouterr().err.replace("\n", "")
     assert damage == "deleted" or f"{shard} is damaged, and what it held is made again" in told
-
-
-def test_no_changed_bit_of_a_shards_pages_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Before the work is done no sum of the shard is noted, but its pages have checksums.
-    shard = stopped_after_two(tmp_path, monkeypatch)
-    whole, expected = shard.read_bytes(), merged(tmp_path)
-    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
-    seen = set()
-    for place in range(4 * 8, footer * 8, 29):
-        damaged = bytearray(whole)
-        damaged[place // 8] ^= 1 << place % 8
-        shard.write_bytes(damaged)
-        drop_damaged(tmp_path)
-        seen.add(shard in shard_paths(tmp_path))
-        assert not shard.exists() or merged(tmp_path).equals(expected), place
-    assert seen == {True, False}  # a bit that no reader looks at is no damage

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from forgetfilter.filter.table.joined_table import joined
 from forgetfilter.filter.texts import column_shards, text_columns
-from forgetfilter.filter.texts.clusters import Space
+from forgetfilter.filter.texts.clusters import BUCKETS, Space
 
 from forgetfilter.data.records import RecordBlocks
 from forgetfilter.errors import Stopped, UserError
@@ -90,11 +90,27 @@ def test_a_stop_while_the_space_is_fitted_starts_no_process(families: Any, monke
         prepare(families)
 
 
-def test_a_lost_shard_is_made_again(families: Any) -> None:
-    # The manifest alone does not count as the column, so a lost shard is made again.
+def test_a_lost_or_damaged_shard_is_made_again(families: Any) -> None:
+    # The manifest alone does not count as the column, so a lost shard is made again, and so is one with a changed bit.
     found = prepare(families)
-    shard_path(folder_of(families, "cluster"), 0, 0).unlink()
+    shard = shard_path(folder_of(families, "cluster"), 0, 0)
+    shard.unlink()
     assert prepare(families).equals(found)
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 4] ^= 1
+    shard.write_bytes(content)
+    assert prepare(families).equals(found)
+
+
+def test_a_damaged_space_is_no_space(families: Any) -> None:
+    # What is left of a stopped reading counts only as it was written.
+    space = families.folder / "space.npz"
+    Space(np.eye(BUCKETS, 2), np.ones((3, 2))).save(space)
+    assert column_shards._fitted(space)
+    content = bytearray(space.read_bytes())
+    content[len(content) // 2] ^= 1
+    space.write_bytes(content)
+    assert not column_shards._fitted(space) and not column_shards._fitted(space.with_name("no"))
 
 
 def test_several_processes_make_what_one_makes(families: Any, monkeypatch: pytest.MonkeyPatch) -> None:
