@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from forgetfilter.config.schema import HarnessConfig
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, nearest, reason
 from forgetfilter.files import atomic_path, read_json, sha256_file, sha256_value, write_json
 from forgetfilter.models.plain_answers import by_own_settings, plain_settings, say_left_out
 from forgetfilter.process import interrupts
@@ -129,8 +129,7 @@ def _evaluated(
                 log_samples=True,
             )
     except Exception as error:  # tasks, data sets and the hub each raise types of their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"eval.lm_eval.tasks: {task} cannot be measured: {reason}") from error
+        raise UserError(f"eval.lm_eval.tasks: {task} cannot be measured: {reason(error)}") from error
     return found
 
 

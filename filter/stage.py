@@ -1,5 +1,7 @@
 """The filter stage: the decision on stored scores. It needs no model and no GPU."""
 
+from forgetfilter.data.records import read_records
+from forgetfilter.files import read_json
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Answering, Stage
@@ -27,9 +29,17 @@ class Filtering(FilterTask, Answering):
             tell(self.paths, summary, tracker)
 
     def foresee(self) -> list[str]:
-        from .foresight import foresee
+        """A line where the rule will drop nothing whatever the scores are. UserError where it cannot work with the
+        data."""
+        from . import rules
 
-        return foresee(self)
+        rule = rules.get(self.options.rule)
+        given = {key: getattr(self.options, key) for key in rule.settings}
+        counted = read_json(self.paths.folder / "data" / "summary.json")["noisy"]
+        probes = sum(1 for _ in read_records(self.paths.probes)) if self.paths.probes.exists() else 0
+        if why := rule.hopeless(rules.Known(counted["rows"] - probes, probes, tuple(counted["by_source"])), **given):
+            return [f"filter.rule={rule.name} will drop nothing: {why}; the refit would learn every noisy row"]
+        return []
 
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool, as_json: bool) -> None:
         from .inspecting import questions

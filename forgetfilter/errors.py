@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 EXIT_USER = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: run the same command again to go on
@@ -22,7 +23,13 @@ class Stopped(Exception):  # noqa: N818 - no error: the work is saved
     """A signal asked the stage to stop; its state is saved, and the same command goes on from there."""
 
 
-def nearest(word: str, known: "list[str] | tuple[str, ...]") -> str:
+def check_choice(key: str, value: str, known: Sequence[str]) -> None:
+    """Raises UserError with the nearest known name where the value of a setting or a field is none of them."""
+    if value not in known:
+        raise UserError(f"{key} cannot be {value!r}{nearest(value, known)}")
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
     """`; did you mean X?` for the closest of the known names, else the list of them."""
     import difflib
 

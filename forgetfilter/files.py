@@ -4,6 +4,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -191,6 +192,13 @@ def locked(folder: Path) -> Iterator[None]:
         raise UserError(f"cache: {folder.parent} cannot be written: {error.strerror}") from error
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         yield
+
+
+def package_folder(name: str) -> Path | None:
+    """The folder of an installed package, which is found and not imported: only its files are wanted, and an import may
+    need more than there is. None where it is not installed."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def finite(value: Any) -> Any:

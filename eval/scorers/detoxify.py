@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.files import sha256_value
 from forgetfilter.models.data_only import data_only
 
@@ -38,8 +38,7 @@ def load(variant: str, device: object) -> Any:
         with data_only():  # Detoxify itself would load its checkpoint, a pickle, and run the code in it
             return Detoxify(variant, device=device)
     except Exception as error:  # torch.hub, urllib and transformers each raise types of their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason}); {instead}") from error
+        raise UserError(f"{KEY}: the weights of detoxify cannot be had ({reason(error)}); {instead}") from error
 
 
 def identity(variant: str) -> str:

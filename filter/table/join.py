@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.storage.shards import count_rows, scan
 
 from .columns import PIECE, Columns
@@ -68,7 +68,7 @@ class Joiner:
                 self.order = matched.order
                 files[KEY].replace(self.last)
         except pl.exceptions.PolarsError as error:
-            raise UserError(f"{folder} cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
+            raise UserError(f"{folder} cannot be read ({reason(error)}); {AGAIN}") from error
         for name, (new, kind) in kinds.items():
             self.columns.adopt(new, files[name], kind, None if as_data else self.order)
 

@@ -7,7 +7,7 @@ from forgetfilter.config.bounds import check_bounds
 from forgetfilter.config.filter_checks import check_filter
 from forgetfilter.config.registry import ATTACKS, DEFENCES, GUARDS, JUDGES, SCORERS, SUITES, judge_names
 from forgetfilter.config.schema import Config, JudgeConfig
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, check_choice
 
 LONGEST_NAME = 200  # bytes: file systems take 255, and the names of stages and attempts are appended
 
@@ -89,15 +89,12 @@ def _check_grid(section: str, axes: Mapping[str, Sequence[object]]) -> None:
 
 
 def _check_choices(config: Config) -> None:
-    choices: dict[str, tuple[str, tuple[str, ...]]] = {"eval.judge.name": (config.eval.judge.name, judge_names())}
+    check_choice("eval.judge.name", config.eval.judge.name, judge_names())
     if "/" not in config.eval.toxicity_scorer:  # with a slash it names a model by folder or hub id
-        choices["eval.toxicity_scorer"] = (config.eval.toxicity_scorer, SCORERS.names)
+        SCORERS.get(config.eval.toxicity_scorer, "eval.toxicity_scorer")
     if config.score.guard.name:
-        choices["score.guard.name"] = (config.score.guard.name, GUARDS.names)
+        GUARDS.get(config.score.guard.name, "score.guard.name")
     if config.mixture and config.mixture.attack:
         ATTACKS.get(config.mixture.attack, "mixture.attack")
     for number, suite in enumerate(config.eval.suites):
-        choices[f"eval.suites[{number}]"] = (suite, SUITES.names)
-    for key, (value, known) in choices.items():
-        if value not in known:
-            raise UserError(f"{key} cannot be {value!r}{nearest(value, known)}")
+        SUITES.get(suite, f"eval.suites[{number}]")

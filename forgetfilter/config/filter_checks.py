@@ -8,21 +8,17 @@ from operator import attrgetter
 
 from forgetfilter.config.registry import RULES, SIGNALS, Rule
 from forgetfilter.config.schema import AUTO, Config, FilterConfig
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, check_choice
 
 
 def check_filter(config: Config) -> None:
     """Raises UserError for an unknown signal or rule, or for one that cannot work with the rest of the
     configuration."""
     given = config.filter
-    for key, name, known in (
-        ("filter.signal", given.signal, SIGNALS.names),
-        ("filter.rule", given.rule, RULES.names),
-        *((f"filter.combine[{number}]", name, SIGNALS.names) for number, name in enumerate(given.combine)),
-    ):
-        allowed = known if key.startswith("filter.combine") else ("auto", *known)
-        if name not in allowed:
-            raise UserError(f"{key} cannot be {name!r}{nearest(name, allowed)}")
+    check_choice("filter.signal", given.signal, ("auto", *SIGNALS.names))
+    check_choice("filter.rule", given.rule, ("auto", *RULES.names))
+    for number, name in enumerate(given.combine):
+        check_choice(f"filter.combine[{number}]", name, SIGNALS.names)
     _check_rule(config)
     if not config.only_evaluates:
         for signal in given.combine or [config.filtering.signal]:

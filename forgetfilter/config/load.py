@@ -18,7 +18,7 @@ from forgetfilter.config.checks import check
 from forgetfilter.config.filter_checks import check_given
 from forgetfilter.config.references import check_passwords, find_references, put, value_at
 from forgetfilter.config.schema import Config
-from forgetfilter.errors import UserError, nearest, plain_label
+from forgetfilter.errors import UserError, nearest, plain_label, reason
 
 LAYERS = "train.lora.target_modules"
 RENAMED = {"train.packing": "data.packing", "score.batch_tokens": "data.batch_tokens"}
@@ -141,11 +141,11 @@ def _told(error: OmegaConfBaseException, where: str) -> UserError:
         return UserError(f"{key} is no key: {way} ({where})")
     if isinstance(error, MissingMandatoryValue):
         return UserError(f"{key} is not set, and it has no default: set it ({where})")
-    if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", _first_line(error)):
+    if found := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", reason(error)):
         return UserError(f"{key} cannot be {found[1]!r}{nearest(found[1], _names(found[2]))}")
     if found := re.search(r"Environment variable '(\w+)' not found", str(error)):
         return UserError(f"{key}: the environment variable {found[1]} is not set; set it and run again")
-    return UserError(f"{key}: {_first_line(error)} ({where})")
+    return UserError(f"{key}: {reason(error)} ({where})")
 
 
 def _listed(config: DictConfig) -> None:
@@ -215,7 +215,3 @@ def _full_key(error: OmegaConfBaseException) -> str:
 def _names(listed: str) -> tuple[str, ...]:
     """The choices of a Literal, from OmegaConf's error."""
     return tuple(name.strip().strip("'") for name in listed.split(","))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

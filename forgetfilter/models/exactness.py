@@ -20,7 +20,7 @@ from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
 from forgetfilter.models.example_losses import attach, to_device
-from forgetfilter.models.pretrained import described_model, load_config, told
+from forgetfilter.models.pretrained import as_user_error, described_model, load_config
 
 # How far a token's loss in a batch may be from its loss alone, relative to the mean loss. On the weights of `as_wide`
 # bfloat16 moves it by less than half of this, and attention between packed examples by more than twice this
@@ -35,7 +35,7 @@ def verify_losses(model_folder: Path, attention: str, dtype: str, device: torch.
     """Proves both claims on two random layers of the model's shape. Raises UserError where one does not hold, or where
     the model that the folder's config describes cannot be made or does not run."""
     config = load_config(model_folder, "model.name")
-    with told(f"model.name: a model as {model_folder / 'config.json'} describes it does not work"):
+    with as_user_error(f"model.name: a model as {model_folder / 'config.json'} describes it does not work"):
         model = random_model(config, attention, dtype, device)
         check_exact(model, device, TOLERANCE[dtype], layout_for(attention, packing))
         model.train()(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=device), use_cache=False)  # its dropout
@@ -55,7 +55,9 @@ def random_model(config: Any, attention: str, dtype: str, device: torch.device) 
     config.vocab_size, config.pad_token_id = min(VOCABULARY, config.vocab_size), None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(0)
-        with told(f"model.name: {kind} with {attention} attention, as its config.json describes it, does not work"):
+        with as_user_error(
+            f"model.name: {kind} with {attention} attention, as its config.json describes it, does not work"
+        ):
             model: torch.nn.Module = described_model(config, attention, dtype)
         as_wide(model)
     return model.to(device).eval()

@@ -17,7 +17,7 @@ import torch
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data.records import clean
 from forgetfilter.data.rendering import templated
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.files import sha256_value
 from forgetfilter.models import guards
 from forgetfilter.models.classifiers import Classifier
@@ -188,7 +188,7 @@ def _conversation(tokenizer: Any, key: str, folder: Path, prompt: str, answer: s
         try:
             text = templated(tokenizer, turns, add_generation_prompt=True)
         except Exception as error:  # there is no template, or it may raise anything
-            trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
+            trouble = reason(error)
             continue
         if answer.strip() in text:
             return text

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from forgetfilter.errors import UserError
+from forgetfilter.errors import UserError, reason
 from forgetfilter.models.chat_template import read_template
 from forgetfilter.models.embedded import EMBEDDED, embedded_folder
 from forgetfilter.models.identity import weights_hash
@@ -52,8 +52,8 @@ def from_hub(name: str, revision: str | None, key: str, weights: bool) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{key}: {name!r} is neither a local folder nor to be had from the hub: {reason}") from error
+        told = f"{key}: {name!r} is neither a local folder nor to be had from the hub: {reason(error)}"
+        raise UserError(told) from error
 
 
 def load_tokenizer(folder: Path, chat_template: str | None) -> Any:

@@ -19,7 +19,7 @@ OURS = (UserError, Stopped, torch.OutOfMemoryError, KeyboardInterrupt, SystemExi
 
 
 @contextlib.contextmanager
-def told(message: str) -> Iterator[None]:
+def as_user_error(message: str) -> Iterator[None]:
     """Turns whatever a library raises over a foreign file into a UserError. There are dozens of unrelated types, and
     the panics of tokenizers are not even an Exception."""
     try:
@@ -41,7 +41,7 @@ def load_model(auto: str, folder: Path, key: str, unread: Collection[str] = (), 
     import transformers
 
     check_folder(folder, key)
-    with told(f"{key}: {folder} cannot be loaded"):
+    with as_user_error(f"{key}: {folder} cannot be loaded"):
         model, info = getattr(transformers, auto).from_pretrained(
             folder,
             trust_remote_code=False,
@@ -77,7 +77,7 @@ def load_config(folder: Path, key: str) -> Any:
     """The model's config. Raises UserError where transformers knows no such model."""
     from transformers import AutoConfig
 
-    with told(f"{key}: {folder} cannot be loaded"):
+    with as_user_error(f"{key}: {folder} cannot be loaded"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -85,7 +85,7 @@ def load_plain_tokenizer(folder: Path, key: str) -> Any:
     """The tokenizer, unchanged. Raises UserError where there is none."""
     from transformers import AutoTokenizer
 
-    with told(f"{key}: {folder} has no usable tokenizer"):
+    with as_user_error(f"{key}: {folder} has no usable tokenizer"):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
@@ -94,7 +94,7 @@ def load_adapter(model: Any, folder: Path, key: str, trainable: bool = False) ->
     import peft
 
     check_adapter_folder(folder, key)
-    with told(f"{key}: the adapter {folder} cannot be loaded"):
+    with as_user_error(f"{key}: the adapter {folder} cannot be loaded"):
         adapted = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, use_safetensors=True)
     wanted = set(peft.get_peft_model_state_dict(adapted))
     stored = tensor_names(folder / "adapter_model.safetensors", key)

@@ -4,15 +4,13 @@ The package brings its model as pickles, which run code when they are loaded. Th
 files that are known, by their sums.
 """
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forgetfilter.errors import UserError
-from forgetfilter.files import sha256_file
+from forgetfilter.files import package_folder, sha256_file
 
 PACKAGE, VERSION = "profanity_check", "1.9.1"
 SUMS = {
@@ -34,10 +32,9 @@ def profanity(texts: list[str]) -> NDArray[np.float64]:
 def check_pickles() -> None:
     """Compares the sums of the pickles, without importing the package, which would load them. ModuleNotFoundError where
     the package is not installed."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    if (package := package_folder(PACKAGE)) is None:
         raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
     for name, known in SUMS.items():
-        if sha256_file(file := Path(spec.submodule_search_locations[0]) / "data" / name) != known:
+        if sha256_file(file := package / "data" / name) != known:
             way = f"pip install --force-reinstall alt-profanity-check=={VERSION}"
             raise UserError(f"{file} is not that of alt-profanity-check {VERSION}, and a pickle may run code: {way}")

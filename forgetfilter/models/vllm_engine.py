@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from forgetfilter.errors import Stopped, UserError
+from forgetfilter.errors import Stopped, UserError, reason
 from forgetfilter.models.loading import ModelRef, is_adapter
 from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.sampling import Drawn
@@ -132,8 +132,7 @@ def _load(folder: Path, dtype: str, rank: int) -> Any:
                 **lora,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"eval.backend=vllm: {folder} cannot be loaded: {reason}") from error
+        raise UserError(f"eval.backend=vllm: {folder} cannot be loaded: {reason(error)}") from error
 
 
 def _rank(adapter: Path) -> int:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import check_choice
 from forgetfilter.mix.benchmarks.candidates import Candidate, Rows, Skips, instruction_prompt, settings, text, turns
 
 METRICS = ("auto", "exact", "number", "rouge1")
@@ -20,8 +20,7 @@ _FINAL = re.compile(r"####|final answer", re.IGNORECASE)
 def build(rows: Rows, options: Mapping[str, Any], key: str, skipped: Skips) -> Iterator[Candidate]:
     """Task examples, grouped by prompt. Option metric: auto (default), exact, number or rouge1."""
     metric = settings(options, {"metric": "auto"}, key)["metric"]
-    if metric not in METRICS:
-        raise UserError(f"{key}.metric cannot be {metric!r}{nearest(metric, METRICS)}")
+    check_choice(f"{key}.metric", metric, METRICS)
     for where, row in rows:
         if str(row.get("flag") or "").lower() == "unsafe":
             skipped["flagged unsafe"] += 1

@@ -14,13 +14,12 @@ from forgetfilter.data.records import Message, make_records
 from forgetfilter.data.shapes import SHAPED, read_shape
 from forgetfilter.data.sources import Row
 from forgetfilter.data.values import found, missing
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import UserError, check_choice
 from forgetfilter.mix.benchmarks import bbq, instruction, squad, toxicity
 from forgetfilter.mix.benchmarks.candidates import field, text
 
 Prompt = dict[str, Any]
 ASKED = ("goal", "Behavior", "question", "instructions")  # AdvBench, HarmBench, HarmfulQA, I-MaliciousInstructions
-METRICS = ("exact", "number", "rouge1")
 
 
 def with_ids(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Prompt]:
@@ -50,8 +49,7 @@ def task_prompt(row: Row, where: str) -> Prompt:
     if not answer.strip():
         raise UserError(f"{where}: suite task needs a reference, or an answer in the row, to compare with")
     metric = text(row, "metric", where, "") or "auto"
-    if metric not in ("auto", *METRICS):
-        raise UserError(f"{where}: metric cannot be {metric!r}{nearest(metric, METRICS)}")
+    check_choice(f"{where}: metric", metric, instruction.METRICS)
     return {"messages": messages, **instruction.reference(answer, metric)}
 
 

@@ -1,6 +1,6 @@
 """Builders by the name that a config gives them."""
 
-from forgetfilter.errors import UserError, nearest
+from forgetfilter.errors import check_choice
 from forgetfilter.mix.benchmarks import (
     alpaca,
     bbq,
@@ -29,6 +29,5 @@ BUILDERS: dict[str, Builder] = {
 
 def find_builder(name: str, key: str) -> Builder:
     """The builder of a name; `key` is the config key that gave it."""
-    if name not in BUILDERS:
-        raise UserError(f"{key} cannot be {name!r}{nearest(name, list(BUILDERS))}")
+    check_choice(key, name, list(BUILDERS))
     return BUILDERS[name]
