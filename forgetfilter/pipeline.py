@@ -10,11 +10,9 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from forgetfilter.config.schema import MICRO_BATCH_TOKENS, Config, number
+from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json
 from forgetfilter.mix.stage import MIX
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import at_stage, console, where
@@ -25,9 +23,6 @@ from forgetfilter.storage.results import read_state, refit_metrics
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage, Task, load
-
-if TYPE_CHECKING:
-    from forgetfilter.models.room import Work
 
 STAGES = (
     MIX,  # the sources become records with ids: noisy, safe, and if asked for probes and a control set
@@ -140,68 +135,15 @@ def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:
 
     It refuses what cannot work, and prints what will have no effect and how much of the disk is needed.
     """
+    from forgetfilter.models.disk_space import check_disk
+    from forgetfilter.models.plan.estimate import check_memory
+
     if not (paths.folder / "data" / "summary.json").exists():  # the sets were made by hand
         return
     for line in (line for task in tasks for line in task.foresee()):
         console.print(line, style="yellow")
     console.print(check_disk(config, paths))
     check_memory(config, paths)
-
-
-def check_disk(config: Config, paths: RunPaths) -> str:
-    """A line on how much of the disk the trainings need; UserError where the disk has not enough room."""
-    from forgetfilter.models.room import check_room
-    from forgetfilter.models.settings import ModelSettings
-
-    counts = read_json(paths.folder / "data" / "summary.json")
-    sets = {name: counts[name]["rows"] for name in ("noisy", "safe", "control") if name in counts}
-    base = ModelSettings.of(config).base().path
-    return check_room(paths.folder, disk_work(config, base, sets, paths.noisy_data.stat().st_size))
-
-
-def check_memory(config: Config, paths: RunPaths) -> None:
-    """UserError where the plan says that the ranks of the noisy training do not fit into the memory of this machine:
-    of a GPU, or without one of all of it. What surely fits is not planned, which takes seconds."""
-    from forgetfilter.models.memory import machine_bytes, surely_fits
-    from forgetfilter.models.plan.estimate import check_here
-    from forgetfilter.models.pretrained import load_config
-    from forgetfilter.models.room import trained_parameters
-    from forgetfilter.models.settings import ModelSettings
-    from forgetfilter.process.distributed import world
-
-    model, width, room = ModelSettings.of(config), config.data.max_length, machine_bytes(config.launch.processes)
-    base, dtype, gpu = model.base().path, model.plain_dtype(world().device), world().device.type == "cuda"
-    item = 4 if dtype == "float32" else 2
-    tokens = max(number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS), width)
-    text = load_config(base, "model.name").get_text_config()
-    if surely_fits(text, trained_parameters(base, None), tokens, width, item, room):
-        return
-    check_here(config, paths, room, dtype, gpu)
-
-
-def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> "Work":
-    """What is trained of the model in the folder `base`, for the estimate of the disk: with so many rows in each set,
-    of which the noisy one has `size` bytes."""
-    from forgetfilter.models.room import Work, trained_parameters
-    from forgetfilter.models.settings import ModelSettings
-    from forgetfilter.process.distributed import world
-
-    train, full = config.train, config.train.method == "full"
-    names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
-    passes = {name: train.passes(name, rows) for name in names}
-    return Work(
-        trained_parameters(base, None if full else train.lora),
-        full,
-        train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
-        train.optimizer,
-        [
-            sum(epochs * -(-count // train.schedule(name).batch_size) for count, epochs in passes[name])
-            for name in names
-        ],
-        train.checkpoint_steps,
-        sum(count * epochs for parts in passes.values() for count, epochs in parts) + config.scorings * rows["noisy"],
-        size,
-    )
 
 
 def _stands(folder: Path, stage: Stage) -> bool:

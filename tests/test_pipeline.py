@@ -20,6 +20,7 @@ from forgetfilter.config.schema import (
     TrackingConfig,
 )
 from forgetfilter.data.records import make_records, write_records
+from forgetfilter.models.disk_space import disk_work
 from forgetfilter.storage import sums
 from forgetfilter.storage.formats import RefitData
 from forgetfilter.storage.run_folder import Run
@@ -203,7 +204,7 @@ def test_the_disk_must_hold_a_line_for_each_row_of_each_epoch_and_scoring(tiny_m
     plain, control = Config(), {"c": SourceConfig(path="c.jsonl")}
     more = replace(plain, score=ScoreConfig(base=True, noise=True), data=DataConfig(control=control))
     epochs = plain.train.schedule("noisy").epochs
-    logged = [pipeline.disk_work(config, tiny_model, rows, 1).logged for config in (plain, more)]
+    logged = [disk_work(config, tiny_model, rows, 1).logged for config in (plain, more)]
     assert logged == [epochs * (100 + 10 + 110) + 2 * 100, epochs * (100 + 10 + 5 + 110) + 5 * 100]
 
 
@@ -216,6 +217,6 @@ def test_the_disk_has_room_for_what_the_refit_may_learn(
     # Two epochs of 100 noisy rows in steps of 50; of these and 10 safe ones; or three more of the safe ones at the end.
     refit = RefitConfig(data=data, epochs=2, batch_size=50, trusted_epochs=3)
     train = replace(Config().train, refit=refit)
-    work = pipeline.disk_work(replace(Config(), train=train), tiny_model, {"noisy": 100, "safe": 10}, 1)
+    work = disk_work(replace(Config(), train=train), tiny_model, {"noisy": 100, "safe": 10}, 1)
     others = sum(train.schedule(name).epochs * rows for name, rows in (("noisy", 100), ("safe", 10))) + 2 * 100
     assert (work.steps[-1], work.logged - others) == (steps, logged)

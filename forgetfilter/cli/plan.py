@@ -76,10 +76,10 @@ def _work(options: argparse.Namespace) -> None:
 
 def estimate(config: Config, given: "Given") -> "Estimate":
     """UserError for what cannot work, as far as it can be known without weights and without training."""
+    from forgetfilter.models.disk_space import disk_needs, disk_work
     from forgetfilter.models.plan.estimate import Estimate, model_folder, planned, with_rate
     from forgetfilter.models.plan.planning import Machine
-    from forgetfilter.models.room import disk_needs
-    from forgetfilter.pipeline import check_settings, disk_work
+    from forgetfilter.pipeline import check_settings
 
     if config.only_evaluates:
         raise UserError("plan: this configuration trains nothing, so there is nothing to plan")

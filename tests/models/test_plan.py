@@ -13,7 +13,6 @@ from forgetfilter.errors import UserError
 from forgetfilter.models.memory import Held
 from forgetfilter.models.plan import table
 from forgetfilter.models.plan.costs import Shape, forward_operations, sent_bytes, training_operations
-from forgetfilter.pipeline import check_memory
 from forgetfilter.storage.run_folder import Run
 
 SHAPE = Shape(multiplied=1000, head=50, attended=10)
@@ -147,17 +146,16 @@ def test_a_run_that_cannot_fit_stops_before_it_trains(
     # planned.
     from forgetfilter import pipeline
     from forgetfilter.config.load import load_config
-    from forgetfilter.models import memory
     from forgetfilter.models.plan import estimate
 
     run = Run.create(load_config(config(tmp_path, tiny_model)))
     pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "mix"))
-    monkeypatch.setattr(memory, "machine_bytes", lambda processes: 1e5)
+    monkeypatch.setattr(estimate, "machine_bytes", lambda processes: 1e5)
     with pytest.raises(UserError, match=r"each rank needs about .* MB of memory to score.* has 0\.1 MB"):
-        check_memory(run.config, run)
-    monkeypatch.setattr(memory, "machine_bytes", lambda processes: 16e9)
+        estimate.check_memory(run.config, run)
+    monkeypatch.setattr(estimate, "machine_bytes", lambda processes: 16e9)
     monkeypatch.setattr(estimate, "planned", None)
-    check_memory(run.config, run)
+    estimate.check_memory(run.config, run)
 
 
 def test_on_a_gpu_auto_must_hold_the_longest_row_alone(

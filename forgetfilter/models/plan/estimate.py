@@ -11,10 +11,11 @@ import torch
 from forgetfilter.config.load import with_settings
 from forgetfilter.config.schema import BATCH_TOKENS, MICRO_BATCH_TOKENS, Config, number
 from forgetfilter.errors import UserError
+from forgetfilter.models.disk_space import trained_parameters
 from forgetfilter.models.embedded import EMBEDDED
 from forgetfilter.models.limits import limits_of
 from forgetfilter.models.loading import from_hub, load_tokenizer, resolve
-from forgetfilter.models.memory import Method, divided, least_stage
+from forgetfilter.models.memory import Method, divided, least_stage, machine_bytes, surely_fits
 from forgetfilter.models.numerics import attentions
 from forgetfilter.models.plan.costs import Shape, training_operations
 from forgetfilter.models.plan.planning import GB, Machine, Planner, largest_batch, largest_micro_batch, training_plan
@@ -22,6 +23,8 @@ from forgetfilter.models.plan.probe import measured_seconds
 from forgetfilter.models.plan.rows import Rows, counted_rows
 from forgetfilter.models.pretrained import load_config
 from forgetfilter.models.rehearsal import Training, rehearse
+from forgetfilter.models.settings import ModelSettings
+from forgetfilter.process.distributed import world
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import load
 
@@ -157,6 +160,19 @@ def check_fits(planner: Planner, ranks: int, zero: int) -> None:
         f"launch.processes: with {ranks} in all, each needs about {_size(needed)} of memory to train, and has "
         f"{_size(room)}: {way}"
     )
+
+
+def check_memory(config: Config, paths: RunPaths) -> None:
+    """UserError where the plan says that the ranks of the noisy training do not fit into the memory of this machine:
+    of a GPU, or without one of all of it. What surely fits is not planned, which takes seconds."""
+    model, width, room = ModelSettings.of(config), config.data.max_length, machine_bytes(config.launch.processes)
+    base, dtype, gpu = model.base().path, model.plain_dtype(world().device), world().device.type == "cuda"
+    item = 4 if dtype == "float32" else 2
+    tokens = max(number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS), width)
+    text = load_config(base, "model.name").get_text_config()
+    if surely_fits(text, trained_parameters(base, None), tokens, width, item, room):
+        return
+    check_here(config, paths, room, dtype, gpu)
 
 
 def check_here(config: Config, paths: RunPaths, room: float, dtype: str, gpu: bool) -> None:

@@ -7,8 +7,8 @@ from transformers import AutoModelForCausalLM
 
 from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
+from forgetfilter.models.disk_space import Work, check_room, trained_parameters
 from forgetfilter.models.lora_targets import ALL
-from forgetfilter.models.room import Work, check_room, trained_parameters
 
 SMALL = Work(1000, False, False, "adamw", [30, 10], 10, 400, 5000)
 
