@@ -49,6 +49,11 @@ class Evaluating(Evaluation):
 
         return check_prompts(self)
 
+    def log(self, models: Sequence[str], target: Path) -> list[Path]:
+        from .inspect_log import write_logs
+
+        return write_logs(self, models, target)
+
     def unfinished(self) -> bool:
         """Whether a finished evaluation lacks verdicts that another try may give."""
         folders = (self.folder(model, suite) for model in MODELS for suite in self.options.suites)

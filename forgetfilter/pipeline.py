@@ -22,6 +22,7 @@ from forgetfilter.storage import sums
 from forgetfilter.storage.results import read_state, refit_metrics
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
+from forgetfilter.storage.share import share_done
 from forgetfilter.storage.stage import Stage, Task, load
 
 STAGES = (
@@ -44,7 +45,8 @@ def run_pipeline(run: Run) -> None:
     preflight(run.config)
     stages, began = [stage for stage in stages_of(run.config) if stage.wanted(run.config)], time.time()
     for place, stage in enumerate(stages, 1):
-        with at_stage(place, len(stages), began):
+        share = share_done(run.config, run.folder, [earlier.name for earlier in stages[: place - 1]])
+        with at_stage(place, len(stages), began, share):
             run_stage(run, stage)
 
 
@@ -79,15 +81,13 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
             _remove(run.folder / output)
     start = time.monotonic()
     interrupts.stop_if_requested(f"before {stage.name}: the run")
-    options = run.config.launch
-    ranks = options.nodes * options.processes
-    stands = partial(_stands, run.folder, stage)
+    ranks = run.config.launch.nodes * run.config.launch.processes
     read = {name: weights for name in stage.reads if (weights := sums.weights(run.folder, name))}
-    with run.stage(stage.name, input_hash, ranks, stands, foreign, read):
+    with run.stage(stage.name, input_hash, ranks, partial(_stands, run.folder, stage), foreign, read):
         task.work()
         note_sums(run.folder, stage)
     _remove_scratch(run.folder, stage)
-    console.print(f"{stage.name}: {time.monotonic() - start:.0f} s{where() and f' ({where()})'}")
+    console.print(f"{stage.name}: {time.monotonic() - start:.0f} s{(told := where(begun=False)) and f' ({told})'}")
 
 
 def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | None) -> None:

@@ -1,6 +1,7 @@
 """The commands that run the pipeline or one of its stages: run, mix, train, score, filter, eval and report."""
 
 import argparse
+import shlex
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,9 +12,10 @@ from forgetfilter.cli.parser import Commands
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import Config
 from forgetfilter.errors import UserError
+from forgetfilter.storage.results import MODELS
 from forgetfilter.storage.run_folder import Run, config_of, folder_of, no_idle_folder
 from forgetfilter.storage.run_lock import held
-from forgetfilter.storage.stage import Answering, Comparison, load
+from forgetfilter.storage.stage import Answering, Comparison, Logging, load
 
 STAGES = {
     "mix": "read or mix the noisy and safe sets into the run folder",
@@ -42,7 +44,10 @@ def add(commands: Commands) -> None:
     from_logs.add(made["filter"])
     made["report"].add_argument("--reveal", action="store_true", help="show the dropped texts unmasked")
     text = "show paired differences between two evaluated RUNs or RUN:MODELs, or MODELs of the given run folder"
-    made["eval"].add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
+    asked = made["eval"].add_mutually_exclusive_group()
+    asked.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
+    text = "write what is stored of each model and suite into this folder, as logs that `inspect view` opens"
+    asked.add_argument("--inspect-log", type=Path, metavar="FOLDER", help=text)
 
 
 def _add_questions(command: argparse.ArgumentParser) -> None:
@@ -91,6 +96,9 @@ def _eval(options: argparse.Namespace) -> None:
 
     if options.compare:
         _compare(options)
+        return
+    if options.inspect_log:
+        _log(options)
         return
     names = _named_stages(options, {"eval"})
     with _opened(options) as run:
@@ -209,3 +217,23 @@ def _compare(options: argparse.Namespace) -> None:
     if options.target and not Path(options.target).is_dir():
         raise UserError(f"--compare: {options.target} is no run folder")
     print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
+
+
+def _log(options: argparse.Namespace) -> None:
+    from forgetfilter import pipeline
+    from forgetfilter.process.progress import console
+
+    if not Path(options.target).is_dir():
+        raise UserError(f"--inspect-log reads a run folder, and {options.target} is none")
+    with _opened(options, alone=False) as run:
+        task = next(stage for stage in pipeline.STAGES if stage.name == "eval").task(run)
+        assert isinstance(task, Logging)
+        early = "evaluation" in pipeline.stale(run)
+        if early:
+            console.print("left out: the answers of refit, which are of an earlier decision")
+        written = task.log([model for model in MODELS if model != "refit" or not early], options.inspect_log)
+        console.print(f"{len(written)} logs, with texts as they are, unsafe ones too", soft_wrap=True)
+        console.print(
+            f"to look at them: inspect view --log-dir {shlex.quote(str(options.inspect_log))}", soft_wrap=True
+        )
+        print(options.inspect_log)

@@ -125,24 +125,28 @@ class _Bars(Progress):
 
 
 @contextmanager
-def at_stage(number: int, count: int, began: float) -> Iterator[None]:
-    """Tells bars that the pipeline, which began at that time, is at a stage, of which it has `count`."""
-    os.environ[STAGE] = json.dumps([number, count, began])
+def at_stage(number: int, count: int, began: float, share: float | None = None) -> Iterator[None]:
+    """Tells bars that the pipeline, which began at that time, is at a stage, of which it has `count`. At least this
+    `share` of its examples was learned or scored before, where that is known."""
+    os.environ[STAGE] = json.dumps([number, count, began, share])
     try:
         yield
     finally:
         del os.environ[STAGE]
 
 
-def where() -> str:
+def where(begun: bool = True) -> str:
     """Where a pipeline is and since when it has worked, in words; empty outside of a pipeline.
 
-    What is left in all is not said: how many rows the filter keeps, and how long the answers are, nobody knows before.
+    The share is that at which the stage has `begun`. What is left in all is not said: a machine that others use too is
+    not as fast later as it was before, and how long the answers are nobody knows (docs/findings/2026-11-28.md).
     """
     if not (told := os.environ.get(STAGE)):
         return ""
-    number, count, began = json.loads(told)
-    return f"stage {number} of {count}, {duration(time.time() - began)} so far"
+    number, count, began, share = json.loads(told)
+    part = "all" if share == 1 else f"at least {int(100 * (share or 0))}%"
+    done = f"{part} of the examples learned or scored" if share and begun else ""
+    return ", ".join(filter(None, (f"stage {number} of {count}", done, f"{duration(time.time() - began)} so far")))
 
 
 def duration(seconds: float | None) -> str:

@@ -82,6 +82,14 @@ class Answering(Protocol):
         """Prints or writes what --sweep, --why ID and --review N ask for, the texts masked unless `reveal`."""
 
 
+@runtime_checkable
+class Logging(Protocol):
+    """A task of which `forgetfilter eval RUN` asks something besides measuring."""
+
+    def log(self, models: Sequence[str], target: Path) -> list[Path]:
+        """Writes for --inspect-log what is stored of these models into the folder `target`; returns the files."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How evaluations are compared."""

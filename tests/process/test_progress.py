@@ -56,6 +56,12 @@ def test_where_a_pipeline_is_stands_above_the_bar(monkeypatch: pytest.MonkeyPatc
         lines = shown(2).splitlines()
         assert lines[0].strip() == "stage 2 of 9, 2 min 5 s so far" and "2/4" in lines[1] and "tokens/s" in lines[1]
         assert "stage" not in shown(4)
+        assert where(begun=False) == where()
+    for share, told in ((0.0, ""), (0.4599, "at least 45% "), (0.999, "at least 99% "), (1.0, "all ")):
+        with at_stage(2, 9, module.time.time() - 7325, share):
+            whole = f"stage 2 of 9, {told}of the examples learned or scored, 2 h 2 min so far"
+            assert where() == (whole if told else where(begun=False)) == shown(2).splitlines()[0].strip()
+            assert where(begun=False) == "stage 2 of 9, 2 h 2 min so far"
     assert where() == "" and max(map(len, lines)) <= 80
 
 
