@@ -4,10 +4,12 @@ import argparse
 import shlex
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from forgetfilter.cli import from_logs, plan
 from forgetfilter.cli.closing import close, end
+from forgetfilter.cli.earlier import check_earlier
 from forgetfilter.cli.parser import Commands
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import Config
@@ -64,7 +66,7 @@ def _stages(options: argparse.Namespace) -> None:
     from forgetfilter import pipeline
 
     names = _named_stages(options, {stage.name for stage in pipeline.STAGES})
-    with _opened(options) as run:
+    with _opened(options, names) as run:
         _begin(run.config, models=options.command != "mix")
         _make(run, names)
         end(options.command, run.folder, [options.command, *(name.removeprefix("train-") for name in names)])
@@ -81,7 +83,7 @@ def _filter(options: argparse.Namespace) -> None:
         return
     names = _named_stages(options, {"filter"})
     _check_question(options)
-    with _opened(options, alone=options.why is None) as run:
+    with _opened(options, names, alone=options.why is None) as run:
         if options.sweep or options.why is not None or options.review is not None:
             task = next(stage for stage in pipeline.STAGES if stage.name == "filter").task(run)
             assert isinstance(task, Answering)
@@ -101,7 +103,7 @@ def _eval(options: argparse.Namespace) -> None:
         _log(options)
         return
     names = _named_stages(options, {"eval"})
-    with _opened(options) as run:
+    with _opened(options, names) as run:
         _begin(run.config)
         _make(run, ["mix", "eval", "report"] if run.config.only_evaluates else names)
         close("eval", run.folder, pipeline.stale(run))
@@ -111,7 +113,7 @@ def _report(options: argparse.Namespace) -> None:
     from forgetfilter import pipeline
 
     names = _named_stages(options, {"report"})
-    with _opened(options) as run:
+    with _opened(options, names) as run:
         if options.reveal:
             from forgetfilter.report.stage import settings
 
@@ -166,17 +168,20 @@ def _run(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _opened(options: argparse.Namespace, alone: bool = True) -> Iterator[Run]:
+def _opened(options: argparse.Namespace, names: Sequence[str] = (), alone: bool = True) -> Iterator[Run]:
     """The run of a config file, which is made or reopened, or of a run folder, of which only filter settings may
     change.
 
-    With `alone` no other process may work on the run meanwhile; it is false for commands that only read.
+    `names`: the stages that are to be run without the earlier ones; these must be as the config file has them. With
+    `alone` no other process may work on the run meanwhile; it is false for commands that only read.
     """
     target = Path(options.target)
     if not target.is_dir():
         config = load_config(target, options.overrides)
         with no_idle_folder(folder_of(config)), held(folder_of(config)):
-            yield Run.create(config, options.resume)
+            yield Run.create(
+                config, options.resume, partial(check_earlier, config, names, [str(target), *options.overrides])
+            )
         return
     if foreign := [given for given in options.overrides if not given.startswith(TAKEN.get(options.command, ()))]:
         but = "only filter.KEY=VALUE can be given here; " if options.command == "filter" else ""

@@ -43,8 +43,8 @@ class Run(RunPaths):
     config: Config
 
     @classmethod
-    def create(cls, config: Config, resume: bool = False) -> "Run":
-        """Makes or reopens the folder output/name.
+    def create(cls, config: Config, resume: bool = False, check: Callable[[], None] = lambda: None) -> "Run":
+        """Makes or reopens the folder output/name. `check` may refuse it before anything is written.
 
         Other settings than the folder was made with are refused with their keys, unless `resume` is given; then the
         stages whose inputs changed are done again. As long as no stage got anywhere, other settings are allowed, so
@@ -58,6 +58,7 @@ class Run(RunPaths):
                 "give name=NEW for a new run, or --resume to redo what changed"
             )
         run = cls(folder, config)
+        check()
         run.write_config()
         return run
 
