@@ -7,7 +7,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library looks: no tes
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as every command sets it before the libraries are there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny: a second thread only waits, on a busy core for long
 
+import subprocess
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +34,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
     browser = Browser(tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="module")
+def forked_ranks() -> Iterator[None]:
+    """The ranks of this file start at once (forked.py)."""
+    from forked import ForkedRank
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forgetfilter.process.launch.subprocess", SimpleNamespace(Popen=ForkedRank))
+        yield
+
+
+@pytest.fixture
+def real_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks of this test start as a user's, by `python -m`."""
+    monkeypatch.setattr("forgetfilter.process.launch.subprocess", subprocess)
 
 
 TEMPLATE = (

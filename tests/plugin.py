@@ -1,9 +1,9 @@
 """A package as somebody else would install it: modules and a dist-info with entry points, in a folder of its own."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
+
+from forked import command
 
 
 def install(folder: Path, entry_points: str, **modules: str) -> None:
@@ -18,6 +18,4 @@ def install(folder: Path, entry_points: str, **modules: str) -> None:
 
 def forgetfilter(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line where the package of that folder is installed."""
-    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "forgetfilter", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    return command(*arguments, path=[folder])

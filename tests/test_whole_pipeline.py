@@ -1,9 +1,10 @@
 """The whole pipeline from the command line, on a tiny random model: golden numbers, ranks, reruns, other rules."""
 
+import itertools
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from forked import killed_at, start
 from planted import holding, plant, said
 from wandb_files import Kept
 
@@ -22,6 +24,7 @@ from forgetfilter.report.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, shard_paths
 
+pytestmark = pytest.mark.usefixtures("forked_ranks")
 GOLDEN = Path(__file__).parent / "golden" / "pipeline.json"
 
 
@@ -343,28 +346,6 @@ def test_scoring_goes_on_from_whole_shards(finished: Path, tmp_path: Path) -> No
     assert again.rows() == whole
 
 
-KILLED = """
-import os, sys
-from forgetfilter import cli, mix, pipeline, report
-from forgetfilter.filter import decide
-def work(number):
-    replace, left = os.replace, iter(range(number))
-    def rename(*paths):
-        if next(left, None) is None:
-            os.kill(os.getpid(), 9)
-        replace(*paths)
-    os.replace = rename
-    cli.main(sys.argv[1:])
-number, status = 0, 9  # as of a killed one
-while os.WIFSIGNALED(status):
-    if not (child := os.fork()):
-        work(number)
-    status = os.waitpid(child, 0)[1]
-    number += 1
-print(number - 1, os.WEXITSTATUS(status))
-"""
-
-
 @pytest.mark.parametrize(
     ("stage", "files"),
     [
@@ -384,9 +365,12 @@ def test_a_stage_of_one_process_is_killed_at_any_of_its_files(
     for file in files:
         (run / file).unlink()
     words = [stage, str(finished.parent.parent / "config.yaml"), f"output={tmp_path}/runs"]
-    done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
-    kills, code = done.stdout.splitlines()[-1].split()
-    assert int(kills) > len(files) and code == "0", done.stderr
+    for kills in itertools.count():
+        process = start(killed_at, kills, words)
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
+            break
+    assert kills > len(files) and process.exitcode == 0
     assert json.loads((run / "state.json").read_text())[stage]["status"] == "done"
     for file in files:
         assert stage == "report" or (run / file).read_bytes() == (finished / file).read_bytes()

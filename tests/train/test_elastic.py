@@ -22,6 +22,7 @@ from forgetfilter.process.distributed import World
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged
 
+pytestmark = pytest.mark.usefixtures("forked_ranks")
 LONG = (
     "train.noisy.epochs=8",
     "train.noisy.lr=5e-3",
