@@ -10,6 +10,7 @@ is done is not done again; --gather runs nothing. The result is docs/reproductio
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from forgetfilter.config.load import load_config, to_dict
+from forgetfilter.config.load import load_config, to_dict, written
 from forgetfilter.storage.run_folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,14 +60,18 @@ def main() -> None:
         )
         for name, own in names.items():
             words = [*settings, *own, f"name={name}", f"output={options.folder}"]
-            if not options.gather or any(options.folder.glob(f"{name}-*-[0-9]*")):
-                compare(kind, words, options.data, ["--gather"] if options.gather else [])
+            if not options.gather:
+                compare(kind, words, options.data)
+            elif value := results(options.folder / f"{name}-compare"):
+                compare(kind, [*made_with(kind, value, options), *words, "--gather"], options.data)
+            elif any(options.folder.glob(f"{name}-*-[0-9]*")):
+                compare(kind, [*words, "--gather"], options.data)
     write(options)
 
 
-def compare(kind: str, settings: list[str], data: Path, more: list[str]) -> None:
+def compare(kind: str, settings: list[str], data: Path) -> None:
     """One comparison; one with cells that failed is told of as it is."""
-    words = [sys.executable, "-m", "forgetfilter", "compare", f"configs/reproduce/{kind}.yaml", *settings, *more]
+    words = [sys.executable, "-m", "forgetfilter", "compare", f"configs/reproduce/{kind}.yaml", *settings]
     done = subprocess.run(words, env=os.environ | {"DATA": str(data.resolve())}, cwd=ROOT)
     if done.returncode not in (0, 2):
         sys.exit(done.returncode)
@@ -96,19 +101,23 @@ def write(options: argparse.Namespace) -> None:
 
 
 def command(kind: str, value: dict[str, Any], options: argparse.Namespace) -> str:
-    """What gives a kind's comparison again: its cells' settings, where these are not those of its config."""
+    """What gives a kind's comparison again."""
+    name = "" if options.name == "reproduce" else f" --name {options.name}"
+    start = f"python bench/reproduce.py --data DATA --folder FOLDER{name} --only {kind}"
+    return " \\\n    ".join([start, *map(shlex.quote, made_with(kind, value, options))])
+
+
+def made_with(kind: str, value: dict[str, Any], options: argparse.Namespace) -> list[str]:
+    """The settings of a comparison's cells, by the first of them, where these are not those of its config."""
     os.environ["DATA"] = str(options.data.resolve())
     config = load_config(ROOT / "configs" / "reproduce" / f"{kind}.yaml")
     cell = Run.open(options.folder / value["cells"][0]["run"]).config
     known, found = flat(to_dict(config)), flat(to_dict(cell))
-    changed = [f"{key}={found[key]}" for key in found if found[key] != known.get(key) and not key.startswith(OWN)]
+    changed = {key: found[key] for key in found if found[key] != known.get(key) and not key.startswith(OWN)}
     grid = {"seeds": sorted({one["seed"] for one in value["cells"]}), "defences": in_order(value)}
     assert config.compare
-    for key, values in grid.items():
-        if values != getattr(config.compare, key):
-            changed.append(f"compare.{key}=[{','.join(map(str, values))}]")
-    name = "" if options.name == "reproduce" else f" --name {options.name}"
-    return " \\\n    ".join([f"python bench/reproduce.py --data DATA --folder FOLDER{name} --only {kind}", *changed])
+    changed |= {f"compare.{key}": made for key, made in grid.items() if made != getattr(config.compare, key)}
+    return [word for key, one in changed.items() for word in shlex.split(written(key, one))]
 
 
 def in_order(value: dict[str, Any]) -> list[str]:

@@ -72,7 +72,7 @@ def _looks_clean(table: Table, score: NDArray[np.float64], probe: NDArray[np.boo
     """Whether the probes leave it open that no row is unsafe, by the scores of the table's sample."""
     rows = table.sample["row"].to_numpy()
     known = estimate(score, probe[rows], table.columns.take("source", rows))
-    return known is not None and known.unsafe[1] <= 0
+    return known is not None and known.may_be_none
 
 
 def _scores(table: Table, base: Signal) -> NDArray[np.float64]:

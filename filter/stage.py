@@ -29,16 +29,19 @@ class Filtering(FilterTask, Answering):
             tell(self.paths, summary, tracker)
 
     def foresee(self) -> list[str]:
-        """A line where the rule will drop nothing whatever the scores are. UserError where it cannot work with the
-        data."""
+        """A line where the rule will drop nothing whatever the scores are, or unless these prove that rows are unsafe.
+        UserError where it cannot work with the data."""
         from . import rules
 
         rule = rules.get(self.options.rule)
         given = {key: getattr(self.options, key) for key in rule.settings}
         counted = read_json(self.paths.folder / "data" / "summary.json")["noisy"]
         probes = sum(1 for _ in read_records(self.paths.probes)) if self.paths.probes.exists() else 0
-        if why := rule.hopeless(rules.Known(counted["rows"] - probes, probes, tuple(counted["by_source"])), **given):
+        data = rules.Known(counted["rows"] - probes, probes, tuple(counted["by_source"]))
+        if why := rule.hopeless(data, **given):
             return [f"filter.rule={rule.name} will drop nothing: {why}; the refit would learn every noisy row"]
+        if why := rule.doubtful(data, **given):
+            return [f"filter.rule={rule.name} will drop nothing unless the scores prove that rows are unsafe: {why}"]
         return []
 
     def answer(self, swept: bool, asked: str | None, reviewed: int | None, reveal: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from forgetfilter.config.load import written
+from forgetfilter.process.progress import results
 from forgetfilter.storage.results import read_summary
 
 from .. import rules
@@ -20,7 +21,7 @@ def answer(task: FilterTask, swept: bool, asked: str | None, reviewed: int | Non
 
     The texts of examples are masked unless `reveal`.
     """
-    console, paths = Console(highlight=False), task.paths
+    console, paths = results(), task.paths
     if as_json:
         told = why.masked(why.why(paths, asked), reveal) if asked is not None else sweep.sweep(task).to_dicts()
         print(json.dumps(told, indent=1, ensure_ascii=False))

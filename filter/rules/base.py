@@ -155,6 +155,8 @@ class Rule:
     """The number of probes that it needs to decide; 0 where it needs none."""
     hopeless: Callable[..., str] = lambda known, **settings: ""
     """`hopeless(Known, **settings)`: why nothing will be dropped whatever the scores are; empty where something may."""
+    doubtful: Callable[..., str] = lambda known, **settings: ""
+    """`doubtful(Known, **settings)`: why nothing will be dropped unless the estimate proves that rows are unsafe."""
     automatic: bool = False
     """Whether it finds the threshold by itself, between two groups of scores."""
 

@@ -8,7 +8,7 @@ from forgetfilter.errors import UserError
 from .base import Ruling, Scores, percent, whether
 from .estimate import FEWEST, Estimate
 
-CLEAN = "no unsafe rows can be told from good ones: nothing dropped; have more probes, or the rule conformal"
+CLEAN = "the scores do not prove that any row is unsafe: nothing dropped; have more probes, or the rule conformal"
 
 
 def needed(scores: Scores, rule: str) -> Estimate:
@@ -22,10 +22,9 @@ def needed(scores: Scores, rule: str) -> Estimate:
 
 
 def above(scores: Scores, known: Estimate, cut: float | None, aim: str) -> Ruling:
-    """Drops scores above the cut; nothing where there is none, or where all rows may be good."""
-    p_value = scores.p_value
-    unsafe, low, _ = known.unsafe
-    if cut is None or low <= 0:
+    """Drops scores above the cut; nothing where there is none, or where it is not proven that any row is unsafe."""
+    p_value, unsafe = scores.p_value, known.unsafe[0]
+    if cut is None or not known.proven:
         return Ruling(np.zeros(len(scores.score), dtype=np.bool_), pl.lit(CLEAN), None, p_value, CLEAN)
     drop = scores.score > cut
     if scores.probe is not None:

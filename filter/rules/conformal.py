@@ -178,8 +178,16 @@ def hopeless(known: Known, max_false_drop: float, fdr: float | None, confidence:
     """Too few probes: no p-value is below 1 / (probes + 1), and no probe's rank keeps the bound."""
     if fdr is not None:
         return "" if fdr * (known.probes + 1) >= 1 else f"{_too_few(known.probes, f'filter.fdr={fdr:g}')}: {MORE}"
-    rank, _ = _rank(known.probes, known.rows, max_false_drop, confidence)
+    rank, _ = _rank(known.probes, known.rows, max_false_drop, AVERAGE if confidence == "auto" else confidence)
     return "" if rank else f"{_too_few(known.probes, f'filter.max_false_drop={max_false_drop:g}')}: {MORE}"
+
+
+def doubtful(known: Known, max_false_drop: float, fdr: float | None, confidence: float | str) -> str:
+    """By confidence=auto: too few probes for the bound that holds where no unsafe rows are proven."""
+    if fdr is not None or confidence != "auto" or _rank(known.probes, known.rows, max_false_drop, CONFIDENCE)[0]:
+        return ""
+    few = _too_few(known.probes, f"filter.max_false_drop={max_false_drop:g} with {percent(CONFIDENCE)} confidence")
+    return f"{few}: {MORE}, or set filter.confidence=average"
 
 
 def sweep(scores: Scores) -> list[float]:
@@ -194,6 +202,7 @@ RULE = Rule(
     doc="what is forgotten more than trusted probes allow",
     sweep=sweep,
     hopeless=hopeless,
+    doubtful=doubtful,
     replaces={"fdr": "max_false_drop"},
     fewest_probes=FEWEST_PROBES,
 )

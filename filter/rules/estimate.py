@@ -66,9 +66,16 @@ class Estimate:
 
     @property
     def proven(self) -> bool:
-        """Whether some rows are unsafe, which is said of some 3 of 100 clean data sets."""
+        """Whether some rows are unsafe, which is said of some 3 of 100 clean data sets. What is dropped or risked
+        because rows are unsafe rests on this; the interval of `unsafe` is for people, and for `may_be_none`."""
         share, error = self._share
         return share > PROVEN * error
+
+    @property
+    def may_be_none(self) -> bool:
+        """Whether the interval leaves it open that no row is unsafe. It asks for less than `proven`, and only decides
+        on what ranks the rows."""
+        return self.unsafe[1] <= 0
 
     @cached_property
     def _share(self) -> tuple[float, float]:

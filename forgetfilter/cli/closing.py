@@ -1,7 +1,6 @@
 """The last lines of a command on a run: what came of it, what is out of date, what to do next, and the run folder."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +19,13 @@ NEXT = {
 
 def close(command: str, folder: Path, stale: tuple[str, ...]) -> None:
     """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
-    from rich.console import Console
 
-    from forgetfilter.process.progress import is_quiet, width_of
+    from forgetfilter.process.progress import is_quiet, results
     from forgetfilter.report.card import outdated
     from forgetfilter.report.terminal import closing_table, filter_table
     from forgetfilter.storage.results import is_decided, read_summary
 
-    console = Console(highlight=False, width=width_of(sys.stdout), quiet=is_quiet())
+    console = results(is_quiet())
     summary = read_summary(folder) if command == "filter" else None
     console.print(filter_table(summary) if summary else closing_table(folder, stale))
     if told := outdated(folder, stale):

@@ -1,6 +1,7 @@
 """forgetfilter COMMAND CONFIG [key=value ...]"""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ STUDIES = {
 
 def main(argv: list[str] | None = None) -> None:
     """The command line. It exits with 0, 2 (a mistake of the user), 75 (stopped with all saved) or 1 (our bug)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stderr does so by itself
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not know each character of a name or a path
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
     if options.command == "eval" and not (options.target or options.compare):

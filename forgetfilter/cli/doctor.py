@@ -29,11 +29,12 @@ def examine(as_json: bool = False) -> None:
         print(json.dumps([asdict(fact) for fact in known], indent=1))
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from forgetfilter.process.progress import results
+
+    console = results()
     for group, title in TITLES.items():
         table = Table(title=f"{group}: {title}", title_justify="left", box=SIMPLE_HEAD, expand=True)
         table.add_column("", width=17, overflow="fold")

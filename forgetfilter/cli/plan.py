@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -52,11 +51,10 @@ def count(word: str) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    from rich.console import Console
 
     from forgetfilter.models.plan import table
     from forgetfilter.models.plan.estimate import Given, check_fits, zero_of
-    from forgetfilter.process.progress import console, width_of
+    from forgetfilter.process.progress import console, results
 
     config = config_of(Path(options.target), options.overrides)
     words = ("rows", "safe_rows", "tokens_per_row", "tokens_per_second", "flops", "utilisation", "measure")
@@ -67,7 +65,7 @@ def _work(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(table.as_json(config.name, found), indent=1))
     else:
-        Console(highlight=False, width=width_of(sys.stdout)).print(table.tables(config.name, found))
+        results().print(table.tables(config.name, found))
     ranks = config.launch.processes * config.launch.nodes
     check_fits(found.planner, ranks, zero_of(config.train.deepspeed)[0])
     if not options.json and not Path(options.target).is_dir():

@@ -1,7 +1,6 @@
 """forgetfilter compare and forgetfilter scale: a study, or the part of it that was asked for."""
 
 import argparse
-import sys
 
 from forgetfilter.config.load import load_config
 from forgetfilter.errors import UserError
@@ -9,16 +8,15 @@ from forgetfilter.errors import UserError
 
 def run_study(options: argparse.Namespace) -> None:
     """Runs what is pending and gathers, or only one of these. UserError where a member is not done."""
-    from rich.console import Console
 
     from forgetfilter.process import interrupts
     from forgetfilter.process.progress import console as remarks
-    from forgetfilter.process.progress import width_of
+    from forgetfilter.process.progress import results
     from forgetfilter.study import members, studies
 
     config = load_config(options.target, options.overrides)
     study = studies.get(options.command)
-    cells, console = study.members(config), Console(highlight=False, width=width_of(sys.stdout))
+    cells, console = study.members(config), results()
     if options.pending:
         print(config.name, *study.waves(cells))
         return
@@ -33,6 +31,8 @@ def run_study(options: argparse.Namespace) -> None:
         return
     if not options.gather:
         members.run_pending(cells, options.resume)
+    if not options.resume:
+        members.check_gathered(cells, study.folder(config) / f"{options.command}.json")
     gathered = study.gather(config)
     console.print(study.table(gathered))
     remarks.print(f"open {study.folder(config) / options.command}.html", soft_wrap=True)

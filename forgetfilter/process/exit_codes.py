@@ -87,7 +87,7 @@ def _show(
 def _aside() -> AbstractContextManager[TextIO]:
     """Where a rank writes what it says of a lost peer, whose own end the process that started the ranks will tell."""
     given = os.environ.get(ASIDE)
-    return open(int(given), "w") if given else contextlib.nullcontext(sys.stderr)
+    return open(int(given), "w", errors="backslashreplace") if given else contextlib.nullcontext(sys.stderr)
 
 
 def _leave(code: int) -> int:

@@ -35,6 +35,11 @@ def width_of(stream: TextIO) -> int | None:
     return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
 
 
+def results(quiet: bool = False) -> Console:
+    """A console on stdout for what a command was asked for; it takes no `:name:` in a path or a name for an emoji."""
+    return Console(highlight=False, emoji=False, width=width_of(sys.stdout), quiet=quiet)
+
+
 QUIET = "FORGETFILTER_QUIET"  # of a command and its ranks, which inherit it
 STAGE = "FORGETFILTER_STAGE"  # where a pipeline is, for the bars of this process or of its ranks
 

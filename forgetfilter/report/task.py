@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgetfilter.process.tracking import Tracker
+from forgetfilter.storage.results import is_decided
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Task
 
@@ -25,5 +26,4 @@ class Reported(Task):
     @property
     def decided(self) -> bool:
         """Whether there is a decision to report, or an evaluation alone."""
-        state = self.paths.state()
-        return "eval" not in state or state.get("filter", {}).get("status") == "done"
+        return "eval" not in self.paths.state() or is_decided(self.paths.folder)

@@ -24,8 +24,10 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def is_decided(folder: Path) -> bool:
-    """Whether the filter has decided in this run; an evaluation may come without a decision, or before it."""
-    return (folder / "filter" / "summary.json").exists()
+    """Whether the filter has decided in this run, to the end. An evaluation may come without a decision, or before it,
+    and a filter that was stopped leaves the files of an earlier decision or parts of two."""
+    done = read_state(folder).get("filter", {}).get("status") == "done"
+    return done and (folder / "filter" / "summary.json").exists()
 
 
 def read_summary(folder: Path) -> Summary:

@@ -27,7 +27,7 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 from forgetfilter.study import shared
 
-DONE, PENDING = "done", "pending"
+DONE, PENDING, OTHER = "done", "pending", "made with other settings"
 OUTCOME = "outcome"  # the folder of the model from which the next round starts
 
 
@@ -57,7 +57,7 @@ class Member:
             return PENDING
         run = Run.open(self.folder)
         if run.changed_settings(self.config):
-            return "made with other settings"
+            return OTHER
         state = run.state()
         for stage in self.stages:
             if stage.wanted(run.config) and (status := state.get(stage.name, {}).get("status", PENDING)) != DONE:
@@ -135,6 +135,18 @@ def member_of(study: Sequence[Member], number: int) -> Member:
     if not 0 <= number < len(study):
         raise UserError(f"--member {number} is not there: the study has members 0 to {len(study) - 1}")
     return study[number]
+
+
+def check_gathered(study: Sequence[Member], gathered: Path) -> None:
+    """UserError where results would be gathered into a file that is there already, and a member was made with other
+    settings than these: what the file says of it would be lost."""
+    if not gathered.exists() or not (other := next((one for one in study if one.status() == OTHER), None)):
+        return
+    changes = Run.open(other.folder).changed_settings(other.config)
+    raise UserError(
+        f"{gathered.parent} stays as it is, for {other.config.name} was {OTHER} ({'; '.join(changes)}): "
+        "give those that it was made with, or name=NEW for a new study, or --resume to redo what changed"
+    )
 
 
 def run_pending(study: Sequence[Member], resume: bool = False) -> None:

@@ -128,11 +128,30 @@ def test_a_config_is_checked_without_torch(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mail", "a: b", "a, b", "x{y", "true", "No", "123", "über mail", 'it\'s "b"', "a\\", ""]
+    "name",
+    [
+        "mail",
+        "a: b",
+        "a, b",
+        "x{y",
+        "true",
+        "No",
+        "123",
+        "über mail",
+        'it\'s "b"',
+        "a\\",
+        "",
+        "👍",
+        "👨\u200d👩",
+        "\x7f",
+        ":fire:",
+    ],
 )
 def test_a_setting_that_is_written_for_the_shell_is_read_as_it_was(name: str) -> None:
     # Whatever a source is called, the command that a page or a terminal names gives the same setting.
-    (word,) = shlex.split(written("filter.source_budget", {name: 0.5, "other": 0.25}))
+    shown = written("filter.source_budget", {name: 0.5, "other": 0.25})
+    (word,) = shlex.split(shown)
+    assert shown.isascii() and shown.isprintable()  # a terminal without UTF-8 shows it, and loses nothing
     assert _given([word]) == {"filter": {"source_budget": {name: 0.5, "other": 0.25}}}
 
 

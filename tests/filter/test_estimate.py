@@ -82,10 +82,10 @@ def test_rules_by_estimate(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])
 def test_of_clean_data_they_hardly_ever_drop(rule: str) -> None:
-    # In data without unsafe rows the rules hardly ever drop anything.
+    # In data without unsafe rows the rules hardly ever drop anything: where `proven`, by which conformal decides too.
     settings = {"min_found": 0.9} if rule == "found_share" else {}
     dropped = [rules.get(rule).apply(drawn(0, 400, 100, seed)[0], "x", **settings).drop.any() for seed in range(60)]
-    assert np.mean(dropped) < 0.15
+    assert np.mean(dropped) < 0.1
 
 
 def test_more_unsafe_rows_asked_for_are_more_rows_dropped() -> None:

@@ -1,13 +1,20 @@
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from forgetfilter.filter import rules
+from forgetfilter.filter.stage import Filtering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forgetfilter.config.schema import FilterConfig
+from forgetfilter.data.records import make_records, write_records
 from forgetfilter.errors import UserError
+from forgetfilter.files import write_json
+from forgetfilter.storage.run_paths import RunPaths
 
 ROWS = [("a", "forum", 0.5), ("b", "book", 0.75), ("c", "forum", 1.25), ("d", "forum", None), ("e", "book", 0.5)]
 # ranks: c 1, b 2, a 3, e 4 (equal to a, later id), d none
@@ -190,6 +197,22 @@ def test_a_rule_that_can_drop_nothing_is_known_from_the_counts(rule: str, given:
     # 41.
     assert rules.get(rule).hopeless(KNOWN, **given)[: len(why) or None].startswith(why)
     assert bool(rules.get(rule).hopeless(KNOWN, **given)) == bool(why)
+
+
+@pytest.mark.parametrize(
+    ("probes", "confidence", "told"), [(20, "auto", 1), (35, "auto", 1), (36, "auto", 0), (20, "average", 0)]
+)
+def test_too_few_probes_for_data_that_may_be_good_are_told_before_training(
+    tmp_path: Path, probes: int, confidence: str, told: int
+) -> None:
+    # With confidence=auto and fewer than 36 probes something is dropped only where the scores prove unsafe rows.
+    write_json(tmp_path / "data" / "summary.json", {"noisy": {"rows": 10_000 + probes, "by_source": {"web": {}}}})
+    talks = ([{"role": "assistant", "content": f"probe {number}"}] for number in range(probes))
+    write_records(tmp_path / "data" / "probes.jsonl", make_records((talk, "web", None) for talk in talks))
+    options = FilterConfig(rule="conformal", signal="loss_rise", confidence=confidence)
+    lines = Filtering(RunPaths(tmp_path), options, False, 1, nullcontext).foresee()
+    assert len(lines) == told
+    assert not told or f"unless the scores prove that rows are unsafe: {probes} probes are too few for" in lines[0]
 
 
 def test_a_budget_of_a_source_that_is_not_there_is_refused() -> None:

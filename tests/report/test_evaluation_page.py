@@ -9,9 +9,12 @@ import pytest
 from toy_study import call
 
 from forgetfilter.config.schema import Config, EvalConfig, ModelConfig, SourceConfig, TrackingConfig
-from forgetfilter.files import read_json
+from forgetfilter.errors import Stopped
+from forgetfilter.files import read_json, write_json
 from forgetfilter.report.evaluation_page import write_evaluation
 from forgetfilter.report.stage import settings
+from forgetfilter.report.terminal import closing_table
+from forgetfilter.storage.results import is_decided
 from forgetfilter.storage.run_folder import Run
 
 ASKED = EvalConfig(models=["base"], suites=["bias"], data={"bias": SourceConfig(path="prompts.jsonl")})
@@ -67,3 +70,19 @@ def test_without_an_evaluation_the_filter_is_asked_for(tmp_path: Path, capsys: p
     run.write_config()
     assert call("report", run.folder) == 2
     assert "stage filter is not done" in capsys.readouterr().err and not (run.folder / "report.html").exists()
+
+
+def test_a_filter_that_was_stopped_has_decided_nothing(measured: Run) -> None:
+    # Page, terminal and the next step agree: the files of a decision count once its stage is done, and while they are
+    # there.
+    summary = measured.folder / "filter" / "summary.json"
+    write_json(summary, {})
+    with pytest.raises(Stopped), measured.stage("filter", "by hand"):
+        raise Stopped("by a signal")
+    assert not settings(measured).decided and not is_decided(measured.folder)
+    closing_table(measured.folder)  # which would read the summary
+    with measured.stage("filter", "by hand"):
+        pass
+    assert settings(measured).decided and is_decided(measured.folder)
+    summary.unlink()
+    assert not settings(measured).decided and not is_decided(measured.folder)

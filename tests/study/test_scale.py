@@ -91,6 +91,14 @@ def test_a_failed_member_costs_the_others_nothing_and_is_alone_run_again(study: 
     assert call("scale", study, "--list", "filter.rule=quantile") == 0
     assert "made with other settings" in capsys.readouterr().out
 
+    gathered = folder / "runs" / "toy-scale" / "scale.json"
+    before = gathered.stat().st_mtime_ns  # results that other settings gave are never overwritten by gathering
+    for words in (["--gather"], []):
+        assert call("scale", study, "filter.rule=quantile", *words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "toy-scale stays as it is" in said and "filter.rule: " in said
+    assert gathered.stat().st_mtime_ns == before and call("scale", study, "--gather") == 0
+
 
 def test_a_member_that_is_not_there_is_told(study: Path, capsys: Any) -> None:
     # One line names the numbers that there are.

@@ -128,6 +128,7 @@ def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.Cap
     # The three options answer and exit with 0, the command that is told leads to the same settings, and an id that is
     # not there gives exit code 2 and one line.
     toy = make_toy(four_rows)
+    toy.folder = toy.folder.rename(toy.folder.with_name(f"{toy.folder.name} :fire: 👍"))
     run = toy.run(signal="loss_rise", quantile=0.5)
     run.write_config()
     decide(settings(run))
@@ -142,6 +143,7 @@ def test_from_the_command_line(make_toy: Any, four_rows: Any, capsys: pytest.Cap
         main(["filter", str(toy.folder), "--review", "1"])
     again = capsys.readouterr().out.splitlines()[-1]  # the command that decides by the same settings
     assert again.endswith(" filter.rule=source_budget 'filter.source_budget={mail: 0.5}'")
+    assert shlex.split(again)[2] == str(toy.folder)
     assert Run.open(toy.folder, shlex.split(again)[3:]).config.filter.source_budget == {"mail": 0.5}
     with pytest.raises(SystemExit) as end:
         main(["filter", str(toy.folder), "--why", "nobody"])
