@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from forgetfilter.config.registry import RULES, SIGNALS
 from forgetfilter.data import original_rows
 from forgetfilter.errors import UserError
-from forgetfilter.files import sha256_file, sha256_value, write_json
+from forgetfilter.files import disk_trouble, sha256_file, sha256_value, write_json
 from forgetfilter.storage import review as review_file
 from forgetfilter.storage.formats import Counts, Exported, Summary
 from forgetfilter.storage.run_paths import RunPaths
@@ -93,12 +93,14 @@ def _write_sweep(folder: Path, decisions: Decisions, task: FilterTask) -> None:
 
 def export(paths: RunPaths, decisions: Decisions) -> Exported:
     """Writes filter/export where the run has the original rows. Returns the entry of summary.json, or why there is
-    none."""
+    none. A full disk ends the decision, so that the same command makes the export once there is room."""
     try:
         originals = original_rows.find(paths.originals, paths.noisy_data)
         counts = write_export(originals, decisions.drop, decisions.apart, paths.folder / "filter" / "export")
     except (UserError, OSError) as error:  # the rows belong to the user, and may be gone long after they were read
         shutil.rmtree(paths.folder / "filter" / "export", ignore_errors=True)
+        if disk_trouble(error):
+            raise
         return {"export_note": f"No export of the rows as they came: {error}"}
     return {"export": counts} if counts else {}
 

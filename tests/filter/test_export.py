@@ -1,6 +1,9 @@
 import csv
+import errno
 import itertools
 import json
+import os
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -96,20 +99,25 @@ def test_long_names_of_sources(make_toy: Any, tmp_path: Path) -> None:
     assert len(list((run.folder / "filter" / "export").iterdir())) == 2
 
 
-def test_where_the_export_cannot_be_written_the_decision_is_made(
-    make_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_full_disk_ends_the_decision_and_other_trouble_is_noted(
+    make_toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    # On a full disk, for example, the note says why there is no export, and everything else is there.
+    # With a note alone the stage would be done, and the export never made once there is room.
     import forgetfilter.filter.decide as module
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHAPES))
     run = scored(make_toy, tmp_path, {"a": SourceConfig(path=str(tmp_path / "a.jsonl"))})
-    monkeypatch.setattr(module, "write_export", full)
-    assert "No space left" in decide(task_of(run))["export_note"]
-    assert (run.folder / "filter" / "summary.json").exists() and not (run.folder / "filter" / "export").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_export", full)
+        with pytest.raises(OSError, match="No space") if number == errno.ENOSPC else nullcontext():
+            assert "Input/output error" in decide(task_of(run))["export_note"]
+    assert (run.folder / "filter" / "summary.json").exists() == (number == errno.EIO)
+    assert not (run.folder / "filter" / "export").exists()
+    assert "export" in decide(task_of(run)) and exported(run)
 
 
 def test_a_review_is_honoured(make_toy: Any, tmp_path: Path) -> None:
