@@ -178,6 +178,13 @@ def sha256_file(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def stamp(path: Path) -> list[int]:
+    """Size, both times and the number on the disk, by which a file counts as untouched. A writer can set the time at
+    which the content changed, but not that of the inode, and a file that is moved into place has another inode."""
+    seen = path.stat()
+    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+
+
 def sha256_value(value: Any) -> str:
     """The hash of any JSON value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

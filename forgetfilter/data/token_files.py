@@ -12,9 +12,11 @@ from forgetfilter.data.tokenising import SCHEMA, tokenised
 from forgetfilter.data.tokens import tokenizer_identity
 from forgetfilter.data.turns import Encoded, Turn
 from forgetfilter.errors import UserError
-from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, write_json
+from forgetfilter.files import atomic_path, locked, read_json, sha256_file, sha256_value, stamp, write_json
+from forgetfilter.process.progress import console
 
 FOLDER = "tokenised"  # of the cache; another one when SCHEMA changes and the tokens stay
+SUM = "sum.json"  # the sum of the tokens' file, and its stamp then
 CODE_VERSION = 2  # raise it when the tokens of an unchanged record change
 
 
@@ -84,14 +86,34 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
     )
     folder = cache / FOLDER / identity[:32]
     with locked(folder):
-        if not (folder / "summary.json").exists():
+        if not _whole(folder):
             folder.mkdir(parents=True, exist_ok=True)
             summary = _write(data, tokenizer, max_length, folder / "data.arrow")
+            _note(folder, sha256_file(folder / "data.arrow"))
             write_json(folder / "summary.json", summary)
     summary = read_json(folder / "summary.json")
     if not summary["rows"]:
         raise UserError(f"{data} holds no example")
     return Prepared(folder / "data.arrow", identity, summary)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the tokens are there as they were made. Their sum is compared where the file looks touched; a cache older
+    than 2026-11-29 has none."""
+    table, noted = folder / "data.arrow", folder / SUM
+    if not (folder / "summary.json").exists() or not noted.exists():
+        return (folder / "summary.json").exists()
+    made, *stamped = read_json(noted)
+    if not table.exists() or (stamped != stamp(table) and made != sha256_file(table)):
+        console.print(f"{table} is damaged, and is made again", soft_wrap=True)
+        return False
+    if stamped != stamp(table):  # copied: not read again the next time
+        _note(folder, made)
+    return True
+
+
+def _note(folder: Path, made: str) -> None:
+    write_json(folder / SUM, [made, *stamp(folder / "data.arrow")])
 
 
 def longest(tokenizer: Any, max_length: int) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from forgetfilter.files import locked, sha256_file, sha256_value, write_json
+from forgetfilter.files import locked, sha256_file, sha256_value, stamp, write_json
 
 READ = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")  # endings of all that a library reads
 
@@ -24,12 +24,9 @@ def _is_weight(path: Path) -> bool:
 
 
 def _hash(folder: Path, cache: Path, wanted: Callable[[Path], bool]) -> str:
-    """The hash is remembered, since 7B take a minute, by path, size, both times and the inode. A writer can set the
-    time at which the content changed, but not that of the inode, and a file that is moved into place has another
-    inode."""
+    """The hash is remembered, since 7B take a minute, by path and stamp."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and wanted(path))
-    seen = [(path, path.stat()) for path in files]
-    stats = [[path.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in seen]
+    stats = [[path.name, *stamp(path)] for path in files]
     memory = cache / "hashes" / f"{sha256_value([str(folder.resolve()), stats])}.json"
     with locked(memory):  # otherwise all ranks of a node would read the whole folder
         if not memory.exists():

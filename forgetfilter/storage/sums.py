@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetfilter.errors import UserError, printable
-from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
+from forgetfilter.files import read_json, sha256_file, sha256_value, stamp, write_json
 from forgetfilter.storage.results import read_state
 
 FOLDER = "sums"
@@ -23,7 +23,7 @@ def record(run: Path, stage: str, made: Sequence[str], without: Sequence[str] = 
     before, found = _read(run, stage), Record()
     for path in _files(run, made, without):
         name = str(path.relative_to(run))
-        stats = _stats(path)
+        stats = stamp(path)
         known = before.get(name)
         found[name] = known if known and known[1:] == stats else [sha256_file(path), *stats]
     write_json(run / FOLDER / f"{stage}.json", found)
@@ -42,7 +42,7 @@ def damaged(run: Path, stage: str, thoroughly: bool = False) -> list[str]:
     if len(lost) == len(known):
         return []
     gone = {*lost}
-    seen = {name: _stats(run / name) for name in known if name not in gone}
+    seen = {name: stamp(run / name) for name in known if name not in gone}
     doubtful = [name for name, stats in seen.items() if thoroughly or known[name][1:] != stats]
     changed = [name for name in doubtful if sha256_file(run / name) != known[name][0]]
     if doubtful and not changed and not lost and not thoroughly:  # copied or touched: not read again the next time
@@ -67,7 +67,7 @@ def sha256(run: Path, name: str) -> str:
     path = run / name
     entries = (_read(run, stage).get(name) for stage in recorded(run))
     known = next((entry for entry in entries if entry), None)
-    return str(known[0]) if known and known[1:] == _stats(path) else sha256_file(path)
+    return str(known[0]) if known and known[1:] == stamp(path) else sha256_file(path)
 
 
 def weights(run: Path, stage: str) -> str | None:
@@ -125,8 +125,3 @@ def _files(run: Path, made: Sequence[str], without: Sequence[str]) -> Iterator[P
         path = run / name
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         yield from (one for one in files if one.is_file() and not any(one.is_relative_to(other) for other in aside))
-
-
-def _stats(path: Path) -> list[int]:
-    seen = path.stat()
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]

@@ -104,6 +104,26 @@ def test_prepared_once_and_counted(tokenizer: Any, tmp_path: Path, monkeypatch: 
     assert prepare(path, tokenizer, 40, tmp_path / "cache").path == made.path
 
 
+def test_tokens_that_were_changed_in_the_cache_are_made_again(
+    tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # No model learns or scores another token than the data has; a cache that was only copied is taken as it is.
+    path, cache = data(tmp_path, CHAT), tmp_path / "cache"
+    made = prepare(path, tokenizer, 64, cache)
+    whole, ids = made.path.read_bytes(), made.row(0)[0]
+    made.path.with_name("copy").write_bytes(whole)
+    made.path.with_name("copy").rename(made.path)
+    assert prepare(path, tokenizer, 64, cache).row(0)[0].tolist() == ids.tolist()
+    assert "damaged" not in capsys.readouterr().err
+    place = whole.rindex(ids.tobytes())
+    made.path.with_name("other").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    made.path.with_name("other").rename(made.path)
+    assert prepare(path, tokenizer, 64, cache).row(0)[0].tolist() == ids.tolist()
+    assert "data.arrow is damaged, and is made again" in capsys.readouterr().err.replace("\n", "")
+    made.path.unlink()
+    assert prepare(path, tokenizer, 64, cache).row(0)[0].tolist() == ids.tolist()
+
+
 def test_the_cache_follows_what_the_tokens_depend_on(tokenizer: Any, tmp_path: Path) -> None:
     # Another length, template or data file is another preparation.
     path, cache = data(tmp_path, CHAT), tmp_path / "cache"
