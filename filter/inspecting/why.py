@@ -1,6 +1,7 @@
 """Why one example was dropped or kept: its score among all scores, its losses over time, and similar examples."""
 
 import glob
+import math
 from typing import Any
 
 import polars as pl
@@ -119,7 +120,7 @@ def shown(found: dict[str, Any], reveal: bool) -> Group:
         "decision": found["reason"] if found["reason"].startswith(decision) else f"{decision}: {found['reason']}",
         "source": found["source"],
         "signal": f"{found['signal']} {_number(found['score'])}",
-        "forgotten more than": "-" if found["percentile"] is None else f"{found['percentile']:.1f}% of the examples",
+        "forgotten more than": _of_the_others(found["percentile"]),
         "p-value": _number(found.get("p_value")),
         "prompt": texts.shown(found["prompt"], SHOWN_CHARACTERS, reveal),
         "answer": texts.shown(found["text"], SHOWN_CHARACTERS, reveal),
@@ -159,3 +160,8 @@ def _plain(text: str) -> Text:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def _of_the_others(percentile: float | None) -> str:
+    """Rounded down, so that all is said of the first row alone."""
+    return "-" if percentile is None else f"{math.floor(percentile * 10) / 10:g}% of the other examples"

@@ -72,6 +72,7 @@ def _parser() -> Parser:
     show.add_argument("--describe", action="store_true", help=words)
     verify = commands.add_parser("verify", help="check every file of a run folder against its sum")
     verify.set_defaults(work=_verify)
+    verify.add_argument("--json", action="store_true", help="the same as JSON")
     doctor = commands.add_parser("doctor", help="tell what this machine has, and what is missing for which setting")
     doctor.set_defaults(work=_doctor)
     doctor.add_argument("--json", action="store_true", help="the same as JSON")
@@ -107,7 +108,7 @@ def _config(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    print("\n".join(sums.verify(Run.open(Path(options.target)).folder)))
+    print("\n".join(sums.verify(Run.open(Path(options.target)).folder, options.json)))
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from forgetfilter.config.schema import Config, LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
-from forgetfilter.models.memory import COPY, STATE_BYTES
+from forgetfilter.models.memory import COPY, STATE_BYTES, sized
 from forgetfilter.models.rehearsal import Training, outline
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.distributed import world
@@ -24,7 +24,6 @@ from forgetfilter.storage.run_paths import RunPaths
 CHECKPOINTS = 3
 LOGGED = 100  # bytes an example, of each pass
 COPIES = 2  # of the data, in the filter's folder
-GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def check_room(folder: Path, work: Work) -> str:
     """
     needed, parts = disk_needs(work)
     free = shutil.disk_usage(folder).free
-    said = f"{folder} needs about {_gb(needed)} of disk ({parts}); {_gb(free)} are free"
+    said = f"{folder} needs about {sized(needed)} of disk ({parts}); {sized(free)} are free"
     own = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if needed > free + own:
         way = "make room, set output, or have fewer checkpoints (train.checkpoint_steps=0)"
@@ -118,9 +117,5 @@ def check_room(folder: Path, work: Work) -> str:
 def disk_needs(work: Work) -> tuple[int, str]:
     """The bytes that the trainings need of the disk, and their parts in words."""
     models = len(work.steps) * work.model
-    parts = f"{len(work.steps)} models {_gb(models)}, checkpoints {_gb(work.checkpoints)}"
-    return models + work.checkpoints + work.logs, f"{parts}, data and logs {_gb(work.logs)}"
-
-
-def _gb(size: int) -> str:
-    return f"{size / GB:.2g} GB" if size < 10 * GB else f"{size / GB:.0f} GB"
+    parts = f"{len(work.steps)} models {sized(models)}, checkpoints {sized(work.checkpoints)}"
+    return models + work.checkpoints + work.logs, f"{parts}, data and logs {sized(work.logs)}"

@@ -153,3 +153,9 @@ def machine_bytes(processes: int) -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / processes
+
+
+def sized(size: float) -> str:
+    """Bytes with three digits that count, such as `4.93 GB`, `22 kB` or `1200 GB`; a GB has 10^9 bytes."""
+    unit, name = next((one for one in ((1e9, "GB"), (1e6, "MB")) if size >= one[0] / 10), (1e3, "kB"))
+    return f"{size / unit:.0f} {name}" if size >= 1000 * unit else f"{size / unit:.3g} {name}"

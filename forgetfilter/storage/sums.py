@@ -6,6 +6,7 @@ cleared away on purpose; one that lacks some, or has others, is damaged.
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,21 +87,33 @@ def read_other_weights(run: Path, reader: str, stage: str) -> bool:
     return noted != now if noted and now else by_clock
 
 
-def verify(run: Path) -> list[str]:
-    """Reads every file that has a sum; what was found, in lines. UserError where one is gone or changed."""
+def checked(run: Path) -> dict[str, Any]:
+    """Reads every file that has a sum: {"files": how many, "stages": of which stages, "unchecked": the stages without
+    sums, "wrong": [{"file", "stage", "gone"}]}."""
     stages = recorded(run)
     wrong = [(stage, name) for stage in stages for name in damaged(run, stage, thoroughly=True)]
-    for stage, name in wrong:
-        print(f"{printable(name)}: {'not as' if (run / name).exists() else 'gone since'} {stage} left it")
+    return {
+        "files": sum(len(_read(run, stage)) for stage in stages),
+        "stages": stages,
+        "unchecked": [name for name in read_state(run) if name not in stages and name != "report"],
+        "wrong": [{"file": name, "stage": stage, "gone": not (run / name).exists()} for stage, name in wrong],
+    }
+
+
+def verify(run: Path, as_json: bool = False) -> list[str]:
+    """What `checked` found, in lines or as one line of JSON. UserError where a file is gone or changed, once each of
+    them was printed."""
+    found = checked(run)
+    how = {True: "gone since", False: "not as"}
+    wrong = [f"{printable(one['file'])}: {how[one['gone']]} {one['stage']} left it" for one in found["wrong"]]
+    without = [f"{stage}: no sums were noted, so its files are not checked" for stage in found["unchecked"]]
+    told = [json.dumps(found)] if as_json else wrong
     if wrong:
+        print("\n".join(told))
         way = f"forgetfilter run {run} makes them again; delete filter/kept.jsonl first where it was edited"
         raise UserError(f"{run}: {len(wrong)} files are not as they were made: {way}")
-    unknown = [name for name in read_state(run) if name not in stages and name != "report"]
-    number = sum(len(_read(run, stage)) for stage in stages)
-    return [
-        *(f"{stage}: no sums were noted, so its files are not checked" for stage in unknown),
-        f"{number} files of {len(stages)} stages are as they were made",
-    ]
+    whole = f"{found['files']} files of {len(found['stages'])} stages are as they were made"
+    return told if as_json else [*without, whole]
 
 
 def _read(run: Path, stage: str) -> Record:

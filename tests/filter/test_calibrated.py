@@ -9,6 +9,7 @@ from forgetfilter.filter.rules.base import p_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, betabinom
+from sklearn.dummy import DummyRegressor
 from sklearn.mixture import GaussianMixture
 
 from forgetfilter.errors import UserError
@@ -221,6 +222,19 @@ def test_the_bound_on_average_is_that_of_all_orders(probes: int, good: int, boun
             mean = np.mean([places[k - 1] - (k - 1) for places in orders]) / good
             assert mean == pytest.approx(k / (probes + 1)) and (mean <= bound + 1e-9) == (k == rank)
     assert conformal.average_rank(80, 0.1) == 8 and conformal.average_rank(8, 0.1) == 0  # the worked example
+
+
+@pytest.mark.parametrize("probes", [20, 35, 80, 99, 300])
+@pytest.mark.parametrize("bound", [0.05, 0.1, 0.33])
+def test_the_cut_on_average_is_that_of_mapie(probes: int, bound: float) -> None:
+    # MAPIE's split conformal interval around 0 has the same score as its end, so both find the same rows beyond it.
+    regression = pytest.importorskip("mapie.regression")
+    score = np.random.default_rng(probes).exponential(size=probes)
+    nothing = np.zeros((probes, 1))
+    zero = DummyRegressor(strategy="constant", constant=0.0).fit(nothing, score)
+    mapie = regression.SplitConformalRegressor(zero, confidence_level=1 - bound, prefit=True)
+    _, interval = mapie.conformalize(nothing, score).predict_interval(nothing[:1])
+    assert np.sort(score)[-conformal.average_rank(probes, bound)] == pytest.approx(interval[0, 1, 0], rel=1e-12)
 
 
 def mixed(rng: np.random.Generator, unsafe: int) -> rules.Scores:

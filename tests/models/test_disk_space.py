@@ -9,6 +9,7 @@ from forgetfilter.config.schema import LoraConfig
 from forgetfilter.errors import UserError
 from forgetfilter.models.disk_space import Work, check_room, trained_parameters
 from forgetfilter.models.lora_targets import ALL
+from forgetfilter.models.memory import sized
 
 SMALL = Work(1000, False, False, "adamw", [30, 10], 10, 400, 5000)
 
@@ -22,11 +23,24 @@ def test_what_a_run_needs_by_hand() -> None:
     assert dataclasses.replace(SMALL, checkpoint_steps=0).checkpoints == 12_000  # one, on a signal
 
 
+def test_sizes_are_told_in_a_fitting_unit() -> None:
+    # Three digits that count, and no powers of ten.
+    sizes = {
+        22_000: "22 kB",
+        99_999: "100 kB",
+        239_000: "0.239 MB",
+        4.93e9: "4.93 GB",
+        1.2345e12: "1234 GB",
+        5: "0.005 kB",
+    }
+    assert {size: sized(size) for size in sizes} == sizes
+
+
 def test_a_disk_that_cannot_hold_it_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # One line has the sum and its parts, and what an earlier try left in the folder counts as room.
-    assert "needs about 9.4e-05 GB of disk (2 models 8e-06 GB" in check_room(tmp_path, SMALL)
+    assert "needs about 94 kB of disk (2 models 8 kB" in check_room(tmp_path, SMALL)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, 90_000))
-    with pytest.raises(UserError, match=r"^output: .* needs about 9.4e-05 GB .*; 9e-05 GB are free: make room"):
+    with pytest.raises(UserError, match=r"^output: .* needs about 94 kB .*; 90 kB are free: make room"):
         check_room(tmp_path, SMALL)
     (tmp_path / "left").write_bytes(b"x" * 4000)
     check_room(tmp_path, SMALL)

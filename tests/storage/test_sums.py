@@ -62,6 +62,17 @@ def test_a_copied_run_is_read_once(run: Path, tmp_path: Path, monkeypatch: pytes
     assert sums.damaged(copy, "train", thoroughly=True) == ["train/logs/0", "train/model"]
 
 
+def test_what_was_checked_is_told_as_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # It names files, stages and what is wrong; a file that is gone is an error here too.
+    whole = {"files": 2, "stages": ["train"], "unchecked": [], "wrong": []}
+    assert sums.verify(run, as_json=True) == [json.dumps(whole)]
+    (run / "train" / "model").unlink()
+    with pytest.raises(UserError, match="1 files are not"):
+        sums.verify(run, as_json=True)
+    gone = {"file": "train/model", "stage": "train", "gone": True}
+    assert json.loads(capsys.readouterr().out) == whole | {"wrong": [gone]}
+
+
 def test_a_record_that_is_cut_is_damage_itself(run: Path) -> None:
     # Nothing vouches for the files any more, and one of them may have been exchanged with the record. A run from before
     # there were records has none, and stays as it is.

@@ -15,7 +15,7 @@ from forgetfilter.models.disk_space import trained_parameters
 from forgetfilter.models.embedded import EMBEDDED
 from forgetfilter.models.limits import limits_of
 from forgetfilter.models.loading import from_hub, load_tokenizer, resolve
-from forgetfilter.models.memory import Method, divided, least_stage, machine_bytes, surely_fits
+from forgetfilter.models.memory import Method, divided, least_stage, machine_bytes, sized, surely_fits
 from forgetfilter.models.numerics import attentions
 from forgetfilter.models.plan.costs import Shape, training_operations
 from forgetfilter.models.plan.planning import GB, Machine, Planner, largest_batch, largest_micro_batch, training_plan
@@ -146,8 +146,8 @@ def check_fits(planner: Planner, ranks: int, zero: int) -> None:
     scored = planner.scoring().memory.total
     if scored > planner.machine.room:
         raise UserError(
-            f"model.name: each rank needs about {_size(scored)} of memory to score, which divides no model, and has "
-            f"{_size(planner.machine.room)}: take a smaller model, train.method=qlora, or lower data.batch_tokens"
+            f"model.name: each rank needs about {sized(scored)} of memory to score, which divides no model, and has "
+            f"{sized(planner.machine.room)}: take a smaller model, train.method=qlora, or lower data.batch_tokens"
         )
     needed, room = divided(planner.alone, zero, ranks).total, planner.machine.room
     if needed <= room or planner.method.offload:
@@ -157,8 +157,8 @@ def check_fits(planner: Planner, ranks: int, zero: int) -> None:
     if not planner.train.gradient_checkpointing and planner.alone.activations > needed - room:
         way += ", or set train.gradient_checkpointing=true"
     raise UserError(
-        f"launch.processes: with {ranks} in all, each needs about {_size(needed)} of memory to train, and has "
-        f"{_size(room)}: {way}"
+        f"launch.processes: with {ranks} in all, each needs about {sized(needed)} of memory to train, and has "
+        f"{sized(room)}: {way}"
     )
 
 
@@ -198,7 +198,3 @@ def zero_of(deepspeed: str | None) -> tuple[int, bool]:
     stage: Callable[[str | None], int] = load("forgetfilter.train.zero:zero_stage", FunctionType)
     offloads: Callable[[str | None], bool] = load("forgetfilter.train.zero:offloads", FunctionType)
     return stage(deepspeed), offloads(deepspeed)
-
-
-def _size(size: float) -> str:
-    return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{size / 1e6:.1f} MB"

@@ -1,3 +1,4 @@
+import io
 import shlex
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from forgetfilter.filter.decide import decide
 from forgetfilter.filter.inspecting import review, texts
 from forgetfilter.filter.inspecting.sweep import sweep
-from forgetfilter.filter.inspecting.why import why
+from forgetfilter.filter.inspecting.why import shown, why
 from forgetfilter.filter.stage import settings
+from rich.console import Console
 
 from forgetfilter.cli import main
 from forgetfilter.errors import UserError
@@ -66,6 +68,12 @@ def test_why(make_toy: Any, four_rows: Any) -> None:
         100.0,
         "one two three",
     )
+    screen = io.StringIO()
+    console = Console(file=screen, width=80)
+    for percentile, told in ((100.0, "100% of the other examples"), (99.99, "99.9% of the other"), (None, "-")):
+        console.print(shown(found | {"percentile": percentile}, reveal=False))
+        line = next(one for one in screen.getvalue().splitlines()[::-1] if "forgotten more than" in one)
+        assert told in line
     assert [row["loss"] for row in found["losses"]] == [2.0, 1.0, 0.5, 1.5]
     assert [(row["id"], row["similarity"]) for row in found["neighbours"]] == [(toy.ids[2], 0.5)]  # 2 of 4 words
     with pytest.raises(UserError, match=r"--why nobody: .* has no such example"):
