@@ -167,14 +167,20 @@ TRAINERS: dict[str, Callable[[str, str, Path, Path, Path], list[str]]] = {
 
 
 def trained(command: list[str], out: Path) -> dict[str, float]:
-    """Runs a trainer; the steps and the last loss by the state file that it left."""
+    """Runs a trainer; its steps and its last loss."""
+    state = final_state(command, out)
+    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    return {"steps": state["global_step"], "loss": round(float(losses[-1]), 3)}
+
+
+def final_state(command: list[str], out: Path) -> dict[str, Any]:
+    """Runs a trainer; the state file that it left."""
     quiet = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "AXOLOTL_DO_NOT_TRACK": "1", "WANDB_MODE": "disabled"}
     done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, cwd=out)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:3])}: exit {done.returncode}\n{done.stderr[-3000:]}")
-    state = json.loads(max(out.rglob("trainer_state.json"), key=os.path.getmtime).read_text())
-    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
-    return {"steps": state["global_step"], "loss": round(float(losses[-1]), 3)}
+    state: dict[str, Any] = json.loads(max(out.rglob("trainer_state.json"), key=os.path.getmtime).read_text())
+    return state
 
 
 def version(package: str, python: str) -> str:

@@ -37,14 +37,15 @@ def chat(row):
 
 
 def tokenised(row, number):
-    """The tokens of a row as the model's template writes it; only those after the prompt are measured."""
+    """The tokens of a row as the model's template writes it; those of the answer and its end token are measured."""
     messages = chat(row)
     prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
     if not whole.startswith(prompt):
         sys.exit(f"row {number + 1}: the chat template changes the prompt once there is an answer")
     tokens = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=LENGTH)
-    answer = [end > len(prompt) for _, end in tokens["offset_mapping"]]
+    last = len(whole.rstrip())  # trainers do not learn the line break that templates write behind the end token
+    answer = [end > len(prompt) and start < last for start, end in tokens["offset_mapping"]]
     labels = [token if learned else -100 for token, learned in zip(tokens["input_ids"], answer)]
     return {"input_ids": tokens["input_ids"], "labels": labels, "row": number}
 

@@ -199,8 +199,9 @@ def too_long(summary: Decision) -> list[str]:
     return [f"{found[name]:,} {words}" for name, words in said.items() if found.get(name)]
 
 
-def trained_on(refit: RefitRows | None) -> list[str]:
-    """What M* was trained on, from train/refit/data.json; empty for a run of an older version, which lacks the file."""
+def trained_on(refit: RefitRows | None, dropped: int) -> list[str]:
+    """What M* was trained on, from train/refit/data.json; empty for a run of an older version, which lacks the file.
+    Where the filter `dropped` nothing, that is said, since no difference from M1 is then its doing."""
     if not refit:
         return []
     kept, trusted, probes = (f"{count:,}" for count in (refit["kept"], refit["trusted"], refit["left_out"]["probes"]))
@@ -210,7 +211,9 @@ def trained_on(refit: RefitRows | None) -> list[str]:
         "kept_then_trusted": f"{kept} kept rows and then on {trusted} rows of the safe set",
     }
     without = f", without the {probes} probes" if refit["left_out"]["probes"] else ""
-    return [f"M* was trained on {how[refit['data']]}{without}"]
+    told = [f"M* was trained on {how[refit['data']]}{without}"]
+    alone = "No row was dropped: where M* differs from M1, this is by the rows of the safe set, and not by the filter"
+    return [*told, alone] if refit["trusted"] and not dropped else told
 
 
 def estimate(summary: Summary) -> list[str]:

@@ -43,7 +43,7 @@ def _data(card: Card) -> list[str]:
     told = [
         f"Of {rows:,} noisy rows {card['kept']:,} were kept and {card['dropped']:,} dropped: {card['signal']}, {rule}."
     ]
-    told += [f"{sentence}." for sentence in cards.trained_on(card["refit"])]
+    told += [f"{sentence}." for sentence in cards.trained_on(card["refit"], card["dropped"])]
     sources = [_row(name, f"{one['kept']:,}", f"{one['dropped']:,}") for name, one in card["by_source"].items()]
     return ["## Data", " ".join(told), "", _row("source", "kept", "dropped"), _row(*["---"] * 3), *sources, ""]
 

@@ -34,7 +34,7 @@ def headline(card: Card) -> list[str]:
     if review := card.get("review"):
         sentences.append(f"By hand a person kept {review['kept']:,} rows and dropped {review['dropped']:,}.")
     sentences += [f"{remark}." for remark in (*cards.probes(card), *cards.unscored(card), *cards.too_long(card))]
-    sentences += [f"{remark}." for remark in cards.trained_on(card["refit"])]
+    sentences += [f"{remark}." for remark in cards.trained_on(card["refit"], card["dropped"])]
     if noise := card.get("noise"):
         sentences.append(_noise_sentence(noise))
     if card["quality"]:

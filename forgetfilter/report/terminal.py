@@ -40,9 +40,9 @@ def closing_table(folder: Path, stale: tuple[str, ...] = ()) -> Group:
     if found := verdicts(metrics := read_metrics(folder, "evaluation" in stale), read_headlines(folder)):
         tables.append(_verdicts(found, metrics))
     if is_decided(folder):
-        tables.append(filter_table(read_summary(folder)))
+        tables.append(filter_table(summary := read_summary(folder)))
         refit = None if "refit" in stale else read_optional(RunPaths(folder).refit_counts)
-        tables += [Padding(Text(f"{remark}."), (0, 2, 1, 2)) for remark in cards.trained_on(refit)]
+        tables += [Padding(Text(f"{remark}."), (0, 2, 1, 2)) for remark in cards.trained_on(refit, summary["dropped"])]
     if metrics:
         tables.append(_safety(metrics))
         tables += [Padding(Text(f"{error}."), (0, 2, 1, 2)) for error in read_errors(folder)]

@@ -7,8 +7,9 @@ from pathlib import Path
 from toy_run import HOSTILE_SOURCE, make_toy_run
 
 from forgetfilter.files import read_json, sha256_file, write_json
-from forgetfilter.report.card import make_card, unscored
+from forgetfilter.report.card import make_card, trained_on, unscored
 from forgetfilter.report.stage import settings
+from forgetfilter.storage.formats import RefitRows
 from forgetfilter.storage.run_folder import Run
 
 
@@ -75,3 +76,12 @@ def test_the_card_shows_the_settings_that_decided(tmp_path: Path) -> None:
     write_json(file, json.loads(file.read_text()) | {"filter": given})
     card = make_card(settings(run))
     assert card["config"]["filter"] == given and card["config"]["seed"] == 0
+
+
+def test_a_filter_that_dropped_nothing_gets_no_credit() -> None:
+    # The refit on every noisy row and the safe set may be safer than M1, and that is the doing of the safe rows alone.
+    refit: RefitRows = {"data": "kept_and_trusted", "kept": 60, "trusted": 8, "left_out": {"probes": 0, "twice": 0}}
+    whole = "M* was trained on 60 kept rows and 8 rows of the safe set, mixed"
+    assert trained_on(refit, 5) == [whole] and trained_on(None, 0) == []
+    assert trained_on(refit, 0)[0] == whole and "by the rows of the safe set" in trained_on(refit, 0)[1]
+    assert len(trained_on({**refit, "data": "kept", "trusted": 0}, 0)) == 1
