@@ -72,8 +72,8 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
         return
     if run.is_done(stage.name, input_hash) and not run.is_done(stage.name, input_hash, foreign):
         console.print(f"{stage.name}: the model's files, or others that it reads, are not those it was done with")
-    _check_one_model(run, stage, foreign)
-    _check_read(run.folder, stage)
+    _check_one_model(run, STAGES[: STAGES.index(stage)], foreign)
+    check_read(run.folder, stage.name, stage.reads)
     if stage.name == "train-noisy":
         foresee(run.config, run, [other.task(run) for other in STAGES if other.wanted(run.config)])
     if not run.started_with(stage.name, input_hash, foreign):
@@ -90,9 +90,16 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s{(told := where(begun=False)) and f' ({told})'}")
 
 
-def _check_one_model(run: Run, stage: Stage, foreign: dict[str, str | None] | None) -> None:
+def check_trained(run: Run, reader: str, names: Sequence[str]) -> None:
+    """UserError where a command would read damaged models of these trainings, or models of another M0 than there is."""
+    check_read(run.folder, reader, names)
+    for stage in (one for one in STAGES if one.name in names):
+        _check_one_model(run, [stage], stage.task(run).foreign())
+
+
+def _check_one_model(run: Run, stages: Sequence[Stage], foreign: dict[str, str | None] | None) -> None:
     """UserError where an earlier stage was done with another model, because its results do not fit this one."""
-    for earlier in STAGES[: STAGES.index(stage)] if foreign else ():
+    for earlier in stages if foreign else ():
         entry = run.state().get(earlier.name, {})
         model = (entry.get("foreign") or {}).get("model")
         if model and foreign and model != foreign["model"] and entry["status"] == "done" and earlier.wanted(run.config):
@@ -120,14 +127,16 @@ def _mend(folder: Path, stage: Stage) -> bool:
     return True
 
 
-def _check_read(folder: Path, stage: Stage) -> None:
-    """UserError where this stage reads a damaged file of an earlier one; one that a person may edit is only named."""
-    for earlier in (one for one in STAGES if one.name in stage.reads):
+def check_read(folder: Path, reader: str, reads: Sequence[str]) -> None:
+    """UserError where a stage or a command reads a damaged file of a stage; one that a person may edit is only
+    named."""
+    state = read_state(folder)
+    for earlier in (one for one in STAGES if one.name in reads and state.get(one.name, {}).get("status") == "done"):
         for name in sums.damaged(folder, earlier.name):
             if name not in earlier.editable:
                 way = f"forgetfilter run {folder} makes it again"
                 raise UserError(f"{folder / name} is not as {earlier.name} left it: {way}")
-            console.print(f"{stage.name}: {name} is not as {earlier.name} left it, and is taken as it stands")
+            console.print(f"{reader}: {name} is not as {earlier.name} left it, and is taken as it stands")
 
 
 def foresee(config: Config, paths: RunPaths, tasks: Sequence[Task]) -> None:

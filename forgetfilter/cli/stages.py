@@ -115,8 +115,9 @@ def _report(options: argparse.Namespace) -> None:
     names = _named_stages(options, {"report"})
     with _opened(options, names) as run:
         if options.reveal:
-            from forgetfilter.report.stage import settings
+            from forgetfilter.report.stage import READS, settings
 
+            pipeline.check_read(run.folder, "report", READS)
             print(settings(run, pipeline.stale(run)).write(reveal=True))
             pipeline.note_sums(run.folder, next(stage for stage in pipeline.STAGES if stage.name == "report"))
             return

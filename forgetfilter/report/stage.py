@@ -10,6 +10,8 @@ from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
 
+READS = ("filter", "eval")
+
 
 class Reporting(Reported):
     """The report as the pipeline makes it."""
@@ -41,4 +43,4 @@ def settings(run: Run, stale: tuple[str, ...] = ()) -> Reporting:
 def report_stage(stale: Callable[[Run], tuple[str, ...]]) -> Stage:
     """The stage. `stale` tells what of a run is out of date, which only the pipeline knows."""
     files = ("report.html", "card.json")
-    return Stage("report", lambda run: settings(run, stale(run)), files=files, made=files)
+    return Stage("report", lambda run: settings(run, stale(run)), files=files, made=files, reads=READS)

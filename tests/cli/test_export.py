@@ -196,6 +196,22 @@ def test_a_push_is_private_and_whole(run: Path, hub: Any) -> None:
     assert done.returncode == 2 and "the repository is public: give --public" in done.stderr and not hub.files
 
 
+def test_a_damaged_refit_is_not_exported(run: Path, tiny_model: Path, capsys: Any) -> None:
+    # Neither weights with a changed bit, nor a merge into another released model than the refit was trained on.
+    for path, said in (
+        (run / "train" / "refit" / "adapter_model.safetensors", "is not as train-refit left it: forgetfilter run"),
+        (tiny_model / "model.safetensors", "the model's files are not those that train-refit was done with"),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        try:
+            for words in (("export", run, "--merge"), ("chat", run, "--prompt", "who?")):
+                assert call(*words) == 2 and said in capsys.readouterr().err.replace("train-noisy", "train-refit")
+        finally:
+            path.write_bytes(whole)
+    assert not (run / "export" / "merged").exists() or call("export", run, "--merge", *NAMED) == 0
+
+
 def test_a_refit_of_an_earlier_decision_is_not_exported(run: Path, capsys: Any) -> None:
     # After another decision the refit is of rows that were not kept, so the line names the command that mends it.
     assert call("filter", run, "filter.quantile=0.5") == 0

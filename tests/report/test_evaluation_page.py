@@ -11,6 +11,7 @@ from toy_study import call
 from forgetfilter.config.schema import Config, EvalConfig, ModelConfig, SourceConfig, TrackingConfig
 from forgetfilter.errors import Stopped
 from forgetfilter.files import read_json, write_json
+from forgetfilter.pipeline import STAGES, note_sums
 from forgetfilter.report.evaluation_page import write_evaluation
 from forgetfilter.report.stage import settings
 from forgetfilter.report.terminal import closing_table
@@ -86,3 +87,14 @@ def test_a_filter_that_was_stopped_has_decided_nothing(measured: Run) -> None:
     assert settings(measured).decided and is_decided(measured.folder)
     summary.unlink()
     assert not settings(measured).decided and not is_decided(measured.folder)
+
+
+def test_a_damaged_metric_is_not_reported(measured: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    # A figure that is not as the evaluation left it stands in no report, with --reveal neither.
+    note_sums(measured.folder, next(stage for stage in STAGES if stage.name == "eval"))
+    path = measured.folder / "eval" / "base" / "bias" / "metrics.json"
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    for words in ((), ("--reveal",)):
+        assert call("report", measured.folder, *words) == 2
+        assert f"{path} is not as eval left it" in capsys.readouterr().err
+    assert not (measured.folder / "report.html").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaMLP
@@ -15,10 +16,18 @@ from forgetfilter.data.records import read_records
 from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import World
 from forgetfilter.process.launch import launch
-from forgetfilter.score.parts import Scorer
+from forgetfilter.score.parts import Part, Scorer
 from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.storage.shards import merged, scan_shards, shard_paths
+from forgetfilter.storage.shards import (
+    LOSS_SCHEMA,
+    merged,
+    scan_shards,
+    shard_path,
+    shard_paths,
+    write_manifest,
+    write_shard,
+)
 
 
 def pair(text: str, number: int) -> dict[str, str]:
@@ -143,6 +152,20 @@ def test_a_scoring_without_a_plan_is_known_by_its_manifest(again: Any) -> None:
     for path in folder.glob("*/manifest.json"):
         write_json(path, read_json(path) | {"world_size": 7})
     assert before.items() < stamps(again("score.base=true")).items()
+
+
+def test_a_part_of_an_unfinished_stage_is_there_only_with_every_bit(tmp_path: Path) -> None:
+    # Its manifest is written while the stage goes on with other parts, and has no sums yet.
+    row = {"id": "a", "source": "web", "num_tokens": 2, "loss_sum": 0.5, "rank": 0, "step": 0, "epoch": 0}
+    write_shard(shard_path(tmp_path, 0, 0), pa.Table.from_pylist([row], schema=LOSS_SCHEMA))
+    write_manifest(tmp_path, {"state": "noisy"})
+    part = Part(tmp_path, {"state": "noisy"}, lambda: None)
+    assert part.stored(1) and not part.stored(2)
+    shard = shard_paths(tmp_path)[0]
+    content = bytearray(shard.read_bytes())
+    content[content.rindex(b"loss_sum")] ^= 1
+    shard.write_bytes(content)
+    assert not part.stored(1)
 
 
 def test_a_shard_that_is_lost_after_all_is_made_again(again: Any, capsys: Any) -> None:
