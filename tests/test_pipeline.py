@@ -183,8 +183,9 @@ def test_signals_that_are_damaged_decide_nothing(scored: Run, capsys: pytest.Cap
     sums.record(scored.folder, "score", ["signals"])
     assert call("filter", scored.folder) == 0
     flip(shard_path(scored.signals("after"), 0, 0))
-    assert call("filter", scored.folder, "filter.quantile=0.2") == 2
-    assert "is not as score left it: forgetfilter run" in capsys.readouterr().err
+    for words in (["filter.quantile=0.2"], ["--sweep"], ["--review"], ["--why", "0"]):
+        assert call("filter", scored.folder, *words) == 2
+        assert "is not as score left it: forgetfilter run" in capsys.readouterr().err
 
 
 def test_a_run_folder_is_one_processs(scored: Run, capsys: pytest.CaptureFixture[str]) -> None:

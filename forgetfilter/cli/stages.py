@@ -85,7 +85,9 @@ def _filter(options: argparse.Namespace) -> None:
     _check_question(options)
     with _opened(options, names, alone=options.why is None) as run:
         if options.sweep or options.why is not None or options.review is not None:
-            task = next(stage for stage in pipeline.STAGES if stage.name == "filter").task(run)
+            stage = next(stage for stage in pipeline.STAGES if stage.name == "filter")
+            pipeline.check_read(run.folder, "filter", [*stage.reads, stage.name])
+            task = stage.task(run)
             assert isinstance(task, Answering)
             task.answer(options.sweep, options.why, options.review, options.reveal, options.json)
             return
@@ -218,10 +220,14 @@ def _check_question(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from forgetfilter import pipeline
+
     if options.overrides:
         raise UserError(f"--compare takes no settings, got {options.overrides[0]!r}: it reads what eval has stored")
     if options.target and not Path(options.target).is_dir():
         raise UserError(f"--compare: {options.target} is no run folder")
+    for run in {Path(options.target)} if options.target else {Path(one).parent.parent for one in options.compare}:
+        pipeline.check_read(run, "eval", ["eval"])
     print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
 
 
@@ -232,6 +238,7 @@ def _log(options: argparse.Namespace) -> None:
     if not Path(options.target).is_dir():
         raise UserError(f"--inspect-log reads a run folder, and {options.target} is none")
     with _opened(options, alone=False) as run:
+        pipeline.check_read(run.folder, "eval", ["eval"])
         task = next(stage for stage in pipeline.STAGES if stage.name == "eval").task(run)
         assert isinstance(task, Logging)
         early = "evaluation" in pipeline.stale(run)

@@ -90,11 +90,17 @@ def test_a_filter_that_was_stopped_has_decided_nothing(measured: Run) -> None:
 
 
 def test_a_damaged_metric_is_not_reported(measured: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    # A figure that is not as the evaluation left it stands in no report, with --reveal neither.
+    # A figure that is not as the evaluation left it stands in no report, comparison or log.
     note_sums(measured.folder, next(stage for stage in STAGES if stage.name == "eval"))
     path = measured.folder / "eval" / "base" / "bias" / "metrics.json"
     path.write_text(path.read_text().replace("0.25", "0.75"))
-    for words in ((), ("--reveal",)):
-        assert call("report", measured.folder, *words) == 2
+    for words in (
+        ("report", measured.folder),
+        ("report", measured.folder, "--reveal"),
+        ("eval", measured.folder, "--compare", "base", "base"),
+        ("eval", "--compare", path.parents[1], path.parents[1]),
+        ("eval", measured.folder, "--inspect-log", measured.folder / "log"),
+    ):
+        assert call(*words) == 2
         assert f"{path} is not as eval left it" in capsys.readouterr().err
     assert not (measured.folder / "report.html").exists()
