@@ -90,9 +90,10 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     console.print(f"{stage.name}: {time.monotonic() - start:.0f} s{(told := where(begun=False)) and f' ({told})'}")
 
 
-def check_trained(run: Run, reader: str, names: Sequence[str]) -> None:
+def check_trained(folder: Path, reader: str, names: Sequence[str]) -> None:
     """UserError where a command would read damaged models of these trainings, or models of another M0 than there is."""
-    check_read(run.folder, reader, names)
+    check_read(folder, reader, names)
+    run = Run.open(folder)
     for stage in (one for one in STAGES if one.name in names):
         _check_one_model(run, [stage], stage.task(run).foreign())
 

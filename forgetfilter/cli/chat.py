@@ -46,7 +46,7 @@ def _chat(options: argparse.Namespace) -> None:
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("--prompt is empty: give a text")
     refitted, asked = run.state().get("train-refit", {}).get("status") == "done", run.config.eval
-    pipeline.check_trained(run, "chat", ["train-noisy", *(["train-refit"] if refitted else [])])
+    pipeline.check_trained(run.folder, "chat", ["train-noisy", *(["train-refit"] if refitted else [])])
     trained = _models(run, "refit" in pipeline.stale(run) if refitted else None)
     model = ModelSettings.of(run.config)
     tokenizer, states = model.tokenizer(), States(model.base(), model.on(world().device))

@@ -49,7 +49,7 @@ def export(options: argparse.Namespace) -> None:
     stale = pipeline.stale(run)
     if "refit" in stale and (old := outdated(run.folder, ("refit",))):
         raise UserError(f"the refit of {run.folder} is of an earlier decision: {old['mend']}")
-    pipeline.check_trained(run, "export", ["train-refit"])
+    pipeline.check_trained(run.folder, "export", ["train-refit"])
     if options.public and not options.push:
         raise UserError("--public says who may see what --push uploads: give --push NAME/REPO as well")
     api = _hub(options.push) if options.push else None
