@@ -7,7 +7,8 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import asdict, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -30,12 +31,9 @@ BEFORE = {"train.refit.data": "kept", "filter.confidence": 0.975}
 
 
 def written(key: str, value: Any) -> str:
-    """`key=value` as the command line takes it, quoted for a shell. Lists and names in it are ASCII, so that any
-    terminal shows them and nothing is lost in copying."""
+    """`key=value` as the command line takes it, quoted for a shell."""
     if isinstance(value, (list, dict)) or value is None:
-        quoted = PLAIN.sub(r"\1", json.dumps(value, ensure_ascii=False))
-        # YAML would refuse the two halves in which JSON escapes an emoji
-        value = "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in quoted)
+        value = PLAIN.sub(r"\1", json.dumps(value))
     return shlex.quote(f"{key}={value}")
 
 
@@ -73,7 +71,7 @@ def made_config(loaded: DictConfig, overrides: Sequence[str], where: str, own: b
             _check_renamed(part)
             _listed(part)
             _check_sections(OmegaConf.to_container(part, resolve=False), Config)
-        merged = OmegaConf.merge(OmegaConf.structured(Config), loaded, given)
+        merged = OmegaConf.merge(_defaults(), loaded, given)
         config = OmegaConf.to_object(merged)
         written, resolved = (OmegaConf.to_container(merged, resolve=resolve) for resolve in (False, True))
     except OmegaConfBaseException as error:
@@ -89,6 +87,13 @@ def made_config(loaded: DictConfig, overrides: Sequence[str], where: str, own: b
     check(config)
     check_given(config, given.get("filter") or ())
     return config
+
+
+@cache
+def _defaults() -> DictConfig:
+    """The settings as nobody has changed them. Making them takes longer than all else here, and a merge copies them."""
+    made: DictConfig = OmegaConf.structured(Config)
+    return made
 
 
 def _given(overrides: Sequence[str]) -> DictConfig:
@@ -181,9 +186,7 @@ def _add_later(config: DictConfig) -> None:
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON values, for work and for hashes. It may hold secrets, so it must not be
     written."""
-    container = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {key: value for key, value in asdict(config).items() if key != "references"}
 
 
 def to_written(config: Config) -> dict[str, Any]:
