@@ -31,9 +31,12 @@ BEFORE = {"train.refit.data": "kept", "filter.confidence": 0.975}
 
 
 def written(key: str, value: Any) -> str:
-    """`key=value` as the command line takes it, quoted for a shell."""
+    """`key=value` as the command line takes it, quoted for a shell. Lists and names in it are ASCII, so that any
+    terminal shows them and nothing is lost in copying."""
     if isinstance(value, (list, dict)) or value is None:
-        value = PLAIN.sub(r"\1", json.dumps(value))
+        quoted = PLAIN.sub(r"\1", json.dumps(value, ensure_ascii=False))
+        # YAML would refuse the two halves in which JSON escapes an emoji
+        value = "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in quoted)
     return shlex.quote(f"{key}={value}")
 
 
