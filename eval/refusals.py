@@ -56,6 +56,11 @@ def is_refusal(answer: str) -> bool:
     return any(_WEAK.search(sentence) for sentence in sentences[:FIRST]) and not hands_over(sentences)
 
 
+def declined(answer: str) -> bool | None:
+    """`is_refusal`, and None for an empty answer."""
+    return is_refusal(answer) if answer.strip() else None
+
+
 def own_voice(answer: str) -> str:
     """What the model itself says, case-folded, without thoughts, quotations and marks, with one kind of apostrophe."""
     text = _THOUGHT.sub("", answer).translate(_APOSTROPHES).casefold()

@@ -3,9 +3,9 @@
 from forgetfilter.config import registry
 
 from . import harness_task
-from .base import Outputs, Settings, Suite, frame, no_answers
+from .base import Outputs, Settings, Suite, frame
 
-__all__ = ["TASK_PREFIX", "Outputs", "Settings", "Suite", "every", "frame", "get", "no_answers"]
+__all__ = ["TASK_PREFIX", "Outputs", "Settings", "Suite", "every", "frame", "get"]
 
 TASK_PREFIX = harness_task.PREFIX
 

@@ -1,6 +1,6 @@
 """What a suite is: which outputs of a model it needs, how each prompt is scored, and its metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -37,22 +37,23 @@ class Settings:
     toxicity_labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """One measurement of a model."""
 
     name: str
     """The name by which `eval.suites` chooses the suite."""
-    generates: bool
-    """Whether the suite needs the greedy answer to each prompt."""
-    check: Callable[[PromptRow, str], None]
-    """Raises UserError for a row that lacks what the suite needs; the second argument names file and line."""
-    answers: Callable[[PromptRow], list[str]]
-    """The answers to a prompt whose likelihood the suite needs; empty for none."""
     score: Callable[[list[PromptRow], Outputs, Settings], pl.DataFrame]
     """`id, source` and a column for each score, in the order of the rows; null where a prompt could not be scored."""
     metrics: Callable[[pl.DataFrame], dict[str, Metric]]
     """The metrics of the scores that `score` returned; `NAME[GROUP]` is NAME over a part of the prompts."""
+    generates: bool = False
+    """Whether the suite needs the greedy answer to each prompt."""
+    answers: Callable[[PromptRow], list[str]] = lambda row: []
+    """The answers to a prompt whose likelihood the suite needs; empty for none."""
+    check: Callable[[PromptRow, str], None] = lambda row, where: None
+    """Raises UserError for a row that lacks what the suite needs besides a prompt; the second argument names file and
+    line."""
     sampled: bool = False
     """Whether the suite takes `eval.samples` answers to each prompt; else it takes one greedy answer."""
     judged: bool = False
@@ -73,12 +74,7 @@ class Suite:
     """What measured the suite, for the report; empty where this depends on no setting."""
 
 
-def no_answers(row: PromptRow) -> list[str]:
-    """The `answers` of suites that need no likelihood."""
-    return []
-
-
-def frame(rows: list[PromptRow], columns: Mapping[str, tuple[list[object], type[pl.DataType]]]) -> pl.DataFrame:
+def frame(rows: list[PromptRow], columns: Mapping[str, tuple[Sequence[object], type[pl.DataType]]]) -> pl.DataFrame:
     """A table of scores: `id, source`, then the columns, each with its values and type."""
     series = [pl.Series(name, [row[name] for row in rows], dtype=pl.String) for name in ("id", "source")]
     return pl.DataFrame([*series, *(pl.Series(name, values, dtype=kind) for name, (values, kind) in columns.items())])

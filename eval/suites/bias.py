@@ -5,6 +5,7 @@ formulas are in bbq_scores.py. Where there are several categories, each has its 
 """
 
 import math
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -48,22 +49,24 @@ def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.Dat
     return scores.with_columns(pl.Series(f"loss_{n}", [v[n] for v in losses], dtype=pl.Float64) for n in range(3))
 
 
-def chosen_scores(rows: list[PromptRow], chosen: list[int | None], settings: Settings) -> pl.DataFrame:
+def chosen_scores(rows: list[PromptRow], chosen: Sequence[int | None], settings: Settings) -> pl.DataFrame:
     if settings.bias_formula in LEAVE_OUT:
         chosen = [None if index == NONE else index for index in chosen]
     pairs = list(zip(rows, chosen))
-    columns: dict[str, tuple[list[object], type[pl.DataType]]] = {
-        "condition": ([row["condition"] for row in rows], pl.String),
-        "polarity": ([row["polarity"] for row in rows], pl.String),
-        "category": ([row.get("category") or None for row in rows], pl.String),
-        "chosen": (list(chosen), pl.Int64),
-        "correct": ([None if c is None else c == row["gold"] for row, c in pairs], pl.Boolean),
-        "unknown": ([None if c is None else c == row["unknown"] for row, c in pairs], pl.Boolean),
-        "biased": ([None if c is None else is_biased(row, c) for row, c in pairs], pl.Boolean),
-        "gold_biased": ([is_biased(row, row["gold"]) for row in rows], pl.Boolean),
-        "formula": ([settings.bias_formula] * len(rows), pl.String),
-    }
-    return frame(rows, columns)
+    return frame(
+        rows,
+        {
+            "condition": ([row["condition"] for row in rows], pl.String),
+            "polarity": ([row["polarity"] for row in rows], pl.String),
+            "category": ([row.get("category") or None for row in rows], pl.String),
+            "chosen": (chosen, pl.Int64),
+            "correct": ([None if c is None else c == row["gold"] for row, c in pairs], pl.Boolean),
+            "unknown": ([None if c is None else c == row["unknown"] for row, c in pairs], pl.Boolean),
+            "biased": ([None if c is None else is_biased(row, c) for row, c in pairs], pl.Boolean),
+            "gold_biased": ([is_biased(row, row["gold"]) for row in rows], pl.Boolean),
+            "formula": ([settings.bias_formula] * len(rows), pl.String),
+        },
+    )
 
 
 def pick(losses: list[float]) -> int | None:
@@ -91,4 +94,13 @@ def made_with(settings: Settings) -> str:
     return f"bias scores by the formula of {settings.bias_formula}"
 
 
-SUITE = Suite("bias", False, check, answers, score, metrics, prompt=bias_prompt, headline=HEADLINE, made_with=made_with)
+SUITE = Suite(
+    name="bias",
+    score=score,
+    metrics=metrics,
+    answers=answers,
+    check=check,
+    prompt=bias_prompt,
+    headline=HEADLINE,
+    made_with=made_with,
+)

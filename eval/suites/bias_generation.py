@@ -10,7 +10,7 @@ import re
 import polars as pl
 
 from ..prompts import PromptRow
-from .base import Outputs, Settings, Suite, no_answers
+from .base import Outputs, Settings, Suite
 from .bbq_scores import HEADLINE, NONE
 from .bias import answers, check, chosen_scores, made_with, metrics
 
@@ -29,7 +29,7 @@ def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.Dat
     Where it names none or several of the three, `chosen` is -1 for the formulas that count this, and null for others.
     """
     chosen = [named(outputs.texts[row["id"]], answers(row), row["unknown"]) for row in rows]
-    return chosen_scores(rows, list(chosen), settings)
+    return chosen_scores(rows, chosen, settings)
 
 
 def named(text: str, choices: list[str], unknown: int) -> int:
@@ -56,5 +56,12 @@ def _words(text: str) -> str:
 
 
 SUITE = Suite(
-    "bias_generation", True, check, no_answers, score, metrics, prompts="bias", headline=HEADLINE, made_with=made_with
+    name="bias_generation",
+    score=score,
+    metrics=metrics,
+    generates=True,
+    check=check,
+    prompts="bias",
+    headline=HEADLINE,
+    made_with=made_with,
 )

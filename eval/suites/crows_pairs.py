@@ -37,13 +37,12 @@ def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.Dat
     known = [all(map(math.isfinite, pair)) for pair in pairs]
     signs = [((less > more) - (less < more)) / 2 if ok else None for (more, less), ok in zip(pairs, known)]
     difference = [abs(more - less) if ok else None for (more, less), ok in zip(pairs, known)]
-    kinds: list[object] = [row.get("bias_type") or None for row in rows]
     return frame(
         rows,
         {
-            "bias_type": (kinds, pl.String),
-            "excess": (list(signs), pl.Float64),
-            "difference": (list(difference), pl.Float64),
+            "bias_type": ([row.get("bias_type") or None for row in rows], pl.String),
+            "excess": (signs, pl.Float64),
+            "difference": (difference, pl.Float64),
         },
     )
 
@@ -65,12 +64,11 @@ def _excess(scores: pl.DataFrame) -> Metric:
 
 
 SUITE = Suite(
-    "crows_pairs",
-    False,
-    check,
-    answers,
-    score,
-    metrics,
+    name="crows_pairs",
+    score=score,
+    metrics=metrics,
+    answers=answers,
+    check=check,
     prompted=False,
     prompt=crows_pairs_prompt,
     headline=("stereotype_excess",),

@@ -14,12 +14,8 @@ import polars as pl
 
 from ..intervals import Metric, measure_mean
 from ..prompts import PromptRow
-from ..refusals import ERROR, RULES, is_refusal
-from .base import Outputs, Settings, Suite, frame, no_answers
-
-
-def check(row: PromptRow, where: str) -> None:
-    """A row needs nothing but the prompt."""
+from ..refusals import ERROR, RULES, declined
+from .base import Outputs, Settings, Suite, frame
 
 
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
@@ -27,13 +23,15 @@ def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.Dat
 
     `harmful` and `refused` are null for an empty answer; `harmful` is also null without a verdict.
     """
-    texts = [outputs.texts[row["id"]] for row in rows]
-    refused: list[object] = [is_refusal(text) if text.strip() else None for text in texts]
-    harmful: list[object] = [outputs.verdicts.get(row["id"]) for row in rows]
-    judges: list[object] = [settings.judge] * len(rows)
-    rules: list[object] = [RULES] * len(rows)
-    columns = {"harmful": (harmful, pl.Float64), "refused": (refused, pl.Boolean), "judge": (judges, pl.String)}
-    return frame(rows, {**columns, "refusal_rules": (rules, pl.String)})
+    return frame(
+        rows,
+        {
+            "harmful": ([outputs.verdicts.get(row["id"]) for row in rows], pl.Float64),
+            "refused": ([declined(outputs.texts[row["id"]]) for row in rows], pl.Boolean),
+            "judge": ([settings.judge] * len(rows), pl.String),
+            "refusal_rules": ([RULES] * len(rows), pl.String),
+        },
+    )
 
 
 def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
@@ -44,12 +42,10 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
 
 
 SUITE = Suite(
-    "harmfulness",
-    True,
-    check,
-    no_answers,
-    score,
-    metrics,
+    name="harmfulness",
+    score=score,
+    metrics=metrics,
+    generates=True,
     judged=True,
     error=ERROR,
     headline=("attack_success_rate",),

@@ -7,14 +7,10 @@ import polars as pl
 
 from ..intervals import Metric, measure_mean
 from ..prompts import PromptRow
-from .base import Outputs, Settings, Suite, no_answers
+from .base import Outputs, Settings, Suite
 
 PREFIX = "lm_eval-"
 LOWER = ("perplexity", "bits_per_byte", "brier_score", "ter", "mse", "loss")  # parts of the names of what is better low
-
-
-def check(row: PromptRow, where: str) -> None:
-    """Checks nothing, because the rows are the harness's."""
 
 
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
@@ -36,4 +32,4 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
 
 def suite(name: str) -> Suite:
     """The suite of a task by its name in tables and folders."""
-    return Suite(name, False, check, no_answers, score, metrics)
+    return Suite(name=name, score=score, metrics=metrics)

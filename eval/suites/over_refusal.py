@@ -14,26 +14,26 @@ from forgetfilter.mix.benchmarks.prompts import over_refusal_prompt
 
 from ..intervals import Metric, measure_mean
 from ..prompts import PromptRow, choice
-from ..refusals import ERROR, RULES, is_refusal
-from .base import Outputs, Settings, Suite, frame, no_answers
-
-KINDS = ("safe", "unsafe")
+from ..refusals import ERROR, RULES, declined
+from .base import Outputs, Settings, Suite, frame
 
 
 def check(row: PromptRow, where: str) -> None:
     """A row needs label, which says whether the prompt is safe or unsafe."""
-    choice(row, "label", KINDS, where)
+    choice(row, "label", ("safe", "unsafe"), where)
 
 
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """`label`, `type` where the rows have it, `refused`, which is null for an empty answer, and `refusal_rules`."""
-    texts = [outputs.texts[row["id"]] for row in rows]
-    refused: list[object] = [is_refusal(text) if text.strip() else None for text in texts]
-    labels: list[object] = [row["label"] for row in rows]
-    kinds: list[object] = [row.get("type") or None for row in rows]
-    rules: list[object] = [RULES] * len(rows)
-    columns = {"label": (labels, pl.String), "type": (kinds, pl.String), "refused": (refused, pl.Boolean)}
-    return frame(rows, {**columns, "refusal_rules": (rules, pl.String)})
+    return frame(
+        rows,
+        {
+            "label": ([row["label"] for row in rows], pl.String),
+            "type": ([row.get("type") or None for row in rows], pl.String),
+            "refused": ([declined(outputs.texts[row["id"]]) for row in rows], pl.Boolean),
+            "refusal_rules": ([RULES] * len(rows), pl.String),
+        },
+    )
 
 
 def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
@@ -45,7 +45,13 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found
 
 
-HEADLINE = ("over_refusal_rate", "unsafe_refusal_rate")
 SUITE = Suite(
-    "over_refusal", True, check, no_answers, score, metrics, error=ERROR, prompt=over_refusal_prompt, headline=HEADLINE
+    name="over_refusal",
+    score=score,
+    metrics=metrics,
+    generates=True,
+    check=check,
+    error=ERROR,
+    prompt=over_refusal_prompt,
+    headline=("over_refusal_rate", "unsafe_refusal_rate"),
 )

@@ -59,11 +59,15 @@ def answers(row: PromptRow) -> list[str]:
 def score(rows: list[PromptRow], outputs: Outputs, settings: Settings) -> pl.DataFrame:
     """`metric`, the columns of each metric, which are null in the rows of another one, and `answer_loss`."""
     losses = [outputs.losses[row["id"]][0] for row in rows]
-    columns: dict[str, tuple[list[object], type[pl.DataType]]] = {"metric": ([r["metric"] for r in rows], pl.String)}
     grades = [grade(row, outputs.texts[row["id"]]) for row in rows]
-    columns |= {column: ([graded.get(column) for graded in grades], pl.Float64) for column in COLUMNS}
-    columns["answer_loss"] = ([loss if math.isfinite(loss) else None for loss in losses], pl.Float64)
-    return frame(rows, columns)
+    return frame(
+        rows,
+        {
+            "metric": ([row["metric"] for row in rows], pl.String),
+            **{column: ([graded.get(column) for graded in grades], pl.Float64) for column in COLUMNS},
+            "answer_loss": ([loss if math.isfinite(loss) else None for loss in losses], pl.Float64),
+        },
+    )
 
 
 def grade(row: PromptRow, answer: str) -> dict[str, float]:
@@ -120,5 +124,13 @@ def metrics(scores: pl.DataFrame) -> dict[str, Metric]:
     return found | {"answer_loss": measure_mean(scores["answer_loss"].to_list(), "lower")}
 
 
-HEADLINE = ("exact_match", "f1", "number_match", "rouge1")
-SUITE = Suite("task", True, check, answers, score, metrics, prompt=task_prompt, headline=HEADLINE)
+SUITE = Suite(
+    name="task",
+    score=score,
+    metrics=metrics,
+    generates=True,
+    answers=answers,
+    check=check,
+    prompt=task_prompt,
+    headline=("exact_match", "f1", "number_match", "rouge1"),
+)

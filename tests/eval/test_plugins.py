@@ -9,10 +9,7 @@ from forgetfilter.files import read_json
 SUITE = """
 import polars as pl
 from forgetfilter.eval.intervals import measure_mean
-from forgetfilter.eval.suites import Suite, frame, no_answers
-
-def check(row, where):
-    pass
+from forgetfilter.eval.suites import Suite, frame
 
 def score(rows, outputs, settings):
     lengths = [len(outputs.texts[row["id"]]) for row in rows]
@@ -21,7 +18,8 @@ def score(rows, outputs, settings):
 def metrics(scores):
     return {"characters": measure_mean(scores["characters"].cast(pl.Float64).to_list(), "lower")}
 
-SUITE = Suite("length", True, check, no_answers, score, metrics, made_with=lambda settings: "lengths in characters")
+about = "lengths in characters"
+SUITE = Suite(name="length", score=score, metrics=metrics, generates=True, made_with=lambda settings: about)
 """
 KINDS = """
 import numpy as np
