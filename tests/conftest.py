@@ -67,17 +67,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_tiny_model(folder: Path) -> Path:
     """A folder with a random Llama (hidden 32, 2 layers, 320 tokens) and its tokenizer, whose pad token is EOS."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from toy_tokenizers import byte_pairs
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trained.decoder = decoders.ByteLevel()
     special = ["<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trained.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
-    )
+    trained = byte_pairs(CORPUS, 320, special)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, eos_token=special[1], pad_token=special[1])
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -122,15 +116,11 @@ def tiny_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after a new line as after "!", and after anything else nothing.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from toy_tokenizers import by_bytes
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("guard")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE(vocab={"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>")
+    tokenizer = by_bytes()
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     tokenizer.save_pretrained(folder)
     size = len(tokenizer) + len(tokenizer) % 2

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from toy_tokenizers import byte_pairs
 from transformers import PreTrainedTokenizerFast
 
 from forgetfilter.data.rendering import learned_end, prompt_text, render
@@ -32,14 +33,7 @@ TEMPLATES = {"none": None, "chatml": CHATML, "llama2": LLAMA2, "lines": LINES}
 
 
 def byte_level() -> Tokenizer:
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet)
-    )
-    return made
+    return byte_pairs(CORPUS, 400, SPECIAL)
 
 
 def sentence_piece() -> Tokenizer:

@@ -32,18 +32,14 @@ PROMPTS = [(f"p{i}", "made", "word " * (i % 4) + str(i)) for i in range(7)]
 @pytest.fixture(scope="module")
 def toy() -> tuple[Any, Any]:
     """A random two-layer Llama in float32 and a byte-level tokenizer whose pad token is its EOS."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from toy_tokenizers import by_bytes
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE(vocab={"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="</s>")
+    tokenizer = by_bytes(pad_token="</s>")
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     more = {"initializer_range": 0.4, "max_position_embeddings": 128, "eos_token_id": 0, "bos_token_id": None}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(alphabet) + 1, **shape, **more)).eval()
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, **more)).eval()
     model.config.use_cache = False  # as forgetfilter.models leaves it
     return model, tokenizer
 
