@@ -17,9 +17,10 @@ from forgetfilter.files import atomic_path, write_json
 from forgetfilter.process.progress import console
 from forgetfilter.storage import scores
 from forgetfilter.storage.shards import scan
+from forgetfilter.storage.stage import Comparison
 
-from . import suites
-from .paired import Difference, aligned, paired, read_scores
+from . import side_by_side
+from .paired import Difference, aligned, measured_in_all, paired, read_scores
 from .tables import Sheet, interval, terminal, write
 
 SHOWN = 5  # the most flipped prompts that the terminal shows for each suite and score
@@ -103,9 +104,7 @@ def compare(first: Side, second: Side) -> tuple[list[Difference], pl.DataFrame]:
         {path.parent.name for path in (run / "eval" / side.model).glob("*/metrics.json")}
         for side, run in _all(first, second)
     ]
-    tasks = sorted({name for one in has for name in one if name.startswith(suites.TASK_PREFIX)})
-    shared = [name for name in (*(suite.name for suite in suites.every()), *tasks) if all(name in one for one in has)]
-    if not shared:
+    if not (shared := measured_in_all(has)):
         raise UserError(
             f"{_names(first.runs)} ({first.model}) and {_names(second.runs)} ({second.model}) have no evaluated suite "
             "in common: run forgetfilter eval on both with the same eval.suites"
@@ -167,10 +166,8 @@ def _changes(a: pl.DataFrame, b: pl.DataFrame, about: dict[str, str]) -> pl.Data
         flips = scores.flipping(name, pl.concat([pair["a_value"], pair["b_value"]]))
         crossed = scores.flipped("a_value", "b_value") if flips else pl.lit(False)
         parts.append(pair.with_columns(crossed.alias("flipped")))
-    texts, numbers = (
-        dict.fromkeys(("id", "source", "score"), pl.String),
-        dict.fromkeys(("a_value", "b_value"), pl.Float64),
-    )
+    texts = dict.fromkeys(("id", "source", "score"), pl.String)
+    numbers = dict.fromkeys(("a_value", "b_value"), pl.Float64)
     empty = pl.DataFrame(schema={**texts, **numbers, "flipped": pl.Boolean})
     changed = pl.concat([empty, *parts]).filter(pl.col("a_value") != pl.col("b_value"))
     size = (pl.col("b_value") - pl.col("a_value")).abs()
@@ -231,3 +228,6 @@ def _folder_name(pairs: list[tuple[Side, Side]]) -> str:
         model = f".{side.model}" if len(pairs) == 1 else ""
         parts.append("+".join(run.resolve().name for run in side.runs) + model)
     return re.sub(r"[^\w.+-]", "_", "-vs-".join(parts))[:200]
+
+
+COMPARISON = Comparison(main, side_by_side.differences)

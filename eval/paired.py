@@ -4,6 +4,7 @@ Tables of scores are joined by prompt. Scores by another scorer, judge, formula 
 refused.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,13 @@ def _difference(suite: str, name: str, models: tuple[str, str], metrics: list[Me
         missing=total - n,
         better=metrics[0].better,
     )
+
+
+def measured_in_all(measured: Sequence[Collection[str]]) -> list[str]:
+    """The suites that stand in each of some lists, in the order of all suites, and then the tasks of the harness."""
+    tasks = sorted(name for name in measured[0] if name.startswith(suites.TASK_PREFIX))
+    names = (*(suite.name for suite in suites.every()), *tasks)
+    return [name for name in names if all(name in one for one in measured)]
 
 
 def aligned(tables: list[pl.DataFrame], suite: str) -> list[pl.DataFrame]:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from . import suites
-from .paired import Difference, aligned, paired, read_scores
+from .paired import Difference, aligned, measured_in_all, paired, read_scores
 
 Tables = list[pl.DataFrame]
 
@@ -22,9 +22,7 @@ def differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict
     together are one sample.
     """
     has = [{path.parent.name for path in folder.glob("*/scores.parquet")} for folder in (*first, *second)]
-    tasks = sorted(name for name in has[0] if name.startswith(suites.TASK_PREFIX))
-    names = [name for name in (*(one.name for one in suites.every()), *tasks) if all(name in there for there in has)]
-    return {name: _of_suite(suites.get(name), first, second) for name in names}
+    return {name: _of_suite(suites.get(name), first, second) for name in measured_in_all(has)}
 
 
 def _of_suite(suite: suites.Suite, first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, Any]]:

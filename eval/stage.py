@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from forgetfilter.config.checks import prompted_suites
 from forgetfilter.config.schema import Config
@@ -11,7 +10,7 @@ from forgetfilter.files import read_json
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.run_paths import RunPaths
-from forgetfilter.storage.stage import Comparison, Stage
+from forgetfilter.storage.stage import Stage
 
 from .task import MODELS, Evaluation
 
@@ -83,19 +82,6 @@ def _check(config: Config) -> None:
     check_instruments(config.eval, prompted_suites(config))
 
 
-def _compare(given: tuple[str, str], within: str | None) -> Path:
-    from .compare import main
-
-    return main(given, within)
-
-
-def _differences(first: Sequence[Path], second: Sequence[Path]) -> dict[str, dict[str, dict[str, Any]]]:
-    from .side_by_side import differences
-
-    return differences(first, second)
-
-
 # Nothing is removed before the stage starts, because it knows itself which earlier results still hold.
 READS = ("mix", "train-noisy", "train-safe", "train-refit")
 EVAL = Stage("eval", settings, folder="eval", reads=READS, check=_check)
-COMPARISON = Comparison(_compare, _differences)

@@ -77,8 +77,7 @@ def _looks_clean(table: Table, score: NDArray[np.float64], probe: NDArray[np.boo
 
 def _scores(table: Table, base: Signal) -> NDArray[np.float64]:
     """Those of the table's sample, NaN where there is none."""
-    bound = table.sample.select(score=base.bind(table.sample.select(base.needs)))
-    return bound.to_series().fill_null(float("nan")).to_numpy()
+    return base.score(table.sample).fill_null(float("nan")).to_numpy()
 
 
 def _ranks(table: Table, scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -30,9 +30,9 @@ def measure(decisions: Decisions, label: NDArray[np.integer[Any]]) -> Quality | 
     if not table.labels:
         return None
     sample = table.sample
-    score = pl.Series(decisions.scores.score[sample["row"].to_numpy()]).fill_nan(None)
+    score = pl.Series(decisions.scores.score[sample["row"].to_numpy()])
     rankings = {
-        signal.name: ranking(_scored(sample, signal), sample["label"]) for signal in signals.available(table.numbers)
+        signal.name: ranking(signal.score(sample), sample["label"]) for signal in signals.available(table.numbers)
     }
     return {
         **ranking(score, sample["label"]),
@@ -76,17 +76,11 @@ def classification(drop: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Clas
     }
 
 
-def _scored(sample: pl.DataFrame, signal: signals.Signal) -> pl.Series:
-    score = pl.col("score")
-    scores = sample.select(score=signal.bind(sample.select(signal.needs)))
-    return scores.select(pl.when(score.is_finite()).then(score)).to_series()
-
-
 def ranking(score: pl.Series, label: pl.Series) -> Ranking:
     """AUROC and AUPRC of the unsafe examples by score: against all others, and against safe and task rows alone."""
     from sklearn.metrics import average_precision_score
 
-    rows = pl.DataFrame({"score": score, "label": label}).drop_nulls()
+    rows = pl.DataFrame({"score": score, "label": label}).filter(pl.col("score").is_finite()).drop_nulls()
     unsafe = rows["label"] == "unsafe"
     both = 0 < unsafe.sum() < len(rows)
     auprc = float(average_precision_score(unsafe.to_numpy(), rows["score"].to_numpy())) if both else None

@@ -61,7 +61,7 @@ def threshold_line(signal: Signal, threshold: float | None, rows: pl.DataFrame) 
 
 def _score(signal: Signal, before: Array, log_after: Array) -> Array:
     rows = pl.DataFrame({"num_tokens": 1, "before_loss_sum": before, "after_loss_sum": 10**log_after})
-    return rows.select(signal.bind(rows)).to_series().to_numpy()
+    return signal.score(rows).to_numpy()
 
 
 def _written(values: Array) -> list[float]:

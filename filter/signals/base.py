@@ -55,6 +55,11 @@ class Signal:
     """Whether the score depends on l1 and l2 alone and never falls with l2, so that a threshold is a line in the
     map."""
 
+    def score(self, rows: pl.DataFrame) -> pl.Series:
+        """The scores of some rows, by themselves; null or NaN where there is none."""
+        own = rows.select(self.needs)
+        return own.select(score=self.bind(own)).to_series()
+
     def bind(self, sample: pl.DataFrame) -> pl.Expr:
         """The expression for every row. It is pointwise, so that tables of any size can be streamed through it."""
         if self.fit is not None:

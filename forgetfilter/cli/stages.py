@@ -228,7 +228,7 @@ def _compare(options: argparse.Namespace) -> None:
         raise UserError(f"--compare: {options.target} is no run folder")
     for run in {Path(options.target)} if options.target else {Path(one).parent.parent for one in options.compare}:
         pipeline.check_read(run, "eval", ["eval"])
-    print(load("forgetfilter.eval.stage:COMPARISON", Comparison).work(tuple(options.compare), options.target))
+    print(load("forgetfilter.eval.compare:COMPARISON", Comparison).work(tuple(options.compare), options.target))
 
 
 def _log(options: argparse.Namespace) -> None:

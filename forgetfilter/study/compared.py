@@ -125,7 +125,7 @@ def _differences(first: Sequence[Cell], second: Sequence[Cell]) -> Measured:
     pairs = [(seeds[cell.config.seed], cell.evaluation) for cell in second if cell.config.seed in seeds]
     if not pairs:
         return {}
-    comparison = load("forgetfilter.eval.stage:COMPARISON", Comparison)
+    comparison = load("forgetfilter.eval.compare:COMPARISON", Comparison)
     return comparison.differences([one for one, _ in pairs], [other for _, other in pairs])
 
 
