@@ -20,7 +20,7 @@ from .inputs import measured_names
 from .stage import settings
 from .tables import metrics_sheet, terminal, write
 from .task import Evaluation
-from .tell import tell
+from .tracked import log_evaluation
 
 
 def main(argv: list[str]) -> None:
@@ -60,7 +60,7 @@ def show(evaluation: Evaluation, models: list[str]) -> None:
     write(sheet, folder, "metrics")
     console.print(f"eval: every metric, by category too, is in {folder / 'metrics.md'} and .tex")
     with evaluation.track() as tracker:
-        tell(evaluation, models, measured, tracker)
+        log_evaluation(evaluation, models, measured, tracker)
 
 
 if __name__ == "__main__":

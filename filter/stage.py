@@ -22,11 +22,11 @@ class Filtering(FilterTask, Answering):
 
     def work(self) -> None:
         from .decide import decide
-        from .tell import tell
+        from .tracked import log_decision
 
         summary = decide(self)
         with self.track() as tracker:
-            tell(self.paths, summary, tracker)
+            log_decision(self.paths, summary, tracker)
 
     def foresee(self) -> list[str]:
         """A line where the rule will drop nothing whatever the scores are, or unless these prove that rows are unsafe.

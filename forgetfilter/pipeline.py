@@ -37,6 +37,8 @@ STAGES = (
     report_stage(lambda run: stale(run)),  # report.html and card.json tell all of this to a reviewer
 )
 
+BY_NAME = {stage.name: stage for stage in STAGES}
+
 ADDED_LATER = ("signals/texts",)  # folders that another stage adds to a stage's folder
 
 
@@ -183,7 +185,7 @@ def stale(run: Run) -> tuple[str, ...]:
     It is `refit` where the pipeline would train the refit anew, and `evaluation` where such a refit was measured, or
     one from before the last training.
     """
-    state, refit = run.state(), next(stage for stage in STAGES if stage.name == "train-refit")
+    state, refit = run.state(), BY_NAME["train-refit"]
     if refit.name not in state:
         return ()
     try:

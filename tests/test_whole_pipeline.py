@@ -309,7 +309,7 @@ def score(finished: Path, folder: Path, processes: int) -> Path:
     copy = shutil.copytree(finished, folder)
     shutil.rmtree(copy / "signals")
     config = load_config(copy / "config.yaml", [f"launch.processes={processes}", "launch.threads=1"])
-    stage = next(stage for stage in pipeline.STAGES if stage.name == "score")
+    stage = pipeline.BY_NAME["score"]
     (copy / "state.json").write_text(
         json.dumps({k: v for k, v in json.loads((copy / "state.json").read_text()).items() if k != "score"})
     )

@@ -65,7 +65,7 @@ def _stages(options: argparse.Namespace) -> None:
     """mix, train and score."""
     from forgetfilter import pipeline
 
-    names = _named_stages(options, {stage.name for stage in pipeline.STAGES})
+    names = _named_stages(options, pipeline.BY_NAME)
     with _opened(options, names) as run:
         _begin(run.config, models=options.command != "mix")
         _make(run, names)
@@ -85,7 +85,7 @@ def _filter(options: argparse.Namespace) -> None:
     _check_question(options)
     with _opened(options, names, alone=options.why is None) as run:
         if options.sweep or options.why is not None or options.review is not None:
-            stage = next(stage for stage in pipeline.STAGES if stage.name == "filter")
+            stage = pipeline.BY_NAME["filter"]
             pipeline.check_read(run.folder, "filter", [*stage.reads, stage.name])
             task = stage.task(run)
             assert isinstance(task, Answering)
@@ -121,7 +121,7 @@ def _report(options: argparse.Namespace) -> None:
 
             pipeline.check_read(run.folder, "report", READS)
             print(settings(run, pipeline.stale(run)).write(reveal=True))
-            pipeline.note_sums(run.folder, next(stage for stage in pipeline.STAGES if stage.name == "report"))
+            pipeline.note_sums(run.folder, pipeline.BY_NAME["report"])
             return
         _make(run, names)
         end("report", run.folder, ["report"])
@@ -144,13 +144,12 @@ def _make(run: Run, names: Sequence[str]) -> None:
     """
     from forgetfilter import pipeline
 
-    by_name = {stage.name: stage for stage in pipeline.STAGES}
     for name in names:
-        again = name == "report" or not all((run.folder / output).exists() for output in by_name[name].outputs)
-        pipeline.run_stage(run, by_name[name], again)
+        again = name == "report" or not all((run.folder / output).exists() for output in pipeline.BY_NAME[name].outputs)
+        pipeline.run_stage(run, pipeline.BY_NAME[name], again)
     shown = "report" not in names and (run.folder / "report.html").exists()
     if shown and {"filter", "train-refit", "eval"} & {*names}:
-        pipeline.run_stage(Run.open(run.folder), by_name["report"])
+        pipeline.run_stage(Run.open(run.folder), pipeline.BY_NAME["report"])
 
 
 def _run(options: argparse.Namespace) -> None:

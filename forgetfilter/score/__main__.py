@@ -10,7 +10,7 @@ from forgetfilter.process.exit_codes import exit_code_of
 from forgetfilter.process.passes import leave_measures
 from forgetfilter.score.parts import score
 from forgetfilter.score.stage import settings
-from forgetfilter.score.tell import tell
+from forgetfilter.score.tracked import log_scoring
 from forgetfilter.storage.run_folder import Run
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     with process_group(scoring.ranks.timeout) as world, scoring.track() as tracker:
         score(scoring, world)
         if world.is_main:
-            tell(scoring, tracker)
+            log_scoring(scoring, tracker)
         leave_measures(scoring.paths.folder)
 
 

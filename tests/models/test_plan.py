@@ -149,7 +149,7 @@ def test_a_run_that_cannot_fit_stops_before_it_trains(
     from forgetfilter.models.plan import estimate
 
     run = Run.create(load_config(config(tmp_path, tiny_model)))
-    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "mix"))
+    pipeline.run_stage(run, pipeline.BY_NAME["mix"])
     monkeypatch.setattr(estimate, "machine_bytes", lambda processes: 1e5)
     with pytest.raises(UserError, match=r"each rank needs about .* MB of memory to score.* has 0\.1 MB"):
         estimate.check_memory(run.config, run)
@@ -168,7 +168,7 @@ def test_on_a_gpu_auto_must_hold_the_longest_row_alone(
     from forgetfilter.models.plan import estimate
 
     run = Run.create(load_config(config(tmp_path, tiny_model)))
-    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "mix"))
+    pipeline.run_stage(run, pipeline.BY_NAME["mix"])
     seen = []
     monkeypatch.setattr(estimate, "check_fits", lambda planner, ranks, zero: seen.append(planner))
     for settings in ((), ("train.micro_batch_tokens=64", "data.batch_tokens=128"), ("train.deepspeed=zero3_offload",)):

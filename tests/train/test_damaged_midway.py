@@ -15,7 +15,7 @@ from forgetfilter.storage.shards import merged, shard_paths
 
 
 def train(run: Run) -> None:
-    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "train-noisy"))
+    pipeline.run_stage(run, pipeline.BY_NAME["train-noisy"])
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ LONG = (
     "train.micro_batch_tokens=64",
     "train.lora.dropout=0.0",
 )
-STAGE = next(stage for stage in pipeline.STAGES if stage.name == "train-noisy")
+STAGE = pipeline.BY_NAME["train-noisy"]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def train(run: Run) -> Run:
-    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "train-noisy"))
+    pipeline.run_stage(run, pipeline.BY_NAME["train-noisy"])
     return run
 
 

@@ -23,7 +23,7 @@ FULL = ("train.method=full", "train.noisy.lr=3e-4", "train.micro_batch_tokens=60
 
 
 def train(run: Run) -> Run:
-    pipeline.run_stage(run, next(stage for stage in pipeline.STAGES if stage.name == "train-noisy"))
+    pipeline.run_stage(run, pipeline.BY_NAME["train-noisy"])
     return run
 
 

@@ -27,7 +27,7 @@ from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
 
 def train(run: Run) -> Run:
-    stage = next(stage for stage in pipeline.STAGES if stage.name == "train-noisy")
+    stage = pipeline.BY_NAME["train-noisy"]
     pipeline.run_stage(run, stage)
     return run
 
@@ -223,7 +223,7 @@ def test_a_chat_template_counts_by_what_it_says(make_run: Any, tmp_path: Path) -
     # A template that is moved keeps the stage done, and one that is edited does not. One that is missing is named with
     # its key.
     run, place = make_run("template"), tmp_path / "one.jinja"
-    (stage,) = (stage for stage in pipeline.STAGES if stage.name == "train-noisy")
+    stage = pipeline.BY_NAME["train-noisy"]
 
     def inputs(template: Path) -> Any:
         config = load_config(run.folder / "config.yaml", [f"model.chat_template={template}"])

@@ -13,11 +13,11 @@ from forgetfilter.storage.shards import scan
 
 from .task import Evaluation
 
-ROWS = 1000  # the most rows of a suite's scores and model that are told
+ROWS = 1000  # the most rows of a suite's scores and model that are logged
 KEYS = ("value", "low", "high", "n", "missing")
 
 
-def tell(
+def log_evaluation(
     evaluation: Evaluation,
     models: list[str],
     measured: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]],

@@ -11,7 +11,7 @@ from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.shards import STATES, evenly, scan_shards
 
 
-def tell(scoring: Scoring, tracker: Tracker) -> None:
+def log_scoring(scoring: Scoring, tracker: Tracker) -> None:
     """Logs a scoring that is done: means over label tokens, in nats. Reads nothing where nothing is tracked."""
     if tracker.run is None:
         return

@@ -18,11 +18,11 @@ from forgetfilter.storage.shards import evenly
 from .decisions import stored
 from .inspecting.texts import prompt_of, shown
 
-ROWS = 1000  # dropped rows that are told, the most forgotten first
+ROWS = 1000  # dropped rows that are logged, the most forgotten first
 KNOWN = ("id", "source", "label", "score", "rank", "p_value", "reason")
 
 
-def tell(paths: RunPaths, summary: Summary, tracker: Tracker) -> None:
+def log_decision(paths: RunPaths, summary: Summary, tracker: Tracker) -> None:
     """Logs a decision that is written. Reads nothing where nothing is tracked."""
     if tracker.run is None:
         return
