@@ -130,7 +130,7 @@ def trained_hash(evaluation: Evaluation, model: str) -> str | None:
     return weights_hash(folder, evaluation.model.cache) if folder else None
 
 
-def rivals(options: EvalConfig) -> dict[str, Path]:
+def other_models(options: EvalConfig) -> dict[str, Path]:
     """The folders of the models that judge and score, fetched if need be, where a configured suite uses them."""
     folders = {}
     if options.judge.name in GUARDS.names and _judges(options):
@@ -143,7 +143,7 @@ def rivals(options: EvalConfig) -> dict[str, Path]:
 def loaded(evaluation: Evaluation) -> dict[str, str | None]:
     """The contents of what is loaded from outside: M0, and the judge and the scorer that a configured suite uses."""
     options, cache = evaluation.options, evaluation.model.cache
-    folders = {"model": evaluation.base.path} | rivals(options)
+    folders = {"model": evaluation.base.path} | other_models(options)
     found: dict[str, str | None] = {key: folder_hash(folder, cache) for key, folder in folders.items()}
     if TOXICITY in options.suites and (weights := find_scorer(options.toxicity_scorer)):
         found["scorer"] = weights

@@ -17,7 +17,7 @@ def check_instruments(options: EvalConfig, asked: Sequence[str]) -> None:
     """
     if "toxicity" in asked:
         find_scorer(options.toxicity_scorer)
-    inputs.rivals(options)
+    inputs.other_models(options)
     if options.judge.calibration and any(suites.get(name).judged for name in asked):
         read_calibration(options.judge.calibration)
     if options.lm_eval.tasks:

@@ -233,14 +233,14 @@ def preflight(config: Config, models: bool = True) -> None:
 
 def check_settings(config: Config) -> None:
     """Refuses settings with which a stage cannot work; other models that the scoring asks are fetched."""
-    from forgetfilter.models.prepare import prepare_rivals
+    from forgetfilter.models.prepare import find_other_models
     from forgetfilter.process.tracking import check
 
     check(config.tracking)
     for stage in stages_of(config):
         if stage.wanted(config):
             stage.check(config)
-    prepare_rivals(config.score)
+    find_other_models(config.score)
 
 
 def check_whole_model(config: Config, base: Path, attention: str) -> None:

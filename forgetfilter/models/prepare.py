@@ -42,7 +42,7 @@ def prepare_before_launch(model: ModelSettings, data: Path, max_length: int) -> 
         console.print(f"{data.name}: the chat template leaves out the system turn of {lost} rows: it is not learned")
 
 
-def prepare_rivals(options: ScoreConfig) -> dict[str, Path]:
+def find_other_models(options: ScoreConfig) -> dict[str, Path]:
     """The folders of the further models that the scoring asks: the encoder and the guard, found or fetched."""
     found = {}
     if options.encoder:
@@ -60,5 +60,5 @@ def model_files(model: ModelSettings, deepspeed: str | None) -> dict[str, str | 
 
 def scoring_files(model: ModelSettings, deepspeed: str | None, options: ScoreConfig) -> dict[str, str | None]:
     """Like `model_files`, with the other models that the scoring asks, which are found or fetched."""
-    rivals = {key: folder_hash(folder, model.cache) for key, folder in prepare_rivals(options).items()}
-    return model_files(model, deepspeed) | rivals
+    others = {key: folder_hash(folder, model.cache) for key, folder in find_other_models(options).items()}
+    return model_files(model, deepspeed) | others

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from forgetfilter.models.prepare import prepare_rivals, prepare_tokens
+from forgetfilter.models.prepare import find_other_models, prepare_tokens
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import process_group
 from forgetfilter.process.exit_codes import exit_code_of
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     prepare_tokens(scoring.model, scoring.paths.noisy_data, scoring.max_length)
     if scoring.options.gradients:
         prepare_tokens(scoring.model, scoring.paths.safe_data, scoring.max_length)
-    prepare_rivals(scoring.options)
+    find_other_models(scoring.options)
     with process_group(scoring.ranks.timeout) as world, scoring.track() as tracker:
         score(scoring, world)
         if world.is_main:

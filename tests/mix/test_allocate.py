@@ -3,19 +3,19 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forgetfilter.mix.benchmarks.allocate import allocate, split_evenly
+from forgetfilter.mix.benchmarks.allocate import allocate, even_shares
 
 
 def test_the_remainder_goes_to_the_first() -> None:
     # 8 in 3 parts are 3, 3 and 2.
-    assert split_evenly(8, 3) == [3, 3, 2]
+    assert even_shares(8, 3) == [3, 3, 2]
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 20))
 def test_parts_add_up_and_differ_by_one_at_most(total: int, parts: int) -> None:
     # The parts of a whole number add up to it and differ by one at most.
-    split = split_evenly(total, parts)
+    split = even_shares(total, parts)
     assert sum(split) == total
     assert max(split) - min(split) <= 1
 

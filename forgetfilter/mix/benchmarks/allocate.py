@@ -27,6 +27,6 @@ def allocate(counts: Mapping[str, Mapping[str, int]], needs: Mapping[str, int], 
     return chosen
 
 
-def split_evenly(total: int, parts: int) -> list[int]:
-    """total in `parts` whole numbers, the remainder to the first: 8 in 3 gives [3, 3, 2]."""
+def even_shares(total: int, parts: int) -> list[int]:
+    """total in `parts` whole numbers, the remainder to the first: 8 in 3 gives [3, 3, 2]; none in no parts."""
     return [total // parts + (number < total % parts) for number in range(parts)]

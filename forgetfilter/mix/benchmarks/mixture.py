@@ -17,7 +17,7 @@ from forgetfilter.data.sources import read_rows
 from forgetfilter.errors import UserError
 from forgetfilter.mix.attacks import Attack, Drawn, Row
 from forgetfilter.mix.attacks import get as find_attack
-from forgetfilter.mix.benchmarks.allocate import allocate, split_evenly
+from forgetfilter.mix.benchmarks.allocate import allocate, even_shares
 from forgetfilter.mix.benchmarks.candidates import Candidate, Skips
 from forgetfilter.mix.benchmarks.prompts import Prompt, with_ids
 from forgetfilter.mix.benchmarks.registry import find_builder
@@ -54,9 +54,9 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     tasks = {key: pool for key, pool in mixture.tasks.items() if pool.builder != LEFT_OUT}
     attack = find_attack(mixture.attack) if mixture.attack else None
     num_unsafe = round(mixture.size * mixture.unsafe_share)
-    num_safe, *num_task = split_evenly(mixture.size - num_unsafe, 1 + len(tasks))
+    num_safe, *num_task = even_shares(mixture.size - num_unsafe, 1 + len(tasks))
     skipped: dict[str, dict[str, int]] = {}
-    probes = split_evenly(mixture.probes, 1 + len(tasks))  # in the shares of the good examples of the noisy set
+    probes = even_shares(mixture.probes, 1 + len(tasks))  # in the shares of the good examples of the noisy set
     control = _control_shares(mixture, len(tasks))
     needs = {"unsafe": num_unsafe, "safe": num_safe, "probes": probes[0], "control": control[0]}
     needs["spare"] = attack.further(num_unsafe) if attack else 0
@@ -64,8 +64,8 @@ def compose(mixture: MixtureConfig, seed: int) -> Mixture:
     kind: str = mixture.kind
     sets = {name: _rows(kind, name, members) for name, members in drawn.items()}
     prompts = {kind: [(kind, c.prompt) for c in drawn["eval"] if c.prompt]}
-    trusted = split_evenly(mixture.trusted_tasks, len(tasks)) if tasks else []
-    evaluated = split_evenly(mixture.eval_size, len(tasks)) if tasks else []
+    trusted = even_shares(mixture.trusted_tasks, len(tasks))
+    evaluated = even_shares(mixture.eval_size, len(tasks))
     for number, (key, pool) in enumerate(tasks.items()):
         needs = {"safe": num_task[number], "trusted": trusted[number], "eval": evaluated[number]}
         needs |= {"probes": probes[1 + number], "control": control[1 + number]}
@@ -110,8 +110,8 @@ def _control_shares(mixture: MixtureConfig, tasks: int) -> list[int]:
     if mixture.control_from == "kind":
         return [mixture.control] + [0] * tasks
     if mixture.control_from == "tasks":
-        return [0, *(split_evenly(mixture.control, tasks) if tasks else [])]
-    return split_evenly(mixture.control, 1 + tasks)
+        return [0, *even_shares(mixture.control, tasks)]
+    return even_shares(mixture.control, 1 + tasks)
 
 
 def _draw_kind(
@@ -217,7 +217,7 @@ def _balanced(members: list[Candidate], need: int, rng: random.Random) -> list[C
     strata: dict[str, list[Candidate]] = defaultdict(list)
     for member in members:
         strata[member.stratum].append(member)
-    shares = split_evenly(need, len(strata)) if strata else []
+    shares = even_shares(need, len(strata))
     drawn: list[Candidate] = []
     for (_, rows), share in zip(sorted(strata.items(), key=lambda item: item[0]), shares):
         drawn += _sample(rows, share, rng)
