@@ -8,7 +8,6 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from forgetfilter.config.schema import Config
@@ -85,7 +84,7 @@ def run_stage(run: Run, stage: Stage, again: bool = False) -> None:
     interrupts.stop_if_requested(f"before {stage.name}: the run")
     ranks = run.config.launch.nodes * run.config.launch.processes
     read = {name: weights for name in stage.reads if (weights := sums.weights(run.folder, name))}
-    with run.stage(stage.name, input_hash, ranks, partial(_stands, run.folder, stage), foreign, read):
+    with run.stage(stage.name, input_hash, ranks, lambda: _stands(run.folder, stage), foreign, read):
         task.work()
         note_sums(run.folder, stage)
     _remove_scratch(run.folder, stage)

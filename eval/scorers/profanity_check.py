@@ -2,11 +2,6 @@
 
 from forgetfilter.models.profanity import check_pickles, profanity
 
-from .base import Scorer, ScorerKind
+from .base import ScorerKind
 
-
-def open_profanity_check() -> Scorer:
-    return profanity
-
-
-SCORER = ScorerKind("profanity-check", open_profanity_check, check_pickles)
+SCORER = ScorerKind("profanity-check", lambda: profanity, check_pickles)

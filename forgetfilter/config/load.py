@@ -147,7 +147,7 @@ def with_settings(config: Config, settings: Mapping[str, Any], why: str) -> Conf
 
 def _told(error: OmegaConfBaseException, where: str) -> UserError:
     """What OmegaConf refuses, in one line that names the key and `where` it was given."""
-    if ":" in (key := _full_key(error)):
+    if ":" in (key := str(getattr(error, "full_key", None) or "config")):
         way = f"write a blank after the colon, {{NAME: VALUE}}, or {key.replace(':', '=', 1)}"
         return UserError(f"{key} is no key: {way} ({where})")
     if isinstance(error, MissingMandatoryValue):
@@ -215,10 +215,6 @@ def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
             for line in differing_keys(first.get(key), second.get(key), f"{prefix}.{key}" if prefix else str(key))
         ]
     return [] if first == second else [f"{prefix}: {first!r} -> {second!r}"]
-
-
-def _full_key(error: OmegaConfBaseException) -> str:
-    return str(getattr(error, "full_key", None) or "config")
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ that know this (SDPA, flash attention, eager through transformers' masks) keep t
 
 import heapq
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -115,17 +115,11 @@ class TrainingPlan:
         by_step = (in_steps(lengths, self.batch_size) for lengths in learned)
         return fewest_micro_batches(by_step, self.micro_batch_tokens, self.world_size)
 
-    def _bins(self, step: int, accumulation: int) -> list[np.ndarray[Any, Any]]:
-        return split_evenly(self.rows(step), self.lengths, self.world_size * accumulation)
-
-    def micro_batches(self, rank: int) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-        """(step, rows) of each micro-batch of a rank in order; rows may be empty where a step has too few."""
-        for number in range(self.num_steps * self.accumulation):
-            yield number // self.accumulation, self.micro_batch(rank, number)
-
     def micro_batch(self, rank: int, number: int) -> np.ndarray[Any, Any]:
+        """The rows of a rank's micro-batch, `accumulation` of which make a step; none where a step has too few."""
         step, place = divmod(number, self.accumulation)
-        return self._bins(step, self.accumulation)[place * self.world_size + rank]
+        bins = split_evenly(self.rows(step), self.lengths, self.world_size * self.accumulation)
+        return bins[place * self.world_size + rank]
 
     def step_labels(self, step: int) -> int:
         """Label tokens of a step over all ranks: what its loss is divided by."""

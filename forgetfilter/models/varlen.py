@@ -90,7 +90,8 @@ class Varlen:
         from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
         spans = options.get("cu_seq_lens_q")
-        if spans is None or options.get("dropout") or options.get("position_bias") is not None or not _causal(module):
+        causal, biased = getattr(module, "is_causal", True), options.get("position_bias") is not None
+        if spans is None or options.get("dropout") or biased or not causal:
             mask = attention_mask.made if isinstance(attention_mask, LateMask) else attention_mask
             given: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, mask, **options)
             return given
@@ -106,7 +107,3 @@ class Varlen:
         own = {"enable_gqa": groups > 1} if self.grouped else {}
         settings = {"scale": options.get("scaling"), "window_size": seen} | own
         return self.kernel(*flat, spans, spans, longest, longest, **settings)[None], None
-
-
-def _causal(module: torch.nn.Module) -> bool:
-    return bool(getattr(module, "is_causal", True))
