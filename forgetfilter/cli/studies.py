@@ -15,7 +15,7 @@ def run_study(options: argparse.Namespace) -> None:
     from forgetfilter.study import members, studies
 
     config = load_config(options.target, options.overrides)
-    study = studies.get(options.command)
+    study = studies.STUDIES[options.command]
     cells, console = study.members(config), results()
     if options.pending:
         print(config.name, *study.waves(cells))
@@ -31,11 +31,12 @@ def run_study(options: argparse.Namespace) -> None:
         return
     if not options.gather:
         members.run_pending(cells, options.resume)
+    folder = members.study_folder(config, options.command)
     if not options.resume:
-        members.check_gathered(cells, study.folder(config) / f"{options.command}.json")
+        members.check_gathered(cells, folder / f"{options.command}.json")
     gathered = study.gather(config)
     console.print(study.table(gathered))
-    remarks.print(f"open {study.folder(config) / options.command}.html", soft_wrap=True)
-    print(study.folder(config))
+    remarks.print(f"open {folder / options.command}.html", soft_wrap=True)
+    print(folder)
     if failed := gathered["members"] - gathered["done"]:
         raise UserError(f"{failed} of {gathered['members']} members are not done; the same command runs them again")

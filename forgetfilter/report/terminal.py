@@ -31,6 +31,11 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 _STYLES = {"bad": "bold red", "partly": "bold yellow", "good": "bold green", "unclear": "bold"}
 
 
+def metric_title(suite: str, metric: str, better: str | None) -> str:
+    """A metric by its suite, with the arrow of the better values where these are known."""
+    return f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better or '', '')}".rstrip()
+
+
 def closing_table(folder: Path, stale: tuple[str, ...] = ()) -> Group:
     """The tables of kept and dropped rows, of the filter's quality, of safety before and after, and of time.
 

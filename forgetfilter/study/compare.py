@@ -93,10 +93,6 @@ def _cell(base: Config, place: tuple[int, str], defence: Defence, seed: int, ear
     )
 
 
-def folder_of(config: Config) -> Path:
-    return Path(config.output).expanduser() / f"{config.name}-compare"
-
-
 def _points(config: Config, grid: CompareConfig) -> Iterator[tuple[str, Config]]:
     """The configuration itself, then the configuration with each other value of each varied setting."""
     yield "", config

@@ -14,7 +14,7 @@ from forgetfilter.report.charts import PALETTE, axis_style, base_layout, safe_na
 from forgetfilter.report.figures import Figure, Trace
 from forgetfilter.report.layout import Section, document
 from forgetfilter.report.loss_curves import figure_of
-from forgetfilter.report.terminal import ARROWS
+from forgetfilter.report.terminal import metric_title
 
 NOTE = (
     "The 95% intervals are over prompts, and over seeds where these share prompts; each holds by itself. Differences "
@@ -36,8 +36,7 @@ def sheets(value: dict[str, Any], brief: bool) -> Iterator[Sheet]:
     for point in value["points"]:
         about = f" ({point['point']})" if point["point"] else ""
         for suite, metric, better in _metrics(point["rows"], brief):
-            arrow = ARROWS.get(better, "")
-            title = f"{suite}: {metric.replace('_', ' ')} {arrow}".rstrip() + about
+            title = metric_title(suite, metric, better) + about
             rows = [_metric_row(value, row, suite, metric) for row in point["rows"]]
             yield title, METRIC_COLUMNS, rows, _rivals(point["rows"], suite, metric)
         cost = [_cost_row(value, row) for row in point["rows"]]
@@ -94,7 +93,7 @@ def pictures(value: dict[str, Any]) -> dict[str, Figure]:
             figure.add(**_drawn(name, points, colour, several), showlegend=several)
         figure.axes("x", type="category", **axis_style())
         figure.axes("y", **axis_style())
-        figures[f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(better, '')}".rstrip()] = figure
+        figures[metric_title(suite, metric, better)] = figure
     return figures
 
 

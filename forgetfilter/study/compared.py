@@ -16,7 +16,7 @@ from forgetfilter.storage.shards import scan_shards
 from forgetfilter.storage.stage import Comparison, load
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.compare import Cell
-from forgetfilter.study.members import DONE
+from forgetfilter.study.members import DONE, progress_of, study_folder
 
 NOTHING = "none"  # the name of the defence that all others are compared with
 NO_RIVALS = ("none", "released")
@@ -30,10 +30,7 @@ def gather(config: Config) -> dict[str, Any]:
     done = [cell for cell in cells if status[cell.number] == DONE]
     rows = {cell.number: _row(cell) for cell in done}
     value: dict[str, Any] = {
-        "name": config.name,
-        "members": len(cells),
-        "done": len(done),
-        "missing": [{"run": one.config.name, "status": status[one.number]} for one in cells if one not in done],
+        **progress_of(config, {cell.config.name: status[cell.number] for cell in cells}),
         "defences": {cell.defence.name: cell.defence.doc for cell in cells},
         "ceilings": sorted({cell.defence.name for cell in cells if cell.defence.reads_labels}),
         "cells": list(rows.values()),
@@ -41,7 +38,7 @@ def gather(config: Config) -> dict[str, Any]:
     }
     if curves := _curves(done):
         value["curves"] = curves
-    folder = compare.folder_of(config)
+    folder = study_folder(config, "compare")
     write_text(folder / "compare.md", compare_page.markdown(value))
     write_text(folder / "compare.html", compare_page.page(value))
     write_json(folder / "compare.json", value)

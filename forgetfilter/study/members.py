@@ -3,11 +3,12 @@
 import csv
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.table import Table
@@ -21,7 +22,7 @@ from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process import interrupts
 from forgetfilter.process.progress import console
 from forgetfilter.storage.results import read_decisions
-from forgetfilter.storage.run_folder import Run
+from forgetfilter.storage.run_folder import Run, folder_of
 from forgetfilter.storage.run_lock import held
 from forgetfilter.storage.run_paths import RunPaths
 from forgetfilter.storage.stage import Stage
@@ -49,7 +50,7 @@ class Member:
 
     @property
     def folder(self) -> Path:
-        return Path(self.config.output).expanduser() / self.config.name
+        return folder_of(self.config)
 
     def status(self) -> str:
         """`done`, `pending`, how far it came (such as `failed at score`), or that it was made with other settings."""
@@ -175,6 +176,17 @@ def _tried(member: Member, work: Callable[..., object], study: Sequence[Member],
         traceback.print_exc()
         return False
     return True
+
+
+def study_folder(config: Config, kind: str) -> Path:
+    """Where the gathered results of a study lie; `kind` is scale or compare."""
+    return Path(config.output).expanduser() / f"{config.name}-{kind}"
+
+
+def progress_of(config: Config, status: Mapping[str, str]) -> dict[str, Any]:
+    """How far a study is, for its JSON, by the status of each of its runs."""
+    missing = [{"run": run, "status": said} for run, said in status.items() if said != DONE]
+    return {"name": config.name, "members": len(status), "done": len(status) - len(missing), "missing": missing}
 
 
 def status_table(study: Sequence[Member], title: str) -> Table:

@@ -22,7 +22,7 @@ from forgetfilter.report.verdict import direction
 from forgetfilter.storage.formats import figures
 from forgetfilter.storage.results import read_metrics, read_summary, read_time
 from forgetfilter.storage.run_folder import Run
-from forgetfilter.study.members import DONE, Member
+from forgetfilter.study.members import DONE, Member, progress_of, study_folder
 
 
 def members(config: Config) -> list[Member]:
@@ -43,10 +43,6 @@ def members(config: Config) -> list[Member]:
     return study
 
 
-def folder_of(config: Config) -> Path:
-    return Path(config.output).expanduser() / f"{config.name}-scale"
-
-
 def gather(config: Config) -> dict[str, Any]:
     """Writes scale.json, scale.parquet and scale.html from the members as they are now; returns the JSON value."""
     from forgetfilter.study.scale_page import page
@@ -55,14 +51,8 @@ def gather(config: Config) -> dict[str, Any]:
     sizes = {row["model"]: row["parameters"] for row in rows if row["parameters"]}
     for row in rows:  # a member that failed takes the size from another one with the same model
         row["parameters"] = sizes.get(row["model"])
-    missing = [{"run": row["run"], "status": row["status"]} for row in rows if row["status"] != DONE]
-    value: dict[str, Any] = {
-        "name": config.name,
-        "members": len(rows),
-        "done": len(rows) - len(missing),
-        "missing": missing,
-    }
-    folder = folder_of(config)
+    value = progress_of(config, {row["run"]: row["status"] for row in rows})
+    folder = study_folder(config, "scale")
     with atomic_path(folder / "scale.parquet") as temporary:
         pl.from_dicts(rows, _SCHEMA).write_parquet(temporary)
     value["rows"] = rows

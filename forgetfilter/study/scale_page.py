@@ -12,7 +12,7 @@ from forgetfilter.errors import plain_label
 from forgetfilter.report.charts import PALETTE, axis_style, base_layout
 from forgetfilter.report.figures import Figure
 from forgetfilter.report.layout import Section, document
-from forgetfilter.report.terminal import ARROWS
+from forgetfilter.report.terminal import ARROWS, metric_title
 
 Point = tuple[Any, float, int]  # place on the x axis, value, seed
 Lines = dict[str, list[tuple[Any, str, float, int]]]  # {LINE: [(parameters, model, value, seed)]}
@@ -69,7 +69,7 @@ def _measured(rows: list[dict[str, Any]]) -> Iterator[tuple[str, Lines]]:
     for suite, metric, way in _first_metrics(rows):
         names = {"trained on everything": "before", "trained on the kept rows": "after"}
         lines = {name: points((row, _safety(row, suite, metric)[key]) for row in rows) for name, key in names.items()}
-        yield f"{suite}: {metric.replace('_', ' ')} {ARROWS.get(way or '', '')}", lines
+        yield metric_title(suite, metric, way), lines
     yield "Seconds for the whole pipeline", {"seconds": points((row, row["seconds"]) for row in rows)}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
@@ -21,7 +20,6 @@ class Study:
     gather: Callable[[Config], dict[str, Any]]
     """Writes the results of the members that are done; returns {"members", "done", ...}."""
     table: Callable[[dict[str, Any]], RenderableType]
-    folder: Callable[[Config], Path]
     waves: Callable[[Sequence[Member]], list[str]]
     """The numbers of the pending members, as a job array takes them, in waves that run one after the other. A member of
     a later wave takes over what one of an earlier wave has made."""
@@ -33,17 +31,7 @@ def at_once(study: Sequence[Member]) -> list[str]:
 
 
 STUDIES = {
-    "scale": Study("Scaling study", scale.members, scale.gather, scale_page.table_of, scale.folder_of, at_once),
-    "compare": Study(
-        "Comparison of defences",
-        compare.members,
-        compared.gather,
-        compare_page.table_of,
-        compare.folder_of,
-        compare.waves,
-    ),
+    "scale": Study("Scaling study", scale.members, scale.gather, scale_page.table_of, at_once),
+    "compare": Study("Comparison of defences", compare.members, compared.gather, compare_page.table_of, compare.waves),
 }
-
-
-def get(name: str) -> Study:
-    return STUDIES[name]
+"""The studies by their commands."""
