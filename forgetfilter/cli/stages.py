@@ -238,7 +238,7 @@ def _log(options: argparse.Namespace) -> None:
         raise UserError(f"--inspect-log reads a run folder, and {options.target} is none")
     with _opened(options, alone=False) as run:
         pipeline.check_read(run.folder, "eval", ["eval"])
-        task = next(stage for stage in pipeline.STAGES if stage.name == "eval").task(run)
+        task = pipeline.BY_NAME["eval"].task(run)
         assert isinstance(task, Logging)
         early = "evaluation" in pipeline.stale(run)
         if early:

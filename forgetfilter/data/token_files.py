@@ -1,6 +1,7 @@
 """The tokens of a data file, which are made once in a content-addressed cache and read as a memory map."""
 
 import functools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def prepare(data: Path, tokenizer: Any, max_length: int, cache: Path) -> Prepare
             _note(folder, sha256_file(folder / "data.arrow"))
             write_json(folder / "summary.json", summary)
     summary = read_json(folder / "summary.json")
-    if not summary["rows"]:
+    if not summary.get("rows"):
         raise UserError(f"{data} holds no example")
     return Prepared(folder / "data.arrow", identity, summary)
 
@@ -122,17 +123,9 @@ def longest(tokenizer: Any, max_length: int) -> int:
 
 
 def _write(data: Path, tokenizer: Any, max_length: int, path: Path) -> dict[str, int]:
-    summary = {
-        "rows": 0,
-        "cut": 0,
-        "unread": 0,
-        "tokens": 0,
-        "label_tokens": 0,
-        "answers_left": 0,
-        "system_left_out": 0,
-    }
+    summary = Counter[str]()
     with atomic_path(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as writer:
         for batch, counts in tokenised(data, tokenizer, max_length):
             writer.write_batch(batch)
-            summary = {name: sums + counts[name] for name, sums in summary.items()}
-    return summary
+            summary.update(counts)
+    return dict(summary)

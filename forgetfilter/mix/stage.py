@@ -115,10 +115,9 @@ def input_hash(config: Config) -> str:
     if config.eval.bbq_metadata and ("eval.data.bias" in used or not config.only_evaluates):
         used["eval.bbq_metadata"] = config.eval.bbq_metadata
     if config.mixture is None:
-        used |= {f"data.noisy.{name}": source for name, source in config.data.noisy.items()}
-        used |= {f"data.safe.{name}": source for name, source in config.data.safe.items()}
-        used |= {f"data.probes.{name}": source for name, source in config.data.probes.items()}
-        used |= {f"data.control.{name}": source for name, source in config.data.control.items()}
+        data = config.data
+        sets = {"noisy": data.noisy, "safe": data.safe, "probes": data.probes, "control": data.control}
+        used |= {f"data.{kind}.{name}": source for kind, sources in sets.items() for name, source in sources.items()}
         drawn: Any = None
     else:
         used |= pool_sources(config.mixture)
