@@ -14,9 +14,8 @@ import polars as pl
 import pyarrow as pa
 
 from forgetfilter.data import tokens
-from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, clean
-from forgetfilter.data.rendering import prompt_text, with_instructions
+from forgetfilter.data.rendering import holds_system, prompt_text, with_instructions
 from forgetfilter.data.turns import Turn
 from forgetfilter.errors import UserError
 from forgetfilter.files import sha256_value

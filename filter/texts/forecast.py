@@ -5,7 +5,7 @@ one fold. The fold comes from the smallest hash of the words that few rows have,
 share such words (minwise hashing, Broder 1997).
 
 TF-IDF as usual: (1 + ln count) * (1 + ln((1 + n) / (1 + rows with the word))), rows of length 1, n with the safe set's
-rows. Each word brings its pieces with it (filter/texts/subwords.py), in proportion to the word: their TF-IDF, with
+rows. Each word brings its pieces with it (filter/texts/words.py), in proportion to the word: their TF-IDF, with
 words in the place of rows. filter/texts/crossfit.py has the regressions.
 """
 
@@ -22,8 +22,7 @@ from forgetfilter.data.records import Record
 from forgetfilter.files import atomic_path
 
 from .crossfit import FOLDS, crossfit, foretold
-from .subwords import subwords
-from .words import BUCKETS, Counts, Vocabulary, counts, counts_of_all
+from .words import BUCKETS, Counts, Vocabulary, counts, counts_of_all, subwords
 
 FEWEST = 100  # the fewest rows to fit to; fewer teach nothing general
 RARE = 0.01  # share of the rows that a word may be in, for the folds

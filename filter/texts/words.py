@@ -1,12 +1,16 @@
 """Texts as words and pairs of words, hashed to BUCKETS. Those of the prompt's end and of what is learned are
 counted together, and those of what is learned once more under a mark of their own, so that it matters who says a word.
 
+A word has pieces too, of two to five characters, its beginning and end marked by blanks. A misspelt word, an inflected
+one and one that no row had before share most of their pieces with words that are known (Bojanowski et al., Enriching
+Word Vectors with Subword Information, TACL 2017).
+
 The hashes are the same on every machine. Scripts without blanks between words give single characters and pairs of them,
 as is usual for these.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from zlib import crc32
@@ -20,9 +24,11 @@ from forgetfilter.data.records import Record
 BUCKETS = 2**18
 PROMPT_CHARACTERS, ANSWER_CHARACTERS = 600, 2_000  # the last words of the prompt, and the first of the answer
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+LONGEST = 5  # characters of a piece
+READ = 30  # characters of a word, since what is longer is no word of a language
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its multiples spread over the high bits (Knuth)
-NEXT = np.uint64(0xC2B2AE3D27D4EB4F)  # xxHash's second prime: a hash is multiplied by it before the next one is added
+_NEXT = np.uint64(0xC2B2AE3D27D4EB4F)  # xxHash's second prime: a hash is multiplied by it before the next one is added
 _MARK = np.uint64(0x165667B19E3779F9)  # its third prime: tells the answer's words from all words
 _HIGH = np.uint64(64 - 18)
 
@@ -68,7 +74,7 @@ def counts(records: Iterable[Record], vocabulary: Vocabulary) -> Counts:
     answer = np.repeat(np.tile([False, True], len(found)), lengths.ravel())
     word = np.array(vocabulary.hashes, dtype=np.uint64)[number]
     pair = np.flatnonzero(row[1:] == row[:-1])
-    both = word[pair] * NEXT ^ word[pair + 1]
+    both = word[pair] * _NEXT ^ word[pair + 1]
     said = answer[pair]  # pairs whose first word is the answer's: so is the second
     features = np.concatenate([word, both, word[answer] ^ _MARK, both[said] ^ _MARK])
     rows = np.concatenate([row, row[pair], row[answer], row[pair][said]])
@@ -89,6 +95,24 @@ def counts_of_all(records: Iterator[Record], vocabulary: Vocabulary, at_a_time: 
         part.answer.resize(part.answer.shape[0], len(vocabulary))
     each = zip(*((part.hashed, part.whole, part.answer) for part in parts), strict=True)
     return Counts(*(vstack(matrices, format="csr") for matrices in each))
+
+
+def subwords(words: Sequence[str]) -> csr_array:
+    """How often each bucket's pieces are in each word: [n, BUCKETS], float32.
+
+    Example: "cat" is read as " cat ". Its pieces are " c", "ca", "at", "t ", " ca", "cat", "at ", " cat", "cat " and
+    " cat ".
+    """
+    marked = [f" {word[:READ]} " for word in words]
+    points = np.frombuffer("".join(marked).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    word = np.repeat(np.arange(len(words)), [len(text) for text in marked])
+    hashed, rows, found = points + np.uint64(1), list[NDArray[np.int64]](), list[NDArray[np.int64]]()
+    for size in range(2, LONGEST + 1):
+        hashed = hashed[:-1] * _NEXT + points[size - 1 :]  # of the `size` characters from each place on
+        whole = word[: -size + 1] == word[size - 1 :]
+        rows.append(word[: -size + 1][whole])
+        found.append(bucket(hashed[whole]))
+    return summed(np.concatenate(rows), np.concatenate(found), len(words))
 
 
 def bucket(hashed: Words) -> Places:

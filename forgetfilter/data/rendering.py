@@ -1,17 +1,24 @@
 """Renders messages as the one text that the model reads, by the chat template, and tells which parts of it are
-learned."""
+learned.
+
+A template may leave a turn out, or cut it, without a word (many pass over a system turn, some over all but the last
+question), and the model would then learn, and be asked, something else than the rows say. So the text must hold each
+turn of the prompt, and the answer that is learned. Blanks are ignored, since templates trim.
+"""
 
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forgetfilter.data.kept_turns import KEY, THOUGHT, check_answer, check_turns, holds_system
 from forgetfilter.data.records import Learn, Message, learned_places
 from forgetfilter.data.values import LONGEST
-from forgetfilter.errors import UserError, reason
+from forgetfilter.errors import UserError, plain_label, reason
 from forgetfilter.process.time_limit import time_limit
 
+KEY = "model.chat_template"
+MEND = "give one that keeps every turn whole, or take the row out"
+THOUGHT = "</think>"  # ends the reasoning before an answer, which templates rightly leave out of earlier turns
 STAND_IN = "Answer4f2a"  # stands for an answer, to show what a template writes after it
 LONGEST_RENDERING = 20.0  # seconds; a template takes a millisecond, and one that loops for ever has no other end
 
@@ -189,3 +196,33 @@ def templated(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: 
     that Python hides, and at most for `LONGEST_RENDERING`. It may raise anything."""
     with time_limit(LONGEST_RENDERING):
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+
+
+def check_turns(text: str, prompt: Sequence[Message]) -> None:
+    """Raises UserError for the first turn of user or assistant that the rendered prompt lacks, or has out of order."""
+    bare, place = _bare(text), 0
+    for message in prompt:
+        role, content = message["role"], message["content"]
+        if role == "system":  # see holds_system: what the template leaves out is counted and told where data are read
+            continue
+        wanted = _bare(content.rpartition(THOUGHT)[2] if role == "assistant" else content)
+        found = bare.find(wanted, place)
+        if found < 0:
+            raise UserError(f"{KEY}: it leaves out or changes a turn of the {role} ({plain_label(content)!r}): {MEND}")
+        place = found + len(wanted)
+
+
+def check_answer(text: str, answer: str) -> None:
+    """Raises UserError where the rendered text does not hold the whole answer."""
+    if _bare(answer) not in _bare(text):
+        raise UserError(f"{KEY}: it leaves out or changes a part of the answer ({plain_label(answer)!r}): {MEND}")
+
+
+def holds_system(text: str, prompt: Sequence[Message]) -> bool:
+    """Whether the rendered prompt holds its system turns; true without one."""
+    bare = _bare(text)
+    return all(_bare(message["content"]) in bare for message in prompt if message["role"] == "system")
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())

@@ -13,9 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from forgetfilter.data.kept_turns import holds_system
 from forgetfilter.data.records import Message, Record, RecordBlocks
-from forgetfilter.data.rendering import prompt_text, render
+from forgetfilter.data.rendering import holds_system, prompt_text, render
 from forgetfilter.data.tokens import encode
 from forgetfilter.data.turns import label_counts
 from forgetfilter.errors import Stopped, UserError

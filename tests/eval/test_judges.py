@@ -12,7 +12,7 @@ from forgetfilter.eval.__main__ import main
 from forgetfilter.eval.evaluation import evaluate
 from forgetfilter.eval.judges import open_judge
 from forgetfilter.eval.judges.agreement import agreement
-from forgetfilter.eval.judges.verdicts import judge_all
+from forgetfilter.eval.judges.judging import judge_all
 from forgetfilter.eval.stage import settings
 
 from forgetfilter.config import registry
