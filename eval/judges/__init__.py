@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from forgetfilter.config import registry
 from forgetfilter.config.schema import JudgeConfig
+from forgetfilter.errors import check_choice
 from forgetfilter.models.guards.base import Pair, Verdict
 
 from .base import Judge, JudgeKind
@@ -21,6 +22,7 @@ def open_judge(config: JudgeConfig, dtype: str, device: "torch.device", cache: P
         from forgetfilter.models.guard_models import open_guard  # loads torch, which checking a name does not need
 
         return open_guard(config, "eval.judge", dtype, device, cache)
+    check_choice("eval.judge.name", config.name, registry.judge_names())
     kind = registry.JUDGES.find(JudgeKind, config.name, "eval.judge.name")
     kind.check(config)
     return kind.open(config, ranks)
