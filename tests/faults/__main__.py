@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from conftest import make_tiny_model
-from faults.harness import KINDS, RANK, SILENT, SLOW, Case, draw, draw_ranked, harness
+from faults.harness import KINDS, RANK, SILENT, SLOW, Case, Harness, draw, draw_ranked
 from faults.toy import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,8 @@ def main() -> int:
 
 def _try(cases: list[Case], wrong: dict[Case, str]) -> None:
     """Adds what was wrong with each case, and stores it at once."""
-    with tempfile.TemporaryDirectory() as folder, harness(Path(folder), _model(Path(folder))) as made:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Harness(Path(folder), _model(Path(folder)))
         for number, case in enumerate(cases, 1):
             wrong[case] = made.try_case(case)
             print(f"{number}/{len(cases)} {case}: {wrong[case] or 'survived'}", flush=True)

@@ -1,61 +1,32 @@
-"""Commands in processes of their own, started by the server that forks them."""
+"""Commands in processes of their own, disturbed if asked to."""
 
 import contextlib
-import json
 import os
-import subprocess
+import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forked import start
 
-class Server:
-    """The process that forks commands (server.py)."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        here = Path(__file__).resolve()
-        environment = os.environ | {"PYTHONPATH": str(here.parents[1])}
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PYTEST_CURRENT_TEST"):
-            environment.pop(name, None)
-        with open(folder / "server.log", "w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(here.with_name("server.py"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-            )
-        assert self._process.stdout and self._process.stdout.readline() == "ready\n", (
-            folder / "server.log"
-        ).read_text()
-
-    def ask(self, **request: Any) -> Any:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+PATIENCE = 600  # seconds, after which a command counts as one that never ends
 
 
-@dataclass
 class Command:
-    """A command that runs, or has run."""
+    """A command that runs, or has run, and leads a process group of its own."""
 
-    server: Server
-    process: int
-    said: Path
+    def __init__(self, argv: list[str], fault: dict[str, Any] | None, said: Path):
+        self.said = said
+        with open(said, "ab") as file:
+            self._process = start(_command, argv, fault, out=file.fileno(), error=file.fileno())
+        self.process = self._process.pid or 0
 
     def end(self) -> int | None:
-        """Its exit code; None where it never ends."""
-        code: int | None = self.server.ask(wait=self.process)
-        return code
+        """Its exit code; None where it did not end in time, and was killed."""
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
+            os.killpg(self.process, signal.SIGKILL)
+        return self._process.exitcode
 
     def lines(self) -> list[str]:
         """What it said to the user, beside the progress."""
@@ -64,6 +35,26 @@ class Command:
 
     def traceback(self) -> bool:
         return "Traceback (most recent call last)" in self.said.read_text(errors="replace")
+
+
+def _command(argv: list[str], fault: dict[str, Any] | None) -> None:
+    from faults import injected
+
+    from forgetfilter import cli
+
+    if fault:
+        injected.install(**fault)
+    code = 1
+    try:
+        cli.main(argv)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def alive(process: int) -> bool:

@@ -12,13 +12,13 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from faults.commands import Command, Server, alive, children
+from faults.commands import Command, alive, children
 from faults.toy import STAGES, outcome, words, write_inputs
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
@@ -76,7 +76,6 @@ class Harness:
     def __post_init__(self) -> None:
         self.config = write_inputs(self.folder, self.model)
         self.run = self.folder / "runs" / "toy"
-        self.server = Server(self.folder)
         self._number = 0
         for stage in STAGES:
             counts = self.folder / "counts"
@@ -94,7 +93,7 @@ class Harness:
         said = self.folder / f"said-{self._number}"
         argv = [command, str(self.config), *word, *overrides]
         fault = fault and {"folder": str(self.run)} | fault
-        return Command(self.server, self.server.ask(start=argv, fault=fault, said=str(said)), said)
+        return Command(argv, fault, said)
 
     def try_case(self, case: Case) -> str:
         """What was wrong; empty where the pipeline survived."""
@@ -249,12 +248,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def harness(folder: Path, model: Path) -> Iterator[Harness]:
-    made = Harness(folder, model)
-    try:
-        yield made
-    finally:
-        made.server.close()

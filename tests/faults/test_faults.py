@@ -1,19 +1,17 @@
 """Some of the two hundred faults of `make test-faults`, in the stages that take a second or two."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.harness import KINDS, Case, Harness, draw, harness
+from faults.harness import KINDS, Case, Harness, draw
 from faults.toy import STAGES
 
 QUICK = draw(26, seed=24, stages=("score", "filter", "eval", "report"))
 
 
 @pytest.fixture(scope="module")
-def disturbed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    with harness(tmp_path_factory.mktemp("faults"), tiny_model) as made:
-        yield made
+def disturbed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return Harness(tmp_path_factory.mktemp("faults"), tiny_model)
 
 
 @pytest.mark.parametrize("case", QUICK, ids=str)

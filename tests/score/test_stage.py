@@ -29,6 +29,8 @@ from forgetfilter.storage.shards import (
     write_shard,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_ranks")
+
 
 def pair(text: str, number: int) -> dict[str, str]:
     return {"prompt": f"what is {number} of {text}?", "completion": f"it is {text} {number * 7}{'!.?'[number % 3]}"}

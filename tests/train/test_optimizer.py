@@ -3,6 +3,8 @@
 import io
 import json
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -25,6 +27,12 @@ FULL = ("train.method=full", "train.noisy.lr=3e-4", "train.micro_batch_tokens=60
 def train(run: Run) -> Run:
     pipeline.run_stage(run, pipeline.BY_NAME["train-noisy"])
     return run
+
+
+@pytest.fixture(scope="module")
+def halves(make_shared: Any) -> Callable[[str], Run]:
+    """The undisturbed training in bfloat16 by each optimizer, made when it is first asked for."""
+    return cache(lambda name: train(make_shared(name, *FULL, f"train.optimizer={name}", "model.dtype=bfloat16")))
 
 
 def epoch_losses(run: Run) -> list[float]:
@@ -93,12 +101,10 @@ def test_a_state_holds_all_that_the_next_step_needs() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_bfloat16_learns_as_float32_does(make_run: Any, name: str) -> None:
+def test_bfloat16_learns_as_float32_does(make_run: Any, halves: Callable[[str], Run], name: str) -> None:
     # The mean loss of each epoch is within 2% of float32's by the same optimizer, and the model that comes out is
     # bfloat16.
-    given = (*FULL, f"train.optimizer={name}")
-    plain = train(make_run("plain", *given))
-    half = train(make_run("half", *given, "model.dtype=bfloat16"))
+    plain, half = train(make_run("plain", *FULL, f"train.optimizer={name}")), halves(name)
     assert epoch_losses(half) == pytest.approx(epoch_losses(plain), rel=0.02)
     assert epoch_losses(half)[1] < epoch_losses(half)[0] - 0.01
     saved = [load_file(run.model("noisy") / "model.safetensors") for run in (plain, half)]
@@ -107,14 +113,15 @@ def test_bfloat16_learns_as_float32_does(make_run: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_stopped_training_goes_on_to_the_bit(make_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_stopped_training_goes_on_to_the_bit(
+    make_run: Any, halves: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     # A training that a signal stopped in the fifth of eight steps has the same weights and losses as one without it.
-    given = (*FULL, f"train.optimizer={name}", "model.dtype=bfloat16")
-    whole = train(make_run("whole", *given))
+    whole = halves(name)
     asked = iter([False] * 4 + [True] * 99)
     with monkeypatch.context() as patch:
         patch.setattr(interrupts, "requested", lambda: next(asked))
-        run = make_run("stopped", *given)
+        run = make_run("stopped", *FULL, f"train.optimizer={name}", "model.dtype=bfloat16")
         with pytest.raises(Stopped):
             train(run)
     train(run)
