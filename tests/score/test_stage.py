@@ -12,12 +12,13 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from forgetfilter import cli, pipeline
+from forgetfilter.config.load import load_config
 from forgetfilter.data.records import read_records
 from forgetfilter.files import read_json, write_json
 from forgetfilter.process.distributed import World
 from forgetfilter.process.launch import launch
 from forgetfilter.score.parts import Part, Scorer
-from forgetfilter.score.stage import settings
+from forgetfilter.score.stage import SCORE, settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import (
     LOSS_SCHEMA,
@@ -65,11 +66,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 @pytest.fixture
 def again(trained: Path, tmp_path: Path) -> Any:
-    """Scores a copy of the run with further options; gives its folder of signals."""
+    """Scores a copy of the run with further options; gives its folder of signals. It runs the stage itself, because the
+    command asks for the trainings anew where an option is theirs too."""
     copy = shutil.copytree(trained.parent / "runs", tmp_path / "runs") / "run"
 
     def score(*options: str) -> Path:
-        assert call("score", trained, f"output={tmp_path}/runs", "--resume", *options) == 0
+        run = Run.create(load_config(trained, [f"output={tmp_path}/runs", *options]), resume=True)
+        pipeline.run_stage(run, SCORE)
         return copy / "signals"
 
     return score
@@ -314,7 +317,7 @@ def test_gradients_need_an_adapter(trained: Path, capsys: Any) -> None:
     assert "score.gradients needs train.method=lora or qlora" in capsys.readouterr().err
 
 
-def test_rows_that_are_cut_within_an_answer_are_named(again: Any, trained: Path) -> None:
+def test_rows_that_are_cut_within_an_answer_are_named(again: Any) -> None:
     # Rows with text of an answer behind the cut are named by their ids, and the filter keeps them apart; if there are
     # none, there is no file.
     folder = again()
@@ -332,7 +335,7 @@ def test_rows_that_are_cut_within_an_answer_are_named(again: Any, trained: Path)
     again(f"data.max_length={most}")
     assert set(pl.read_parquet(folder / "unread.parquet")["id"]) == long
     assert read_json(folder / "before" / "manifest.json")["unread"] == len(long)
-    options = [f"output={folder.parent.parent}", "filter.signal=loss_rise", "filter.rule=top_k", "filter.top_k=0"]
-    assert call("filter", trained, *options, f"data.max_length={most}", "--resume") == 0
+    options = ["filter.signal=loss_rise", "filter.rule=top_k", "filter.top_k=0"]
+    assert call("filter", folder.parent, *options) == 0
     assert {record.id for record in read_records(folder.parent / "filter" / "too_long.jsonl")} == long
     assert not {record.id for record in read_records(folder.parent / "filter" / "kept.jsonl")} & long
