@@ -65,7 +65,9 @@ def main(given: tuple[str, str], within: str | None) -> Path:
     console.print(terminal(brief(title, found, with_models=len(pairs) > 1)))
     if any(one.metric.endswith("]") for one in found):
         console.print(f"compare: {folder / 'comparison.md'} has the metrics of each category too")
-    console.print(terminal(flips(changed)))
+    console.print(
+        terminal(flips(changed)) if changed["flipped"].any() else "compare: no prompt's score crossed one half"
+    )
     return folder
 
 

@@ -185,7 +185,11 @@ def test_files_and_command(make, capsys):
     with pytest.raises(SystemExit) as ended:
         cli(["eval", "--compare", str(a), str(b)])
     folder = a / "eval/comparisons/a.refit-vs-b.refit"
-    assert ended.value.code == 0 and capsys.readouterr().out.splitlines()[-1] == str(folder)
+    told = capsys.readouterr()
+    assert ended.value.code == 0 and told.out.splitlines()[-1] == str(folder) and "Flipped prompts" in told.err
+    with pytest.raises(SystemExit):
+        cli(["eval", "--compare", str(b), str(b)])
+    assert "no prompt's score crossed one half" in (told := capsys.readouterr()).err and "Flipped" not in told.err
     entry, _ = json.loads((folder / "comparison.json").read_text())["differences"]
     assert {"suite", "metric", "value", "low", "high", "n", "missing", "verdict"} <= set(entry)
     assert pl.read_parquet(folder / "changes.parquet")["id"].to_list() == ["h0", "h0"]
