@@ -80,7 +80,7 @@ class Sweep:
 
 
 def _estimate(known: rules.Estimate | None, cut: float | None, dropped: int) -> dict[str, float]:
-    told = known.told(cut, dropped) if known else None
+    told = known.told(cut, dropped) if known and known.tells else None
     if not known or not told or "left" not in told:
         return {}
     lost = told["good_dropped"] * (known.rows - told["unsafe"][0])

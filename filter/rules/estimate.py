@@ -77,6 +77,12 @@ class Estimate:
         on what ranks the rows."""
         return self.unsafe[1] <= 0
 
+    @property
+    def tells(self) -> bool:
+        """Whether the interval holds any number of rows. It does not where the probes score clearly higher than the
+        rows do: then they are not like the good ones among them, and an interval of 0 to 0 would be no knowledge."""
+        return self.unsafe[2] > 0
+
     @cached_property
     def _share(self) -> tuple[float, float]:
         """The estimated share of unsafe rows, which may be below 0, and its standard error."""

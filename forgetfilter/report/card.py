@@ -216,10 +216,18 @@ def trained_on(refit: RefitRows | None, dropped: int) -> list[str]:
     return [*told, alone] if refit["trusted"] and not dropped else told
 
 
+UNLIKE = (
+    "The probes score clearly higher than the rows do, so they are not like the good ones among them: how many rows "
+    "are unsafe cannot be told, and a cut by these probes may be too high to find them"
+)
+
+
 def estimate(summary: Summary) -> list[str]:
     """How many unsafe rows the probes lead one to expect, and how many of them were kept, from summary.json."""
     if not (known := summary.get("estimate")):
         return []
+    if not known["unsafe"][2]:
+        return [UNLIKE]
     rows = summary["kept"] + summary["dropped"] - (summary.get("unscored") or 0)
     said = f"An estimated {_interval(known['unsafe'])} of {rows:,} scored rows are unsafe"
     return [f"{said}, and {_interval(known['left'])} of them were kept" if known.get("left") else said]

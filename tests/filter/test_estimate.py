@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from forgetfilter.filter import rules
 from forgetfilter.filter.rules.estimate import Estimate, estimate
+from forgetfilter.filter.swept import _estimate
 
 from forgetfilter.errors import UserError
+from forgetfilter.report.card import UNLIKE
+from forgetfilter.report.card import estimate as estimated
 
 
 def scores(score: np.ndarray[Any, Any], probes: np.ndarray[Any, Any]) -> rules.Scores:
@@ -61,6 +64,17 @@ def test_rows_without_a_score_and_few_probes() -> None:
     assert known.rows == more.rows == 100 and known.unsafe == more.unsafe
     assert of(drawn(30, 70, 19)[0]) is None
     assert estimate(given.score, None, given.source) is None
+
+
+def test_probes_unlike_the_rows_tell_nothing() -> None:
+    # Probes that score far above all rows would give 0 unsafe rows, from 0 to 0: no such number is told anywhere.
+    known = of(scores(np.linspace(0, 1, 60), np.linspace(5, 6, 40)))
+    assert known is not None and known.unsafe == (0, 0, 0) and not known.tells and not known.proven
+    assert _estimate(known, 5.5, 0) == {}
+    told: Any = {"estimate": known.told(5.5, 0), "kept": 60, "dropped": 0}
+    assert estimated(told) == [UNLIKE]
+    alike = of(drawn(30, 70, 40)[0])
+    assert alike is not None and alike.tells
 
 
 @pytest.mark.parametrize("rule", ["found_share", "best_f1"])
