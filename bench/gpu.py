@@ -5,9 +5,11 @@
 It needs the project, torch and transformers; it names other packages that are missing and leaves out what needs them.
 It makes two models (Llamas of 6.9 and 3.2 billion parameters), measures the matrix product that is the ceiling, checks
 that the project's losses equal those of transformers, times the trainings and scorings of ROWS, profiles two
-micro-batches, and prints the table last. Once the limit in seconds is near, rows are left out unless --whole is given.
-Tokens are those of the data. FLOPs are 4N a token for LoRA, 6N in full finetuning and 2N for scoring, with the output
-layer only for label tokens. --tiny tries everything on any machine with small shapes; its figures mean nothing. The
+micro-batches, and prints the tables last. Once the limit in seconds is near, rows are left out unless --whole is given.
+Tokens are those of the data. Operations are those of the meters and of `forgetfilter plan`
+(forgetfilter/models/plan/costs.py): 4N a token for LoRA, 6N in full finetuning and 2N for scoring, with attention, and
+with the output layer only for label tokens. The last table says of each aim what was measured, or that it was not.
+--tiny tries everything on any machine with small shapes; its figures mean nothing. The
 result is bench/results/gpu-CARD.json (with --tiny it goes to the folder).
 """
 
@@ -25,16 +27,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from forgetfilter.train import finetuning
+from gpu_tables import tables
 from trials import Rows, make_run, prepared_rows, score_ours, sync, train_ours, train_trl
 
 from forgetfilter.config.schema import LoraConfig
 from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import label_places
+from forgetfilter.models.ceiling import ceiling
 from forgetfilter.models.example_losses import attach, to_device
 from forgetfilter.models.loading import load_base
 from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.loss_pass import score_encoded
 from forgetfilter.models.numerics import attention_backend
+from forgetfilter.models.plan.estimate import planned
+from forgetfilter.models.plan.planning import Machine as Planned
+from forgetfilter.models.plan.rows import Rows as PlannedRows
 from forgetfilter.storage.run_folder import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -124,7 +132,7 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
         ),
     }
     return {
-        "ceiling": lambda: ceiling(machine),
+        "ceiling": lambda: {"tflops": ceiling(machine.device, dtype, machine.folder / "cache") / 1e12},
         "model 7B": lambda: make_model(machine, "7B"),
         "losses agree": lambda: agreement(machine),
         "LoRA 7B, 2,000-token rows": lambda: train_ours(run("long", "7B", long)),
@@ -136,8 +144,13 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
             "QLoRA 7B, short rows": lambda: train_ours(run("qlora", "7B", short, "train.method=qlora")),
         }),
         **({} if "trl" in missing else dict(list(trl.items())[1:])),
+        "LoRA 7B, 2,000-token rows, planned": lambda: beside_plan(machine),
         "LoRA 7B, 2,000-token rows, hook off": lambda: train_ours(run("off", "7B", long, "train.log_losses=false")),
+        "LoRA 7B, 2,000-token rows, adapters in bfloat16": lambda: half_adapters(run("half", "7B", long)),
         "scoring 7B, 2,000-token rows": lambda: score_ours(run("score", "7B", long), dtype, 16384),
+        "LoRA 7B, checkpointing, 16,384 tokens": lambda: train_ours(
+            run("again", "7B", long, "train.gradient_checkpointing=true", "train.micro_batch_tokens=16384")
+        ),
         "model 3B": lambda: make_model(machine, "3B"),
         "full 3B, 2,000-token rows": lambda: train_ours(run("full", "3B", long, "train.method=full")),
         **({} if "bitsandbytes" in missing else {
@@ -146,18 +159,29 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
     }  # fmt: skip
 
 
-def ceiling(machine: Machine) -> dict[str, Any]:
-    """The rate of a plain bfloat16 matrix product."""
-    size = 256 if machine.tiny else 8192
-    first, second = (torch.randn(size, size, device=machine.device, dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3):
-        first @ second
-    sync()
-    start = time.perf_counter()
-    for _ in range(20):
-        first @ second
-    sync()
-    return {"tflops": round(2 * size**3 * 20 / (time.perf_counter() - start) / 1e12, 3)}
+def beside_plan(machine: Machine) -> dict[str, Any]:
+    """A training whose micro-batches are fixed, so that its memory can be planned, and what the plan says of it."""
+    run = machine.run("planned", "7B", machine.long, "train.micro_batch_tokens=8192")
+    prepared = prepared_rows(run)
+    sets = {"noisy": PlannedRows(prepared.lengths(), prepared.num_labels(), 0)}
+    held = planned(run.config, machine.folder / "7B", sets, Planned(80.0, 2.0, 50.0, None)).alone
+    return train_ours(run) | {"planned_gb": round(held.total / 1e9, 2)}
+
+
+def half_adapters(run: Any) -> dict[str, Any]:
+    """Adapters computed in bfloat16 by autocast, their weights in float32 as ever: to be taken if it is faster."""
+    made = finetuning.trainable
+
+    def cast(*given: Any) -> Any:
+        model: Any = made(*given)
+        model.forward = torch.autocast(next(model.parameters()).device.type, torch.bfloat16)(model.forward)
+        return model
+
+    finetuning.trainable = cast
+    try:
+        return train_ours(run)
+    finally:
+        finetuning.trainable = made
 
 
 def make_model(machine: Machine, name: str) -> dict[str, Any]:
@@ -256,23 +280,8 @@ def write(machine: Machine, missing: list[str], seconds: float) -> None:
     path = (machine.folder if machine.tiny else RESULTS) / name
     path.write_text(json.dumps(about | {"rows": machine.found}, indent=2) + "\n")
     print(f"\nmissing here: {', '.join(f'{one} ({PACKAGES[one]})' for one in missing) or 'nothing'}")
-    print(f"written to {path}\n\n{card}: {machine.found['ceiling']}; {machine.found['losses agree']}")
-    print("| work | tokens/s | of the ceiling | peak GB | first step s |\n| --- | --- | --- | --- | --- |")
-    for row, values in machine.found.items():
-        if "tokens_per_s" in values:
-            share = f"{of_ceiling(machine, row, values):.0%}" if values["labels"] else "not counted"
-            rate, memory = f"{values['tokens_per_s']:,.0f}", values["peak_gb"]
-            print(f"| {row} | {rate} | {share} | {memory} | {values.get('first_step_s', '')} |")
-        elif "failed" in values or "left_out" in values:
-            print(f"| {row} | {values.get('failed') or values['left_out']} | | | |")
-
-
-def of_ceiling(machine: Machine, row: str, values: dict[str, Any]) -> float:
-    """Of a row whose labels were counted; TRL's are not."""
-    model = machine.found["model 3B" if "3B" in row else "model 7B"]
-    passes = 2 if row.startswith("scoring") else 6 if row.startswith("full") else 4
-    work = passes * (model["body"] * values["tokens"] + model["head"] * values["labels"])
-    return float(work / values["seconds"] / 1e12 / machine.found["ceiling"]["tflops"])
+    print(f"written to {path}\n\n{card}: {machine.found.get('ceiling')}; {machine.found.get('losses agree')}")
+    print(tables(machine.found))
 
 
 if __name__ == "__main__":

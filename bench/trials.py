@@ -25,9 +25,11 @@ from forgetfilter.data.records import make_records, read_records, write_records
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.data.turns import label_places
+from forgetfilter.models.ceiling import shape_of
 from forgetfilter.models.loading import load_base
 from forgetfilter.models.lora_targets import adapter_config
 from forgetfilter.models.loss_pass import LossPass, score_prepared
+from forgetfilter.models.plan.costs import forward_operations, useful_operations
 from forgetfilter.process.distributed import World, process_group
 from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage.run_folder import Run
@@ -125,7 +127,8 @@ def _gpu_bytes() -> int:
 
 
 def train_ours(run: Run) -> dict[str, Any]:
-    """tokens, labels and seconds of the steps that count, tokens_per_s, seconds to the first step, peak_gb."""
+    """tokens, labels and seconds of the steps that count, tokens_per_s, operations as the meters count them (None where
+    they do not), seconds to the first step, peak_gb."""
     clock, start = Clock(), time.perf_counter()
     task = replace(settings(run, "noisy"), track=lambda: contextlib.nullcontext(clock))
     with own_memory() as peak, process_group() as world:
@@ -133,8 +136,11 @@ def train_ours(run: Run) -> dict[str, Any]:
         found = {"peak_gb": peak(), "first_step_s": round(clock.times[0] - start, 1)}
     plan = make_plan(task, prepared_rows(run), World(0, 1, 0))
     rows = np.concatenate([plan.rows(step) for step in range(WARM, len(clock.times))])
-    tokens, labels = int(plan.lengths[rows].sum()), int(plan.num_labels[rows].sum())
-    return found | _rates(tokens, labels, clock.seconds)
+    full = task.options.method == "full"
+    shape = shape_of(task.model.base().path, None if full else task.options.lora)
+    lengths, labels = plan.lengths[rows], plan.num_labels[rows]
+    found["operations"] = useful_operations(shape, lengths, labels, full) if shape else None
+    return found | _rates(int(lengths.sum()), int(labels.sum()), clock.seconds)
 
 
 def _rates(tokens: int, labels: int, seconds: float) -> dict[str, Any]:
@@ -197,9 +203,10 @@ def score_ours(run: Run, dtype: str, batch_tokens: int) -> dict[str, Any]:
         scored = merged(run.folder / "scored" / name, prepared.table["id"].to_pylist())
         by_id = dict(zip(scored["id"], scored["loss_sum"]))
         losses = [round(by_id[id_], 4) for id_ in prepared.table["id"].to_pylist()]
-        return {"peak_gb": peak(), "losses": losses} | _rates(
-            int(prepared.lengths().sum()), int(prepared.num_labels().sum()), seconds
-        )
+        shape, lengths, labels = shape_of(task.model.base().path, None), prepared.lengths(), prepared.num_labels()
+        operations = forward_operations(shape, lengths, labels) if shape else None
+        rates = _rates(int(lengths.sum()), int(labels.sum()), seconds)
+        return {"peak_gb": peak(), "losses": losses, "operations": operations} | rates
 
 
 def score_harness(run: Run, dtype: str, batch: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from forgetfilter.data.batches import Batch, collate, layout_for, plan_scoring
+from forgetfilter.data.rectangles import plan_padded
 from forgetfilter.data.turns import Encoded, label_places
 from forgetfilter.models import varlen
 from forgetfilter.models.example_losses import attach, to_device
@@ -21,7 +22,7 @@ from forgetfilter.models.loss_pass import LossPass
 from forgetfilter.process.distributed import World
 from forgetfilter.process.passes import count_batch, making_data
 from forgetfilter.storage.shards import LOSS_SCHEMA
-from forgetfilter.storage.steps import write_steps
+from forgetfilter.storage.steps import Amounts, write_steps
 
 Group = Sequence[Encoded]  # one prompt with each of its answers
 Array = np.ndarray[Any, Any]
@@ -53,7 +54,7 @@ def score_groups(
     try:
         share = can_share(model, groups, world.device, how.packing)
         widths = np.array([_width(group, share) for group in groups], dtype=np.int64)
-        plan = plan_scoring(widths, how.batch_tokens)
+        plan = plan_scoring(widths, how.batch_tokens) if how.packing else _padded(groups, how.batch_tokens)
 
         def compute(step: int) -> pa.Table:
             chosen = [groups[number] for number in plan[step]]
@@ -65,10 +66,17 @@ def score_groups(
             columns |= {name: answers[name] for name in keys.column_names}
             return pa.table(columns).select(schema.names).cast(schema)
 
-        write_steps([int(widths[of].sum()) for of in plan], compute, folder, schema, how.shard_rows, world, what)
+        tokens = [int(widths[of].sum()) for of in plan]
+        write_steps(Amounts(tokens), compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
     return share
+
+
+def _padded(groups: Sequence[Group], places: int) -> list[Array]:
+    """Groups by batch, where each answer is a row that is padded to the longest of its batch."""
+    longest = np.array([max(len(ids) for ids, _ in group) for group in groups], dtype=np.int64)
+    return plan_padded(longest, places, np.array([len(group) for group in groups], dtype=np.int64))
 
 
 def score_batch(

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from forgetfilter.data import tokens
 from forgetfilter.data.records import Message, clean
+from forgetfilter.data.rectangles import PADDED
 from forgetfilter.data.rendering import holds_system, prompt_text, with_instructions
 from forgetfilter.data.turns import Turn
 from forgetfilter.errors import UserError
@@ -176,7 +177,8 @@ def _tell_left_out(rows: list[PromptRow], asking: Asking, what: str) -> None:
 
 def _likelihood_identity(suite: Suite, rows: list[PromptRow], asking: Asking) -> str:
     asked = [[row["id"], row["source"], _turns(row, asking), suite.answers(row)] for row in rows]
-    return sha256_value([CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length, asking.packing])
+    own = [CODE_VERSION, asked, asking.model, asking.batch_tokens, asking.max_length, asking.packing]
+    return sha256_value([*own, *([] if asking.packing else [PADDED])])
 
 
 def _write_likelihoods(

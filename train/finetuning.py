@@ -13,15 +13,17 @@ from forgetfilter.config.schema import MICRO_BATCH_TOKENS, number
 from forgetfilter.data.batches import MicroBatches, TrainingPlan, layout_for
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.errors import UserError
+from forgetfilter.models.ceiling import Arithmetic, Asked, arithmetic
 from forgetfilter.models.data_only import data_only
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.example_losses import ExampleLosses, attach
+from forgetfilter.models.loading import ModelRef
+from forgetfilter.models.numerics import Numerics
 from forgetfilter.models.plain_answers import learn_end
 from forgetfilter.process.distributed import World, barrier, gathered
 from forgetfilter.process.distributed import world as world_of_ranks
 from forgetfilter.process.interrupts import stopped
 from forgetfilter.process.progress import console, progress
-from forgetfilter.process.tracking import Tracker
 from forgetfilter.storage import artifacts
 from forgetfilter.storage.shards import write_manifest
 
@@ -32,7 +34,7 @@ from .model import trainable
 from .optimizer import state_bytes
 from .since_log import SinceLog
 from .stage import Finetuning
-from .trainer import PlannedTrainer, Watch, arguments
+from .trainer import PlannedTrainer, Told, Watch, arguments
 from .zero import zero_stage
 
 
@@ -43,6 +45,7 @@ def train(task: Finetuning, world: World) -> None:
     prepared = prepare(task.data, tokenizer, task.max_length, task.model.cache)
     verify_losses(base.path, numerics.attention, numerics.dtype, world.device, task.packing)
     plan = make_plan(task, prepared, world)
+    counted = _arithmetic(task, plan, base, numerics, world)  # before DeepSpeed's ZeRO-3 takes whatever is loaded
     checkpoint = resumable(folder / "checkpoints", world, options.deepspeed is not None)
     given = _arguments(task, plan, numerics.dtype, world)  # must come first, because ZeRO-3 shards a model as it loads
     transformers.set_seed(task.seed)
@@ -54,7 +57,7 @@ def train(task: Finetuning, world: World) -> None:
         plan = measured_plan(plan, model, layout, given, options.optimizer)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     with task.track() as tracker:
-        trainer = _run(task, given, model, batches, prepared, checkpoint, tracker)
+        trainer = _run(task, given, model, batches, prepared, checkpoint, Told(tracker, counted))
         trainer.save_model(str(folder))
         _finish(task, prepared, tokenizer, plan, world)
         tracker.lineage(task.read_artifacts(), [artifacts.model(task.paths, task.name)])
@@ -67,7 +70,7 @@ def _run(
     batches: MicroBatches,
     prepared: Prepared,
     checkpoint: str | None,
-    tracker: Tracker,
+    told: Told,
 ) -> PlannedTrainer:
     """Runs the training to its end. Raises Stopped after a signal, with a checkpoint saved."""
     sources, plan = prepared.table["source"], batches.plan
@@ -75,8 +78,9 @@ def _run(
     logs = [LossLog(task.folder / "losses", prepared.table["id"], sources)] if task.options.log_losses else []
     recorders: list[SinceLog | LossLog] = [since, *logs]
     detach = attach(model, lambda losses: _record(recorders, losses))
-    with progress(f"train {task.name}", plan.num_steps) as meter:
-        watch = Watch(meter, tracker, task.folder / "metrics.jsonl", plan, since)
+    ceiling = told.arithmetic.ceiling if told.arithmetic else None
+    with progress(f"train {task.name}", plan.num_steps, ceiling=ceiling) as meter:
+        watch = Watch(meter, told, task.folder / "metrics.jsonl", plan, since)
         callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *recorders]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
         trainer.forget_step = lambda: _forget_step(recorders)
@@ -115,7 +119,16 @@ def make_plan(task: Finetuning, prepared: Prepared, world: World) -> TrainingPla
         world_size=world.size,
         last_rows=last_rows,
         last_epochs=last_epochs,
+        padded=not task.packing,
     )
+
+
+def _arithmetic(
+    task: Finetuning, plan: TrainingPlan, base: ModelRef, numerics: Numerics, world: World
+) -> Arithmetic | None:
+    full = task.options.method == "full"
+    asked = Asked(base.path, numerics.dtype, task.model.cache, None if full else task.options.lora, full)
+    return arithmetic(asked, plan.lengths, plan.num_labels, world)
 
 
 def measured_plan(

@@ -173,6 +173,7 @@ class LossCollator:
             self.layout,
             self.pad_token,
         )
+        batch.pop("packed", None)  # a trainer may expect tensors alone; transformers finds it then
         # The Trainer counts `labels` to normalise over devices and accumulated batches. It leaves out the first label
         # of each row, because causal losses shift them; one more column makes the count equal to the label tokens.
         labels = batch["loss_targets"].new_full((1, 1 + len(batch["loss_targets"])), -100)

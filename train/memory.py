@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from forgetfilter.data.batches import Batch, MicroBatches, collate
 from forgetfilter.data.turns import after_prompt
@@ -58,15 +60,18 @@ class Room:
 
     def __init__(self, batches: MicroBatches):
         self.batches, self.most = batches, NO_BOUND
-        self.tried = 0  # tokens of the piece that is computed now
+        self.tried = 0  # what the piece that is computed now takes of the budget
 
     def pieces(self, batch: Batch) -> list[Batch]:
         return self.batches.split(batch, self.most)
 
     def tokens(self, piece: Batch) -> int:
-        """As the plan counts them, without padding."""
-        rows = piece["rows"].numpy()
-        return int(self.batches.plan.lengths[rows[rows >= 0]].sum())
+        """Without padding."""
+        return int(self.batches.plan.lengths[_rows(piece)].sum())
+
+    def taken(self, piece: Batch) -> int:
+        """What it takes of the budget: its tokens, or its places where examples are padded."""
+        return self.batches.plan.taken(_rows(piece))
 
     def shrink(self, step: int) -> None:
         """After the piece that was tried was too large. UserError where it cannot be cut, as it is one example."""
@@ -77,6 +82,11 @@ class Room:
             f"the GPU's memory is full with {self.tried} tokens in a micro-batch: from step {step} on it has at most "
             f"{self.most}, and the steps stay the same (train.micro_batch_tokens={self.most} does so from the start)"
         )
+
+
+def _rows(piece: Batch) -> NDArray[np.int64]:
+    rows: NDArray[np.int64] = piece["rows"].numpy()
+    return rows[rows >= 0]
 
 
 def redone(work: Callable[[Batch], torch.Tensor], batches: list[Batch], again: Callable[[], None]) -> torch.Tensor:

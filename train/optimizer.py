@@ -29,6 +29,14 @@ def state_bytes(model: torch.nn.Module, optimizer: str) -> int:
     return STATE_BYTES[optimizer] * sum(weight.numel() for weight in trained) + copied + min(copied, 4 * AT_ONCE)
 
 
+def adamw(weights: Sequence[torch.nn.Parameter], copies: bool) -> torch.optim.Optimizer:
+    """AdamW as the trainer has it, with its defaults; `copies` of 16-bit weights where there are any."""
+    half = copies and any(weight.dtype in HALF for weight in weights)
+    kind: Any = with_masters(torch.optim.AdamW) if half else torch.optim.AdamW
+    made: torch.optim.Optimizer = kind([{"params": [*weights]}], fused=True)
+    return made
+
+
 @cache
 def with_masters(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     """The optimizer of that kind, on float32 copies of the weights that it is given."""

@@ -4,6 +4,7 @@ import json
 import time
 from bisect import bisect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -17,10 +18,11 @@ from transformers.optimization import get_scheduler
 
 from forgetfilter.data.batches import MicroBatches, TrainingPlan
 from forgetfilter.files import write_text
+from forgetfilter.models.ceiling import Arithmetic
 from forgetfilter.models.example_losses import to_device
 from forgetfilter.process import interrupts
 from forgetfilter.process.distributed import World
-from forgetfilter.process.passes import count_batch, making_data
+from forgetfilter.process.passes import count_batch, making_data, share_of_ceiling
 from forgetfilter.process.progress import Meter
 from forgetfilter.process.tracking import Tracker
 
@@ -110,8 +112,8 @@ class PlannedTrainer(Trainer):
     def _in_pieces(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         losses = []
         for piece in self.room.pieces(batch):
-            self.room.tried = self.room.tokens(piece)
-            count_batch(self.room.tried, piece["input_ids"].numel())
+            self.room.tried = self.room.taken(piece)
+            count_batch(self.room.tokens(piece), piece["input_ids"].numel())
             losses.append(super().training_step(model, piece))
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
@@ -138,18 +140,26 @@ def _only(batches: list[Batch]) -> Batch:
     return batches[0]
 
 
+@dataclass(frozen=True)
+class Told:
+    """Where the progress of a training is told, and what its tokens cost."""
+
+    tracker: Tracker
+    arithmetic: Arithmetic | None = None
+
+
 class Watch(TrainerCallback):
     """Shows progress, writes metrics.jsonl and the tracked run on rank 0, and stops all ranks at one step after a
     signal."""
 
-    def __init__(self, meter: Meter, tracker: Tracker, metrics: Path, plan: TrainingPlan, since: SinceLog):
-        self.meter, self.tracker, self.metrics, self.plan, self.since = meter, tracker, metrics, plan, since
+    def __init__(self, meter: Meter, told: Told, metrics: Path, plan: TrainingPlan, since: SinceLog):
+        self.meter, self.told, self.metrics, self.plan, self.since = meter, told, metrics, plan, since
         self.stopped = False
-        self.logged = (0, 0.0)  # tokens and time of the last line
+        self.logged = (0, 0.0, 0.0)  # tokens, operations and time of the last line
 
     def on_train_begin(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.meter.begin_at(state.global_step)
-        self.logged = (0, self.meter.started)
+        self.logged = (0, 0.0, self.meter.started)
         if state.is_world_process_zero and self.metrics.exists():  # steps that are done again are logged again
             steps = {line: _step(line) for line in self.metrics.read_text(errors="replace").splitlines()}
             write_text(
@@ -157,7 +167,10 @@ class Watch(TrainerCallback):
             )
 
     def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.meter.advance(tokens=self.plan.step_tokens(state.global_step - 1))
+        rows, own = self.plan.rows(state.global_step - 1), self.told.arithmetic
+        lengths, labels = self.plan.lengths[rows], self.plan.num_labels[rows]
+        operations = own.operations(lengths, labels) if own else 0.0
+        self.meter.advance(tokens=int(lengths.sum()), operations=operations)
         if interrupts.requested():
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
@@ -169,16 +182,19 @@ class Watch(TrainerCallback):
         told = self.since.told()  # from every rank
         if state.is_world_process_zero:
             values = {"loss": logs["loss"], "lr": logs["learning_rate"], "grad_norm": logs.get("grad_norm")}
-            values |= {"epoch": self.plan.epochs_done(state.global_step), "tokens_per_second": self._rate()} | told
+            values |= {"epoch": self.plan.epochs_done(state.global_step)} | self._rates() | told
             with open(self.metrics, "a") as handle:
                 handle.write(json.dumps({"step": state.global_step} | values) + "\n")
-            self.tracker.log(values, step=state.global_step)
+            self.told.tracker.log(values, step=state.global_step)
 
-    def _rate(self) -> float:
-        """Tokens a second of all ranks since the last line: the loss that is logged has waited for the GPU."""
-        (tokens, before), now = self.logged, time.monotonic()
-        self.logged = (self.meter.work.tokens, now)
-        return round((self.meter.work.tokens - tokens) / max(now - before, 1e-9), 1)
+    def _rates(self) -> dict[str, float]:
+        """Since the last line, whose logged loss has waited for the GPU: `tokens_per_second` of all ranks, and
+        `ceiling_share` where it is known."""
+        (tokens, operations, before), now, work = self.logged, time.monotonic(), self.meter.work
+        self.logged, seconds = (work.tokens, work.operations, now), max(now - before, 1e-9)
+        rates = {"tokens_per_second": round((work.tokens - tokens) / seconds, 1)}
+        share = share_of_ceiling(work.operations - operations, seconds, work.ceiling, work.ranks)
+        return rates | ({} if share is None else {"ceiling_share": round(share, 4)})
 
 
 def _step(line: str) -> int:

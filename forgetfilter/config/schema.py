@@ -107,8 +107,9 @@ class DataConfig:
     pads them to a batch."""
     batch_tokens: int | str = auto_or_positive()
     """The most tokens of one forward pass where losses are measured: in scoring, and for the answers that an evaluation
-    compares. It fixes the batches for any number of ranks, so another value gives slightly other losses. auto is 8192
-    on a CPU. On a GPU it is what a short probe of its memory finds, once a run; the manifests name it."""
+    compares; without packing, padding counts too. It fixes the batches for any number of ranks, so another value gives
+    slightly other losses. auto is 8192 on a CPU. On a GPU it is what a short probe of its memory finds, once a run; the
+    manifests name it."""
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,9 @@ class TrainConfig:
     refit: RefitConfig = field(default_factory=RefitConfig)
     """M0 on the kept data, giving M*."""
     micro_batch_tokens: int | str = auto_or_positive()
-    """The most tokens of one forward pass of one rank; the steps do not depend on it. auto is 4096 on a CPU, under
-    DeepSpeed and for score.gradients. On a GPU it is what a short probe of its memory finds."""
+    """The most tokens of one forward pass of one rank; the steps do not depend on it. Without packing, and for
+    score.gradients, padding counts too. auto is 4096 on a CPU, under DeepSpeed and for score.gradients. On a GPU it is
+    what a short probe of its memory finds."""
     optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
     """adamw; adamw_8bit (its moments in 8 bits, by bitsandbytes: 2 bytes a trained parameter, not 8) or adafactor (sums
     over rows and columns in their place: hardly any). The latter two are for full finetuning in little memory, and not

@@ -16,20 +16,24 @@ import numpy as np
 import torch
 
 from forgetfilter.data.accumulation import fewest_micro_batches, in_steps
+from forgetfilter.data.rectangles import even_rectangles, fewest_rectangles, plan_padded
 from forgetfilter.data.turns import Encoded, label_places
 
-Batch = dict[str, Any]  # tensors, and the numbers of SPANS
+Batch = dict[str, Any]  # tensors, `packed`, and the numbers of SPANS
 # What a batch carries besides the model's own inputs; models/example_losses.py takes it out before the forward pass.
-EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "norm", "epoch")
+EXTRAS = ("loss_positions", "loss_targets", "loss_segments", "rows", "packed", "norm", "epoch")
 # transformers' names for the examples of one row: their ends among its tokens, int32 [E + 1], and the longest, tokens
 SPANS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
-def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int) -> list[np.ndarray[Any, Any]]:
-    """Row numbers by batch: sorted by length, at most `batch_tokens` tokens together (a longer row goes alone).
+def plan_scoring(lengths: np.ndarray[Any, Any], batch_tokens: int, padded: bool = False) -> list[np.ndarray[Any, Any]]:
+    """Row numbers by batch: sorted by length, at most `batch_tokens` tokens together (a longer row goes alone). Where
+    they are `padded` to the longest, it is as many places, padding counted.
 
     A pure function of the lengths, so that no score depends on the world size.
     """
+    if padded:
+        return plan_padded(lengths, batch_tokens)
     order = np.argsort(lengths, kind="stable")
     ends = np.concatenate([[0], np.cumsum(lengths[order])])  # tokens before each row, and after the last
     most = np.searchsorted(ends, ends[:-1] + batch_tokens, side="right") - 1  # where a batch that begins there ends
@@ -56,6 +60,9 @@ class TrainingPlan:
     """How many rows, from the end of the data, are a second part: it is learned after all epochs of the others."""
     last_epochs: int = 0
     """Passes over the second part."""
+    padded: bool = False
+    """Whether the examples of a micro-batch are padded to its longest: its budget is then of places, padding counted.
+    """
 
     @cached_property
     def _epochs(self) -> list[tuple[int, int, int]]:
@@ -113,13 +120,22 @@ class TrainingPlan:
         """Micro-batches of a step and rank: the fewest that keep every one within the token budget."""
         learned = (self.lengths[self._drawn(epoch)] for epoch, rows in enumerate(self.epoch_rows) if rows)
         by_step = (in_steps(lengths, self.batch_size) for lengths in learned)
-        return fewest_micro_batches(by_step, self.micro_batch_tokens, self.world_size)
+        fewest = fewest_rectangles if self.padded else fewest_micro_batches
+        return fewest(by_step, self.micro_batch_tokens, self.world_size)
+
+    def split(self, rows: np.ndarray[Any, Any], parts: int) -> list[np.ndarray[Any, Any]]:
+        """Rows of a step in `parts` micro-batches that take about as much of the budget; one may be empty."""
+        return (even_rectangles if self.padded else split_evenly)(rows, self.lengths, parts)
+
+    def taken(self, rows: np.ndarray[Any, Any]) -> int:
+        """What a micro-batch takes of the budget: its tokens, or its places where it is padded."""
+        lengths = self.lengths[rows]
+        return int(len(rows) * lengths.max(initial=0) if self.padded else lengths.sum())
 
     def micro_batch(self, rank: int, number: int) -> np.ndarray[Any, Any]:
         """The rows of a rank's micro-batch, `accumulation` of which make a step; none where a step has too few."""
         step, place = divmod(number, self.accumulation)
-        bins = split_evenly(self.rows(step), self.lengths, self.world_size * self.accumulation)
-        return bins[place * self.world_size + rank]
+        return self.split(self.rows(step), self.world_size * self.accumulation)[place * self.world_size + rank]
 
     def step_labels(self, step: int) -> int:
         """Label tokens of a step over all ranks: what its loss is divided by."""
@@ -177,7 +193,9 @@ def collate(examples: Sequence[Encoded], rows: Sequence[int], layout: str, pad_t
     `input_ids`, and `position_ids` (packed layouts) or `attention_mask` (padded): [R, W];
     `loss_positions` [N]: place in the flattened [R * W] hidden states from which each label token is predicted;
     `loss_targets` [N]: the label tokens; `loss_segments` [N]: which of the E examples each belongs to;
-    `rows` [E]: the examples' numbers in the data. EOS is a label by its position, whatever the pad token is.
+    `rows` [E]: the examples' numbers in the data;
+    `packed` (packed layouts): whether a row has several examples, or an empty end.
+    EOS is a label by its position, whatever the pad token is.
     Layout `row` has SPANS too: where its examples begin and end, and the longest one's tokens.
     """
     places, width = row_places([len(ids) for ids, _ in examples], layout)
@@ -207,7 +225,9 @@ def collate(examples: Sequence[Encoded], rows: Sequence[int], layout: str, pad_t
         values: tuple[Any, ...] = (spans, spans, longest, longest)
         batch |= dict(zip(SPANS, values))
     # the empty end of a row: every position 0, so each of its tokens counts as an example of its own
-    return batch | {"position_ids": torch.from_numpy(position_ids.reshape(height, width))}
+    in_rows = position_ids.reshape(height, width)
+    packed = bool((np.diff(in_rows, axis=1) != 1).any())
+    return batch | {"position_ids": torch.from_numpy(in_rows), "packed": packed}
 
 
 class MicroBatches(torch.utils.data.Dataset[Batch]):
@@ -225,20 +245,18 @@ class MicroBatches(torch.utils.data.Dataset[Batch]):
         return int(self.plan.lengths.max())
 
     def split(self, batch: Batch, most: int) -> list[Batch]:
-        """The examples of a batch in the fewest batches of at most `most` tokens (a longer one goes alone), each with
-        the normaliser of its step."""
+        """The examples of a batch in the fewest batches that take at most `most` of the budget (a longer one goes
+        alone), each with the normaliser of its step."""
         rows = batch["rows"].numpy()
         parts = 1
         while parts < len(rows) and any(
-            self.plan.lengths[part].sum() > most
-            for part in split_evenly(rows, self.plan.lengths, parts)
-            if len(part) > 1
+            self.plan.taken(part) > most for part in self.plan.split(rows, parts) if len(part) > 1
         ):
             parts += 1
         if parts == 1:
             return [batch]
         kept = {key: batch[key] for key in ("norm", "epoch")}
-        return [self._batch(part) | kept for part in split_evenly(rows, self.plan.lengths, parts)]
+        return [self._batch(part) | kept for part in self.plan.split(rows, parts) if len(part)]
 
     def _batch(self, rows: np.ndarray[Any, Any]) -> Batch:
         return collate([self.row(int(row)) for row in rows], rows.tolist(), self.layout, self.pad_token)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from forgetfilter.data.batches import collate, layout_for
 from forgetfilter.data.turns import after_prompt
 from forgetfilter.errors import UserError
-from forgetfilter.models.example_losses import attach, to_device
+from forgetfilter.models.example_losses import attach, read_tokens, to_device
 from forgetfilter.models.pretrained import as_user_error, described_model, load_config
 
 # How far a token's loss in a batch may be from its loss alone, relative to the mean loss. On the weights of `as_wide`
@@ -114,7 +114,7 @@ def moved_by_the_batch(model: torch.nn.Module, device: torch.device, layout: str
         alone = torch.cat([_losses_alone(model, one, device) for one in examples])
         detach, encoded = attach(model, tokenwise=True), [after_prompt(*one) for one in examples]
         batch = to_device(collate(encoded, range(len(encoded)), layout, 0), device)
-        packed = model(**batch)["example_losses"].tokens.float()
+        packed = read_tokens(model(**batch)["example_losses"]).float()
         detach()
     return float((packed - alone).abs().max() / alone.mean())
 

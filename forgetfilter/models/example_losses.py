@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from forgetfilter.data.batches import EXTRAS, SPANS, Batch
 from forgetfilter.errors import UserError
+from forgetfilter.models import packed_masks
 from forgetfilter.models.logit_changes import LogitChanges
 
 CHUNK_BYTES = 256 * 2**20  # of float32 logits
@@ -34,6 +35,7 @@ class ExampleLosses:
     # [N] nats of each label token, example after example, where `attach` is asked for them
     tokens: torch.Tensor | None = None
     correct: torch.Tensor | None = None  # [N] whether the label token was the first choice
+    made: torch.Tensor | None = None  # [N] the same as the head made them; see `read_tokens`
 
 
 def token_losses(
@@ -105,6 +107,7 @@ def attach(
     layer = whole.get_output_embeddings()
     if layer is None:
         raise UserError("model.name: the model has no output layer, so it is no causal language model")
+    packed_masks.install()
     attached = _Attachment(model, layer, sink, tokenwise)
     handles = [
         model.register_forward_pre_hook(attached.before, with_kwargs=True),
@@ -115,6 +118,7 @@ def attach(
         for handle in handles:
             handle.remove()
         attached.changes.turn_on()  # in case a forward pass did not end
+        packed_masks.tell(None)
         layer.__dict__.pop("forward", None)
 
     return detach
@@ -139,6 +143,7 @@ class _Attachment:
     def before(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Takes from a batch what the model must not see, and has the head return losses."""
         if "loss_positions" not in kwargs:
+            packed_masks.tell(None)
             return args, kwargs
         self.extras = {key: kwargs.pop(key) for key in EXTRAS if key in kwargs}
         for key in self.unread:
@@ -147,6 +152,7 @@ class _Attachment:
         self.head.targets = (self.extras["loss_positions"], self.extras["loss_targets"])
         self.head.choices = [] if self.tokenwise else None
         self.changes.turn_off()
+        packed_masks.tell(self.extras.get("packed"))
         return args, kwargs | {"use_cache": False}
 
     def after(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
@@ -155,6 +161,7 @@ class _Attachment:
             return output
         extras, self.extras, self.head.targets = self.extras, {}, None
         self.changes.turn_on()
+        packed_masks.tell(None)
         # The losses as the model returns them, not as the head made them: ZeRO-3 attaches the gathering of the head's
         # weights for the backward pass to the head's output.
         losses: torch.Tensor = output.logits if hasattr(output, "logits") else output[0]
@@ -167,8 +174,7 @@ class _Attachment:
     def _examples(self, losses: torch.Tensor, extras: dict[str, Any]) -> ExampleLosses:
         examples = _by_example(losses, extras)
         if self.head.choices is not None:
-            _check_untouched(self.head.made, losses)
-            examples.tokens = losses
+            examples.tokens, examples.made = losses, self.head.made
             examples.correct = torch.cat([*self.head.choices, losses.new_zeros(0, dtype=torch.bool)])
         return examples
 
@@ -180,13 +186,16 @@ def _divisor(extras: dict[str, Any], num_tokens: int) -> Any:
     return extras.get("norm", max(1, num_tokens))
 
 
-def _check_untouched(made: torch.Tensor | None, returned: torch.Tensor) -> None:
-    """Raises UserError where the model changed the output of its head, since it then changes its logits likewise."""
-    if made is not None and not torch.equal(made, returned):
+def read_tokens(losses: ExampleLosses) -> torch.Tensor:
+    """[N] nats of each label token. Waits for the device; raises UserError where the model changed the output of its
+    head, since it then changes its logits likewise."""
+    assert losses.tokens is not None
+    if losses.made is not None and not torch.equal(losses.made, losses.tokens):
         raise UserError(
             "model.name: this model changes its logits after the output layer in a way that per-example losses do not "
             "know; choose another model"
         )
+    return losses.tokens
 
 
 def _takes_more(model: torch.nn.Module) -> bool:

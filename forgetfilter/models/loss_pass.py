@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from forgetfilter.data.batches import collate, layout_for, plan_scoring
 from forgetfilter.data.token_files import Prepared
 from forgetfilter.data.turns import Encoded, after_prompt, label_counts
-from forgetfilter.models.example_losses import ExampleLosses, attach, to_device
+from forgetfilter.models.ceiling import Arithmetic
+from forgetfilter.models.example_losses import ExampleLosses, attach, read_tokens, to_device
 from forgetfilter.models.fitting import fitting_tokens, free_bytes, peak_bytes
+from forgetfilter.models.plan.costs import Array
 from forgetfilter.process.distributed import World
 from forgetfilter.process.passes import count_batch, making_data
 from forgetfilter.storage.shards import LOSS_SCHEMA, TOKEN_SCHEMA, TURN_FIELDS
-from forgetfilter.storage.steps import write_steps
+from forgetfilter.storage.steps import Amounts, write_steps
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -56,7 +58,8 @@ def score_encoded(
     loss_sum, num_tokens = np.zeros(len(encoded)), np.zeros(len(encoded), dtype=np.int64)
     detach = attach(model)
     try:
-        for rows in plan_scoring(np.array([len(ids) for ids, _ in encoded], dtype=np.int64), batch_tokens):
+        lengths = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
+        for rows in plan_scoring(lengths, batch_tokens, not packing):
             loss_sum[rows], num_tokens[rows] = score_batch(model, [encoded[row] for row in rows], device, packing)
     finally:
         detach()
@@ -83,12 +86,14 @@ class LossPass:
     """How the losses of a data set are computed and stored."""
 
     batch_tokens: int
-    """The most tokens of one forward pass."""
+    """The most tokens of one forward pass; without packing its places, padding counted."""
     shard_rows: int
     """About how many examples a shard has."""
     packing: bool = True
     tokenwise: bool = False
     """Whether each label token's loss is stored too: the columns of TOKEN_SCHEMA."""
+    arithmetic: Arithmetic | None = None
+    """For the meters, where it is known."""
 
     def schema(self, turnwise: bool) -> pa.Schema:
         """Of the shards; `turnwise` says whether the loss of each answer is stored too."""
@@ -106,7 +111,7 @@ def score_prepared(
     whatever world size wrote them. Raises Stopped after a signal, with everything scored saved.
     """
     lengths, turnwise = prepared.lengths(), prepared.several_answers
-    plan = plan_scoring(lengths, how.batch_tokens)
+    plan = plan_scoring(lengths, how.batch_tokens, not how.packing)
     schema = how.schema(turnwise)
 
     def compute(step: int) -> Callable[[], pa.Table]:
@@ -118,10 +123,17 @@ def score_prepared(
 
     detach = attach(model, tokenwise=how.tokenwise or turnwise)
     try:
-        tokens = [int(lengths[rows].sum()) for rows in plan]
-        write_steps(tokens, compute, folder, schema, how.shard_rows, world, what)
+        amounts = _amounts(how.arithmetic, lengths, prepared.num_labels(), plan)
+        write_steps(amounts, compute, folder, schema, how.shard_rows, world, what)
     finally:
         detach()
+
+
+def _amounts(own: Arithmetic | None, lengths: Array, labels: Array, plan: Sequence[IntArray]) -> Amounts:
+    tokens = [int(lengths[rows].sum()) for rows in plan]
+    if own is None:
+        return Amounts(tokens)
+    return Amounts(tokens, [own.operations(lengths[rows], labels[rows]) for rows in plan], own.ceiling)
 
 
 def _loss_table(
@@ -134,9 +146,9 @@ def _loss_table(
     if "turn_losses" in schema.names:
         columns |= _turn_columns(losses, [label_counts(prepared.turns(int(row))) for row in rows])
     if "token_losses" in schema.names:
-        assert losses.tokens is not None and losses.correct is not None
+        assert losses.correct is not None
         ends = pa.array(np.concatenate([[0], np.cumsum(num_tokens)]), pa.int32())
-        nats = losses.tokens.float().cpu().numpy().clip(0, 65504).astype(np.float16)
+        nats = read_tokens(losses).float().cpu().numpy().clip(0, 65504).astype(np.float16)
         columns["token_losses"] = pa.ListArray.from_arrays(ends, pa.array(nats))
         columns["token_correct"] = pa.ListArray.from_arrays(ends, pa.array(losses.correct.cpu().numpy()))
     return pa.table({**prepared.named(rows), **columns}).cast(schema)
@@ -144,9 +156,8 @@ def _loss_table(
 
 def _turn_columns(losses: ExampleLosses, counts: list[list[int]]) -> dict[str, pa.ListArray]:
     """The columns of TURN_FIELDS, from the losses of the tokens; counts: label tokens of each answer, row by row."""
-    assert losses.tokens is not None
     each = np.array([count for row in counts for count in row])
-    sums = np.add.reduceat(losses.tokens.double().cpu().numpy(), np.cumsum(each) - each)
+    sums = np.add.reduceat(read_tokens(losses).double().cpu().numpy(), np.cumsum(each) - each)
     ends = pa.array(np.cumsum([0, *map(len, counts)]), pa.int32())
     made = (pa.ListArray.from_arrays(ends, pa.array(values)) for values in (each, sums))
     return dict(zip((field.name for field in TURN_FIELDS), made))

@@ -37,6 +37,10 @@ class Pass:
     """In which the process made or waited for batches; of the slowest rank."""
     log_seconds: float = 0.0
     """In which the process kept and wrote losses for the loss log; of the slowest rank."""
+    operations: float = 0.0
+    """Of the model for these tokens, without what is computed again; 0 where they are not counted."""
+    ceiling: float | None = None
+    """Operations a second that the device of one rank does at most; None where it was not measured."""
     ranks: int = 1
     whole: bool = True
     """Whether it was neither resumed nor stopped."""
@@ -56,8 +60,22 @@ class Pass:
         return self.tokens / self.seconds if self.seconds else None
 
     @property
+    def ceiling_share(self) -> float | None:
+        """Of what all devices could have done in this time."""
+        return share_of_ceiling(self.operations, self.seconds, self.ceiling, self.ranks)
+
+    @property
     def padded_share(self) -> float | None:
         return self.padding / self.positions if self.positions else None
+
+
+def share_of_ceiling(operations: float, seconds: float, ceiling: float | None, ranks: int) -> float | None:
+    """None where one of them is unknown, or where more than the ceiling was done: then that was measured on a device
+    that had other work, and says nothing."""
+    if not ceiling or not operations or not seconds:
+        return None
+    share = operations / (seconds * ceiling * ranks)
+    return share if share <= 1 else None
 
 
 _now = Pass()  # what is counted outside of any pass is never told

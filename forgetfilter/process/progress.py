@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
@@ -61,18 +62,19 @@ console = PlainConsole(
 
 
 class Meter:
-    """Counts finished pieces of work, and the tokens in them."""
+    """Counts finished pieces of work, and the tokens and operations in them; `ceiling` as in `Pass`."""
 
-    def __init__(self, what: str, total: int, bar: Progress | None):
-        self.what, self.total, self.done, self.bar = what, total, 0, bar
+    def __init__(self, what: str, total: int, bar: Progress | None, ceiling: float | None = None):
+        self.what, self.total, self.done, self.bar, self.ceiling = what, total, 0, bar, ceiling
         self.started, self.before, self.work = time.monotonic(), 0, Pass()
         self.task = bar.add_task(what, total=total, rate="") if bar else None
 
-    def advance(self, pieces: int = 1, tokens: int = 0) -> None:
-        """Counts pieces that are done, with the tokens in them; pieces and tokens are those of all ranks."""
+    def advance(self, pieces: int = 1, tokens: int = 0, operations: float = 0.0) -> None:
+        """Counts pieces that are done, with the tokens and operations in them, each of all ranks."""
         tenth = 10 * self.done // max(1, self.total)
         self.done += pieces
         self.work.tokens += tokens
+        self.work.operations += operations
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=pieces, rate=self._rate())
         elif world().is_main and 10 * self.done // max(1, self.total) > tenth:
@@ -84,6 +86,7 @@ class Meter:
         time left."""
         self.before = self.done = done
         self.started, self.work = time.monotonic(), begin_pass()
+        self.work.ceiling = self.ceiling
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=done)
 
@@ -99,15 +102,17 @@ class Meter:
     def _rate(self) -> str:
         if not self.work.tokens:
             return ""
-        rate, ranks = self.work.tokens / max(time.monotonic() - self.started, 1e-9), self.work.ranks
-        return f"{rate:,.0f} tokens/s" + (f" ({rate / ranks:,.0f} a rank)" if ranks > 1 else "")
+        work, seconds = self.work, max(time.monotonic() - self.started, 1e-9)
+        rate, share = work.tokens / seconds, replace(work, seconds=seconds).ceiling_share
+        each = f" ({rate / work.ranks:,.0f} a rank)" if work.ranks > 1 else ""
+        return f"{rate:,.0f} tokens/s{each}" + ("" if share is None else f", {share:.0%} of ceiling")
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Meter]:
-    """A meter for `total` pieces of work, of which `done` were finished by an earlier run."""
+def progress(what: str, total: int, done: int = 0, ceiling: float | None = None) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, of which `done` were finished by an earlier run; `ceiling` as in `Pass`."""
     with _bar() if world().is_main and console.is_terminal else nullcontext() as bar:
-        meter = Meter(what, total, bar)
+        meter = Meter(what, total, bar, ceiling)
         meter.begin_at(done)
         try:
             yield meter

@@ -7,21 +7,33 @@ from forgetfilter.process.progress import duration
 from forgetfilter.storage.formats import StageTime
 
 STAGE_COLUMNS = ("time", "ranks", "peak GB", "GPU GB")
-PASS_COLUMNS = ("tokens", "tokens/s", "a rank", "padding", "data", "loss log", "peak GB", "GPU GB")
+PASS_COLUMNS = ("tokens", "tokens/s", "a rank", "of the ceiling", "padding", "data", "loss log", "peak GB", "GPU GB")
 UNKNOWN = "–"
 
 
 def stage_rates(entry: StageTime) -> str:
-    """The tokens a second of a stage's passes together, and those of the answers that it generated, in lines."""
+    """The tokens a second of a stage's passes together, and those of the answers that it generated, in lines; the
+    share of the device's ceiling where all of them know it."""
     passes = [Pass.read(told) for told in entry["passes"].values()]
     known = {" generated": [one for one in passes if one.answers], "": [one for one in passes if not one.answers]}
     rates = {kind: _rate(of) for kind, of in known.items()}
-    return "\n".join(f"{rate:,.0f}{kind}" for kind, rate in rates.items() if rate is not None) or UNKNOWN
+    lines = [f"{rate:,.0f}{kind}" for kind, rate in rates.items() if rate is not None]
+    share = _of_ceiling(known[""])
+    return "\n".join([*lines, *([] if share is None else [f"{share:.0%} of ceiling"])]) or UNKNOWN
 
 
 def _rate(passes: Sequence[Pass]) -> float | None:
     seconds = sum(one.seconds for one in passes)
     return sum(one.tokens for one in passes) / seconds if seconds else None
+
+
+def _of_ceiling(passes: Sequence[Pass]) -> float | None:
+    """Of several passes together, each of which counts by its seconds."""
+    shares = [one.ceiling_share for one in passes]
+    if not shares or None in shares:
+        return None
+    weighted = sum((share or 0.0) * one.seconds for share, one in zip(shares, passes))
+    return weighted / sum(one.seconds for one in passes)
 
 
 def tables(time: dict[str, StageTime]) -> dict[str, object]:
@@ -56,12 +68,17 @@ def _values(done: Pass) -> list[str]:
         f"{done.tokens:,}{kind}",
         _shown(rate),
         _shown(None if rate is None else rate / done.ranks),
-        UNKNOWN if share is None else f"{share:.1%}",
+        _percent(done.ceiling_share),
+        _percent(share),
         duration(done.data_seconds) if done.positions else UNKNOWN,
         duration(done.log_seconds) if done.log_seconds else UNKNOWN,
         _shown(done.memory_gb, 1),
         _shown(done.gpu_gb, 1),
     ]
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{share:.1%}"
 
 
 def _shown(value: float | None, digits: int = 0) -> str:

@@ -72,8 +72,8 @@ class Sketcher:
 
 
 def vectors(sketcher: Sketcher, data: Prepared, batch_tokens: int) -> Vectors:
-    """The gradients of a data set for score/distances.py, in batches of at most `batch_tokens` tokens."""
-    plan = plan_scoring(data.lengths(), batch_tokens)
+    """The gradients of a data set for score/distances.py, in batches of at most `batch_tokens` places."""
+    plan = plan_scoring(data.lengths(), batch_tokens, padded=True)
 
     def unit(step: int) -> tuple[Any, torch.Tensor]:
         rows = plan[step]

@@ -8,6 +8,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,11 @@ import torch
 
 from forgetfilter.config.schema import GuardConfig
 from forgetfilter.data import tokens
+from forgetfilter.data.rectangles import PADDED, laid_out
 from forgetfilter.data.rendering import prompt_text
 from forgetfilter.data.token_files import Prepared, prepare
 from forgetfilter.files import read_json, sha256_file, sha256_value, write_json
+from forgetfilter.models.ceiling import Arithmetic, Asked, arithmetic
 from forgetfilter.models.exactness import verify_losses
 from forgetfilter.models.fitting import answers_at_once
 from forgetfilter.models.identity import folder_hash, weights_hash
@@ -119,6 +122,12 @@ class Scorer:
         with self.states.use(None) as model:
             return measured_tokens(model, int(longest), self.world.device, self.scoring.packing)
 
+    @cached_property
+    def arithmetic(self) -> Arithmetic | None:
+        """For the meters; to be asked for by every rank."""
+        asked = Asked(self.base.path, self.numerics.dtype, self.cache)
+        return arithmetic(asked, self.prepared.lengths(), self.prepared.num_labels(), self.world)
+
     def tokens(self, data: Path) -> Prepared:
         return prepare(data, self.tokenizer, self.scoring.max_length, self.cache)
 
@@ -157,7 +166,7 @@ class Scorer:
         batch_tokens = batch_tokens or self.size.tokens
 
         def make() -> None:
-            scored = LossPass(batch_tokens, options.shard_rows, self.scoring.packing, tokenwise)
+            scored = LossPass(batch_tokens, options.shard_rows, self.scoring.packing, tokenwise, self.arithmetic)
             with self.states.use(self.paths.model(trained) if trained else None) as model:
                 try:
                     score_prepared(model, self.prepared, folder, scored, self.world, f"score {name}")
@@ -226,7 +235,7 @@ class Scorer:
                 sketcher.close()
 
         about = self.about("noisy", batch_tokens) | {"safe": sha256_file(self.paths.safe_data)}
-        return Part(folder, about | {"dimensions": options.gradient_dimensions}, make, options.gradients)
+        return Part(folder, about | {"dimensions": options.gradient_dimensions, **PADDED}, make, options.gradients)
 
     def embeddings(self, name: str) -> Part:
         """How unlike the safe set's texts each noisy row's is, by a sentence encoder."""
@@ -281,7 +290,7 @@ class Scorer:
             "cut": prepared.summary["cut"],
             "attention": self.numerics.attention,
             "dtype": self.numerics.storage,
-            "plan": {"batch_tokens": batch_tokens, "packing": self.scoring.packing},
+            "plan": {"batch_tokens": batch_tokens, **laid_out(self.scoring.packing)},
             "rows": len(prepared),
         }
 

@@ -2,6 +2,7 @@
 work."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +18,19 @@ Begun: TypeAlias = "pa.Table | Callable[[], pa.Table]"
 """The table of a step, or what makes it of tensors that a GPU may still compute."""
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """What each step has, for the meters."""
+
+    tokens: Sequence[int]
+    operations: Sequence[float] = ()
+    """Of the model, where they are counted."""
+    ceiling: float | None = None
+    """As in process/passes.py."""
+
+
 def write_steps(
-    steps: int | Sequence[int],
+    steps: int | Amounts,
     compute: Callable[[int], Begun],
     folder: Path,
     schema: pa.Schema,
@@ -28,17 +40,17 @@ def write_steps(
 ) -> None:
     """Writes the tables of all steps to shards below `folder`, each exactly once, spread over the ranks.
 
-    `steps` is their number, or the tokens of each where these are known. `schema` has a column `step`, by which a
+    `steps` is their number, or the amounts of each where these are known. `schema` has a column `step`, by which a
     resumed run knows what is there. A step may give a function in the place of its table: it is called once the next
     step has begun, so that a GPU computes while the table is made and the next batch prepared. Raises Stopped after a
     signal, with all steps saved.
     """
     done = finished_steps(folder, world)
-    tokens = [0] * steps if isinstance(steps, int) else steps
-    count = len(tokens)
+    of = Amounts([0] * steps) if isinstance(steps, int) else steps
+    count, operations = len(of.tokens), of.operations or [0.0] * len(of.tokens)
     todo = [step for step in range(count) if step not in done]
     writer = ShardWriter(folder, world.rank, shard_rows, schema)
-    with progress(what, count, len(done)) as meter:
+    with progress(what, count, len(done), of.ceiling) as meter:
         for start in range(0, len(todo), world.size):  # the same number of turns on every rank
             turn = todo[start : start + world.size]
             if world.rank < len(turn):
@@ -46,7 +58,7 @@ def write_steps(
             if interrupts.requested():
                 writer.flush()
                 interrupts.stop_if_requested(what)
-            meter.advance(len(turn), sum(tokens[step] for step in turn))
+            meter.advance(len(turn), sum(of.tokens[step] for step in turn), sum(operations[step] for step in turn))
         writer.flush()
 
 

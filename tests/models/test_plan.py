@@ -1,18 +1,30 @@
 """The plan of a pipeline: operations and bytes by hand, and the command on a model without weights."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from forgetfilter.cli import main
+from forgetfilter.cli.plan import estimate
+from forgetfilter.config.load import load_config
 from forgetfilter.errors import UserError
+from forgetfilter.models.example_losses import attach
 from forgetfilter.models.memory import Held
-from forgetfilter.models.plan import table
-from forgetfilter.models.plan.costs import Shape, forward_operations, sent_bytes, training_operations
+from forgetfilter.models.plan import probe, table
+from forgetfilter.models.plan.costs import (
+    Shape,
+    forward_operations,
+    sent_bytes,
+    training_operations,
+    useful_operations,
+)
+from forgetfilter.models.plan.estimate import Given
 from forgetfilter.storage.run_folder import Run
 
 SHAPE = Shape(multiplied=1000, head=50, attended=10)
@@ -26,6 +38,22 @@ def test_operations_are_golden() -> None:
     assert forward_operations(SHAPE, LENGTHS, LABELS) == body + head
     assert training_operations(SHAPE, LENGTHS, LABELS, full=True, checkpointing=False) == 3 * body + 4 * head
     assert training_operations(SHAPE, LENGTHS, LABELS, full=False, checkpointing=True) == 3 * body + 3 * head
+
+
+def test_layers_with_a_window_see_no_more_than_it() -> None:
+    # With half of the 10 compared numbers in layers of a window of 3: a row of 4 has 16 pairs in full (twice the half
+    # that is seen) and 3 * (8 - 3) = 15 in the window, a row of 6 has 36 and 27. Shorter rows cost what they cost.
+    windowed = replace(SHAPE, windowed=5, window=3)
+    assert forward_operations(windowed, LENGTHS, LABELS) == 20_000 + 2 * 5 * (16 + 36 + 15 + 27) + 300
+    short = np.array([3, 2]), np.array([1, 1])
+    assert forward_operations(windowed, *short) == forward_operations(SHAPE, *short)
+
+
+def test_useful_operations_leave_out_what_is_computed_again() -> None:
+    # Three passes in full and two with adapters, each with the output layer once: so the share of a ceiling counts.
+    forward = forward_operations(SHAPE, LENGTHS, LABELS)
+    assert useful_operations(SHAPE, LENGTHS, LABELS, full=True) == 3 * forward
+    assert useful_operations(SHAPE, LENGTHS, LABELS, full=False) == 2 * forward
 
 
 def test_sent_bytes_are_golden() -> None:
@@ -205,3 +233,31 @@ def test_times_and_numbers_read_well() -> None:
         "2.4 M",
         "6.74 bn",
     ]
+
+
+def test_measured_times_have_the_updates_of_whole_steps(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By a clock that a forward pass moves by a second and an update by ten: seven micro-batches are measured, and as
+    # many updates as they are steps.
+    from transformers import LlamaForCausalLM
+
+    path = config(tmp_path, tiny_model, train={"micro_batch_tokens": 64, "noisy": {"batch_size": 12}})
+    given = Given(80.0, 2.0, 50.0, None, 0, None, None, None, 0.4, False)
+    planner = estimate(load_config(path), given).planner
+    clock = [0.0]
+
+    def passes(seconds: float) -> Any:
+        return lambda *_: clock.__setitem__(0, clock[0] + seconds)
+
+    model = LlamaForCausalLM.from_pretrained(tiny_model)
+    attach(model)
+    model.register_forward_pre_hook(passes(1.0))
+    monkeypatch.setattr(torch.optim.AdamW, "step", passes(10.0))
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    rate = probe._training(planner, model, "rows", nullcontext())
+    plan, noisy = planner.training_plan("noisy", 1), planner.sets["noisy"]
+    assert plan.accumulation > 1
+    chosen = [plan.micro_batch(0, number) for number in range(7)]
+    done = sum(training_operations(planner.shape, noisy.lengths[r], noisy.labels[r], False, False) for r in chosen)
+    assert rate == pytest.approx(done / (7 + 10 * 7 / plan.accumulation))

@@ -37,6 +37,23 @@ def test_a_line_tells_the_tokens_a_second(monkeypatch: pytest.MonkeyPatch, capsy
     assert lines == ["score: 10 of 10, 20 tokens/s", "score: 10 of 10, 20 tokens/s (10 a rank)"]
 
 
+def test_a_line_tells_the_share_of_the_ceiling(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 30 operations in half a second, where two devices of 50 a second could have done 50; a ceiling that was exceeded
+    # was measured wrongly, and nothing is said by it.
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for ceiling in (50.0, 20.0):
+        with progress("score", 10, 8, ceiling) as meter:
+            now[0] += 0.5
+            meter.advance(2, tokens=10, operations=30.0)
+    lines = capsys.readouterr().err.splitlines()
+    said = "score: 10 of 10, 20 tokens/s (10 a rank)"
+    assert lines == [f"{said}, 60% of ceiling", said]
+
+
 def test_where_a_pipeline_is_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a terminal of 80 columns; outside of a pipeline, and once the bar is full, the bar stands alone.
     terminal = PlainConsole(file=io.StringIO(), force_terminal=True, width=80, color_system=None)

@@ -15,6 +15,7 @@ from forgetfilter import cli, pipeline
 from forgetfilter.config.load import load_config
 from forgetfilter.data.records import read_records
 from forgetfilter.files import read_json, write_json
+from forgetfilter.models import ceiling
 from forgetfilter.process.distributed import World
 from forgetfilter.process.launch import launch
 from forgetfilter.score.parts import Part, Scorer
@@ -82,9 +83,11 @@ def stamps(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.parquet"))}
 
 
-def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
+def test_another_option_leaves_the_finished_scorings_alone(again: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # M0's losses and the noise are added to a run that was scored before; taking an option back removes nothing. The
-    # record has the tokens of the passes that were made, which are those of the data.
+    # record has the tokens of the passes that were made, which are those of the data, and their operations.
+    monkeypatch.setattr(ceiling, "LEAST", 1)
+    monkeypatch.setattr(ceiling, "ceiling", lambda *_: 1e13)
     before = stamps(again())
     assert {name.split("/")[0] for name in before} == {"before", "after"}
     folder = again("score.base=true")
@@ -97,6 +100,7 @@ def test_another_option_leaves_the_finished_scorings_alone(again: Any) -> None:
     told = read_json(folder.parent / "state.json")["score"]["passes"]
     lengths = Scorer(settings(Run.open(folder.parent)), World(0, 1, 0)).prepared.lengths()
     assert {name: one["tokens"] for name, one in told.items()} == {"score noise": lengths.sum()}
+    assert told["score noise"]["operations"] > 2 * 10_000 * lengths.sum() and told["score noise"]["ceiling"] == 1e13
 
 
 def test_token_losses_are_added_by_scoring_both_states_again(again: Any) -> None:

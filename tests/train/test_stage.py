@@ -15,6 +15,7 @@ from forgetfilter import pipeline
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import ScheduleConfig
 from forgetfilter.errors import Stopped, UserError
+from forgetfilter.models import ceiling
 from forgetfilter.models.loading import States, resolve
 from forgetfilter.models.loss_pass import score_encoded
 from forgetfilter.models.numerics import Numerics
@@ -50,9 +51,12 @@ def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], toler
     )
 
 
-def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
+def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second epoch's losses are lower, metrics.jsonl holds the mean loss of each step, and no pickle comes out. The
-    # stage's record has the tokens of both epochs, and the padding of the rows that they were packed into.
+    # stage's record has the tokens of both epochs, and the padding of the rows that they were packed into,
+    # and each line has the share of a device's ceiling that the operations of its step are.
+    monkeypatch.setattr(ceiling, "LEAST", 1)
+    monkeypatch.setattr(ceiling, "ceiling", lambda *_: 1e13)
     run = train(make_run("one"))
     frame = logged(run)
     sums = frame.group_by("epoch").agg(pl.col("loss_sum").sum())
@@ -62,12 +66,13 @@ def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any) -> None:
     for entry in steps:
         rows = frame.filter(frame["step"] == entry["step"])
         assert entry["loss"] == pytest.approx(rows["loss_sum"].sum() / rows["num_tokens"].sum(), rel=1e-4)
-        assert entry["tokens_per_second"] > 0
+        assert entry["tokens_per_second"] > 0 and 0 <= entry["ceiling_share"] < 1
     assert len(steps) == 8
     told = run.state()["train-noisy"]["passes"]["train noisy"]
     lengths = Scorer(settings(run), World(0, 1, 0)).prepared.lengths()
     assert told["tokens"] == 2 * lengths.sum() == told["positions"] - told["padding"] and told["whole"]
     assert 0 < told["data_seconds"] + told["log_seconds"] < told["seconds"]
+    assert told["ceiling"] == 1e13 and told["operations"] > 2 * 2 * 10_000 * told["tokens"]  # of the tiny model
     assert not [p for p in run.model("noisy").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
 
 

@@ -3,9 +3,10 @@
 A token takes 2 operations a parameter that it is multiplied with, the backward pass twice as many where all weights are
 trained (Kaplan et al., Scaling Laws for Neural Language Models, 2020, section 2.1) and as many where only adapters are,
 since gradients of frozen weights are not computed. Attention adds 4 * layers * width * context operations in the
-forward pass, of which a causal kernel does half (Chowdhery et al., PaLM, 2022, appendix B). The output layer multiplies
-label tokens alone, and once more in the backward pass (models/example_losses.py). Gradient checkpointing adds a forward
-pass.
+forward pass, of which a causal kernel does half (Chowdhery et al., PaLM, 2022, appendix B); layers with a window see no
+more than that. The output layer multiplies label tokens alone, and once more in the backward pass
+(models/example_losses.py). Gradient checkpointing adds a forward pass. What is computed again is no useful operation:
+the share of a device's ceiling counts none of it.
 """
 
 from dataclasses import dataclass
@@ -29,27 +30,40 @@ class Shape:
     """Parameters of the output layer."""
     attended: int
     """layers * heads * width of a head: the numbers that are compared between two tokens."""
+    windowed: int = 0
+    """Of these, those of layers in which a token sees `window` tokens at most."""
+    window: int = 1
 
     @classmethod
     def of(cls, config: object, own: Parameters) -> "Shape":
         """From a model's config (its text part) and its parameters."""
         layers, heads = getattr(config, "num_hidden_layers", 0), getattr(config, "num_attention_heads", None) or 1
         width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // heads
-        return cls(own.multiplied, own.head, int(layers) * int(heads) * int(width))
+        each, window = int(heads) * int(width), getattr(config, "sliding_window", None)
+        kinds = getattr(config, "layer_types", None) or (["sliding_attention"] if window else []) * int(layers)
+        windowed = each * sum(kind == "sliding_attention" for kind in kinds) if window else 0
+        return cls(own.multiplied, own.head, int(layers) * each, windowed, int(window or 1))
 
 
 def forward_operations(shape: Shape, lengths: Array, labels: Array) -> float:
     """Of the forward pass over examples of so many tokens and label tokens; with the output layer."""
-    body = 2 * shape.multiplied * int(lengths.sum()) + 2 * shape.attended * float((lengths.astype(float) ** 2).sum())
+    tokens = lengths.astype(float)
+    seen = np.minimum(tokens, shape.window)
+    attention = (shape.attended - shape.windowed) * tokens**2 + shape.windowed * (2 * tokens - seen) * seen
+    body = 2 * shape.multiplied * int(lengths.sum()) + 2 * float(attention.sum())
     return body + 2 * shape.head * int(labels.sum())
 
 
+def useful_operations(shape: Shape, lengths: Array, labels: Array, full: bool) -> float:
+    """Of a pass forward and back over examples, without what is computed again."""
+    return (3 if full else 2) * forward_operations(shape, lengths, labels)
+
+
 def training_operations(shape: Shape, lengths: Array, labels: Array, full: bool, checkpointing: bool) -> float:
-    """Of a pass forward and back over examples."""
+    """Of a pass forward and back over examples, with what is computed again."""
     head = 2 * shape.head * int(labels.sum())
-    body = forward_operations(shape, lengths, labels) - head
-    backward = 2 if full else 1
-    return body * (1 + backward + checkpointing) + head * (2 + backward)
+    again = head + checkpointing * (forward_operations(shape, lengths, labels) - head)
+    return useful_operations(shape, lengths, labels, full) + again
 
 
 def sent_bytes(alone: Held, stage: int, ranks: int, micro_batches: int, checkpointing: bool) -> float:

@@ -78,7 +78,7 @@ def planned(config: Config, folder: Path, sets: dict[str, Rows], machine: Machin
     micro = number(config.train.micro_batch_tokens, MICRO_BATCH_TOKENS)
     batch = number(config.data.batch_tokens, BATCH_TOKENS)
     name = max(sets, key=lambda name: sets[name].lengths.max())
-    plan = training_plan(sets[name], config.train.schedule(name), config.seed, micro, 1)
+    plan = training_plan(sets[name], config.train.schedule(name), config.seed, micro, 1, not training.packing)
     rows = largest_micro_batch(plan, training.attention, training.packing)
     lengths, labels = sets[name].lengths[rows], sets[name].labels[rows]
     step = rehearse(folder, training, lengths.tolist(), labels.tolist())
@@ -88,7 +88,10 @@ def planned(config: Config, folder: Path, sets: dict[str, Rows], machine: Machin
     lengths, labels = noisy.lengths[scored], noisy.labels[scored]
     score = rehearse(folder, alone, lengths.tolist(), labels.tolist(), learning=False)
     shape = Shape.of(load_config(folder, "model.name").get_text_config(), step.parameters)
-    return Planner(sets, config.train, config.seed, micro, batch, method, shape, step, score, config.scorings, machine)
+    return Planner(
+        sets, config.train, config.seed, training.packing, micro, batch, method, shape, step, score, config.scorings,
+        machine,
+    )  # fmt: skip
 
 
 def training_of(config: Config, folder: Path) -> Training:

@@ -85,6 +85,7 @@ class Planner:
     """By training stage: noisy, safe, perhaps control, refit."""
     train: TrainConfig
     seed: int
+    packing: bool
     micro_batch_tokens: int
     batch_tokens: int
     method: Method
@@ -107,7 +108,7 @@ class Planner:
 
     def training_plan(self, name: str, ranks: int) -> TrainingPlan:
         schedule, rows = self.train.schedule(name), self.sets[name]
-        return training_plan(rows, schedule, self.seed, self.micro_batch_tokens, ranks)
+        return training_plan(rows, schedule, self.seed, self.micro_batch_tokens, ranks, not self.packing)
 
     def trainings(self) -> Iterator[StagePlan]:
         full, checkpointing = self.train.method == "full", self.train.gradient_checkpointing
@@ -125,7 +126,7 @@ class Planner:
         rows, own = self.sets["noisy"], self.batch
         each = self.scorings * forward_operations(self.shape, rows.lengths, rows.labels)
         memory = Held(base_bytes(own.parameters, self.method.four_bit), own.parameters.trained_bytes, 0, 0, 0, own.peak)
-        steps = self.scorings * len(plan_scoring(rows.lengths, self.batch_tokens))
+        steps = self.scorings * len(plan_scoring(rows.lengths, self.batch_tokens, not self.packing))
         rate = self.machine.scoring_operations or self.machine.operations
         tokens = self.scorings * int(rows.lengths.sum())
         return StagePlan("score", len(rows), tokens, steps, memory, each, _hours(each, rate))
@@ -162,7 +163,9 @@ def _hours(operations: float, rate: float | None) -> float | None:
     return operations / rate / HOUR if rate else None
 
 
-def training_plan(rows: Rows, schedule: ScheduleConfig, seed: int, micro_batch_tokens: int, ranks: int) -> TrainingPlan:
+def training_plan(
+    rows: Rows, schedule: ScheduleConfig, seed: int, micro_batch_tokens: int, ranks: int, padded: bool
+) -> TrainingPlan:
     """The steps of a training over a set, by the plan that the training itself has."""
     return TrainingPlan(
         lengths=rows.lengths,
@@ -174,6 +177,7 @@ def training_plan(rows: Rows, schedule: ScheduleConfig, seed: int, micro_batch_t
         world_size=ranks,
         last_rows=rows.last,
         last_epochs=schedule.trusted_epochs if rows.last and isinstance(schedule, RefitConfig) else 0,
+        padded=padded,
     )
 
 
@@ -186,7 +190,8 @@ def largest_micro_batch(plan: TrainingPlan, attention: str, packing: bool) -> ND
 
 def largest_batch(lengths: NDArray[np.int64], batch_tokens: int, attention: str, packing: bool) -> NDArray[np.int64]:
     """The rows of the largest batch of a scoring, in the same sense."""
-    return max(plan_scoring(lengths, batch_tokens), key=lambda rows: places(lengths[rows], attention, packing))
+    batches = plan_scoring(lengths, batch_tokens, not packing)
+    return max(batches, key=lambda rows: places(lengths[rows], attention, packing))
 
 
 def places(lengths: NDArray[np.int64], attention: str, packing: bool) -> int:

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from forgetfilter.models.plan.costs import forward_operations, training_operatio
 from forgetfilter.models.plan.planning import Planner
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.distributed import world
+from forgetfilter.storage.stage import load
 
-STEPS = 6  # micro-batches that are measured, after one that warms up
+STEPS = 7  # micro-batches that are measured, after one that warms up
 
 
 @dataclass(frozen=True)
@@ -57,66 +60,69 @@ def measured_seconds(planner: Planner, config: Config, folder: Path) -> Speed:
 
 
 def _training(planner: Planner, model: Any, layout: str, mixed: Any) -> float:
-    train, rows = planner.train, planner.sets["noisy"]
+    """Operations a second of whole optimizer steps: the micro-batches with their data, the update, and the clipping."""
+    train, noisy = planner.train, planner.sets["noisy"]
     if train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], fused=True)
+    weights = [one for one in model.train().parameters() if one.requires_grad]
+    adamw: Callable[..., torch.optim.Optimizer] = load("forgetfilter.train.optimizer:adamw", FunctionType)
+    optimizer = adamw(weights, copies=not planner.method.deepspeed)  # the other optimizers take about as long
     plan = planner.training_plan("noisy", 1)
     count = plan.num_steps * plan.accumulation
-    chosen = [plan.micro_batch(0, number % count) for number in range(STEPS + 1)]
+    chosen = [rows for number in range(STEPS) if len(rows := plan.micro_batch(0, number % count))]
 
     def learn(batch: dict[str, Any]) -> None:
         with mixed:
             loss = model(**batch)["loss"]
         loss.backward()
+
+    def update() -> None:
+        torch.nn.utils.clip_grad_norm_(weights, train.noisy.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
-    full = train.method == "full"
-    return _rate(
-        learn,
-        model.train(),
-        [rows.lengths[one] for one in chosen],
-        [rows.labels[one] for one in chosen],
-        layout,
-        lambda lengths, labels: training_operations(planner.shape, lengths, labels, full, train.gradient_checkpointing),
-    )
+    lengths, labels = ([of[one] for one in chosen] for of in (noisy.lengths, noisy.labels))
+    _seconds(learn, model, lengths[:1], labels[:1], layout)  # warms up
+    _timed(update)  # the optimizer's states are made
+    seconds = _seconds(learn, model, lengths, labels, layout) + _timed(update) * len(chosen) / plan.accumulation
+    full, again = train.method == "full", train.gradient_checkpointing
+    pairs = zip(lengths, labels)
+    return sum(training_operations(planner.shape, of, own, full, again) for of, own in pairs) / seconds
 
 
 def _scoring(planner: Planner, model: Any, layout: str) -> float:
     rows = planner.sets["noisy"]
-    batches = plan_scoring(rows.lengths, planner.batch_tokens)
+    batches = plan_scoring(rows.lengths, planner.batch_tokens, not planner.packing)
     chosen = [batches[place] for place in np.linspace(0, len(batches) - 1, min(STEPS, len(batches))).astype(int)]
-    chosen = [chosen[0], *chosen]
 
     def score(batch: dict[str, Any]) -> None:
         with torch.inference_mode():
             model(**batch)
 
     lengths, labels = ([of[one] for one in chosen] for of in (rows.lengths, rows.labels))
-    return _rate(score, model, lengths, labels, layout, lambda a, b: forward_operations(planner.shape, a, b))
+    _seconds(score, model, lengths[:1], labels[:1], layout)  # warms up
+    seconds = _seconds(score, model, lengths, labels, layout)
+    return sum(forward_operations(planner.shape, of, own) for of, own in zip(lengths, labels)) / seconds
 
 
-def _rate(
-    work: Callable[[dict[str, Any]], None],
-    model: Any,
-    lengths: Sequence[Any],
-    labels: Sequence[Any],
-    layout: str,
-    operations: Callable[[Any, Any], float],
+def _seconds(
+    work: Callable[[dict[str, Any]], None], model: Any, lengths: Sequence[Any], labels: Sequence[Any], layout: str
 ) -> float:
-    """Operations a second over all batches but the first."""
+    """Of the work on batches of random tokens, and of making them."""
     device, vocabulary = world().device, model.config.get_text_config().vocab_size
-    rng, done, seconds = np.random.default_rng(0), 0.0, 0.0
-    for number, (tokens, learned) in enumerate(zip(lengths, labels)):
+    rng = np.random.default_rng(0)
+
+    def once(tokens: Any, learned: Any) -> None:
         sizes = zip(tokens.tolist(), learned.tolist())
         examples = [(rng.integers(0, vocabulary, n), [(n - own, n)]) for n, own in sizes]
-        batch = to_device(collate(examples, range(len(examples)), layout, 0), device)
-        start = time.perf_counter()
-        work(batch)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if number:
-            seconds += time.perf_counter() - start
-            done += operations(tokens, learned)
-    return done / seconds
+        work(to_device(collate(examples, range(len(examples)), layout, 0), device))
+
+    return sum(_timed(partial(once, tokens, learned)) for tokens, learned in zip(lengths, labels))
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    if world().device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
