@@ -26,11 +26,26 @@ from forgetfilter.score.stage import settings
 from forgetfilter.storage.run_folder import Run
 from forgetfilter.storage.shards import merged, scan_shards, shard_paths
 
+pytestmark = pytest.mark.usefixtures("forked_ranks")
+
 
 def train(run: Run) -> Run:
     stage = pipeline.BY_NAME["train-noisy"]
     pipeline.run_stage(run, stage)
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(make_shared: Any) -> Run:
+    """The run of one process without DeepSpeed and without dropout."""
+    return train(make_shared("plain", "train.lora.dropout=0"))
+
+
+@pytest.fixture(scope="module")
+def plain_distances(plain: Run) -> list[float]:
+    distances = gradient_distances(plain)
+    assert max(distances) > 0.1
+    return distances
 
 
 def logged(run: Run) -> Any:
@@ -76,16 +91,16 @@ def test_lora_learns_logs_and_leaves_only_safetensors(make_run: Any, monkeypatch
     assert not [p for p in run.model("noisy").rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
 
 
-def test_any_number_of_ranks_takes_the_same_steps(make_run: Any) -> None:
+def test_any_number_of_ranks_takes_the_same_steps(make_run: Any, plain: Run, real_ranks: None) -> None:
     # Two gloo ranks train the adapter that one process trains and log the same losses, up to rounding, because
     # gradients are added in another order. With 14 rows in steps of 4 the last step has fewer rows than micro-batches.
     # Together they have counted its tokens.
-    one, two = train(make_run("one", "train.lora.dropout=0")), make_run("two", "train.lora.dropout=0")
+    two = make_run("two", "train.lora.dropout=0")
     two = train(Run(two.folder, load_config(two.folder / "config.yaml", ["launch.processes=2"])))
-    assert close(adapter(one), adapter(two), 1e-4)
-    assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(one)["loss_sum"].to_list(), rel=1e-3)
+    assert close(adapter(plain), adapter(two), 1e-4)
+    assert logged(two)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
     assert len({path.parent.name for path in shard_paths(two.model("noisy") / "losses")}) == 2
-    alone, both = (run.state()["train-noisy"]["passes"]["train noisy"] for run in (one, two))
+    alone, both = (run.state()["train-noisy"]["passes"]["train noisy"] for run in (plain, two))
     assert both["ranks"] == 2 and both["tokens"] == alone["tokens"] == both["positions"] - both["padding"]
 
 
@@ -102,21 +117,20 @@ def gradient_distances(run: Run) -> list[float]:
 
 
 @pytest.mark.parametrize("zero", ["zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"])
-def test_deepspeed_trains_as_one_process_does(make_run: Any, zero: str) -> None:
+def test_deepspeed_trains_as_one_process_does(
+    make_run: Any, plain: Run, plain_distances: list[float], zero: str
+) -> None:
     # Real DeepSpeed over two gloo ranks in float32 gives the same losses (1e-3) and adapter (1e-3) as one process
     # without it, and so the gradients by which the scoring compares the rows.
-    plain = train(make_run("plain", "train.lora.dropout=0"))
     sharded = train(make_run(zero, "train.lora.dropout=0", f"train.deepspeed={zero}", "launch.processes=2"))
     assert logged(sharded)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
     assert close(adapter(plain), adapter(sharded), 1e-3)
-    distances = gradient_distances(plain)
-    assert gradient_distances(sharded) == pytest.approx(distances, abs=2e-2) and max(distances) > 0.1
+    assert gradient_distances(sharded) == pytest.approx(plain_distances, abs=2e-2)
 
 
 @pytest.mark.parametrize("zero", [[], ["train.deepspeed=zero3", "launch.processes=2"]])
-def test_gradient_checkpointing_changes_no_loss(make_run: Any, zero: list[str]) -> None:
+def test_gradient_checkpointing_changes_no_loss(make_run: Any, plain: Run, zero: list[str]) -> None:
     # Activations that are computed again give the same losses and adapter as stored ones, under ZeRO-3 too.
-    plain = train(make_run("plain", "train.lora.dropout=0"))
     again = train(make_run("again", "train.lora.dropout=0", "train.gradient_checkpointing=true", *zero))
     assert logged(again)["loss_sum"].to_list() == pytest.approx(logged(plain)["loss_sum"].to_list(), rel=1e-3)
     assert close(adapter(plain), adapter(again), 1e-3)
