@@ -5,6 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_study import call
+
+from forgetfilter.config.schema import DEFENCES
+
+COMPARED = (*DEFENCES, "oracle", "sequential_no_tasks", "forgetfilter_paper")
 
 
 def rows(start: int, number: int, label: str) -> list[dict[str, Any]]:
@@ -14,29 +19,42 @@ def rows(start: int, number: int, label: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def comparison(tmp_path: Path, tiny_model: Path) -> Path:
+def write_comparison(folder: Path, model: Path) -> Path:
     """A config with 23 labelled noisy rows, 10 safe ones (three of them tasks), and prompts of two suites."""
 
     def write(name: str, lines: list[dict[str, Any]]) -> None:
-        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     write("noisy.jsonl", [*rows(0, 9, "unsafe"), *rows(0, 8, "safe"), *rows(0, 6, "task")])
     write("safe.jsonl", [*rows(100, 7, "safe"), *rows(100, 3, "task")])
     write("harm.jsonl", [{"prompt": f"do harm {n}"} for n in range(5)])
     write("task.jsonl", [{"prompt": f"task {n}", "reference": f"{n}", "metric": "exact"} for n in range(5)])
-    (tmp_path / "config.yaml").write_text(
-        f"name: toy\noutput: {tmp_path}/runs\ncache: {tmp_path}/cache\n"
-        f"model: {{name: {tiny_model}, dtype: float32}}\n"
-        f"data: {{noisy: {{web: {{path: {tmp_path}/noisy.jsonl}}}}, "
-        f"safe: {{ours: {{path: {tmp_path}/safe.jsonl}}}}}}\n"
+    (folder / "config.yaml").write_text(
+        f"name: toy\noutput: {folder}/runs\ncache: {folder}/cache\n"
+        f"model: {{name: {model}, dtype: float32}}\n"
+        f"data: {{noisy: {{web: {{path: {folder}/noisy.jsonl}}}}, "
+        f"safe: {{ours: {{path: {folder}/safe.jsonl}}}}}}\n"
         "train:\n"
         "  noisy: {epochs: 2, lr: 2e-2, batch_size: 4}\n"
         "  safe: {epochs: 1, lr: 2e-2, batch_size: 4}\n"
         "  refit: {epochs: 1, lr: 2e-2, batch_size: 4}\n"
         "filter: {signal: relative_loss_rise, rule: quantile}\n"
         f"eval: {{suites: [harmfulness, task], max_new_tokens: 4, data: {{\n"
-        f"  harmfulness: {{path: {tmp_path}/harm.jsonl}}, task: {{path: {tmp_path}/task.jsonl}}}}}}\n"
+        f"  harmfulness: {{path: {folder}/harm.jsonl}}, task: {{path: {folder}/task.jsonl}}}}}}\n"
         "tracking: {mode: disabled}\n"
     )
-    return tmp_path / "config.yaml"
+    return folder / "config.yaml"
+
+
+@pytest.fixture
+def comparison(tmp_path: Path, tiny_model: Path) -> Path:
+    return write_comparison(tmp_path, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, str]:
+    """A finished comparison of all defences, as the words of its command."""
+    config = write_comparison(tmp_path_factory.mktemp("compared"), tiny_model)
+    words = (config, f"compare.defences=[{','.join(COMPARED)}]")
+    assert call("compare", *words) == 0
+    return words

@@ -8,12 +8,12 @@ from rich.console import Console
 from toy_study import call
 
 from forgetfilter.config.load import load_config
-from forgetfilter.config.schema import DEFENCES
 from forgetfilter.errors import UserError
 from forgetfilter.files import read_json
 from forgetfilter.study import compare, compare_page
 from forgetfilter.study.defences import random_filter
 
+TRAININGS = ["train-noisy"] + ["train-refit"] * 6 + ["train-safe"] * 2
 SEQUENTIAL = ("sequential", "sequential_no_tasks")
 
 
@@ -24,15 +24,13 @@ def trainings(runs: Path) -> list[str]:
     return sorted(stage for stage in made if stage.startswith("train-"))
 
 
-def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: Path, capsys: Any) -> None:
-    # M1 and M2 are trained once for nine defences, and each of the others costs a refit. The table fits into 80
-    # columns, and the same command again does nothing. Only a cell that lost its evaluation is done again.
-    words = [comparison, f"compare.defences=[{','.join(DEFENCES)},oracle]"]
-    assert call("compare", *words) == 0
-    runs = comparison.parent / "runs"
-    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 5 + ["train-safe"]
+def test_each_defence_is_measured_and_what_they_share_is_done_once(compared: tuple[Path, str], capsys: Any) -> None:
+    # M1 is trained once for eleven defences, M2 with and without tasks, and each of the others costs a refit. The table
+    # fits into 80 columns, and the same command again does nothing. Only a cell that lost its evaluation is done again.
+    runs = compared[0].parent / "runs"
+    assert trainings(runs) == TRAININGS
     told = read_json(runs / "toy-compare" / "compare.json")
-    assert (told["members"], told["done"], told["missing"]) == (9, 9, [])
+    assert (told["members"], told["done"], told["missing"]) == (11, 11, [])
     rows = {row["defence"]: row for row in told["points"][0]["rows"]}
     assert set(rows["none"]["metrics"]) == {"harmfulness", "task"} and rows["none"]["auroc"] is None
     attack = rows["forgetfilter"]["metrics"]["harmfulness"]["attack_success_rate"]
@@ -52,34 +50,35 @@ def test_each_defence_is_measured_and_what_they_share_is_done_once(comparison: P
     state.write_text(json.dumps({key: one for key, one in read_json(state).items() if key not in ("eval", "report")}))
     before = {path: path.read_bytes() for path in runs.glob("*/state.json") if "oracle" not in str(path)}
     capsys.readouterr()
-    assert call("compare", *words, "--pending") == 0
+    assert call("compare", *compared, "--pending") == 0
     assert capsys.readouterr().out == "toy 8\n"
-    assert call("compare", *words) == 0
+    assert call("compare", *compared) == 0
     assert before == {path: path.read_bytes() for path in before}
-    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 5 + ["train-safe"]
+    assert trainings(runs) == TRAININGS
     assert capsys.readouterr().out.splitlines()[-1] == str(runs / "toy-compare")
 
 
-def test_the_labels_reach_the_oracle_alone(comparison: Path, capsys: Any) -> None:
+def test_the_labels_reach_the_oracle_alone(compared: tuple[Path, str], comparison: Path, capsys: Any) -> None:
     # Without labels every decision but the oracle's is the same to the byte, and the oracle is refused in one line
     # before anything is trained.
     names = "compare.defences=[forgetfilter,random_filter,text_scorer,oracle]"
     noisy = comparison.parent / "noisy.jsonl"
     lines = [json.loads(line) for line in noisy.read_text().splitlines()]
-    decided = {}
-    for name in ("known", "unknown"):
-        noisy.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        capsys.readouterr()
-        assert call("compare", comparison, names, f"name={name}") == (0 if name == "known" else 2)
-        runs = comparison.parent / "runs"
-        cells = [runs / f"{name}-{defence}-0" for defence in ("forgetfilter", "random_filter", "text_scorer")]
-        decided[name] = [pl.read_parquet(run / "filter" / "decisions.parquet")["drop"].to_list() for run in cells]
-        for line in lines:
-            line.pop("label", None)
-    assert decided["known"] == decided["unknown"]
-    assert read_json(runs / "unknown-compare" / "compare.json")["missing"][0]["run"] == "unknown-oracle-0"
+    for line in lines:
+        line.pop("label")
+    noisy.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    capsys.readouterr()
+    assert call("compare", comparison, names) == 2
     said = capsys.readouterr().err
-    assert said.index("unknown-oracle-0: compare.defences: oracle needs noisy rows") < said.index("train-noisy: ")
+
+    def decided(config: Path) -> list[Any]:
+        cells = [config.parent / "runs" / f"toy-{one}-0" for one in ("forgetfilter", "random_filter", "text_scorer")]
+        return [pl.read_parquet(run / "filter" / "decisions.parquet")["drop"].to_list() for run in cells]
+
+    assert decided(compared[0]) == decided(comparison)
+    missing = read_json(comparison.parent / "runs" / "toy-compare" / "compare.json")["missing"]
+    assert missing[0]["run"] == "toy-oracle-0"
+    assert said.index("toy-oracle-0: compare.defences: oracle needs noisy rows") < said.index("train-noisy: ")
 
 
 def test_a_random_filter_spares_probes(comparison: Path) -> None:
@@ -156,14 +155,10 @@ def test_a_round_cannot_begin_without_the_one_before(comparison: Path, capsys: A
         compare.members(load_config(comparison, ["compare.defences=[none,relapse]", "compare.rounds=2"]))
 
 
-def test_the_paper_s_filter_and_the_safe_set_without_tasks(comparison: Path) -> None:
+def test_the_paper_s_filter_and_the_safe_set_without_tasks(compared: tuple[Path, str]) -> None:
     # ROUGE is generated only for the paper's cell. Without tasks M2 learns seven rows instead of ten from the same M1.
     # Replay learns all noisy rows and the safe set.
-    assert (
-        call("compare", comparison, "compare.defences=[sequential,sequential_no_tasks,forgetfilter_paper,replay]") == 0
-    )
-    runs = comparison.parent / "runs"
-    assert trainings(runs) == ["train-noisy"] + ["train-refit"] * 2 + ["train-safe"] * 2
+    runs = compared[0].parent / "runs"
     safe = [len((runs / f"toy-{name}-0" / "data" / "safe.jsonl").read_text().splitlines()) for name in SEQUENTIAL]
     assert safe == [10, 7]
     assert read_json(runs / "toy-forgetfilter_paper-0" / "filter" / "summary.json")["signal"] == "rouge1_drop"
