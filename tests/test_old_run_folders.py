@@ -1,14 +1,21 @@
-"""A run folder that was made when two settings had other names, with the hashes that its stages were recorded with."""
+"""Run folders of earlier days: one with the hashes of when two settings had other names, and a whole one.
+
+old_runs/2026-11-26 is a run of a tiny model by commit c13c6d2, the last before the core got its rooms and stages their
+sums; report.html was taken out, and the path of its source made relative.
+"""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from forgetfilter.cli import main
 from forgetfilter.config.load import load_config
 from forgetfilter.config.schema import AUTO_NUMBERS
 from forgetfilter.errors import UserError
@@ -176,3 +183,26 @@ def test_it_is_resumed_where_its_files_end(without_decision: Path, capsys: pytes
     after = read_json(without_decision / "state.json")
     assert {name: after[name]["input_hash"] for name in done} == {name: before[name]["input_hash"] for name in done}
     assert (without_decision / "report.html").exists()
+
+
+def test_a_whole_run_of_earlier_days_is_verified_decided_and_reported(tmp_path, monkeypatch, capsys):
+    # Today's filter gives its scores and drops its rows to the last digit; the page and the card are written; verify
+    # says which stages it cannot check; and a decision by another setting is made.
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(Path(__file__).parent / "old_runs" / "2026-11-26", "old_run")
+    columns = ["id", "source", "label", "before_loss", "after_loss", "score", "rank", "drop"]
+    old = pl.read_parquet("old_run/filter/decisions.parquet", columns=columns).sort("id")
+
+    def said(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([*words])
+        assert not ended.value.code, words
+        return " ".join("".join(capsys.readouterr()).split())
+
+    assert "train-refit: no sums were noted" in said("verify", "old_run")
+    said("filter", "old_run")
+    assert pl.read_parquet("old_run/filter/decisions.parquet", columns=columns).sort("id").equals(old)
+    said("report", "old_run")
+    assert Path("old_run/report.html").exists() and read_json(Path("old_run/card.json"))["dropped"] == 8
+    assert "6 files of 2 stages are as they were made" in said("verify", "old_run")
+    assert "train old_run refit" in said("filter", "old_run", "filter.quantile=0.5")

@@ -6,7 +6,7 @@ import pytest
 from faults.harness import KINDS, Case, Harness, draw
 from faults.toy import STAGES
 
-QUICK = draw(26, seed=24, stages=("score", "filter", "eval", "report"))
+QUICK = draw(30, seed=24, stages=("score", "filter", "eval", "report"))
 
 
 @pytest.fixture(scope="module")
