@@ -8,13 +8,13 @@ from forgetfilter.files import read_json
 
 
 def share_done(config: Config, folder: Path, done: Collection[str]) -> float | None:
-    """The least share of the run's passes over examples that the stages `done` have made; None before the sets are
-    mixed, and where nothing is trained.
+    """The least share of the run's passes over examples that the stages `done` have made; None where nothing is
+    trained, and before the mix, which makes the sets' numbers anew where their file is damaged.
 
     How many rows the refit learns is known once the filter has decided, so it is taken to learn all that it may.
     """
     path = folder / "data" / "summary.json"
-    if config.only_evaluates or not path.exists():
+    if config.only_evaluates or "mix" not in done or not path.exists():
         return None
     rows = {name: told["rows"] for name, told in read_json(path).items() if name in ("noisy", "safe", "control")}
     trained = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
