@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from forgetfilter.config.load import load_config, to_dict, written
+from forgetfilter.config.schema import SourceConfig
 from forgetfilter.storage.run_folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,8 @@ def command(kind: str, value: dict[str, Any], options: argparse.Namespace) -> st
     """What gives a kind's comparison again."""
     name = "" if options.name == "reproduce" else f" --name {options.name}"
     start = f"python bench/reproduce.py --data DATA --folder FOLDER{name} --only {kind}"
-    return " \\\n    ".join([start, *map(shlex.quote, made_with(kind, value, options))])
+    words = (word.replace(f"{options.data.resolve()}/", "DATA/") for word in made_with(kind, value, options))
+    return " \\\n    ".join([start, *map(shlex.quote, words)])
 
 
 def made_with(kind: str, value: dict[str, Any], options: argparse.Namespace) -> list[str]:
@@ -113,6 +115,8 @@ def made_with(kind: str, value: dict[str, Any], options: argparse.Namespace) -> 
     config = load_config(ROOT / "configs" / "reproduce" / f"{kind}.yaml")
     cell = Run.open(options.folder / value["cells"][0]["run"]).config
     known, found = flat(to_dict(config)), flat(to_dict(cell))
+    for key in found.keys() - known.keys():  # of prompts that the config does not have, what a source is by itself
+        known[key] = getattr(SourceConfig(), key.rpartition(".")[2], None)
     changed = {key: found[key] for key in found if found[key] != known.get(key) and not key.startswith(OWN)}
     grid = {"seeds": sorted({one["seed"] for one in value["cells"]}), "defences": in_order(value)}
     assert config.compare
