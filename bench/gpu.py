@@ -138,7 +138,7 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
         "LoRA 7B, 2,000-token rows": lambda: train_ours(run("long", "7B", long)),
         "LoRA 7B, short rows": lambda: train_ours(run("short", "7B", short)),
         **({} if "trl" in missing else dict(list(trl.items())[:1])),
-        "scoring 7B, short rows": lambda: score_ours(run("score", "7B", short), dtype, 16384),
+        "scoring 7B, short rows": lambda: score_ours(run("score-short", "7B", short), dtype, 16384),
         "profile": lambda: profiled(machine),
         **({} if "bitsandbytes" in missing else {
             "QLoRA 7B, short rows": lambda: train_ours(run("qlora", "7B", short, "train.method=qlora")),
@@ -147,7 +147,7 @@ def rows(machine: Machine, missing: list[str]) -> dict[str, Callable[[], dict[st
         "LoRA 7B, 2,000-token rows, planned": lambda: beside_plan(machine),
         "LoRA 7B, 2,000-token rows, hook off": lambda: train_ours(run("off", "7B", long, "train.log_losses=false")),
         "LoRA 7B, 2,000-token rows, adapters in bfloat16": lambda: half_adapters(run("half", "7B", long)),
-        "scoring 7B, 2,000-token rows": lambda: score_ours(run("score", "7B", long), dtype, 16384),
+        "scoring 7B, 2,000-token rows": lambda: score_ours(run("score-long", "7B", long), dtype, 16384),
         "LoRA 7B, checkpointing, 16,384 tokens": lambda: train_ours(
             run("again", "7B", long, "train.gradient_checkpointing=true", "train.micro_batch_tokens=16384")
         ),
