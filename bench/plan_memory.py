@@ -7,7 +7,8 @@ Each cell is a Llama of 4 layers (hidden 256, inner 768, the embedded model's to
 the peak of tensors (which on a GPU is torch.cuda.max_memory_allocated). The resident peak of the process is what the
 run notes in state.json, the profiler's own record included. Planned are the total of the table for the tensors, and
 memory.resident() of it for the process. With --hours one cell is trained without the profiler, and its seconds stand
-beside those of `--measure`, whose probe runs after it. Writes bench/results/plan_memory.json after each cell.
+beside those of `--measure`, whose probe runs after it. Writes bench/results/plan_memory.json after each cell, and keeps
+the other cells that are there.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def main() -> None:
         return
     folder = options.folder or Path(tempfile.mkdtemp())
     result: dict[str, Any] = {"versions": versions(), "threads": torch.get_num_threads(), "cells": {}}
-    if RESULT.exists() and options.only:
+    if RESULT.exists():  # cells of other kinds stay
         result["cells"] = json.loads(RESULT.read_text())["cells"]
     for name in CELLS if options.only is None else [options.only]:
         key = f"{name}, hours" if options.hours else name
