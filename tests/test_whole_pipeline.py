@@ -123,7 +123,7 @@ def test_every_file_of_the_layout_is_there(finished: Path) -> None:
     ]:
         assert (finished / name).exists(), name
     assert all(entry["status"] == "done" for entry in json.loads((finished / "state.json").read_text()).values())
-    tracked = {path.name.rsplit("-", 1)[1] for path in (finished / "wandb").glob("offline-run-*")}
+    tracked = {path.name.split("-")[3] for path in (finished / "wandb").glob("offline-run-*")}
     assert len(tracked) == 7  # three finetunings, the scoring, the filter, the evaluation and the report
     assert list((finished / "wandb").rglob("metrics_*.table.json"))
 

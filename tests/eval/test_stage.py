@@ -1,5 +1,6 @@
 import gc
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -280,6 +281,9 @@ def test_one_model_at_a_time(make_run, alone, toy_folder, monkeypatch):
 
     monkeypatch.setattr("forgetfilter.models.loading.load_base", load)
     monkeypatch.setattr("forgetfilter.eval.evaluation.judge_answers", judge)
+    # W&B of an earlier test may still listen to stderr. The traceback of its complaint, which pytest keeps with the
+    # log, would hold the frames, and so the models.
+    monkeypatch.setattr(logging.getLogger("wandb"), "disabled", True)
     for name in ("noisy", "refit"):
         shutil.copytree(toy_folder, run.model(name))
     evaluate(settings(run), ["base", "noisy", "refit"], alone)

@@ -107,7 +107,7 @@ def test_a_disturbed_stage_goes_on_and_ends_the_same(
             cli.main([follow[0], str(config), *follow[1:], *settings, "tracking.mode=disabled"])
         assert end.value.code == 0
     assert_same_outcome(run, undisturbed)
-    tracked = {path.name.rsplit("-", 1)[1] for path in run.glob("wandb/offline-run-*")}
+    tracked = {path.name.split("-")[3] for path in run.glob("wandb/offline-run-*")}
     assert tracked == {run_id(run, "eval" if stage == "judge" else stage)}
     if stage == "judge":
         assert_judged_once(run, judge.asked, 0 if fault == "warning" else ROUND)
