@@ -15,7 +15,7 @@ import polars as pl
 from forgetfilter.errors import UserError, nearest
 from forgetfilter.files import atomic_path, write_json
 from forgetfilter.process.progress import console
-from forgetfilter.storage import scores
+from forgetfilter.storage import scores, sums
 from forgetfilter.storage.shards import scan
 from forgetfilter.storage.stage import Comparison
 
@@ -74,7 +74,7 @@ def main(given: tuple[str, str], within: str | None) -> Path:
 def sides(first: str, second: str, within: Path | None = None) -> list[tuple[Side, Side]]:
     """The pairs to compare; without a MODEL, every model that both have.
 
-    UserError for a run or model that is missing.
+    UserError for a run or model that is missing, or whose evaluation is damaged.
     """
     (a_runs, a_model), (b_runs, b_model) = (((within,), name) if within else _parsed(name) for name in (first, second))
     if len(a_runs) != len(b_runs):
@@ -84,6 +84,7 @@ def sides(first: str, second: str, within: Path | None = None) -> list[tuple[Sid
     for run in {*a_runs, *b_runs}:
         if not (run / "config.yaml").exists():
             raise UserError(f"--compare: {run} is no run folder: it has no config.yaml")
+        sums.check(run, "eval")
     if a_model or b_model:
         pairs = [(a_model or b_model, b_model or a_model)]
     else:

@@ -132,12 +132,8 @@ def _mend(folder: Path, stage: Stage) -> bool:
 def check_read(folder: Path, reader: str, reads: Sequence[str]) -> None:
     """UserError where a stage or a command reads a damaged file of a stage; one that a person may edit is only
     named."""
-    state = read_state(folder)
-    for earlier in (one for one in STAGES if one.name in reads and state.get(one.name, {}).get("status") == "done"):
-        for name in sums.damaged(folder, earlier.name):
-            if name not in earlier.editable:
-                way = f"forgetfilter run {folder} makes it again"
-                raise UserError(f"{folder / name} is not as {earlier.name} left it: {way}")
+    for earlier in (one for one in STAGES if one.name in reads):
+        for name in sums.check(folder, earlier.name, earlier.editable):
             console.print(f"{reader}: {name} is not as {earlier.name} left it, and is taken as it stands")
 
 

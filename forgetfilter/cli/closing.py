@@ -19,7 +19,6 @@ NEXT = {
 
 def close(command: str, folder: Path, stale: tuple[str, ...]) -> None:
     """Prints the closing tables of the run, or only that of the decision, and the run folder as the last line."""
-
     from forgetfilter.process.progress import is_quiet, results
     from forgetfilter.report.card import outdated
     from forgetfilter.report.terminal import closing_table, filter_table

@@ -51,7 +51,6 @@ def count(word: str) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-
     from forgetfilter.models.plan import table
     from forgetfilter.models.plan.estimate import Given, check_fits, zero_of
     from forgetfilter.process.progress import console, results
@@ -112,7 +111,6 @@ def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
     from forgetfilter.models.limits import limits_of
     from forgetfilter.models.plan.rows import given_rows, refit_rows
 
-    names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
     longest = min(config.data.max_length, limits_of(folder).context)
     if given.rows is None:
         found = _read(config, folder, longest)
@@ -121,7 +119,7 @@ def _sets(config: Config, given: "Given", folder: Path) -> "dict[str, Rows]":
     else:
         found = given_rows(given.rows, given.safe_rows, min(given.tokens_per_row, longest))
     found |= {"refit": refit_rows(found["noisy"], found["safe"], config.train.refit.data)}
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in config.trainings}
 
 
 def _read(config: Config, folder: Path, longest: int) -> "dict[str, Rows]":

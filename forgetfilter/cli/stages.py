@@ -219,14 +219,10 @@ def _check_question(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from forgetfilter import pipeline
-
     if options.overrides:
         raise UserError(f"--compare takes no settings, got {options.overrides[0]!r}: it reads what eval has stored")
     if options.target and not Path(options.target).is_dir():
         raise UserError(f"--compare: {options.target} is no run folder")
-    for run in {Path(options.target)} if options.target else {Path(one).parent.parent for one in options.compare}:
-        pipeline.check_read(run, "eval", ["eval"])
     print(load("forgetfilter.eval.compare:COMPARISON", Comparison).work(tuple(options.compare), options.target))
 
 

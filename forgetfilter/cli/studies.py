@@ -8,7 +8,6 @@ from forgetfilter.errors import UserError
 
 def run_study(options: argparse.Namespace) -> None:
     """Runs what is pending and gathers, or only one of these. UserError where a member is not done."""
-
     from forgetfilter.process import interrupts
     from forgetfilter.process.progress import console as remarks
     from forgetfilter.process.progress import results

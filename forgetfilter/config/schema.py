@@ -540,6 +540,17 @@ class Config:
         return 2 + sum([self.score.base, self.score.noise, self.has_control])
 
     @property
+    def trainings(self) -> list[str]:
+        """The trainings, in their order."""
+        return ["noisy", "safe", *(["control"] if self.has_control else []), "refit"]
+
+    def work(self, rows: Mapping[str, int]) -> dict[str, int]:
+        """The examples that each stage learns or scores, each pass counted, of so many rows in each set."""
+        passes = {name: self.train.passes(name, rows) for name in self.trainings}
+        learned = {f"train-{name}": sum(count * epochs for count, epochs in parts) for name, parts in passes.items()}
+        return learned | {"score": self.scorings * rows["noisy"]}
+
+    @property
     def learns_all(self) -> bool:
         """Whether all answers of a row are learned, and not only the last."""
         return self.data.learn == "all"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from forgetfilter.config.schema import Config, LoraConfig
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_json
 from forgetfilter.models.memory import COPY, STATE_BYTES, sized
 from forgetfilter.models.rehearsal import Training, outline
 from forgetfilter.models.settings import ModelSettings
 from forgetfilter.process.distributed import world
+from forgetfilter.storage.results import read_set_rows
 from forgetfilter.storage.run_paths import RunPaths
 
 CHECKPOINTS = 3
@@ -66,29 +66,25 @@ class Work:
 
 def check_disk(config: Config, paths: RunPaths) -> str:
     """A line on how much of the disk the trainings need; UserError where the disk has not enough room."""
-    counts = read_json(paths.folder / "data" / "summary.json")
-    sets = {name: counts[name]["rows"] for name in ("noisy", "safe", "control") if name in counts}
-    base = ModelSettings.of(config).base().path
-    return check_room(paths.folder, disk_work(config, base, sets, paths.noisy_data.stat().st_size))
+    base, rows = ModelSettings.of(config).base().path, read_set_rows(paths.folder)
+    return check_room(paths.folder, disk_work(config, base, rows, paths.noisy_data.stat().st_size))
 
 
 def disk_work(config: Config, base: Path, rows: dict[str, int], size: int) -> Work:
     """What is trained of the model in the folder `base`, for the estimate of the disk: with so many rows in each set,
     of which the noisy one has `size` bytes."""
     train, full = config.train, config.train.method == "full"
-    names = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
-    passes = {name: train.passes(name, rows) for name in names}
     return Work(
         trained_parameters(base, None if full else train.lora),
         full,
         train.deepspeed is not None or (full and ModelSettings.of(config).plain_dtype(world().device) == "bfloat16"),
         train.optimizer,
         [
-            sum(epochs * -(-count // train.schedule(name).batch_size) for count, epochs in passes[name])
-            for name in names
+            sum(epochs * -(-count // train.schedule(name).batch_size) for count, epochs in train.passes(name, rows))
+            for name in config.trainings
         ],
         train.checkpoint_steps,
-        sum(count * epochs for parts in passes.values() for count, epochs in parts) + config.scorings * rows["noisy"],
+        sum(config.work(rows).values()),
         size,
     )
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from forgetfilter.config.schema import EvalConfig
 from forgetfilter.errors import UserError
-from forgetfilter.files import read_object
+from forgetfilter.files import read_json, read_object
 from forgetfilter.storage.formats import Metrics, StageTime, Summary
 
 MODELS = ("base", "noisy", "safe", "refit")  # M0, M1, M2, M*: the order of every table and chart
@@ -21,6 +21,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     if not all(isinstance(entry, dict) for entry in state.values()):
         raise UserError(f"{folder / 'state.json'} is not as it was made: delete it to do all stages anew")
     return state
+
+
+def read_set_rows(folder: Path) -> dict[str, int]:
+    """How many rows the mix has put into each set: noisy, safe, and control where there is one."""
+    summary = read_json(folder / "data" / "summary.json")
+    return {name: summary[name]["rows"] for name in ("noisy", "safe", "control") if name in summary}
 
 
 def is_decided(folder: Path) -> bool:

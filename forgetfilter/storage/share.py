@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from forgetfilter.config.schema import Config
-from forgetfilter.files import read_json
+from forgetfilter.storage.results import read_set_rows
 
 
 def share_done(config: Config, folder: Path, done: Collection[str]) -> float | None:
@@ -13,13 +13,7 @@ def share_done(config: Config, folder: Path, done: Collection[str]) -> float | N
 
     How many rows the refit learns is known once the filter has decided, so it is taken to learn all that it may.
     """
-    path = folder / "data" / "summary.json"
-    if config.only_evaluates or "mix" not in done or not path.exists():
+    if config.only_evaluates or "mix" not in done or not (folder / "data" / "summary.json").exists():
         return None
-    rows = {name: told["rows"] for name, told in read_json(path).items() if name in ("noisy", "safe", "control")}
-    trained = ["noisy", "safe", *(["control"] if config.has_control else []), "refit"]
-    work = {
-        f"train-{name}": sum(count * epochs for count, epochs in config.train.passes(name, rows)) for name in trained
-    }
-    work["score"] = config.scorings * rows["noisy"]
+    work = config.work(read_set_rows(folder))
     return sum(count for name, count in work.items() if name in done) / max(1, sum(work.values()))

@@ -62,6 +62,17 @@ def hashes(run: Path, stage: str) -> dict[str, str]:
     return {name: entry[0] for name, entry in _read(run, stage).items()}
 
 
+def check(run: Path, stage: str, editable: Sequence[str] = ()) -> list[str]:
+    """Those of the `editable` files of a finished stage that a person has changed; UserError for another one that is
+    damaged, since whoever asks would read it."""
+    if read_state(run).get(stage, {}).get("status") != "done":
+        return []
+    changed = damaged(run, stage)
+    if wrong := [name for name in changed if name not in editable]:
+        raise UserError(f"{run / wrong[0]} is not as {stage} left it: forgetfilter run {run} makes it again")
+    return changed
+
+
 def sha256(run: Path, name: str) -> str:
     """The sum of a file below the run folder: the noted one where the file is as it was then, or else of what is
     there."""

@@ -98,7 +98,8 @@ def test_a_damaged_metric_is_not_reported(measured: Run, capsys: pytest.CaptureF
         ("report", measured.folder),
         ("report", measured.folder, "--reveal"),
         ("eval", measured.folder, "--compare", "base", "base"),
-        ("eval", "--compare", path.parents[1], path.parents[1]),
+        ("eval", "--compare", measured.folder, measured.folder),
+        ("eval", "--compare", f"{measured.folder}:base", f"{measured.folder}:base"),
         ("eval", measured.folder, "--inspect-log", measured.folder / "log"),
     ):
         assert call(*words) == 2
