@@ -63,13 +63,12 @@ def main() -> None:
         print(json.dumps(trained(Path(options.worker[0]), options.worker[1])))
         return
     folder = options.folder or Path(tempfile.mkdtemp())
-    result: dict[str, Any] = {"versions": versions(), "threads": torch.get_num_threads(), "cells": {}}
-    if RESULT.exists():  # cells of other kinds stay
-        result["cells"] = json.loads(RESULT.read_text())["cells"]
+    cells: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    about = {"threads": torch.get_num_threads(), "commit": versions()["commit"], "torch": versions()["torch"]}
     for name in CELLS if options.only is None else [options.only]:
         key = f"{name}, hours" if options.hours else name
-        result["cells"][key] = cell(folder, name, options.hours) | {"load": round(os.getloadavg()[0], 1)}
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        cells[key] = cell(folder, name, options.hours) | about | {"load": round(os.getloadavg()[0], 1)}
+        RESULT.write_text(json.dumps(cells, indent=1) + "\n")
 
 
 def cell(folder: Path, name: str, hours: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from . import suites
 from .prompts import PromptRow, read_prompts
 from .task import Evaluation
 
-Told = dict[str, Any]  # an object of the format
+Json = dict[str, Any]  # an object of the format
 PLACED = ("id", "messages", "reference")  # what of a row of prompts has a place of its own in a sample
 ENDS = {"value": "value", "low": "95% low", "high": "95% high"}
 
@@ -55,7 +55,7 @@ def write_logs(evaluation: Evaluation, models: Sequence[str], target: Path) -> l
     return list(files)
 
 
-def _log(evaluation: Evaluation, place: Path, times: dict[str, str]) -> Told:
+def _log(evaluation: Evaluation, place: Path, times: dict[str, str]) -> Json:
     suite, model = suites.get(place.name), f"{evaluation.name}:{place.parent.name}"
     told = read_json(place / "metrics.json")
     samples = _samples(evaluation, suite, place, model)
@@ -78,7 +78,7 @@ def _log(evaluation: Evaluation, place: Path, times: dict[str, str]) -> Told:
     }
 
 
-def _metrics(suite: suites.Suite, told: Told) -> list[Told]:
+def _metrics(suite: suites.Suite, told: Json) -> list[Json]:
     """The metrics over all prompts; those over a part of them are in the log's metadata."""
     whole = {name: entry for name, entry in told["metrics"].items() if not name.endswith("]")}
     first = [name for name in suite.headline if name in whole]
@@ -94,7 +94,7 @@ def _metrics(suite: suites.Suite, told: Told) -> list[Told]:
     ]  # fmt: skip
 
 
-def _samples(evaluation: Evaluation, suite: suites.Suite, place: Path, model: str) -> list[Told]:
+def _samples(evaluation: Evaluation, suite: suites.Suite, place: Path, model: str) -> list[Json]:
     """The prompts in the order in which they were asked. UserError where they are not those of the answers."""
     path = evaluation.paths.eval_prompts(suite.prompts or suite.name)
     rows = {row["id"]: row for row in read_prompts(path, suite.check, suite.prompted)}
@@ -109,8 +109,8 @@ def _samples(evaluation: Evaluation, suite: suites.Suite, place: Path, model: st
 
 
 def _sample(
-    evaluation: Evaluation, suite: suites.Suite, row: PromptRow, answers: list[str], scored: Told, model: str
-) -> Told:
+    evaluation: Evaluation, suite: suites.Suite, row: PromptRow, answers: list[str], scored: Json, model: str
+) -> Json:
     turns = with_instructions(row["messages"], evaluation.options.system_prompt, evaluation.options.cue)
     choices = [] if suite.generates else suite.answers(row)
     said = [{"role": "assistant", "content": text or "", "model": model} for text in answers]

@@ -1,7 +1,7 @@
 """Run folders of earlier days: one with the hashes of when two settings had other names, and a whole one.
 
 old_runs/2026-11-26 is a run of a tiny model by commit c13c6d2, the last before the core got its rooms and stages their
-sums; report.html was taken out, and the path of its source made relative.
+sums; report.html and the cards of the adapters were taken out, and the path of its source made relative.
 """
 
 import json

@@ -34,7 +34,7 @@ from .model import trainable
 from .optimizer import state_bytes
 from .since_log import SinceLog
 from .stage import Finetuning
-from .trainer import PlannedTrainer, Told, Watch, arguments
+from .trainer import Metering, PlannedTrainer, Watch, arguments
 from .zero import zero_stage
 
 
@@ -57,7 +57,7 @@ def train(task: Finetuning, world: World) -> None:
         plan = measured_plan(plan, model, layout, given, options.optimizer)
     batches = MicroBatches(plan, prepared.row, world.rank, layout, tokenizer.pad_token_id)
     with task.track() as tracker:
-        trainer = _run(task, given, model, batches, prepared, checkpoint, Told(tracker, counted))
+        trainer = _run(task, given, model, batches, prepared, checkpoint, Metering(tracker, counted))
         trainer.save_model(str(folder))
         _finish(task, prepared, tokenizer, plan, world)
         tracker.lineage(task.read_artifacts(), [artifacts.model(task.paths, task.name)])
@@ -70,7 +70,7 @@ def _run(
     batches: MicroBatches,
     prepared: Prepared,
     checkpoint: str | None,
-    told: Told,
+    metering: Metering,
 ) -> PlannedTrainer:
     """Runs the training to its end. Raises Stopped after a signal, with a checkpoint saved."""
     sources, plan = prepared.table["source"], batches.plan
@@ -78,9 +78,9 @@ def _run(
     logs = [LossLog(task.folder / "losses", prepared.table["id"], sources)] if task.options.log_losses else []
     recorders: list[SinceLog | LossLog] = [since, *logs]
     detach = attach(model, lambda losses: _record(recorders, losses))
-    ceiling = told.arithmetic.ceiling if told.arithmetic else None
+    ceiling = metering.arithmetic.ceiling if metering.arithmetic else None
     with progress(f"train {task.name}", plan.num_steps, ceiling=ceiling) as meter:
-        watch = Watch(meter, told, task.folder / "metrics.jsonl", plan, since)
+        watch = Watch(meter, metering, task.folder / "metrics.jsonl", plan, since)
         callbacks: list[transformers.TrainerCallback] = [watch, Seal(), *recorders]
         trainer = PlannedTrainer(model, given, train_dataset=batches, callbacks=callbacks)
         trainer.forget_step = lambda: _forget_step(recorders)

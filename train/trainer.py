@@ -141,7 +141,7 @@ def _only(batches: list[Batch]) -> Batch:
 
 
 @dataclass(frozen=True)
-class Told:
+class Metering:
     """Where the progress of a training is told, and what its tokens cost."""
 
     tracker: Tracker
@@ -152,8 +152,8 @@ class Watch(TrainerCallback):
     """Shows progress, writes metrics.jsonl and the tracked run on rank 0, and stops all ranks at one step after a
     signal."""
 
-    def __init__(self, meter: Meter, told: Told, metrics: Path, plan: TrainingPlan, since: SinceLog):
-        self.meter, self.told, self.metrics, self.plan, self.since = meter, told, metrics, plan, since
+    def __init__(self, meter: Meter, metering: Metering, metrics: Path, plan: TrainingPlan, since: SinceLog):
+        self.meter, self.metering, self.metrics, self.plan, self.since = meter, metering, metrics, plan, since
         self.stopped = False
         self.logged = (0, 0.0, 0.0)  # tokens, operations and time of the last line
 
@@ -167,7 +167,7 @@ class Watch(TrainerCallback):
             )
 
     def on_step_end(self, args: Args, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        rows, own = self.plan.rows(state.global_step - 1), self.told.arithmetic
+        rows, own = self.plan.rows(state.global_step - 1), self.metering.arithmetic
         lengths, labels = self.plan.lengths[rows], self.plan.num_labels[rows]
         operations = own.operations(lengths, labels) if own else 0.0
         self.meter.advance(tokens=int(lengths.sum()), operations=operations)
@@ -185,7 +185,7 @@ class Watch(TrainerCallback):
             values |= {"epoch": self.plan.epochs_done(state.global_step)} | self._rates() | told
             with open(self.metrics, "a") as handle:
                 handle.write(json.dumps({"step": state.global_step} | values) + "\n")
-            self.told.tracker.log(values, step=state.global_step)
+            self.metering.tracker.log(values, step=state.global_step)
 
     def _rates(self) -> dict[str, float]:
         """Since the last line, whose logged loss has waited for the GPU: `tokens_per_second` of all ranks, and
